@@ -1,0 +1,186 @@
+"""ModelCard: the JSON file beside every `.tflite`. What the file is, what it expects, how good it is.
+
+`model.tflite` has its card in `model.json`. Nothing is guessed from the model file: names, sizes, stride and
+resize mode are the card's, and loading checks the file against them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import msgspec
+import numpy as np
+
+from edgepose.core.errors import ModelError
+from edgepose.core.geometry import ResizeMode
+from edgepose.core.strict import convert
+from edgepose.core.types import U8, Skeleton
+
+CARD_VERSION = 1
+GOLDEN_REPEAT = (
+    4  # the golden picture is stored this much smaller, and enlarged by repeating pixels: exact anywhere
+)
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class ModelInput(_Part, frozen=True):
+    """size_wh: pixels. channels: 3 = RGB, 1 = luma. resize: how a frame of another size is fitted."""
+
+    size_wh: tuple[int, int]
+    channels: Literal[1, 3]
+    resize: ResizeMode
+
+
+class ModelOutput(_Part, frozen=True):
+    """stride: input pixels per heatmap cell. offset_scale: input pixels that an offset of 1.0 stands for."""
+
+    stride: int
+    offset_scale: float
+
+
+class ModelFile(_Part, frozen=True):
+    name: str
+    sha256: str
+
+
+class ModelFiles(_Part, frozen=True):
+    """cpu: the int8 file any runtime can run. edgetpu: the same model, compiled for a Coral."""
+
+    cpu: ModelFile
+    edgetpu: ModelFile | None = None
+
+
+class Golden(_Part, frozen=True):
+    """One input with its known output. png: base64 of a small picture, enlarged by `GOLDEN_REPEAT`.
+
+    heatmap_sha256, offset_sha256: of the int8 outputs, equal bit for bit wherever XNNPACK runs.
+    keypoints: decoded (x, y, score) in model-input pixels, for runtimes that round otherwise.
+    """
+
+    png: str
+    heatmap_sha256: str
+    offset_sha256: str
+    keypoints: tuple[tuple[float, float, float], ...]
+
+    def picture(self, size_wh: tuple[int, int], channels: int) -> U8:
+        """The input, uint8 (H, W, C) in the model's channel order."""
+        flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+        small = cv2.imdecode(np.frombuffer(base64.b64decode(self.png), np.uint8), flag)
+        if small is None:
+            raise ModelError("the card's golden picture cannot be decoded; export the model again")
+        big = small.repeat(GOLDEN_REPEAT, axis=0).repeat(GOLDEN_REPEAT, axis=1)[: size_wh[1], : size_wh[0]]
+        if big.shape[:2] != (size_wh[1], size_wh[0]):
+            raise ModelError(
+                "the card's golden picture does not fit the model's input; export the model again"
+            )
+        return np.ascontiguousarray(big.reshape(size_wh[1], size_wh[0], channels))
+
+
+class Score(_Part, frozen=True):
+    """Pixel error in the frames' own coordinates: Euclidean distance, one per labelled keypoint."""
+
+    n_frames: int
+    n_points: int
+    mean_px: float
+    median_px: float
+    p95_px: float
+    per_keypoint: dict[str, float | None]
+
+
+class Training(_Part, frozen=True):
+    """Where the weights come from. versions: of the software that trained.
+
+    splits: sha256 of every image file used, by split name. A hash survives moving and renaming, so nobody
+    scores a model on frames it has seen."""
+
+    dataset: str
+    recipe: str
+    backbone: str
+    weights: str
+    seed: int
+    epochs: int
+    splits: dict[str, tuple[str, ...]]
+    versions: dict[str, str]
+    settings: dict[str, Any] = {}
+
+
+class ModelCard(_Part, frozen=True):
+    name: str
+    created: str
+    skeleton: Skeleton
+    input: ModelInput
+    output: ModelOutput
+    files: ModelFiles
+    golden: Golden
+    training: Training
+    scores: dict[str, Score] = {}
+    v: int = CARD_VERSION
+
+    def model_id(self) -> str:
+        """Short name for messages, such as `openfield@3fa2c1`."""
+        return f"{self.name}@{self.files.cpu.sha256[:6]}"
+
+    def map_hw(self) -> tuple[int, int]:
+        """Cells of the heatmap, (rows, columns)."""
+        w, h = self.input.size_wh
+        return -(-h // self.output.stride), -(-w // self.output.stride)
+
+
+def card_path(model: Path) -> Path:
+    return model.with_suffix(".json")
+
+
+def sha256_of(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_card(model: Path) -> ModelCard:
+    """The card beside `model`; raises ModelError when it is missing or not a card."""
+    path = card_path(model)
+    try:
+        data = msgspec.json.decode(path.read_bytes())
+    except OSError as exc:
+        raise ModelError(
+            f"{path}: cannot read the model's card ({exc.strerror}); it must lie beside {model.name}"
+        ) from None
+    except msgspec.DecodeError as exc:
+        raise ModelError(f"{path}: not JSON ({exc}); copy the card again from the training run") from None
+    if not isinstance(data, dict) or data.get("v") != CARD_VERSION:
+        raise ModelError(
+            f"{path}: not a model card of version {CARD_VERSION}; copy it again or update edgepose"
+        )
+    return convert(data, ModelCard, str(path), ModelError)
+
+
+def write_card(card: ModelCard, model: Path) -> None:
+    path = card_path(model)
+    text = msgspec.json.format(msgspec.json.encode(card), indent=1)
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_bytes(text)
+    temporary.replace(path)
+
+
+def read_model(model: Path) -> tuple[bytes, ModelCard]:
+    """The `.tflite` bytes and their card, the file checked against the card's sha256.
+
+    Only the hash tells a damaged file from a good one: flipped bits in the weights load and run silently.
+    """
+    if not model.is_file():
+        raise ModelError(f"{model}: no such model file; give the .tflite that edgepose-train fit wrote")
+    card = read_card(model)
+    try:
+        data = model.read_bytes()
+    except OSError as exc:
+        raise ModelError(f"{model}: cannot read ({exc.strerror})") from None
+    if sha256_of(data) != card.files.cpu.sha256:
+        raise ModelError(
+            f"{model}: damaged or not the file its card describes (sha256 differs); copy both files again"
+        )
+    return data, card

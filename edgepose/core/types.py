@@ -1,0 +1,75 @@
+"""The three values that travel through edgepose: a Frame in, a Pose out, a Skeleton that names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+U8: TypeAlias = NDArray[np.uint8]
+I8: TypeAlias = NDArray[np.int8]
+F32: TypeAlias = NDArray[np.float32]
+F64: TypeAlias = NDArray[np.float64]
+
+PixelOrder: TypeAlias = Literal["bgr", "rgb", "gray"]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One captured image.
+
+    image: uint8, (H, W, 3), or (H, W) when `order` is "gray".
+    index: count of captured frames since the camera was opened; the first is 0.
+    captured_mono_ns: monotonic clock at capture, nanoseconds.
+    captured_us: wall clock at capture, epoch microseconds.
+    """
+
+    image: U8
+    order: PixelOrder
+    index: int
+    captured_mono_ns: int
+    captured_us: int
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Pose:
+    """K keypoints: xy_px (K, 2) float32 in the frame's own pixels, score (K,) float32 in 0..1."""
+
+    xy_px: F32
+    score: F32
+
+
+class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of the K keypoints in order; `edges` to draw; `flip_pairs` that swap in a mirror image."""
+
+    keypoints: tuple[str, ...]
+    edges: tuple[tuple[str, str], ...] = ()
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.keypoints:
+            raise ValueError("a skeleton needs at least one keypoint")
+        if len(set(self.keypoints)) != len(self.keypoints):
+            raise ValueError(f"keypoint names repeat: {', '.join(self.keypoints)}")
+        for pair in (*self.edges, *self.flip_pairs):
+            for name in pair:
+                if name not in self.keypoints:
+                    raise ValueError(f"edge or pair names {name!r}, which is not a keypoint")
+
+    def flip_order(self) -> list[int]:
+        """Index of the keypoint that takes each place in a mirror image, (K,)."""
+        order = list(range(len(self.keypoints)))
+        for left, right in self.flip_pairs:
+            i, j = self.keypoints.index(left), self.keypoints.index(right)
+            order[i], order[j] = j, i
+        return order
+
+    def edge_indices(self) -> list[tuple[int, int]]:
+        return [(self.keypoints.index(a), self.keypoints.index(b)) for a, b in self.edges]

@@ -1,0 +1,1 @@
+"""Desktop side: labelled frames to an int8 model."""
