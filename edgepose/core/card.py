@@ -21,9 +21,7 @@ from edgepose.core.strict import convert
 from edgepose.core.types import U8, Skeleton
 
 CARD_VERSION = 1
-GOLDEN_REPEAT = (
-    4  # the golden picture is stored this much smaller, and enlarged by repeating pixels: exact anywhere
-)
+GOLDEN_REPEAT = 4  # the golden picture is stored this much smaller, and enlarged by repeating pixels: exact anywhere
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,9 +75,7 @@ class Golden(_Part, frozen=True):
             raise ModelError("the card's golden picture cannot be decoded; export the model again")
         big = small.repeat(GOLDEN_REPEAT, axis=0).repeat(GOLDEN_REPEAT, axis=1)[: size_wh[1], : size_wh[0]]
         if big.shape[:2] != (size_wh[1], size_wh[0]):
-            raise ModelError(
-                "the card's golden picture does not fit the model's input; export the model again"
-            )
+            raise ModelError("the card's golden picture does not fit the model's input; export the model again")
         return np.ascontiguousarray(big.reshape(size_wh[1], size_wh[0], channels))
 
 
@@ -153,9 +149,7 @@ def read_card(model: Path) -> ModelCard:
     except msgspec.DecodeError as exc:
         raise ModelError(f"{path}: not JSON ({exc}); copy the card again from the training run") from None
     if not isinstance(data, dict) or data.get("v") != CARD_VERSION:
-        raise ModelError(
-            f"{path}: not a model card of version {CARD_VERSION}; copy it again or update edgepose"
-        )
+        raise ModelError(f"{path}: not a model card of version {CARD_VERSION}; copy it again or update edgepose")
     return convert(data, ModelCard, str(path), ModelError)
 
 
@@ -180,7 +174,5 @@ def read_model(model: Path) -> tuple[bytes, ModelCard]:
     except OSError as exc:
         raise ModelError(f"{model}: cannot read ({exc.strerror})") from None
     if sha256_of(data) != card.files.cpu.sha256:
-        raise ModelError(
-            f"{model}: damaged or not the file its card describes (sha256 differs); copy both files again"
-        )
+        raise ModelError(f"{model}: damaged or not the file its card describes (sha256 differs); copy both files again")
     return data, card

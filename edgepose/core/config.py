@@ -13,9 +13,7 @@ from msgspec import Meta
 from edgepose.core.errors import ConfigError
 from edgepose.core.strict import convert
 
-DeviceName = Annotated[
-    str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")
-]
+DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -55,15 +55,11 @@ class FrameMap:
             min(input_wh[0], max(1, round(frame_wh[0] * scale))),
             min(input_wh[1], max(1, round(frame_wh[1] * scale))),
         )
-        return cls(
-            frame_wh, input_wh, resized, ((input_wh[0] - resized[0]) // 2, (input_wh[1] - resized[1]) // 2)
-        )
+        return cls(frame_wh, input_wh, resized, ((input_wh[0] - resized[0]) // 2, (input_wh[1] - resized[1]) // 2))
 
     @property
     def scale_xy(self) -> F64:
-        return np.array(
-            [self.resized_wh[0] / self.frame_wh[0], self.resized_wh[1] / self.frame_wh[1]], np.float64
-        )
+        return np.array([self.resized_wh[0] / self.frame_wh[0], self.resized_wh[1] / self.frame_wh[1]], np.float64)
 
     def to_model(self, xy_px: ArrayLike) -> F64:
         """Frame pixels (..., 2) to model-input pixels."""

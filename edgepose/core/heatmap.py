@@ -28,16 +28,14 @@ class Targets:
     known: F32
 
 
-def render(
-    xy_px: ArrayLike, map_hw: tuple[int, int], stride: int, offset_scale: float, sigma_px: float
-) -> Targets:
+def render(xy_px: ArrayLike, map_hw: tuple[int, int], stride: int, offset_scale: float, sigma_px: float) -> Targets:
     """Targets of one picture whose K keypoints lie at `xy_px` (K, 2) of the model input; NaN = not labelled.
 
     Offsets are learnt within `offset_scale` pixels of the keypoint, so they stay within -1..1, and at least
     at the nearest cell. A labelled keypoint outside the map leaves an empty channel: it is known absent.
     """
     xy = np.asarray(xy_px, np.float64)
-    known = np.isfinite(xy).all(axis=1)
+    known = np.isfinite(xy[:, 0]) & np.isfinite(xy[:, 1])
     x, y = np.where(known, xy[:, 0], -1e6), np.where(known, xy[:, 1], -1e6)
     dx = x - cell_to_px(np.arange(map_hw[1], dtype=np.float64), stride)[:, None]  # (w, K)
     dy = y - cell_to_px(np.arange(map_hw[0], dtype=np.float64), stride)[:, None]  # (h, K)
@@ -84,9 +82,7 @@ def decode(
     _, width, count = heatmap.shape
     channels = np.arange(count)
     peak = heatmap.reshape(-1, count).argmax(axis=0)
-    logit = (
-        heatmap.reshape(-1, count)[peak, channels].astype(np.float64) - heatmap_q.zero_point
-    ) * heatmap_q.scale
+    logit = (heatmap.reshape(-1, count)[peak, channels].astype(np.float64) - heatmap_q.zero_point) * heatmap_q.scale
     delta = offset.reshape(-1, count, 2)[peak, channels].astype(np.float64)
     delta = (delta - offset_q.zero_point) * (offset_q.scale * offset_scale)
     cells = np.stack([peak % width, peak // width], axis=1).astype(np.float64)

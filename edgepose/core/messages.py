@@ -113,9 +113,7 @@ def keypoints_of(pose: Pose, skeleton: Skeleton) -> dict[str, Keypoint]:
     """Rounded to 0.01 px and 0.001: ten times finer than the best human label, and short."""
     return {
         name: Keypoint(round(x, 2), round(y, 2), round(score, 3))
-        for name, (x, y), score in zip(
-            skeleton.keypoints, pose.xy_px.tolist(), pose.score.tolist(), strict=True
-        )
+        for name, (x, y), score in zip(skeleton.keypoints, pose.xy_px.tolist(), pose.score.tolist(), strict=True)
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgepose.core.card import Golden, ModelCard, read_model, sha256_of
+from edgepose.core.card import Golden, read_model, sha256_of
 from edgepose.core.errors import ModelError
 from edgepose.core.geometry import FrameMap
 from edgepose.core.heatmap import OutputQuantization, Quantization, decode
@@ -32,9 +32,7 @@ class Estimator:
 
     def __init__(self, model: Path, threads: int = 0) -> None:
         data, self.card = read_model(model)
-        self.runtime = (
-            _open_fastest(data, str(model)) if threads == 0 else open_runtime(data, threads, str(model))
-        )
+        self.runtime = _open_fastest(data, str(model)) if threads == 0 else open_runtime(data, threads, str(model))
         self._bind(model)
         self._map: FrameMap | None = None
         w, h = self.card.input.size_wh
