@@ -79,10 +79,12 @@ def _skeleton(path: Path, names: Sequence[str], edges: Iterable[tuple[str, ...]]
 class _Loader(yaml.SafeLoader):
     """Old configs hold tuples, which plain YAML has no word for."""
 
+    def construct_tuple(self, node: yaml.Node) -> list[Any]:
+        assert isinstance(node, yaml.SequenceNode)
+        return list(self.construct_sequence(node, deep=True))
 
-_Loader.add_constructor(
-    "tag:yaml.org,2002:python/tuple", lambda loader, node: loader.construct_sequence(node, deep=True)
-)
+
+_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _Loader.construct_tuple)
 
 
 def _find_config(path: Path) -> _Config:

@@ -1,0 +1,58 @@
+"""`edgepose-train`: the commands of the desktop side. Each lives in its own file of `commands` and is imported
+only when it is asked for, so that help and `inspect` do not wait for TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+import edgepose
+from edgepose.core.errors import EdgeposeError
+
+COMMANDS = {
+    "inspect": "what is in a data set, and what is wrong with it",
+    "fit": "train a model on labelled frames and quantize it for the device",
+    "evaluate": "pixel error of a shipped model, through the device's own code",
+}
+INTERRUPTED = 130  # what shells expect after Ctrl-C
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status. An error the user can mend is one line on stderr."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    args = _parser(argv[0] if argv else "").parse_args(argv)
+    try:
+        return int(args.run(args))
+    except EdgeposeError as exc:
+        print(f"edgepose-train {args.command}: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except KeyboardInterrupt:
+        print(f"edgepose-train {args.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _parser(chosen: str) -> argparse.ArgumentParser:
+    """Only the chosen command's module is imported."""
+    parser = argparse.ArgumentParser(
+        prog="edgepose-train", description="From labelled frames to an int8 pose model for a Raspberry Pi."
+    )
+    parser.add_argument("--version", action="version", version=f"edgepose {edgepose.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=f"{summary[0].upper()}{summary[1:]}.",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if name == chosen:
+            module = importlib.import_module(f"edgepose_train.commands.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

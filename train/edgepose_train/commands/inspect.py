@@ -1,0 +1,174 @@
+"""`edgepose-train inspect`: what is in a data set, what is wrong with it, and whether it can be trained on."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from edgepose_train.datasets import Dataset, read_dataset, read_image
+
+FEWEST_IMAGES = 3  # one each to train on, to choose by and to test with
+FEW_IMAGES = 50
+FEW_LABELS = 20
+_NAMED = 5  # labels outside their image that are named before they are only counted
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `summarise` finds in N images of K keypoints.
+
+    labels: (N, K) True where labelled. sizes_wh, videos: how many images of each.
+    extent_px: median longer side of the box round an image's labels, NaN without two labels in any image.
+    outside: labels beyond their image's edge, one text each.
+    """
+
+    labels: NDArray[np.bool_]
+    sizes_wh: Counter[tuple[int, int]]
+    videos: Counter[str]
+    grey: int
+    extent_px: float
+    outside: tuple[str, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", type=Path, help="a DeepLabCut project, its labeled-data folder, or a CSV or H5")
+    parser.epilog = "example:\n  edgepose-train inspect openfield-Pranav-2018-10-30"
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the data set can be trained on, 1 when not."""
+    console = Console(highlight=False)
+    dataset = read_dataset(args.dataset)
+    summary = summarise(dataset)
+    _print(console, dataset, summary)
+    faults = unusable(dataset, summary)
+    if faults:
+        console.print(f"[bold red]Cannot be trained on:[/] {escape('; '.join(faults))}")
+        return 1
+    warnings = _warnings(dataset, summary)
+    verdict = "[bold yellow]Can be trained on, with a warning:[/] " if warnings else "[bold green]Ready to train.[/]"
+    console.print(verdict + escape("; ".join(warnings)))
+    return 0
+
+
+def summarise(dataset: Dataset) -> Summary:
+    """Reads every image once more, for its size. Raises DatasetError when one has gone meanwhile."""
+    xy = np.stack([image.xy_px for image in dataset.images])
+    sizes, grey, outside = [], 0, []
+    for labelled in dataset.images:
+        image = read_image(labelled.path)
+        h, w = image.shape[:2]
+        sizes.append((w, h))
+        grey += bool((image == image[..., :1]).all())
+        # A pixel reaches half a pixel round its centre.
+        beyond = ((labelled.xy_px < -0.5) | (labelled.xy_px > np.array([w, h]) - 0.5)).any(axis=1)
+        outside += [
+            f"{dataset.skeleton.keypoints[k]} in {labelled.video}/{labelled.path.name}" for k in np.flatnonzero(beyond)
+        ]
+    return Summary(
+        np.asarray(np.isfinite(xy).all(axis=2)),
+        Counter(sizes),
+        Counter(image.video for image in dataset.images),
+        grey,
+        _extent(xy),
+        tuple(outside),
+    )
+
+
+def _extent(xy: NDArray[np.float64]) -> float:
+    """Median longer side of the box round each image's labels; xy (N, K, 2)."""
+    several = xy[np.isfinite(xy).all(axis=2).sum(axis=1) >= 2]
+    if not len(several):
+        return float("nan")
+    return float(np.median((np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)))
+
+
+def unusable(dataset: Dataset, summary: Summary) -> list[str]:
+    """Reasons why nothing good can be trained, each with what to do."""
+    faults = []
+    if len(dataset.images) < FEWEST_IMAGES:
+        faults.append(f"{_n(len(dataset.images), 'image')} cannot be split into train, validation and test; label more")
+    never = _names(dataset, summary.labels.sum(axis=0) == 0)
+    if never:
+        faults.append(f"no label at all for {', '.join(never)}; label it, or take it out of config.yaml")
+    return faults
+
+
+def _warnings(dataset: Dataset, summary: Summary) -> list[str]:
+    warnings = []
+    if len(dataset.images) < FEW_IMAGES:
+        warnings.append(f"only {_n(len(dataset.images), 'image')}; label {FEW_IMAGES} or more")
+    rare = _names(dataset, summary.labels.sum(axis=0) < FEW_LABELS)
+    if rare and len(dataset.images) >= FEW_LABELS:
+        warnings.append(f"fewer than {FEW_LABELS} labels for {', '.join(rare)}")
+    if dataset.problems or summary.outside:
+        warnings.append("see the problems above")
+    return warnings
+
+
+def _names(dataset: Dataset, which: NDArray[np.bool_]) -> list[str]:
+    return [dataset.skeleton.keypoints[k] for k in np.flatnonzero(which)]
+
+
+def _print(console: Console, dataset: Dataset, summary: Summary) -> None:
+    skeleton = dataset.skeleton
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column()
+    colours = {0: "colour", len(dataset.images): "grey"}.get(summary.grey, f"{summary.grey} of them grey")
+    sizes = Counter({f"{w}x{h}": n for (w, h), n in summary.sizes_wh.items()})
+    facts.add_row("images", f"{len(dataset.images)}, {_counted(sizes)}, {colours}")
+    facts.add_row("videos", escape(_counted(summary.videos)))
+    facts.add_row("animal", _animal(summary))
+    facts.add_row(
+        "left/right", escape(", ".join(f"{a}/{b}" for a, b in skeleton.flip_pairs)) or "no pairs in the names"
+    )
+    facts.add_row("skeleton", escape(", ".join(f"{a}-{b}" for a, b in skeleton.edges)) or "no edges")
+    console.print(f"[bold]{escape(dataset.name)}[/]")
+    console.print(facts)
+    console.print(_keypoint_table(dataset, summary))
+    problems = list(dataset.problems)
+    if summary.outside:
+        more = f" and {len(summary.outside) - _NAMED} more" if len(summary.outside) > _NAMED else ""
+        named = ", ".join(summary.outside[:_NAMED]) + more
+        problems.append(f"{_n(len(summary.outside), 'label')} outside the image: {named}")
+    for problem in problems:
+        console.print(f"[yellow]problem:[/] {escape(problem)}", soft_wrap=True)
+
+
+def _keypoint_table(dataset: Dataset, summary: Summary) -> Table:
+    table = Table(box=None, padding=(0, 2), pad_edge=False)
+    table.add_column("keypoint")
+    for heading in ("labels", "missing"):
+        table.add_column(heading, justify="right")
+    for name, count in zip(dataset.skeleton.keypoints, summary.labels.sum(axis=0).tolist(), strict=True):
+        missing = 1 - count / len(dataset.images)
+        style = "yellow" if count < FEW_LABELS else ""
+        table.add_row(escape(name), str(count), f"{missing:.0%}", style=style)
+    total, possible = int(summary.labels.sum()), summary.labels.size
+    table.add_row("all", str(total), f"{1 - total / possible:.1%}", style="dim")
+    return table
+
+
+def _animal(summary: Summary) -> str:
+    if np.isnan(summary.extent_px):
+        return "size unknown: no image has two labels"
+    shorter = min(min(size) for size in summary.sizes_wh)
+    return f"{summary.extent_px:.0f} px long (median box of the labels), {summary.extent_px / shorter:.0%} of the image"
+
+
+def _counted(counts: Counter[str]) -> str:
+    """`a (40), b (15)`; the count is left out where there is only one."""
+    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{name} ({n})" for name, n in counts.most_common())
+
+
+def _n(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
