@@ -1,12 +1,30 @@
-"""The loop: capture | infer | publish, one thread each (the interpreter releases the GIL while it works)."""
+"""The loop: capture | infer | publish, one thread each (the interpreter releases the GIL while it works).
+
+A live camera does not wait, so between its stages the oldest item makes way for the newest and is counted. A
+video file does wait, so every frame is processed. Either way nothing is lost without a number that says so.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
+from edgepose.clock import SyncFlag, boot_id, boot_us
 from edgepose.core.card import ModelCard
-from edgepose.core.messages import PoseMessage
+from edgepose.core.messages import PoseMessage, keypoints_of
 from edgepose.core.types import Frame, Pose
+
+T = TypeVar("T")
+
+POSE_QUEUE = 64  # poses waiting for a delivery that is full: two seconds at 30 poses a second
+RECENT = 500  # poses that fps and the percentiles look back on
+STOP_GRACE_S = 2.0  # for a camera that is waiting for a frame when everybody is told to stop
 
 
 class Camera(Protocol):
@@ -31,3 +49,206 @@ class Delivery(Protocol):
 
     def deliver(self, message: PoseMessage) -> None:
         """Takes charge of one pose. May wait while its own store is full; never loses one silently."""
+
+
+class Handover(Generic[T]):
+    """A bounded queue between two threads. When it is full, `put` waits, or, with `newest_wins`, displaces the
+    oldest item and counts it."""
+
+    def __init__(self, size: int, *, newest_wins: bool) -> None:
+        self.displaced = 0
+        self._items: deque[T] = deque()
+        self._size = size
+        self._newest_wins = newest_wins
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, item: T) -> bool:
+        """False when the other side has closed: nobody will take the item."""
+        with self._changed:
+            while not self._closed and len(self._items) >= self._size:
+                if self._newest_wins:
+                    self._items.popleft()
+                    self.displaced += 1
+                else:
+                    self._changed.wait()
+            if self._closed:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self) -> T | None:
+        """The oldest item, waiting for one; None once closed and empty."""
+        with self._changed:
+            while not self._items and not self._closed:
+                self._changed.wait()
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Takes no more items; those inside can still be got."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class Recent:
+    """The last `RECENT` numbers; one thread adds, any may read."""
+
+    def __init__(self) -> None:
+        self._ring = np.zeros(RECENT)
+        self._count = 0
+
+    def add(self, value: float) -> None:
+        self._ring[self._count % RECENT] = value
+        self._count += 1
+
+    def percentiles(self) -> tuple[float, float, float]:
+        """Median, 95th and 99th percentile; zeros while there is nothing."""
+        if self._count == 0:
+            return 0.0, 0.0, 0.0
+        p50, p95, p99 = np.percentile(self._ring[: self._count], (50, 95, 99)).round(3).tolist()
+        return p50, p95, p99
+
+    def per_second(self, now: float) -> float:
+        """Rate of the stored instants, in seconds, up to `now`; it falls when no more are added."""
+        if self._count < 2:
+            return 0.0
+        oldest = self._ring[0 if self._count <= RECENT else self._count % RECENT]
+        return round(min(self._count, RECENT) / max(now - float(oldest), 1e-9), 2)
+
+
+@dataclass(frozen=True, slots=True)
+class _Accepted:
+    """A pose on its way out; of its frame only the numbers, so that the picture's memory is free again."""
+
+    seq: int
+    index: int
+    captured_mono_ns: int
+    captured_us: int
+    size_wh: tuple[int, int]
+    pose: Pose
+
+
+class Pipeline:
+    """Runs once. `captured` and `poses` count; `stages` holds each stage's milliseconds.
+
+    `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
+    a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
+    file that could be lost.
+    """
+
+    def __init__(self, camera: Camera, estimator: Estimator, delivery: Delivery, device: str) -> None:
+        self.captured = 0
+        self.poses = 0
+        self.stages = {"capture": Recent(), "infer": Recent(), "publish": Recent()}
+        self._camera, self._estimator, self._delivery = camera, estimator, delivery
+        self._device, self._boot, self._first_seq = device, boot_id(), boot_us()
+        self._model, self._skeleton = estimator.card.model_id(), estimator.card.skeleton
+        self._instants = Recent()
+        self._frames = Handover[Frame](1, newest_wins=camera.live)
+        self._accepted = Handover[_Accepted](POSE_QUEUE, newest_wins=camera.live)
+        self._ending = threading.Event()
+        self._finished = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def skipped(self) -> dict[str, int]:
+        """Frames that no pose was made of, by reason."""
+        return {"newer_frame": self._frames.displaced}
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Poses that were not delivered, by reason."""
+        return {"delivery_full": self._accepted.displaced}
+
+    def fps(self) -> float:
+        """Poses a second, lately."""
+        return self._instants.per_second(time.monotonic())
+
+    def run(self, stop: threading.Event) -> None:
+        """Returns when the camera ends or `stop` is set and every pose made has been handed over; closes the
+        camera. Raises what the first thread to fail raised."""
+        stages = (self._capture, self._infer, self._publish)
+        threads = [threading.Thread(target=self._guard, args=(stage,), name=stage.__name__[1:]) for stage in stages]
+        for thread in threads:
+            thread.daemon = True  # a camera that hangs in the driver must not keep the process alive
+            thread.start()
+        while not self._finished.wait(0.1):
+            if stop.is_set():
+                self._ending.set()
+                threads[0].join(STOP_GRACE_S)
+                self._frames.close()
+        self._ending.set()
+        threads[0].join(STOP_GRACE_S)
+        if self._failure is not None:
+            raise self._failure
+
+    def _guard(self, stage: Callable[[], None]) -> None:
+        try:
+            stage()
+        except BaseException as exc:  # raised again by run, in the main thread
+            if self._failure is None:
+                self._failure = exc
+
+    def _capture(self) -> None:
+        try:
+            while not self._ending.is_set():
+                start = time.perf_counter()
+                frame = self._camera.read()
+                if frame is None:
+                    return
+                self.stages["capture"].add((time.perf_counter() - start) * 1e3)
+                self.captured += 1
+                if not self._frames.put(frame):
+                    return
+        finally:
+            self._frames.close()
+            self._camera.close()
+
+    def _infer(self) -> None:
+        try:
+            while (frame := self._frames.get()) is not None:
+                start = time.perf_counter()
+                pose = self._estimator.estimate(frame)
+                self.stages["infer"].add((time.perf_counter() - start) * 1e3)
+                seq = self._first_seq + self.poses
+                self.poses += 1
+                self._instants.add(time.monotonic())
+                accepted = _Accepted(seq, frame.index, frame.captured_mono_ns, frame.captured_us, frame.size_wh, pose)
+                del frame  # the picture's memory, while the next one is awaited
+                if not self._accepted.put(accepted):
+                    return
+        finally:
+            self._frames.close()
+            self._accepted.close()
+
+    def _publish(self) -> None:
+        sync = SyncFlag()
+        try:
+            while (item := self._accepted.get()) is not None:
+                start = time.perf_counter()
+                self._delivery.deliver(self._message(item, sync.synced()))
+                self.stages["publish"].add((time.perf_counter() - start) * 1e3)
+        finally:
+            self._accepted.close()
+            self._finished.set()
+
+    def _message(self, item: _Accepted, synced: bool) -> PoseMessage:
+        return PoseMessage(
+            device=self._device,
+            boot=self._boot,
+            seq=item.seq,
+            frame=item.index,
+            t_us=item.captured_us,
+            synced=synced,
+            replay=False,
+            latency_ms=round((time.monotonic_ns() - item.captured_mono_ns) / 1e6, 2),
+            model=self._model,
+            size_wh=item.size_wh,
+            keypoints=keypoints_of(item.pose, self._skeleton),
+        )
