@@ -1,0 +1,113 @@
+"""Video files as a camera: every frame, at the file's rate or faster, and clear words for bad files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edgepose.camera import open_camera
+from edgepose.camera.video import VideoFile
+from edgepose.core import config
+from edgepose.core.errors import CameraError
+
+COUNT, FPS, SIZE_WH = 12, 25.0, (96, 64)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Twelve frames whose brightness tells their number."""
+    path = tmp_path / "clip.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE_WH)
+    for i in range(COUNT):
+        writer.write(np.full((SIZE_WH[1], SIZE_WH[0], 3), 20 * i, np.uint8))
+    writer.release()
+    return path
+
+
+def brightness(frame) -> int:
+    return round(float(frame.image.mean()) / 20)
+
+
+def test_gives_every_frame_once_in_order(clip):
+    video = VideoFile(clip)
+    frames = list(video)
+    assert [frame.index for frame in frames] == list(range(COUNT))
+    assert [brightness(frame) for frame in frames] == list(range(COUNT))
+    assert frames[0].order == "bgr"
+    assert frames[0].size_wh == SIZE_WH == video.size_wh
+    assert (video.frame_count, video.fps, video.live) == (COUNT, FPS, False)
+    assert video.read() is None
+    video.close()
+
+
+def test_frames_own_their_memory(clip):
+    first, second, *_ = VideoFile(clip)
+    assert brightness(first) == 0
+    assert brightness(second) == 1
+
+
+def test_realtime_keeps_the_pace_of_the_file(clip):
+    video = VideoFile(clip, realtime=True)
+    assert video.live
+    stamps = [frame.captured_mono_ns for frame in video]
+    assert stamps[-1] - stamps[0] >= (COUNT - 2) / FPS * 1e9  # never faster; a busy machine may be slower
+
+
+def test_loop_begins_again_and_keeps_counting(clip):
+    video = VideoFile(clip, loop=True)
+    frames = [video.read() for _ in range(2 * COUNT + 1)]
+    assert [frame.index for frame in frames] == list(range(2 * COUNT + 1))
+    assert [brightness(frame) for frame in frames] == [*range(COUNT), *range(COUNT), 0]
+    video.close()
+
+
+def test_close_ends_a_waiting_read(clip):
+    video = VideoFile(clip, realtime=True, loop=True)
+    reader = threading.Thread(target=lambda: list(video))
+    reader.start()
+    video.close()
+    reader.join(5)
+    assert not reader.is_alive()
+    assert video.read() is None
+
+
+def test_warns_when_a_file_ends_before_its_header_says(clip, caplog):
+    video = VideoFile(clip)
+    video.frame_count = 500
+    with caplog.at_level(logging.WARNING):
+        list(video)
+    assert "ends after 12 of 500 frames" in caplog.text
+
+
+def test_open_camera_reads_the_config(clip):
+    camera = open_camera(config.VideoCamera(path=str(clip), realtime=False))
+    assert isinstance(camera, VideoFile)
+    assert not camera.live
+    camera.close()
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text", "empty", "cut off", "no frames"])
+def test_bad_files_are_one_clear_line(tmp_path, clip, capfd, kind):
+    path = tmp_path / "bad.avi"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("not a video\n" * 50)
+    elif kind == "empty":
+        path.touch()
+    elif kind == "cut off":
+        path = tmp_path / "bad.mp4"
+        path.write_bytes(b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + bytes(200))
+    elif kind == "no frames":
+        cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE_WH).release()
+    with pytest.raises(CameraError) as error:
+        VideoFile(path)
+    text = str(error.value)
+    assert text.startswith(str(path))
+    assert "\n" not in text
+    assert capfd.readouterr() == ("", "")  # OpenCV and FFmpeg keep quiet
