@@ -13,6 +13,7 @@ from edgepose.core.geometry import px_to_cell
 from edgepose.core.types import F32, F64, U8
 
 _SHIFT = 6  # fraction bits that cv2's polygons take: 1/64 pixel
+_THIN_ROWS = 4
 _NOISE_LIFT = 24  # noise tiles hold noise + this, so that adding them is one saturating uint8 pass
 _NOISE_TILE = 256
 _NOISE_JUMP = 64  # the tile is laid anew up to this far away for every frame
@@ -203,11 +204,14 @@ def _fixed(polygon: F64) -> Any:
 
 
 def coverage(polygons: list[F64], shape_hw: tuple[int, ...], blur: float) -> F32:
-    """Coverage 0..1 (h, w) of the polygons, blurred by a Gaussian of `blur` pixels."""
-    mask = np.zeros(shape_hw[:2], np.uint8)
+    """Share 0..1 (h, w) of each pixel that the polygons cover, blurred by a Gaussian of `blur` pixels."""
+    # cv2 fills whole rows, up to a quarter row off: thinner rows make that little.
+    tall = np.zeros((shape_hw[0] * _THIN_ROWS, shape_hw[1]), np.uint8)
     for polygon in polygons:
+        stretched = (polygon + 0.5) * [1, _THIN_ROWS] - 0.5
         # Not all at once: cv2 leaves out what two polygons of one call have in common.
-        cv2.fillPoly(mask, [_fixed(polygon)], (255,), cv2.LINE_AA, _SHIFT)
+        cv2.fillPoly(tall, [_fixed(stretched)], (255,), cv2.LINE_AA, _SHIFT)
+    mask = cv2.resize(tall, (shape_hw[1], shape_hw[0]), interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(mask, (0, 0), blur) if blur > 0 else mask
     return np.asarray(soft, np.float32) / np.float32(255)
 

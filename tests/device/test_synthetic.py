@@ -82,12 +82,12 @@ def test_the_mouse_is_painted_where_the_truth_says(scene):
 
 
 @given(x=st.floats(20, 28), y=st.floats(20, 28), blur=st.sampled_from([0.0, 1.5]))
-def test_polygons_are_painted_to_a_fraction_of_a_pixel(x, y, blur):
+def test_polygons_are_painted_to_a_tenth_of_a_pixel(x, y, blur):
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)
     covered = coverage([np.stack([x + 9 * np.cos(turn), y + 7 * np.sin(turn)], axis=1)], (50, 50), blur)
     moments = cv2.moments(covered)
-    assert abs(moments["m10"] / moments["m00"] - x) < 0.15
-    assert abs(moments["m01"] / moments["m00"] - y) < 0.15
+    assert abs(moments["m10"] / moments["m00"] - x) < 0.1
+    assert abs(moments["m01"] / moments["m00"] - y) < 0.1
 
 
 @pytest.mark.parametrize("size_wh", [(64, 64), (97, 64), (200, 1100)])
