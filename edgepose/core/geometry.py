@@ -70,6 +70,12 @@ class FrameMap:
         xy = np.asarray(xy_px, np.float64) - np.array(self.pad_xy, np.float64)
         return (xy + 0.5) / self.scale_xy - 0.5
 
+    def matrix(self) -> F64:
+        """`to_model` as a 3 x 3 matrix acting on (x, y, 1)."""
+        scale = self.scale_xy
+        shift = 0.5 * scale - 0.5 + np.array(self.pad_xy, np.float64)
+        return np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]])
+
     def resize(self, image: U8, out: U8) -> None:
         """Writes the frame `image` (H, W[, C]) into the model input `out` (h, w[, C]), padded with grey.
 
