@@ -1,0 +1,103 @@
+"""`edgepose check`: is everything that `run` needs ready? One line each, and what to do where it is not."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from edgepose.camera import open_camera
+from edgepose.clock import SyncFlag
+from edgepose.core import config
+from edgepose.core.config import Config, read_config
+from edgepose.core.errors import CameraError, EdgeposeError
+from edgepose.delivery.broker import probe_broker
+from edgepose.inference.estimator import Estimator
+
+LOW_DISK_BYTES = 200e6
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Tries everything that `run` needs. FAIL keeps it from working, warn does not.\n"
+        "Exit status: 0 ready, 78 configuration or model, 1 camera or broker."
+    )
+    parser.epilog = "example:\n  edgepose check -c edgepose.yaml"
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """The exit status of the first failure: config and model come before camera and broker."""
+    try:
+        settings = read_config(args.config)
+    except EdgeposeError as exc:
+        return _tell_failure("config", exc)
+    _tell("config", "ok", f"{args.config}, device {settings.device_name()}")
+    checks: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("model", lambda: _model(settings)),
+        ("camera", lambda: _camera(settings.camera)),
+        ("broker", lambda: _broker(settings.mqtt)),
+        ("disk", lambda: _disk(args.config.resolve().parent)),
+        ("clock", _clock),
+    )
+    statuses = [_attempt(name, check) for name, check in checks]
+    return next((status for status in statuses if status), 0)
+
+
+def _attempt(name: str, check: Callable[[], None]) -> int:
+    try:
+        check()
+    except EdgeposeError as exc:
+        return _tell_failure(name, exc)
+    return 0
+
+
+def _model(settings: Config) -> None:
+    estimator = Estimator(Path(settings.model), settings.inference.threads)
+    card, runtime = estimator.card, estimator.runtime
+    w, h = card.input.size_wh
+    _tell("model", "ok", f"{card.model_id()}, {len(card.skeleton.keypoints)} keypoints, input {w}x{h}")
+    _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
+
+
+def _camera(camera: config.Camera) -> None:
+    opened = open_camera(camera)
+    try:
+        start = time.monotonic()
+        frame = opened.read()
+        seconds = time.monotonic() - start
+    finally:
+        opened.close()
+    if frame is None:
+        raise CameraError("the camera ends before its first frame; correct the camera section")
+    w, h = frame.size_wh
+    _tell("camera", "ok", f"{w}x{h}, first frame after {seconds * 1e3:.0f} ms")
+
+
+def _broker(mqtt: config.Mqtt) -> None:
+    probe_broker(mqtt)
+    _tell("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
+
+
+def _disk(folder: Path) -> None:
+    free = shutil.disk_usage(folder).free
+    enough = free >= LOW_DISK_BYTES
+    _tell("disk", "ok" if enough else "warn", f"{free / 1e9:.1f} GB free{'' if enough else '; make room'}")
+
+
+def _clock() -> None:
+    if SyncFlag().synced():
+        _tell("clock", "ok", "synchronised")
+    else:
+        _tell("clock", "warn", "not synchronised: poses say so; enable NTP (timedatectl set-ntp true)")
+
+
+def _tell_failure(name: str, exc: EdgeposeError) -> int:
+    _tell(name, "FAIL", str(exc))
+    return exc.exit_code
+
+
+def _tell(name: str, verdict: str, text: str) -> None:
+    print(f"{name:<9} {verdict:<5} {text}", flush=True)

@@ -1,0 +1,74 @@
+"""`edgepose config`: a commented starter file, the schema for editors, the effective config."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from edgepose.core.config import Config, config_schema, read_config
+from edgepose.core.errors import UsageError
+
+STARTER = """\
+# edgepose configuration. Paths are relative to this file's folder. Keys with a # in front show their default.
+# Check it:  edgepose check -c edgepose.yaml      Run it:  edgepose run -c edgepose.yaml
+
+# device: cage-07          # name in the MQTT topics edgepose/<device>/...; default: the host name
+
+model: model.tflite        # from `edgepose-train fit`; its card model.json must lie beside it
+
+camera:
+  source: synthetic        # a rendered mouse, to try the rest without a camera
+  # size_wh: [640, 480]    # pixels, width and height
+  # rate_hz: 30.0
+  # seed: 0                # another seed, another mouse
+# camera:
+#   source: video          # any file OpenCV reads
+#   path: recording.mp4
+#   realtime: true         # false: every frame, as fast as possible
+#   loop: false            # true: start again at the end
+
+# inference:
+#   threads: 0             # 0 measures at start and takes what is fastest
+
+# mqtt:
+#   host: localhost
+#   port: 1883
+#   protocol: "5"          # or "3.1.1", which cannot tell when the broker refuses a message
+#   username: null
+#   password_file: null    # a file whose first line is the password; it never stands in this one
+#   keepalive_s: 30
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "init    a commented starter file\n"
+        "show    the effective config, defaults filled in; passwords stay in their own file\n"
+        "schema  its JSON Schema, for editors that complete and check YAML"
+    )
+    parser.epilog = "example:\n  edgepose config init > edgepose.yaml\n  edgepose config show -c edgepose.yaml"
+    parser.add_argument("what", choices=("init", "show", "schema"))
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the file to show")
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.what == "init":
+        print(STARTER, end="")
+    elif args.what == "schema":
+        print(json.dumps(config_schema(), indent=2))
+    elif args.config is None:
+        raise UsageError("config show: which file? Give it with -c FILE")
+    else:
+        print(show(read_config(args.config)), end="")
+    return 0
+
+
+def show(config: Config) -> str:
+    """YAML of everything in effect, the default device name included. Holds no secret: a password is never part of
+    a Config, only the name of its file is."""
+    named = msgspec.structs.replace(config, device=config.device_name())
+    return yaml.safe_dump(msgspec.to_builtins(named), sort_keys=False)

@@ -1,0 +1,122 @@
+"""`edgepose run`: the daemon. Wires camera, estimator, pipeline and MQTT together; everything else is theirs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from types import FrameType
+
+from edgepose import __version__
+from edgepose.camera import open_camera
+from edgepose.clock import boot_id, wall_us
+from edgepose.core.config import Config, read_config
+from edgepose.core.messages import HealthMessage, InfoMessage, StatusMessage
+from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.inference.estimator import Estimator
+from edgepose.pipeline import Pipeline
+
+log = logging.getLogger("edgepose")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Reads frames, finds keypoints and publishes them until SIGTERM or Ctrl-C, or until a video ends.\n"
+        "Without a broker it keeps the poses and keeps trying."
+    )
+    parser.epilog = "example:\n  edgepose run -c edgepose.yaml\n  mosquitto_sub -v -t 'edgepose/#'"
+    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Config and model are read before anything else is touched, so their errors are told alone."""
+    log_to_stderr()
+    run_daemon(read_config(args.config), stop_on_signals())
+    return 0
+
+
+def run_daemon(config: Config, stop: threading.Event) -> None:
+    """Returns when the camera ends and all is delivered, or when `stop` is set."""
+    estimator = Estimator(Path(config.model), config.inference.threads)
+    device, boot = config.device_name(), boot_id()
+    status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
+    delivery = MqttDelivery(config.mqtt, status, info_message(device, boot, estimator), stop)
+    camera = open_camera(config.camera)
+    pipeline = Pipeline(camera, estimator, delivery, device)
+    log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
+    started = time.monotonic()
+    delivery.start(lambda: health_message(status, started, pipeline, delivery, estimator.runtime.describe()))
+    try:
+        pipeline.run(stop)
+        seconds = time.monotonic() - started
+        delivery.wait_delivered()
+    finally:
+        delivery.close()
+    skipped, fps = sum(pipeline.skipped.values()), pipeline.poses / seconds
+    log.info("%d poses, %d delivered, %d frames skipped, %.1f fps", pipeline.poses, delivery.delivered, skipped, fps)
+
+
+def info_message(device: str, boot: str, estimator: Estimator) -> InfoMessage:
+    versions = {"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name}
+    card = estimator.card
+    return InfoMessage(
+        device=device, boot=boot, model=card.model_id(), skeleton=card.skeleton, size_wh=None, versions=versions
+    )
+
+
+def health_message(
+    status: StatusMessage, started: float, pipeline: Pipeline, delivery: MqttDelivery, runtime: str
+) -> HealthMessage:
+    """started: monotonic clock at start, seconds."""
+    return HealthMessage(
+        device=status.device,
+        boot=status.boot,
+        t_us=wall_us(),
+        uptime_s=round(time.monotonic() - started, 1),
+        fps=pipeline.fps(),
+        captured=pipeline.captured,
+        poses=pipeline.poses,
+        delivered=delivery.delivered,
+        waiting=delivery.waiting,
+        skipped=pipeline.skipped,
+        dropped={**pipeline.dropped, **delivery.refused},
+        stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
+        rss_mb=rss_mb(),
+        runtime=runtime,
+    )
+
+
+def rss_mb() -> float:
+    """Memory of this process that is in RAM, MB; 0 where /proc does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that SIGTERM or Ctrl-C sets. A second one ends the process as if this had not been called."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    return stop
+
+
+def log_to_stderr() -> None:
+    """One line an event. The journal stamps lines itself."""
+    stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"{stamp}%(levelname)s %(message)s")
