@@ -1,0 +1,138 @@
+"""A real mosquitto on a port of its own, and a subscriber that checks every message against its schema."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edgepose.core.messages import schemas, split_topic
+
+_NUMBERS = itertools.count()
+MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> None:
+    """Returns as soon as `condition` holds; fails, naming `what` was awaited, when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Mosquitto:
+    """One broker process that can be killed and started again on the same port."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._config = folder / "mosquitto.conf"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *lines: str) -> None:
+        """lines: configuration; without any that of the last start, at first that everybody may do everything."""
+        assert MOSQUITTO is not None
+        if lines or not self._config.exists():
+            settings = [
+                f"listener {self.port} 127.0.0.1",
+                "user root",
+                f"persistence_location {self._folder}/",
+                *(lines or ["allow_anonymous true"]),
+            ]
+            self._config.write_text("\n".join(settings) + "\n", encoding="utf-8")
+        self._process = subprocess.Popen(
+            [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        wait_until(self._answers, "mosquitto to start")
+
+    def kill(self) -> None:
+        """As a power cut would: nothing is saved, nobody is told."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def save(self) -> None:
+        """Writes sessions and subscriptions to disk; needs `persistence true`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
+        wait_until((self._folder / "mosquitto.db").exists, "mosquitto to save")
+
+    def freeze(self) -> None:
+        """From here on it answers nobody, though connections stay."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def add_users(self, **passwords: str) -> str:
+        """A password file; returns its configuration line."""
+        path = self._folder / "users"
+        path.write_text("".join(f"{name}:{word}\n" for name, word in passwords.items()), encoding="utf-8")
+        subprocess.run(["mosquitto_passwd", "-U", str(path)], check=True, capture_output=True)
+        return f"password_file {path}"
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+class Subscriber:
+    """Everything on edgepose/#, in order of arrival; each payload is checked against its shipped schema.
+
+    The broker keeps its session: what comes while it is away, it gets later."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[tuple[str, dict[str, Any], bool]] = []
+        self.problems: list[str] = []
+        self._validators = {leaf: jsonschema.Draft202012Validator(schema) for leaf, schema in schemas().items()}
+        self._subscribed = False
+        name = f"subscriber-{next(_NUMBERS)}"
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client.on_connect = lambda client, *_: client.subscribe("edgepose/#", qos=1)
+        self._client.on_subscribe = lambda *_: setattr(self, "_subscribed", True)
+        self._client.on_message = self._on_message
+        self._client.reconnect_delay_set(1, 1)
+        session = Properties(PacketTypes.CONNECT)
+        session.SessionExpiryInterval = 600
+        self._client.connect("127.0.0.1", port, clean_start=False, properties=session)
+        self._client.loop_start()
+        wait_until(lambda: self._subscribed, "the subscription")
+
+    def of(self, leaf: str) -> list[dict[str, Any]]:
+        return [payload for topic, payload, _ in list(self.messages) if topic.endswith(f"/{leaf}")]
+
+    def seqs(self) -> list[int]:
+        return [payload["seq"] for payload in self.of("pose")]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        payload = json.loads(message.payload)
+        place = split_topic(message.topic)
+        if place is None:
+            self.problems.append(f"unknown topic {message.topic}")
+        else:
+            errors = self._validators[place[1]].iter_errors(payload)
+            self.problems.extend(f"{message.topic}: {error.message}" for error in errors)
+        self.messages.append((message.topic, payload, bool(message.retain)))

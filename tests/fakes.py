@@ -1,0 +1,83 @@
+"""Stand-ins for what is slow or absent: a camera that makes numbered pictures, an estimator that reads the number."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+
+from edgepose.core.card import Golden, ModelCard, ModelFile, ModelFiles, ModelInput, ModelOutput, Training
+from edgepose.core.messages import PoseMessage
+from edgepose.core.types import Frame, Pose, Skeleton
+
+SKELETON = Skeleton(("snout", "tail"), edges=(("snout", "tail"),))
+SIZE_WH = (64, 48)
+
+
+def card() -> ModelCard:
+    return ModelCard(
+        name="fake",
+        created="2026-01-01T00:00:00Z",
+        skeleton=SKELETON,
+        input=ModelInput(SIZE_WH, 3, "letterbox"),
+        output=ModelOutput(8, 16.0),
+        files=ModelFiles(ModelFile("fake.tflite", "0" * 64)),
+        golden=Golden("", "", "", ()),
+        training=Training("none", "none", "none", "none", 0, 0, {}, {}),
+    )
+
+
+class FakeCamera:
+    """`frames` pictures, one every `period_s`, or as fast as they are taken; raises `error` at the end if given."""
+
+    def __init__(
+        self, frames: int, *, live: bool = False, period_s: float = 0.0, error: Exception | None = None
+    ) -> None:
+        self.live = live
+        self.closed = False
+        self._frames, self._period_s, self._error = frames, period_s, error
+        self._index = 0
+
+    def read(self) -> Frame | None:
+        if self._index >= self._frames:
+            if self._error is not None:
+                raise self._error
+            return None
+        time.sleep(self._period_s)
+        image = np.zeros((SIZE_WH[1], SIZE_WH[0], 3), np.uint8)
+        self._index += 1
+        return Frame(image, "bgr", self._index - 1, time.monotonic_ns(), time.time_ns() // 1000)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeEstimator:
+    """The snout's x is the frame's index. `gate`, when given, must be set before a pose comes out."""
+
+    def __init__(self, gate: threading.Event | None = None, error: Exception | None = None) -> None:
+        self.card = card()
+        self._gate, self._error = gate, error
+
+    def estimate(self, frame: Frame) -> Pose:
+        if self._error is not None:
+            raise self._error
+        if self._gate is not None:
+            assert self._gate.wait(10)
+        return Pose(np.array([[frame.index, 0], [0, 0]], np.float32), np.ones(2, np.float32))
+
+
+class ListDelivery:
+    """Keeps what it is given. `gate`, when given, must be set before it takes anything."""
+
+    def __init__(self, gate: threading.Event | None = None, error: Exception | None = None) -> None:
+        self.messages: list[PoseMessage] = []
+        self._gate, self._error = gate, error
+
+    def deliver(self, message: PoseMessage) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._gate is not None:
+            assert self._gate.wait(10)
+        self.messages.append(message)
