@@ -1,0 +1,110 @@
+"""What a subscriber knows about one device: its last messages, and figures over what came lately."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgepose.cli.subscriber import AnyMessage
+from edgepose.core.messages import HealthMessage, InfoMessage, PoseMessage, StatusMessage
+from edgepose.core.types import F64
+
+_RATE_WINDOW_S = 3.0
+_TRAIL = 60
+_RECENT = 2000  # poses that latency and error look back on: a minute
+
+
+@dataclass
+class DeviceState:
+    """Times are of the monotonic clock, seconds.
+
+    truth: the true keypoints (K, 2) of a frame, where they are known; then errors_px holds each keypoint's distance
+    from it, (K,) per pose. trail: middle of the last poses. lost: poses whose seq never came."""
+
+    device: str
+    truth: Callable[[int], F64] | None = None
+    pose: PoseMessage | None = None
+    info: InfoMessage | None = None
+    status: StatusMessage | None = None
+    health: HealthMessage | None = None
+    poses: int = 0
+    frames: int = 0
+    lost: int = 0
+    first_s: float = 0.0
+    last_s: float = 0.0
+    latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    errors_px: deque[F64] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    trail: deque[F64] = field(default_factory=lambda: deque(maxlen=_TRAIL))
+    _arrivals_s: deque[float] = field(default_factory=deque)
+
+    def update(self, message: AnyMessage, now_s: float) -> None:
+        match message:
+            case PoseMessage():
+                self._add_pose(message, now_s)
+            case InfoMessage():
+                self.info = message
+            case StatusMessage():
+                if self.status is not None and self.status.run != message.run:
+                    self._begin_anew()
+                self.status = message
+            case HealthMessage():
+                self.health = message
+
+    def fps(self, now_s: float) -> float:
+        """Poses a second over the last seconds; it falls when no more come."""
+        while self._arrivals_s and now_s - self._arrivals_s[0] > _RATE_WINDOW_S:
+            self._arrivals_s.popleft()
+        if len(self._arrivals_s) < 2:
+            return 0.0
+        return (len(self._arrivals_s) - 1) / max(now_s - self._arrivals_s[0], 1e-3)
+
+    def mean_fps(self) -> float:
+        """Poses a second from the first to the last."""
+        return (self.poses - 1) / max(self.last_s - self.first_s, 1e-3) if self.poses > 1 else 0.0
+
+    def latency(self) -> tuple[float, float]:
+        """Median and 95th percentile, milliseconds."""
+        if not self.latency_ms:
+            return 0.0, 0.0
+        p50, p95 = np.percentile(self.latency_ms, (50, 95)).tolist()
+        return p50, p95
+
+    def skipped(self) -> int:
+        """Captured frames of which no pose was made."""
+        return self.frames - self.poses - self.lost
+
+    def error_px(self) -> F64 | None:
+        """Mean distance of each keypoint from the truth, (K,); None where the truth is not known."""
+        return np.asarray(np.mean(self.errors_px, axis=0), np.float64) if self.errors_px else None
+
+    def _add_pose(self, message: PoseMessage, now_s: float) -> None:
+        last = self.pose
+        if last is not None and last.boot == message.boot and message.seq <= last.seq:
+            return  # sent again: QoS 1 is at least once
+        if last is not None and (last.boot != message.boot or message.frame <= last.frame):
+            self._begin_anew()
+        if self.pose is None:
+            self.first_s, self.frames = now_s, 1
+        else:
+            self.lost += message.seq - self.pose.seq - 1
+            self.frames += message.frame - self.pose.frame
+        self.pose, self.last_s = message, now_s
+        self.poses += 1
+        self._arrivals_s.append(now_s)
+        self.latency_ms.append(message.latency_ms)
+        xy = np.array([[point.x, point.y] for point in message.keypoints.values()])
+        self.trail.append(xy.mean(axis=0))
+        if self.truth is not None:
+            self.errors_px.append(np.linalg.norm(xy - self.truth(message.frame), axis=1))
+
+    def _begin_anew(self) -> None:
+        """Another run of the daemon counts from the start."""
+        self.pose = None
+        self.poses = self.frames = self.lost = 0
+        self.latency_ms.clear()
+        self.errors_px.clear()
+        self.trail.clear()
+        self._arrivals_s.clear()

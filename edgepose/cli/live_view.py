@@ -1,0 +1,252 @@
+"""The live terminal view of devices: composed as values, so that it can be tested without a terminal."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from edgepose.cli.device_state import DeviceState
+from edgepose.cli.subscriber import Subscriber
+from edgepose.core.geometry import FrameMap
+from edgepose.core.types import F64
+
+_COLOURS = ("bright_red", "bright_green", "bright_blue", "bright_yellow", "bright_magenta", "bright_cyan")
+_STATES = {"online": "green", "stopped": "yellow", "offline": "red", "unknown": "dim"}
+_BAR = 8
+_SURE, _DOUBTFUL = 0.8, 0.5  # scores from which a bar is green, yellow
+_SILENT_S = 3.0
+_REFRESH_S = 0.1
+# Bits of a braille character's dots, by row and column (Unicode 2800..28FF).
+_DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
+
+
+class Board:
+    """Every device heard of. notes: lines under the view."""
+
+    def __init__(self, subscriber: Subscriber, notes: tuple[str, ...] = (), truth: Callable[[int], F64] | None = None):
+        self.subscriber, self.notes = subscriber, notes
+        self.devices: dict[str, DeviceState] = {}
+        self._truth = truth
+
+    def receive(self, seconds: float) -> None:
+        for message in self.subscriber.receive(seconds):
+            state = self.devices.setdefault(message.device, DeviceState(message.device, self._truth))
+            state.update(message, time.monotonic())
+
+
+def follow(board: Board, proceed: Callable[[], bool]) -> None:
+    """Shows the board while `proceed()`: drawn anew on a terminal, otherwise a line a second for each device."""
+    if not sys.stdout.isatty():
+        _follow_as_lines(board, proceed)
+        return
+    console = Console()
+    with Live(console=console, auto_refresh=False) as live:
+        while proceed():
+            board.receive(_REFRESH_S)
+            live.update(compose(board, time.monotonic(), console.width, console.height), refresh=True)
+
+
+def _follow_as_lines(board: Board, proceed: Callable[[], bool]) -> None:
+    due_s = time.monotonic()
+    while proceed():
+        board.receive(_REFRESH_S)
+        if (now_s := time.monotonic()) >= due_s:
+            due_s = now_s + 1
+            lines = [plain_line(state, now_s) for state in board.devices.values()] if board.subscriber.connected else []
+            print("\n".join(lines or [_connection(board)]), flush=True)
+
+
+def stop_on_signals() -> threading.Event:
+    """An event that Ctrl-C, SIGTERM and a closed terminal set, also again while cleaning up: nothing is left behind."""
+    stop = threading.Event()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda _number, _frame: stop.set())
+    return stop
+
+
+def compose(board: Board, now_s: float, width: int, height: int) -> RenderableType:
+    """One device in full, several as a table; width, height: of the terminal, characters."""
+    states = list(board.devices.values())
+    if len(states) == 1:
+        body: RenderableType = _device(states[0], now_s, width, height - 5 - len(board.notes))
+    elif states:
+        body = _fleet(states, now_s)
+    else:
+        body = Text("no device heard of yet", "dim")
+    notes = [Text(note, "dim", no_wrap=True) for note in board.notes]
+    if not board.subscriber.connected or not states:
+        notes.insert(0, Text(_connection(board), "yellow"))
+    if board.subscriber.malformed:
+        notes.append(Text(f"{board.subscriber.malformed} messages unreadable: of another edgepose version?", "red"))
+    return Group(body, *notes)
+
+
+def plain_line(state: DeviceState, now_s: float) -> str:
+    """A device in one line, for logs and pipes."""
+    parts = [f"{state.device} {_state_name(state)}"]
+    if state.pose is None:
+        return f"{parts[0]}, no keypoints yet"
+    if now_s - state.last_s > _SILENT_S:
+        return f"{parts[0]}, no keypoints for {now_s - state.last_s:.0f} s"
+    points = " ".join(f"{name} {p.x:.1f},{p.y:.1f} ({p.score:.2f})" for name, p in state.pose.keypoints.items())
+    parts += [f"{state.fps(now_s):.1f} fps", f"latency {state.latency()[0]:.1f} ms"]
+    if (error := state.error_px()) is not None:
+        parts.append(f"error {error.mean():.2f} px")
+    return ", ".join([*parts, points])
+
+
+def _connection(board: Board) -> str:
+    subscriber = board.subscriber
+    where = f"broker {subscriber.host}:{subscriber.port}"
+    if subscriber.connected:
+        return f"{where}: connected, waiting for a device"
+    return f"{where}: {subscriber.trouble}; trying again" if subscriber.trouble else f"{where}: connecting"
+
+
+def _state_name(state: DeviceState) -> str:
+    return state.status.state if state.status else "unknown"
+
+
+def _device(state: DeviceState, now_s: float, width: int, height: int) -> Panel:
+    columns = max(12, min(60, width - 51))
+    side = Group(_keypoints(state), Text(), *_figures(state, now_s))
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    if state.pose is None:
+        grid.add_row(side)
+    else:
+        picture = _arena(state, columns, max(4, height - 2))
+        grid.add_row(Panel(picture, padding=0, border_style="dim", expand=False), side)
+    name = _state_name(state)
+    title = Text.assemble("edgepose · ", (state.device, "bold"), " · ", (name, _STATES[name]))
+    return Panel(grid, title=title, title_align="left", border_style="cyan", expand=False)
+
+
+def _keypoints(state: DeviceState) -> RenderableType:
+    if state.pose is None:
+        return Text("no keypoints yet", "dim")
+    error = state.error_px()
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column("keypoint", no_wrap=True, max_width=12)
+    for head in ("x", "y"):
+        table.add_column(head, justify="right", min_width=6)
+    table.add_column("score", no_wrap=True)
+    if error is not None:
+        table.add_column("error", justify="right", min_width=5)
+    for i, (name, point) in enumerate(state.pose.keypoints.items()):
+        row: list[RenderableType] = [
+            Text(f"● {name}", _colour(i)),
+            f"{point.x:.1f}",
+            f"{point.y:.1f}",
+            score_bar(point.score),
+        ]
+        table.add_row(*row, *([f"{error[i]:.1f} px"] if error is not None else []))
+    return table
+
+
+def score_bar(score: float) -> Text:
+    """Eight characters to the eighth of one, and the number."""
+    eighths = round(min(max(score, 0.0), 1.0) * _BAR * 8)
+    full, part = divmod(eighths, 8)
+    bar = ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(_BAR)
+    style = "green" if score >= _SURE else "yellow" if score >= _DOUBTFUL else "red"
+    return Text.assemble((bar, style), f" {score:.2f}")
+
+
+def _figures(state: DeviceState, now_s: float) -> list[Text]:
+    lines = []
+    if state.pose is not None:
+        p50, p95 = state.latency()
+        lines.append(Text(f"{state.fps(now_s):.1f} fps · latency {p50:.1f} ms, p95 {p95:.1f} ms"))
+        if (error := state.error_px()) is not None:
+            lines.append(Text(f"mean error {error.mean():.2f} px", "bold"))
+        lost = f" · {state.lost} lost" if state.lost else ""
+        lines.append(Text(f"{state.poses} poses · {state.skipped()} frames skipped{lost}"))
+        if now_s - state.last_s > _SILENT_S:
+            lines.append(Text(f"no keypoints for {now_s - state.last_s:.0f} s", "yellow"))
+        w, h = state.pose.size_wh
+        lines.append(Text(f"{state.pose.model} · {w}x{h}", "dim"))
+    if state.health is not None:
+        lines.append(Text(state.health.runtime, "dim"))
+        waiting = f" · {state.health.waiting} waiting" if state.health.waiting else ""
+        lines.append(Text(f"{state.health.rss_mb:.0f} MB · up {state.health.uptime_s:.0f} s{waiting}", "dim"))
+    return lines
+
+
+def _fleet(states: list[DeviceState], now_s: float) -> Table:
+    table = Table(title="edgepose devices", title_justify="left", caption="--device NAME shows one in full")
+    for head in ("device", "state", "fps", "latency", "poses", "skipped", "score"):
+        table.add_column(head, justify="left" if head in ("device", "state") else "right")
+    for state in sorted(states, key=lambda one: one.device):
+        name = _state_name(state)
+        score = float(np.mean([p.score for p in state.pose.keypoints.values()])) if state.pose else 0.0
+        figures = (f"{state.fps(now_s):.1f}", f"{state.latency()[0]:.1f} ms", f"{state.poses}", f"{state.skipped()}")
+        table.add_row(state.device, Text(name, _STATES[name]), *figures, f"{score:.2f}")
+    return table
+
+
+def _arena(state: DeviceState, columns: int, rows: int) -> Text:
+    """The frame in braille dots: where the animal was, its skeleton, its keypoints."""
+    assert state.pose is not None
+    pose = state.pose
+    # A character is about twice as high as wide and holds 2x4 dots, so dots are square.
+    w, h = pose.size_wh
+    dots = min(columns * 2, rows * 4 * w / h)
+    columns = max(1, int(dots / 2))
+    canvas = Canvas(columns, max(1, round(columns * 2 * h / w / 4)))
+    to_dots = FrameMap.fit(pose.size_wh, canvas.dots_wh, "stretch").to_model
+    for past in state.trail:
+        canvas.dot(to_dots(past), "grey37")
+    points = to_dots([[p.x, p.y] for p in pose.keypoints.values()])
+    for a, b in state.info.skeleton.edge_indices() if state.info else ():
+        canvas.line(points[a], points[b], "white")
+    for i, (point, keypoint) in enumerate(zip(points, pose.keypoints.values(), strict=True)):
+        canvas.blob(point, _colour(i) if keypoint.score >= _DOUBTFUL else "grey50")
+    return canvas.text()
+
+
+class Canvas:
+    """Braille characters, each of 2x4 dots and one style: that of the last dot in it."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self.dots_wh = (2 * columns, 4 * rows)
+        self._bits = np.zeros((rows, columns), np.uint8)
+        self._styles: dict[tuple[int, int], str] = {}
+
+    def dot(self, xy: F64, style: str) -> None:
+        """Sets the dot nearest to `xy`; outside the canvas nothing happens."""
+        x, y = round(float(xy[0])), round(float(xy[1]))
+        if 0 <= x < self.dots_wh[0] and 0 <= y < self.dots_wh[1]:
+            self._bits[y // 4, x // 2] |= _DOTS[y % 4][x % 2]
+            self._styles[y // 4, x // 2] = style
+
+    def line(self, start: F64, end: F64, style: str) -> None:
+        for part in np.linspace(0, 1, int(np.abs(end - start).max()) + 2):
+            self.dot(start + part * (end - start), style)
+
+    def blob(self, xy: F64, style: str) -> None:
+        for step in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            self.dot(xy + np.array(step) - 0.5, style)
+
+    def text(self) -> Text:
+        text = Text(no_wrap=True)
+        for row, line in enumerate(self._bits):
+            for column, bits in enumerate(line):
+                text.append(chr(0x2800 + int(bits)), self._styles.get((row, column)))
+            if row < len(self._bits) - 1:
+                text.append("\n")
+        return text
+
+
+def _colour(i: int) -> str:
+    return _COLOURS[i % len(_COLOURS)]

@@ -1,0 +1,33 @@
+"""`edgepose watch`: live terminal view of devices' topics."""
+
+from __future__ import annotations
+
+import argparse
+
+from edgepose.core.errors import UsageError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Shows keypoints, rate and latency of the devices on a broker, until Ctrl-C.\n"
+        "Where the output is no terminal, prints a line a second for each device."
+    )
+    parser.epilog = "example:\n  edgepose watch --broker mqtt://192.168.1.10 --device cage-07"
+    parser.add_argument("--broker", default="mqtt://localhost:1883", metavar="URL", help="default: %(default)s")
+    parser.add_argument("--device", metavar="NAME", help="default: every device on the broker")
+
+
+def run(args: argparse.Namespace) -> int:
+    from edgepose.cli.live_view import Board, follow, stop_on_signals
+    from edgepose.cli.subscriber import Subscriber
+
+    device = args.device or "+"
+    if args.device and any(mark in args.device for mark in "/+#"):
+        raise UsageError(f"--device {args.device}: not a device's name; leave it out to see every device")
+    stop = stop_on_signals()
+    subscriber = Subscriber(args.broker, device)
+    try:
+        follow(Board(subscriber, ("Ctrl-C ends",)), lambda: not stop.is_set())
+    finally:
+        subscriber.close()
+    return 0
