@@ -137,7 +137,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"a video file, of which the first {PRELOADED} frames are taken, or synthetic (default: a 640x480 mouse)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to a file")
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the interpreter; 0: the fastest number")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        choices=range(17),
+        metavar="N",
+        help="of the interpreter; 0: the fastest number",
+    )
     parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long to measure (default: 10)")
 
 
@@ -205,11 +212,11 @@ def _report(args: argparse.Namespace, estimator: Estimator, images: list[U8], re
 
 
 _STAGES = {
-    "copy": "frame out of the camera's buffer",
-    "load": "resize and colours, into the input tensor",
+    "copy": "out of the camera's buffer",
+    "load": "resize, colours, input tensor",
     "invoke": "the interpreter",
-    "decode": "heatmaps to keypoints in the frame",
-    "hand_over": "waiting between the pipeline's threads",
+    "decode": "heatmaps to keypoints",
+    "hand_over": "waiting between threads",
     "encode": "pose to JSON bytes",
 }
 
