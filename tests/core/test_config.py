@@ -1,0 +1,123 @@
+"""The config file: what is wrong is named with its place, and what was probably meant."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from edgepose.cli.config import STARTER, show
+from edgepose.core.config import Config, SyntheticCamera, VideoCamera, config_schema, parse_config, read_config
+from edgepose.core.errors import ConfigError
+
+MINIMAL = "model: m.tflite\ncamera: {source: synthetic}\n"
+
+
+def test_the_least_file_is_a_model_and_a_camera() -> None:
+    config = parse_config(MINIMAL, "f.yaml")
+    assert isinstance(config.camera, SyntheticCamera)
+    assert config.device_name() == socket.gethostname()
+    assert (config.mqtt.host, config.mqtt.port, config.mqtt.protocol) == ("localhost", 1883, "5")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text(
+        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n",
+        encoding="utf-8",
+    )
+    config = read_config(path)
+    assert isinstance(config.camera, VideoCamera)
+    assert config.model == str(tmp_path / "m.tflite")
+    assert config.camera.path == str(tmp_path / "v.mp4")
+    assert config.mqtt.password_file == "/secret"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
+        ("- 1", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
+        ("model: [", "f.yaml, line 1: not YAML (expected the node content, but found '<stream end>')"),
+        ("camera: {source: synthetic}", "f.yaml: model: missing"),
+        (MINIMAL + "modle: x", "f.yaml: modle: unknown key; did you mean 'model'?"),
+        (MINIMAL + "mqtt: {hots: x}", "f.yaml: mqtt.hots: unknown key; did you mean 'host'?"),
+        (MINIMAL + "mqtt: {port: x}", "f.yaml: mqtt.port: expected `int`, got `str`"),
+        (MINIMAL + "mqtt: {port: 0}", "f.yaml: mqtt.port: expected `int` >= 1"),
+        (MINIMAL + "mqtt: {protocol: 5}", "f.yaml: mqtt.protocol: expected `str`, got `int`"),
+        (MINIMAL + "device: a/b", "f.yaml: device: expected `str` matching regex '^[A-Za-z0-9_.-]+$'"),
+        (MINIMAL + "inference: {threads: -1}", "f.yaml: inference.threads: expected `int` >= 0"),
+        (
+            "model: m\ncamera: {source: synthetik}",
+            "f.yaml: camera.source: 'synthetik' is not known; did you mean 'synthetic'?",
+        ),
+        ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
+        (
+            "model: m\ncamera: {source: synthetic, size_wh: [640]}",
+            "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "f.yaml")
+    assert str(caught.value) == message
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_config(tmp_path / "none.yaml")
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"device: caf\xe9\n")
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
+        read_config(latin)
+
+
+def test_the_starter_file_is_a_config_with_nothing_but_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text(STARTER, encoding="utf-8")
+    config = read_config(path)
+    assert config == Config(model=str(tmp_path / "model.tflite"), camera=SyntheticCamera())
+
+
+def test_the_starter_file_shows_every_key_with_its_default() -> None:
+    """Uncommenting all of it gives the same config, apart from the second camera and the device's name."""
+    text = STARTER.split("# camera:\n")[0] + STARTER[STARTER.index("# inference:") :]
+    keys = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in text.splitlines()[3:]]
+    config = parse_config("\n".join(keys), "starter")
+    assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
+    shown = yaml.safe_load("\n".join(keys))
+    assert set(shown["mqtt"]) == _keys("Mqtt")
+    assert set(shown["camera"]) == _keys("SyntheticCamera")
+    assert set(shown) == _keys("Config")
+    video = yaml.safe_load("\n".join(line[2:] for line in STARTER.splitlines() if line.startswith("#   ")))
+    assert set(video) >= _keys("VideoCamera")
+
+
+def _keys(name: str) -> set[str]:
+    definition: dict[str, Any] = config_schema()["$defs"][name]
+    return set(definition["properties"])
+
+
+def test_show_tells_the_config_in_effect_and_no_password(tmp_path: Path) -> None:
+    word = tmp_path / "word"
+    word.write_text("hunter2", encoding="utf-8")
+    path = tmp_path / "f.yaml"
+    path.write_text(MINIMAL + "mqtt: {username: pi, password_file: word}", encoding="utf-8")
+    config = read_config(path)
+    text = show(config)
+    assert "hunter2" not in text
+    shown = parse_config(text, "shown")
+    assert shown.mqtt == config.mqtt
+    assert shown.device == config.device_name()
+
+
+def test_the_schema_agrees_with_the_reader() -> None:
+    validator = jsonschema.Draft202012Validator(config_schema())
+    assert validator.is_valid(yaml.safe_load(STARTER))
+    assert not validator.is_valid(yaml.safe_load(MINIMAL + "modle: x"))
+    assert not validator.is_valid(yaml.safe_load(MINIMAL + "mqtt: {port: 0}"))

@@ -1,0 +1,98 @@
+"""Payloads and their schemas: what a subscriber may rely on."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepose.core.messages import (
+    TOPICS,
+    PoseMessage,
+    StatusMessage,
+    encode,
+    keypoints_of,
+    schemas,
+    split_topic,
+    topic_name,
+)
+from edgepose.core.types import Pose, Skeleton
+
+POSE: dict[str, Any] = {
+    "v": 1,
+    "device": "cage-07",
+    "boot": "6f1c",
+    "seq": 1840,
+    "frame": 1842,
+    "t_us": 1795328653996248,
+    "synced": True,
+    "replay": False,
+    "latency_ms": 23.4,
+    "model": "openfield@3fa2c1",
+    "size_wh": [640, 480],
+    "keypoints": {"snout": {"x": 21.52, "y": 265.43, "score": 0.98}},
+}
+
+
+def test_a_pose_is_sent_as_documented() -> None:
+    message = msgspec.convert(POSE, PoseMessage)
+    assert json.loads(encode(message)) == POSE
+    jsonschema.validate(POSE, schemas()["pose"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"v": 2}, {"seq": "1"}, {"size_wh": [640]}, {"keypoints": {"snout": {"x": 1.0, "y": 2.0}}}, {"extra": 1}],
+    ids=["version", "type", "length", "missing", "unknown"],
+)
+def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any]) -> None:
+    broken = {**POSE, **change}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(broken, PoseMessage)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, schemas()["pose"])
+
+
+def test_every_topic_has_a_valid_schema() -> None:
+    assert set(schemas()) == set(TOPICS)
+    for schema in schemas().values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_only_poses_are_not_retained() -> None:
+    assert [leaf for leaf, topic in TOPICS.items() if not topic.retained] == ["pose"]
+
+
+@given(st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True), st.sampled_from(sorted(TOPICS)))
+def test_topic_names_split_into_what_made_them(device: str, leaf: str) -> None:
+    assert split_topic(topic_name(device, leaf)) == (device, leaf)
+
+
+@pytest.mark.parametrize("name", ["edgepose/a/b", "edgepose/a/pose/x", "other/a/pose", "pose", ""])
+def test_other_topics_are_not_ours(name: str) -> None:
+    assert split_topic(name) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(-50, 4096), st.floats(-50, 4096), st.floats(0, 1)), min_size=1, max_size=8),
+)
+def test_keypoints_keep_a_hundredth_of_a_pixel(points: list[tuple[float, float, float]]) -> None:
+    values = np.array(points, np.float32)
+    names = tuple(f"k{i}" for i in range(len(points)))
+    found = keypoints_of(Pose(values[:, :2], values[:, 2]), Skeleton(names))
+    assert tuple(found) == names
+    for name, (x, y, score) in zip(names, values.tolist(), strict=True):
+        assert found[name].x == pytest.approx(x, abs=0.0051)
+        assert found[name].y == pytest.approx(y, abs=0.0051)
+        assert found[name].score == pytest.approx(score, abs=0.00051)
+
+
+def test_a_status_reads_back() -> None:
+    status = StatusMessage(device="d", boot="b", state="offline", run="r")
+    assert msgspec.json.decode(encode(status), type=StatusMessage) == status
