@@ -1,0 +1,139 @@
+"""Model cards: written and read back the same; anything damaged is refused with one line."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+
+from edgepose.core import card as cards
+from edgepose.core.card import (
+    Golden,
+    ModelCard,
+    ModelFile,
+    ModelFiles,
+    ModelInput,
+    ModelOutput,
+    Score,
+    Training,
+    card_path,
+    read_card,
+    read_model,
+    sha256_of,
+    write_card,
+)
+from edgepose.core.errors import ModelError
+from edgepose.core.types import Skeleton
+
+MODEL = b"not really a model"
+
+
+def png(width: int, height: int) -> str:
+    picture = np.arange(width * height * 3, dtype=np.uint8).reshape(height, width, 3)
+    return base64.b64encode(cv2.imencode(".png", picture)[1].tobytes()).decode()
+
+
+def make_card(**changes) -> ModelCard:
+    card = ModelCard(
+        name="openfield",
+        created="2026-01-02T03:04:05Z",
+        skeleton=Skeleton(("snout", "leftear", "rightear"), (("snout", "leftear"),), (("leftear", "rightear"),)),
+        input=ModelInput((40, 24), 3, "letterbox"),
+        output=ModelOutput(8, 16.0),
+        files=ModelFiles(ModelFile("model.tflite", sha256_of(MODEL))),
+        golden=Golden(png(10, 6), "a" * 64, "b" * 64, ((1.5, 2.25, 0.5), (3.0, 4.0, 1.0), (0.0, 0.0, 0.0))),
+        training=Training(
+            "openfield", "balanced", "mobilenet", "imagenet", 1, 60, {"test": ("c" * 64,)}, {"keras": "3"}
+        ),
+        scores={"int8": Score(20, 60, 2.5, 2.0, 6.0, {"snout": 2.0, "leftear": None})},
+    )
+    return msgspec.structs.replace(card, **changes)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(MODEL)
+    write_card(make_card(), path)
+    return path
+
+
+def test_a_card_reads_back_as_it_was_written(model):
+    assert read_card(model) == make_card()
+    assert read_model(model) == (MODEL, make_card())
+    assert sorted(p.name for p in model.parent.iterdir()) == ["model.json", "model.tflite"]
+
+
+def test_names_and_sizes_that_others_derive():
+    card = make_card(input=ModelInput((321, 240), 3, "stretch"))
+    assert card.model_id() == f"openfield@{sha256_of(MODEL)[:6]}"
+    assert card.map_hw() == (30, 41)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_golden_picture_is_enlarged_by_whole_pixels(channels):
+    picture = make_card().golden.picture((40, 24), channels)
+    assert picture.shape == (24, 40, channels)
+    repeat = cards.GOLDEN_REPEAT
+    assert (picture == picture[::repeat, ::repeat].repeat(repeat, axis=0).repeat(repeat, axis=1)).all()
+
+
+@pytest.mark.parametrize(("text", "size_wh"), [(png(10, 6), (44, 24)), ("AAAA", (40, 24))], ids=["small", "damaged"])
+def test_a_golden_picture_that_cannot_be_used_is_refused(text, size_wh):
+    golden = Golden(text, "", "", ())
+    with pytest.raises(ModelError, match="export the model again"):
+        golden.picture(size_wh, 3)
+
+
+def edit(change):
+    """A way to damage the card: `change` its JSON object in place."""
+
+    def damage(path: Path) -> None:
+        data = msgspec.json.decode(path.read_bytes())
+        change(data)
+        path.write_bytes(msgspec.json.encode(data))
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (Path.unlink, "cannot read the model's card"),
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "not JSON"),
+        (lambda path: path.write_bytes(b""), "not JSON"),
+        (lambda path: path.write_bytes(b"\xff\xfe\x00"), "not JSON"),
+        (lambda path: path.write_bytes(b"[1, 2]"), "not a model card"),
+        (edit(lambda card: card.update(v=2)), "version 1"),
+        (edit(lambda card: card.pop("skeleton")), "skeleton: missing"),
+        (edit(lambda card: card["input"].update(size_wh=[320])), "input.size_wh"),
+        (edit(lambda card: card["output"].update(stride="8")), "output.stride"),
+        (edit(lambda card: card.update(colour="red")), "colour: unknown key"),
+        (edit(lambda card: card["skeleton"].update(edges=[["snout", "nose"]])), "'nose'"),
+    ],
+    ids=["gone", "cut off", "empty", "binary", "list", "version", "missing", "length", "type", "unknown", "skeleton"],
+)
+def test_a_damaged_card_is_one_line_that_names_the_file(model, damage, told):
+    damage(card_path(model))
+    with pytest.raises(ModelError) as error:
+        read_model(model)
+    assert str(card_path(model)) in str(error.value)
+    assert told in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_one_flipped_bit_in_the_model_is_found(model):
+    data = bytearray(MODEL)
+    data[7] ^= 1
+    model.write_bytes(data)
+    with pytest.raises(ModelError, match="sha256 differs"):
+        read_model(model)
+
+
+def test_a_model_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(ModelError, match="no such model file"):
+        read_model(tmp_path / "model.tflite")
