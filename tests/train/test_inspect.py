@@ -1,0 +1,114 @@
+"""`edgepose-train inspect`: the summary a newcomer reads, and an exit status a script can use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from dlc_project import labels, write_csv, write_image, write_project
+
+from edgepose_train.cli import main
+from edgepose_train.commands.inspect import summarise
+from edgepose_train.datasets import read_dataset
+
+
+@pytest.fixture
+def inspect(capsys, monkeypatch):
+    """inspect(path) -> (exit status, stdout, stderr)."""
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(path):
+        status = main(["inspect", str(path)])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_says_what_is_there(tmp_path, inspect):
+    root = write_project(tmp_path, count=5, config="skeleton: [[snout, leftear]]")
+    status, out, err = inspect(root)
+    assert (status, err) == (0, "")
+    for told in ("maze", "64x48", "colour", "cage1", "leftear/rightear", "snout-leftear", "only 5 images"):
+        assert told in out
+    assert [line.split() for line in out.splitlines() if line.startswith("rightear")] == [["rightear", "5", "0%"]]
+
+
+def test_numbers_behind_the_summary(tmp_path):
+    root = write_project(tmp_path, count=3)
+    write_image(root / "labeled-data" / "cage1" / "img001.png", (40, 30), grey=True)
+    values = np.array(
+        [
+            [[10.0, 10], [30, 20], [np.nan, np.nan]],
+            [[-1.0, 5], [9, 5], [39.4, 5]],
+            [[0.0, 0], [0, 30], [np.nan, np.nan]],
+        ]
+    )
+    rows = [[f"labeled-data/cage1/img{i:03}.png"] for i in range(3)]
+    write_csv(root / "labeled-data" / "cage1" / "CollectedData_Ann.csv", rows, values)
+    summary = summarise(read_dataset(root))
+    assert summary.labels.sum(axis=0).tolist() == [3, 3, 1]
+    assert summary.sizes_wh == {(64, 48): 2, (40, 30): 1}
+    assert summary.grey == 1
+    assert summary.extent_px == 30  # of 20, 40.4 and 30
+    assert summary.outside == ("snout in cage1/img001.png",)  # 39.4 lies within the last pixel
+
+
+def test_problems_are_shown_but_do_not_stop(tmp_path, inspect):
+    root = write_project(tmp_path, count=6)
+    (root / "labeled-data" / "cage1" / "img002.png").unlink()
+    status, out, _ = inspect(root)
+    assert status == 0
+    assert "problem: 1 image file missing: labeled-data/cage1/img002.png" in out
+    assert "with a warning" in out
+
+
+def test_too_few_images_cannot_be_trained_on(tmp_path, inspect):
+    status, out, _ = inspect(write_project(tmp_path, count=2))
+    assert status == 1
+    assert "Cannot be trained on: 2 images cannot be split" in out
+
+
+def test_a_keypoint_nobody_labelled_cannot_be_trained(tmp_path, inspect):
+    root = write_project(tmp_path, count=4)
+    values = labels(4)
+    values[:, 2] = np.nan
+    rows = [[f"labeled-data/cage1/img{i:03}.png"] for i in range(4)]
+    write_csv(root / "labeled-data" / "cage1" / "CollectedData_Ann.csv", rows, values)
+    status, out, _ = inspect(root)
+    assert status == 1
+    assert "no label at all for rightear" in out
+
+
+def test_an_unreadable_data_set_is_one_line(tmp_path, inspect):
+    status, out, err = inspect(tmp_path)
+    assert (status, out) == (1, "")
+    assert err.startswith("edgepose-train inspect: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_names_with_brackets_are_no_markup(tmp_path, inspect):
+    status, out, _ = inspect(write_project(tmp_path, video="cage[red]", count=3))
+    assert status == 0
+    assert "cage[red]" in out
+
+
+def test_help_and_inspect_do_not_load_tensorflow(tmp_path):
+    code = (
+        "import sys; from edgepose_train.cli import main; status = main(['inspect', sys.argv[1]]); "
+        "assert not {'tensorflow', 'pandas'} & set(sys.modules); sys.exit(status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, write_project(tmp_path)], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(("argv", "told"), [(["--help"], "inspect"), (["inspect", "--help"], "example:")])
+def test_help_shows_an_example(argv, told, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(argv)
+    assert leaving.value.code == 0
+    assert told in capsys.readouterr().out
