@@ -68,11 +68,14 @@ def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
         raise ModelError(f"{model}: the demo's model is not there; `make demo-model` trains it")
     stop = stop_on_signals()
     with demo_broker(port) as broker, contextlib.closing(Subscriber(f"mqtt://{HOST}:{broker.port}")) as subscriber:
-        look = f"{broker.name}; from another terminal: mosquitto_sub -h {HOST} -p {broker.port} -v -t 'edgepose/#'"
         ending = "Ctrl-C ends" if seconds is None else f"ends after {seconds:g} s"
-        board = Board(subscriber, (look, ending), Mouse(SEED, SIZE_WH).truth)
+        notes = (
+            f"broker: {broker.name}; {ending}; look at the messages from another terminal:",
+            f"  mosquitto_sub -h {HOST} -p {broker.port} -v -t 'edgepose/#'",
+        )
+        board = Board(subscriber, notes, Mouse(SEED, SIZE_WH).truth)
         if not sys.stdout.isatty():
-            print(look, flush=True)
+            print("\n".join(notes), flush=True)
         # The first pose counts as well, so nobody publishes before we listen.
         _listen(board)
         with _daemon(model, broker) as daemon:
@@ -89,9 +92,9 @@ def summary(state: DeviceState) -> str:
     p50, p95 = state.latency()
     error = state.error_px()
     return (
-        f"demo: {state.frames} frames, {state.poses} poses, {state.mean_fps():.1f} fps, "
-        f"latency {p50:.1f} ms (p95 {p95:.1f}), mean error {'unknown' if error is None else f'{error.mean():.2f} px'}, "
-        f"{state.poses} delivered, {state.lost} lost, {state.skipped()} skipped"
+        f"demo: {state.poses} poses delivered of {state.frames} frames ({state.skipped()} skipped, {state.lost} lost), "
+        f"{state.mean_fps():.1f} fps, latency {p50:.1f} ms (p95 {p95:.1f}), "
+        f"mean error {'unknown' if error is None else f'{error.mean():.2f} px'}"
     )
 
 
@@ -142,8 +145,8 @@ def _listen(board: Board) -> None:
 
 def _over(board: Board, daemon: _Daemon, seconds: float | None) -> bool:
     """Whether the time is up. Raises EdgeposeError when the daemon has ended or sends nothing."""
-    if daemon.process.poll() is not None:
-        raise EdgeposeError(f"the daemon has ended: {daemon.last_line()}")
+    if (status := daemon.process.poll()) is not None:
+        raise EdgeposeError(f"the daemon has ended with status {status}; its last words: {daemon.last_line()}")
     now_s = time.monotonic()
     state = board.devices.get(DEVICE)
     if state is None or not state.poses:

@@ -80,29 +80,43 @@ def mosquitto(program: str, port: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def embedded(port: int) -> Iterator[None]:
+    """amqtt speaks MQTT 3.1.1 only."""
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="broker", daemon=True)
+    started, stop = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+    failure: list[Exception] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        try:
+            await _serve_amqtt(port, started, stop)
+        except Exception as exc:  # whatever amqtt raises: there is no broker
+            failure.append(exc)
+            started.set()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="broker", daemon=True)
     thread.start()
-    try:
-        asyncio.run_coroutine_threadsafe(_start_amqtt(port), loop).result(_START_S)
-    except Exception as exc:  # whatever amqtt raises: there is no broker
-        raise BrokerError(f"the embedded broker does not start: {exc}; install mosquitto instead") from None
+    if not started.wait(_START_S) or failure:
+        why = failure[0] if failure else "no answer"
+        raise BrokerError(f"the embedded broker does not start ({why}); install mosquitto instead")
     try:
         yield
     finally:
-        # No orderly shutdown: it waits for clients that are gone. The thread ends with us.
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(1)
+        loops[0].call_soon_threadsafe(stop.set)
+        thread.join(_START_S)
 
 
-async def _start_amqtt(port: int) -> None:
+async def _serve_amqtt(port: int, started: threading.Event, stop: asyncio.Event) -> None:
     from amqtt.broker import Broker
 
     listener = {"type": "tcp", "bind": f"{HOST}:{port}"}
     anonymous = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-    await Broker({"listeners": {"default": listener}, "plugins": anonymous}).start()
+    broker = Broker({"listeners": {"default": listener}, "plugins": anonymous})
+    await broker.start()
+    started.set()
+    await stop.wait()
+    await broker.shutdown()
 
 
 def end(process: subprocess.Popen[bytes], patience_s: float = 10.0) -> None:

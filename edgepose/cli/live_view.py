@@ -23,6 +23,7 @@ from edgepose.core.types import F64
 _COLOURS = ("bright_red", "bright_green", "bright_blue", "bright_yellow", "bright_magenta", "bright_cyan")
 _STATES = {"online": "green", "stopped": "yellow", "offline": "red", "unknown": "dim"}
 _BAR = 8
+_SIDE = 53  # characters that everything but the picture takes
 _SURE, _DOUBTFUL = 0.8, 0.5  # scores from which a bar is green, yellow
 _SILENT_S = 3.0
 _REFRESH_S = 0.1
@@ -84,7 +85,7 @@ def compose(board: Board, now_s: float, width: int, height: int) -> RenderableTy
         body = _fleet(states, now_s)
     else:
         body = Text("no device heard of yet", "dim")
-    notes = [Text(note, "dim", no_wrap=True) for note in board.notes]
+    notes = [Text(note, "dim") for note in board.notes]
     if not board.subscriber.connected or not states:
         notes.insert(0, Text(_connection(board), "yellow"))
     if board.subscriber.malformed:
@@ -119,9 +120,9 @@ def _state_name(state: DeviceState) -> str:
 
 
 def _device(state: DeviceState, now_s: float, width: int, height: int) -> Panel:
-    columns = max(12, min(60, width - 51))
+    columns = max(12, min(60, width - _SIDE))
     side = Group(_keypoints(state), Text(), *_figures(state, now_s))
-    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid = Table.grid(padding=(0, 1, 0, 0))
     if state.pose is None:
         grid.add_row(side)
     else:
@@ -129,7 +130,7 @@ def _device(state: DeviceState, now_s: float, width: int, height: int) -> Panel:
         grid.add_row(Panel(picture, padding=0, border_style="dim", expand=False), side)
     name = _state_name(state)
     title = Text.assemble("edgepose · ", (state.device, "bold"), " · ", (name, _STATES[name]))
-    return Panel(grid, title=title, title_align="left", border_style="cyan", expand=False)
+    return Panel(grid, title=title, title_align="left", border_style="cyan", padding=0, expand=False)
 
 
 def _keypoints(state: DeviceState) -> RenderableType:
@@ -142,7 +143,7 @@ def _keypoints(state: DeviceState) -> RenderableType:
         table.add_column(head, justify="right", min_width=6)
     table.add_column("score", no_wrap=True)
     if error is not None:
-        table.add_column("error", justify="right", min_width=5)
+        table.add_column("error", justify="right", min_width=7)
     for i, (name, point) in enumerate(state.pose.keypoints.items()):
         row: list[RenderableType] = [
             Text(f"● {name}", _colour(i)),
@@ -179,7 +180,7 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
     if state.health is not None:
         lines.append(Text(state.health.runtime, "dim"))
         waiting = f" · {state.health.waiting} waiting" if state.health.waiting else ""
-        lines.append(Text(f"{state.health.rss_mb:.0f} MB · up {state.health.uptime_s:.0f} s{waiting}", "dim"))
+        lines.append(Text(f"{state.health.rss_mb:.0f} MB{waiting}", "dim"))
     return lines
 
 
