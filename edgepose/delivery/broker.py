@@ -21,7 +21,8 @@ _PROTOCOL = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv
 
 
 def new_client(mqtt: Mqtt, client_id: str) -> paho.Client:
-    """Not yet connected. Raises ConfigError when the password cannot be read."""
+    """Not yet connected. Raises ConfigError when the host cannot be one or the password cannot be read."""
+    _check_host(mqtt.host)
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=_PROTOCOL[mqtt.protocol])
     client.suppress_exceptions = True  # otherwise one exception in a callback ends the network thread, unnoticed
     client.on_socket_open = _no_delay
@@ -29,6 +30,16 @@ def new_client(mqtt: Mqtt, client_id: str) -> paho.Client:
     if mqtt.username is not None:
         client.username_pw_set(mqtt.username, password)
     return client
+
+
+def _check_host(host: str) -> None:
+    """The resolver would raise a UnicodeError, which ends paho's network thread."""
+    try:
+        valid = bool(host.encode("idna"))
+    except UnicodeError:
+        valid = False
+    if not valid:
+        raise ConfigError(f"mqtt.host: {host!r} is not a host name; correct it")
 
 
 def client_id(device: str) -> str:

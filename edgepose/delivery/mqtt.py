@@ -102,8 +102,7 @@ class MqttDelivery:
         with self._room:
             while len(self._outbox) >= OUTBOX and not self._stop.is_set() and self._failure is None:
                 self._room.wait(_TICK_S)
-            if self._failure is not None:
-                raise BrokerError(f"{where(self._mqtt)}: the sending thread failed: {self._failure!r}")
+            self._check()
             self._outbox.append(payload)
             self._accepted += 1
         self._report(self._note_size, message.size_wh)
@@ -112,9 +111,15 @@ class MqttDelivery:
         """Until every pose is acknowledged, however long the broker is away, or until `stop`."""
         while self.waiting and self._failure is None and not self._stop.wait(0.05):
             pass
+        self._check()
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise BrokerError(f"{where(self._mqtt)}: the sending thread failed: {self._failure!r}")
 
     def close(self) -> None:
-        """Waits at most `DRAIN_S` for acknowledgements, says `stopped`, disconnects. Never hangs, never raises."""
+        """Waits at most `DRAIN_S` for acknowledgements, says `stopped`, disconnects. To be called after `start`;
+        never hangs, never raises."""
         _wait(lambda: self.waiting == 0 or self._failure is not None, DRAIN_S)
         self._report(self._say_stopped)
         _wait(lambda: self._said_stopped.is_set() or not self._online, LAST_WORD_S)
@@ -227,6 +232,7 @@ class MqttDelivery:
         self._told = self._told or "stopping"
         self._status = msgspec.structs.replace(self._status, state="stopped")
         self._notices.clear()
+        self._notify("health", self._health())  # the final counts stay retained
         self._notify("status", self._status)
 
     def _notify(self, leaf: str, message: Message) -> None:
@@ -250,19 +256,17 @@ class MqttDelivery:
         # What paho sends again goes first, so that poses arrive in order.
         while self._online and not self._sent_again and len(self._in_flight) < self._window:
             if self._notices:
-                sent = self._publish(*self._notices[0])
-                source: deque[Any] = self._notices
+                if not self._publish(*self._notices[0]):
+                    return
+                self._notices.popleft()
             elif self._outbox:
-                sent = self._publish("pose", self._outbox[0])
-                source = self._outbox
+                if not self._publish("pose", self._outbox[0]):
+                    return
+                self._outbox.popleft()
+                with self._room:
+                    self._room.notify()
             else:
                 return
-            if not sent:
-                return
-            source.popleft()
-            if source is self._outbox and len(source) == OUTBOX - 1:
-                with self._room:
-                    self._room.notify_all()
 
     def _publish(self, leaf: str, payload: bytes) -> bool:
         """False when paho has no free message id. Without a connection paho keeps the message and sends it later."""

@@ -102,6 +102,7 @@ def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     assert info["size_wh"] == [320, 240]
     assert set(subscriber.of("pose")[-1]["keypoints"]) == set(info["skeleton"]["keypoints"])
     assert set(health["stage_ms"]) == {"capture", "infer", "publish"}
+    assert health["poses"] == health["delivered"] == len(seqs) - first
 
 
 def test_a_video_is_published_frame_by_frame_also_to_a_broker_that_comes_late(
