@@ -73,6 +73,10 @@ def test_leaves_no_process_behind(command, how):
     wait_until(lambda: not any(alive(pid) for pid in started), "daemon and broker to end")
 
 
+def test_the_shipped_model_is_small(command):
+    assert demo.MODEL.stat().st_size <= 400_000
+
+
 def test_a_daemon_that_dies_is_told(command):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -1,0 +1,54 @@
+"""The project that the demo's model is trained on, and how its result is put into the package."""
+
+from __future__ import annotations
+
+import cv2
+import msgspec
+import numpy as np
+import pytest
+from fakes import card
+
+from edgepose.camera.mouse import SKELETON, Mouse
+from edgepose.cli import demo
+from edgepose.core.card import ModelFile, ModelFiles, read_model, sha256_of, write_card
+from edgepose_train.datasets import read_dataset
+from edgepose_train.demo_model import SEEDS, install, write_project
+
+SIZE_WH = (96, 64)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "project"
+    write_project(folder, [100, 101], 3, SIZE_WH)
+    return folder
+
+
+def test_is_a_project_that_the_reader_reads_without_complaint(project):
+    dataset = read_dataset(project)
+    assert dataset.name == "demo"
+    assert dataset.problems == ()
+    assert dataset.skeleton == SKELETON
+    assert len(dataset.images) == 6
+
+
+def test_labels_are_the_truth_unrounded(project):
+    for image in read_dataset(project).images:
+        seed, index = int(image.path.parent.name.removeprefix("mouse")), int(image.path.stem.removeprefix("img"))
+        np.testing.assert_array_equal(image.xy_px, Mouse(seed, SIZE_WH).truth(index))
+        assert cv2.imread(str(image.path)).shape == (64, 96, 3)
+
+
+def test_the_mouse_of_the_demo_is_never_trained_on():
+    assert demo.SEED not in SEEDS
+
+
+def test_install_renames_the_model_in_its_card(tmp_path):
+    model, data = tmp_path / "model.tflite", b"weights"
+    model.write_bytes(data)
+    files = ModelFiles(ModelFile(model.name, sha256_of(data)))
+    write_card(msgspec.structs.replace(card(), files=files), model)
+    install(model, tmp_path / "package" / "demo.tflite")
+    found, installed = read_model(tmp_path / "package" / "demo.tflite")
+    assert found == data
+    assert installed.files.cpu.name == "demo.tflite"
