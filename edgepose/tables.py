@@ -44,7 +44,9 @@ def open_writer(path: Path) -> Writer:
         if module:
             importlib.import_module(module)
     except ImportError as exc:
-        raise EdgeposeError(f"{path}: writing {suffix} needs {exc.name}; {extra}, or write .csv") from None
+        raise EdgeposeError(
+            f"{path}: writing {suffix} needs {str(exc.name).split('.')[0]}; {extra}, or write .csv"
+        ) from None
     return writer
 
 

@@ -82,14 +82,14 @@ class _TimedEstimator:
 
     def estimate(self, frame: Frame) -> Pose:
         begin = time.perf_counter()
-        if self._stop.is_set():  # frames already under way when time was up
-            return self._estimator.read()
         if self.frames % BLOCK:
             self.stages["hand_over"].add((begin - self._left) * 1e3)
-        elif self.frames:
-            begin = self._bare_block(begin)
-        else:
+        elif not self.frames:
             self._block_start = begin
+        elif not self._stop.is_set():
+            begin = self._bare_block(begin)
+        if self._stop.is_set():  # only whole blocks count; frames under way get the last pose
+            return self._estimator.read()
         self._estimator.load(frame.image, frame.order)
         loaded = time.perf_counter()
         self._estimator.invoke()
