@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 
-from edgepose.core.card import Golden, read_model, sha256_of
+from edgepose.core.card import Golden, ModelCard, read_model, sha256_of
 from edgepose.core.errors import ModelError
 from edgepose.core.geometry import FrameMap
 from edgepose.core.heatmap import OutputQuantization, Quantization, decode
-from edgepose.core.types import U8, Frame, PixelOrder, Pose
+from edgepose.core.types import F64, U8, Frame, PixelOrder, Pose
 from edgepose.inference.runtime import Runtime, open_runtime
 
 GOLDEN_TOLERANCE_PX = 2.0
@@ -32,12 +33,13 @@ class Estimator:
 
     def __init__(self, model: Path, threads: int = 0) -> None:
         data, self.card = read_model(model)
-        self.runtime = _open_fastest(data, str(model)) if threads == 0 else open_runtime(data, threads, str(model))
-        self._bind(model)
+        where = str(model)
+        self.runtime = _open_fastest(data, where) if threads == 0 else open_runtime(data, threads, where)
+        self._network = _Network(self.runtime, self.card, where)
+        self.golden_exact = _check_golden(self._network, self.card.golden, where)
         self._map: FrameMap | None = None
         w, h = self.card.input.size_wh
-        self._resized = np.empty((h, w, 3), np.uint8)
-        self.golden_exact = self._check_golden(model, self.card.golden)
+        self._resized = {3: np.empty((h, w, 3), np.uint8), 2: np.empty((h, w), np.uint8)}
 
     def estimate(self, frame: Frame) -> Pose:
         self.load(frame.image, frame.order)
@@ -49,85 +51,99 @@ class Estimator:
         size_wh = (image.shape[1], image.shape[0])
         if self._map is None or self._map.frame_wh != size_wh:
             self._map = FrameMap.fit(size_wh, self.card.input.size_wh, self.card.input.resize)
-        view = self._input_view()[0]
+        view = self._network.input_view()
         if self.card.input.channels == 3:
-            direct, convert = order == "rgb", _TO_RGB.get(order)
+            conversion = _TO_RGB.get(order)
         else:
-            view = view[..., 0]
-            direct, convert = order == "gray", _TO_GRAY.get(order)
-        if direct:
+            view, conversion = view[..., 0], _TO_GRAY.get(order)
+        if conversion is None:
             self._map.resize(image, view)
             return
         # Resize first: converting colours at the model's size touches fewer pixels.
-        resized = self._resized[..., 0] if order == "gray" else self._resized
-        if order == "gray":
-            resized = np.ascontiguousarray(resized)
+        resized = self._resized[image.ndim]
         self._map.resize(image, resized)
-        assert convert is not None
-        cv2.cvtColor(resized, convert, dst=view)
+        cv2.cvtColor(resized, conversion, dst=view)
 
     def invoke(self) -> None:
-        self.runtime.interpreter.invoke()
+        self._network.invoke()
 
     def read(self) -> Pose:
         """The pose of the last `invoke`, mapped back to the frame that was loaded."""
         assert self._map is not None
-        xy, score = self._decode()
+        xy, score = self._network.decode()
         return Pose(self._map.to_frame(xy).astype(np.float32), score.astype(np.float32))
 
-    def _decode(self) -> tuple[Any, Any]:
-        get = self.runtime.interpreter.get_tensor
-        output = self.card.output
-        return decode(
-            get(self._heatmap)[0],
-            get(self._offset)[0],
-            output.stride,
-            output.offset_scale,
-            self._quantization,
-        )
 
-    def _bind(self, model: Path) -> None:
-        """Finds the tensors by name and checks them against the card."""
-        interpreter, card = self.runtime.interpreter, self.card
-        (w, h), (rows, columns), k = card.input.size_wh, card.map_hw(), len(card.skeleton.keypoints)
-        inputs = interpreter.get_input_details()
-        _expect(model, "input", inputs[0], np.uint8, (1, h, w, card.input.channels))
-        self._input_view = interpreter.tensor(inputs[0]["index"])
+class _Network:
+    """An interpreter whose tensors were found by name and checked against the card."""
+
+    def __init__(self, runtime: Runtime, card: ModelCard, where: str) -> None:
+        interpreter = runtime.interpreter
+        self.card = card
+        (w, h), map_hw, k = card.input.size_wh, card.map_hw(), len(card.skeleton.keypoints)
+        image = interpreter.get_input_details()[0]
+        _expect(where, "input", image, np.uint8, (1, h, w, card.input.channels))
         outputs = _outputs_by_name(interpreter)
         for name, channels in (("heatmap", k), ("offset", 2 * k)):
             if name not in outputs:
                 raise ModelError(
-                    f"{model}: no output named {name!r} (it has: {', '.join(sorted(outputs)) or 'none'}); "
+                    f"{where}: no output named {name!r} (it has: {', '.join(sorted(outputs)) or 'none'}); "
                     "models come from edgepose-train fit"
                 )
-            _expect(model, name, outputs[name], np.int8, (1, rows, columns, channels))
+            _expect(where, name, outputs[name], np.int8, (1, *map_hw, channels))
+        self.invoke = interpreter.invoke
+        self._get = interpreter.get_tensor
+        self._view = interpreter.tensor(image["index"])
         self._heatmap, self._offset = outputs["heatmap"]["index"], outputs["offset"]["index"]
         self._quantization = OutputQuantization(
-            Quantization(*outputs["heatmap"]["quantization"]),
-            Quantization(*outputs["offset"]["quantization"]),
+            Quantization(*outputs["heatmap"]["quantization"]), Quantization(*outputs["offset"]["quantization"])
         )
 
-    def _check_golden(self, model: Path, golden: Golden) -> bool:
-        """Runs the card's golden picture; True when the outputs are equal bit for bit.
+    def input_view(self) -> Any:
+        """The input tensor's own memory (H, W, C); must not be kept, since `invoke` refuses while it is held."""
+        return self._view()[0]
 
-        They are wherever XNNPACK runs; other kernels round differently, so then the keypoints decide.
-        """
-        self._input_view()[0] = golden.picture(self.card.input.size_wh, self.card.input.channels)
+    def decode(self) -> tuple[F64, F64]:
+        """Model-input pixels (K, 2) and scores (K,) of the last `invoke`."""
+        output = self.card.output
+        heatmap, offset = self._get(self._heatmap)[0], self._get(self._offset)[0]
+        return decode(heatmap, offset, output.stride, output.offset_scale, self._quantization)
+
+    def golden(self) -> Golden:
+        """The card's golden picture with the output that this runtime computes for it."""
+        self.input_view()[...] = self.card.golden.picture(self.card.input.size_wh, self.card.input.channels)
         self.invoke()
-        get = self.runtime.interpreter.get_tensor
-        hashes = tuple(sha256_of(get(i).tobytes()) for i in (self._heatmap, self._offset))
-        if hashes == (golden.heatmap_sha256, golden.offset_sha256):
-            return True
-        xy, _ = self._decode()
-        known = np.array(golden.keypoints)
-        sure = known[:, 2] >= 0.5
-        error_px = np.linalg.norm(xy - known[:, :2], axis=1)[sure]
-        if error_px.size and error_px.max() > GOLDEN_TOLERANCE_PX:
-            raise ModelError(
-                f"{model}: {self.runtime.name} computes another pose than the card's golden one "
-                f"({error_px.max():.1f} px away); install the runtime the model was made with, or export again"
-            )
-        return False
+        heatmap, offset = (sha256_of(self._get(index).tobytes()) for index in (self._heatmap, self._offset))
+        xy, score = self.decode()
+        keypoints = tuple((float(x), float(y), float(s)) for (x, y), s in zip(xy, score, strict=True))
+        return msgspec.structs.replace(
+            self.card.golden, heatmap_sha256=heatmap, offset_sha256=offset, keypoints=keypoints
+        )
+
+
+def compute_golden(data: bytes, card: ModelCard) -> Golden:
+    """The golden entry of a new model's card, whose `golden` holds only the picture so far."""
+    return _Network(open_runtime(data, 1, card.files.cpu.name), card, card.files.cpu.name).golden()
+
+
+def _check_golden(network: _Network, golden: Golden, where: str) -> bool:
+    """True when the outputs are equal to the card's bit for bit.
+
+    They are wherever XNNPACK runs; other kernels round differently, so then the keypoints decide.
+    """
+    found = network.golden()
+    if (found.heatmap_sha256, found.offset_sha256) == (golden.heatmap_sha256, golden.offset_sha256):
+        return True
+    if len(golden.keypoints) != len(found.keypoints):
+        raise ModelError(f"{where}: its card's golden output has another number of keypoints; export it again")
+    ours, theirs = np.array(found.keypoints), np.array(golden.keypoints)
+    error_px = np.linalg.norm(ours[:, :2] - theirs[:, :2], axis=1)[theirs[:, 2] >= 0.5]
+    if error_px.size and error_px.max() > GOLDEN_TOLERANCE_PX:
+        raise ModelError(
+            f"{where}: this runtime computes another pose than the card's golden one ({error_px.max():.1f} px away); "
+            "install the runtime the model was made with, or export it again"
+        )
+    return False
 
 
 def _open_fastest(data: bytes, where: str) -> Runtime:
@@ -154,15 +170,16 @@ def _invoke_s(runtime: Runtime) -> float:
 
 
 def _outputs_by_name(interpreter: Any) -> dict[str, Any]:
+    # The runner holds the interpreter, which refuses to run while anybody else does: it must not be kept.
     if len(interpreter.get_signature_list()) != 1:
         return {}
     return dict(interpreter.get_signature_runner().get_output_details())
 
 
-def _expect(model: Path, what: str, details: dict[str, Any], dtype: Any, shape: tuple[int, ...]) -> None:
+def _expect(where: str, what: str, details: dict[str, Any], dtype: Any, shape: tuple[int, ...]) -> None:
     found_shape = tuple(int(n) for n in details["shape"])
     if found_shape != shape or details["dtype"] is not dtype:
         raise ModelError(
-            f"{model}: {what} is {np.dtype(details['dtype']).name} {list(found_shape)}, but the card says "
+            f"{where}: {what} is {np.dtype(details['dtype']).name} {list(found_shape)}, but the card says "
             f"{np.dtype(dtype).name} {list(shape)}; the card is of another model"
         )

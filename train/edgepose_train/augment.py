@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgepose.core.geometry import PAD_VALUE, FrameMap
 from edgepose.core.types import F64, U8
 
+SMALL_TURN_DEG = 25.0
 Matrix = NDArray[np.float64]  # 3 x 3, acts on (x, y, 1) pixel-centre coordinates
 
 
@@ -27,6 +28,21 @@ class Augmentation:
     flip_order: list[int] | None
     scale: float = 0.25  # zoom by 1 ± this
     near_animal: float = 0.85  # share of crops that hold the animal; the rest teach the background
+
+
+def turn_range_deg(frame_xy: F64) -> float:
+    """How far views may turn, from the labels (N, K, 2): animals seen from above lie every way round, and then
+    any turn is natural; animals that always stand the same way must not be turned over."""
+    spans = np.linalg.norm(frame_xy[:, :, None] - frame_xy[:, None], axis=-1)
+    known = np.isfinite(spans).sum(axis=0) >= 3
+    if not known[~np.eye(len(known), dtype=bool)].any():
+        return SMALL_TURN_DEG
+    median = np.where(known, np.nanmedian(np.where(np.isfinite(spans), spans, np.nan), axis=0), 0)
+    a, b = np.unravel_index(int(np.nan_to_num(median).argmax()), median.shape)
+    way = frame_xy[:, b] - frame_xy[:, a]
+    way = way[np.isfinite(way).all(axis=1)]
+    way = way / np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-9)
+    return 180.0 if np.linalg.norm(way.mean(axis=0)) < 0.6 else SMALL_TURN_DEG
 
 
 def source_of(image: U8, frame_map: FrameMap) -> tuple[U8, Matrix]:

@@ -47,25 +47,35 @@ def parse_backbone(name: str) -> Backbone:
     return Backbone(int(match[1]), float(match[2]))
 
 
-def build(backbone: Backbone, keypoints: int, stride: int, width: int, weights: str) -> keras.Model:
+class Head(NamedTuple):
+    """stride: input pixels per output cell (4, 8 or 16). width: channels between trunk and outputs."""
+
+    keypoints: int
+    stride: int
+    width: int
+
+
+def build(backbone: Backbone, head: Head, size_wh: tuple[int, int], weights: str) -> keras.Model:
     """Input float (N, H, W, 3) in -1..1, sides multiples of 16; outputs {"heatmap": (N, h, w, K) logits,
-    "offset": (N, h, w, 2K)}.
+    "offset": (N, h, w, 2K)}. The weights are the same for every size.
 
     weights: "imagenet" (downloads), "none", a `.h5` file, or a folder of such files named by Keras. With
     pretrained weights the trunk's batch norm and first blocks are frozen.
     """
-    trunk = _trunk(backbone, weights)
+    trunk = _trunk(backbone, size_wh, weights)
     _prepare(trunk, backbone, pretrained=weights != "none")
     taps = _TAPS[backbone.version]
-    x = _conv(trunk.get_layer(taps[16]).output, width)
-    for at in (8, 4)[: {16: 0, 8: 1, 4: 2}[stride]]:
+    x = _conv(trunk.get_layer(taps[16]).output, head.width)
+    for at in (8, 4)[: {16: 0, 8: 1, 4: 2}[head.stride]]:
         x = layers.UpSampling2D(2, interpolation="bilinear")(x)
-        x = layers.Add()([x, _conv(trunk.get_layer(taps[at]).output, width)])
+        x = layers.Add()([x, _conv(trunk.get_layer(taps[at]).output, head.width)])
         x = _norm(layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x))
-        x = _conv(x, width)
+        x = _conv(x, head.width)
     # The prior of a heatmap cell is low: starting the bias there spares the first hundred steps.
-    heatmap = layers.Conv2D(keypoints, 1, name="heatmap_conv", bias_initializer=keras.initializers.Constant(-3.0))(x)
-    offset = layers.Conv2D(2 * keypoints, 1, name="offset_conv")(x)
+    heatmap = layers.Conv2D(head.keypoints, 1, name="heatmap_conv", bias_initializer=keras.initializers.Constant(-3.0))(
+        x
+    )
+    offset = layers.Conv2D(2 * head.keypoints, 1, name="offset_conv")(x)
     return keras.Model(trunk.input, {"heatmap": heatmap, "offset": offset})
 
 
@@ -77,9 +87,9 @@ def _norm(x: Any) -> Any:
     return layers.ReLU(6.0)(layers.BatchNormalization(momentum=BATCH_NORM_MOMENTUM)(x))
 
 
-def _trunk(backbone: Backbone, weights: str) -> keras.Model:
+def _trunk(backbone: Backbone, size_wh: tuple[int, int], weights: str) -> keras.Model:
     make = keras.applications.MobileNet if backbone.version == 1 else keras.applications.MobileNetV2
-    shape = (None, None, 3)
+    shape = (size_wh[1], size_wh[0], 3)
     if weights in {"imagenet", "none"}:
         try:
             return make(

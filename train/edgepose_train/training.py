@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -14,7 +13,7 @@ import tensorflow as tf
 
 from edgepose.core.geometry import FrameMap
 from edgepose.core.heatmap import FLOAT, Targets, decode, render
-from edgepose.core.types import F32, F64, U8
+from edgepose.core.types import F64, U8
 from edgepose_train.augment import Augmentation, Matrix, random_view, source_of
 
 HEATMAP_WEIGHT = 20.0  # cells count 1 + 20 * target: unweighted, rare keypoints stay unlearnt for hundreds of steps
@@ -41,10 +40,17 @@ class Plan:
     batch: int
     learning_rate: float
     stride: int
-    offset_scale: float
-    sigma_px: float
     seed: int
-    check_every: int
+
+    @property
+    def sigma_px(self) -> float:
+        """Of the heatmap's Gaussian, in model pixels: one cell, so that the peak's neighbours still differ."""
+        return float(self.stride)
+
+    @property
+    def offset_scale(self) -> float:
+        """Two cells: the peak may be a cell beside the right one, and its offset still leads home."""
+        return 2.0 * self.stride
 
 
 def make_sample(image: U8, frame_xy: F64, frame_map: FrameMap) -> Sample:
@@ -91,7 +97,9 @@ def losses(out: dict[str, Any], heatmap: Any, offset: Any, near: Any, known: Any
     weight = (1.0 + HEATMAP_WEIGHT * heatmap) * known
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(heatmap, out["heatmap"])
     # The entropy of the soft target itself is no error: subtracted, a perfect network has loss 0.
-    floor = tf.nn.sigmoid_cross_entropy_with_logits(heatmap, tf.math.log(heatmap + 1e-6) - tf.math.log(1 - heatmap + 1e-6))
+    floor = tf.nn.sigmoid_cross_entropy_with_logits(
+        heatmap, tf.math.log(heatmap + 1e-6) - tf.math.log(1 - heatmap + 1e-6)
+    )
     cells = tf.cast(tf.size(heatmap[0, :, :, 0]), tf.float32)
     heat = tf.reduce_sum((entropy - floor) * weight) / (tf.reduce_sum(known) * cells / 10.0 + 1e-6)
     mask = tf.repeat(near * known * (0.1 + heatmap), 2, axis=-1)
@@ -100,16 +108,75 @@ def losses(out: dict[str, Any], heatmap: Any, offset: Any, near: Any, known: Any
     return heat, tf.reduce_sum(huber * mask) / (tf.reduce_sum(mask) + 1e-6)
 
 
-def predict(model: keras.Model, samples: list[Sample], plan: Plan) -> list[tuple[F64, F64]]:
-    """Float poses of whole frames: ((K, 2) frame pixels, (K,) scores) each."""
-    found = []
-    for sample in samples:
-        out = model(to_input(sample.fitted[None]), training=False)
-        xy, score = decode(out["heatmap"].numpy()[0], out["offset"].numpy()[0], plan.stride, plan.offset_scale, FLOAT)
-        found.append((sample.frame_map.to_frame(xy), score))
-    return found
+class Trainer:
+    """The network in training, its optimizer, and the running average of its weights, which is what ships."""
+
+    def __init__(self, model: keras.Model, plan: Plan) -> None:
+        self.model, self.plan = model, plan
+        warmup = min(200, plan.steps // 5)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            plan.learning_rate / 20,
+            max(1, plan.steps - warmup),
+            alpha=0.01,
+            warmup_target=plan.learning_rate,
+            warmup_steps=warmup,
+        )
+        self.optimizer = keras.optimizers.AdamW(schedule, weight_decay=1e-4, clipnorm=5.0)
+        self._variables = model.trainable_variables
+        self.optimizer.build(self._variables)
+        self._average = [tf.Variable(variable) for variable in self._variables]
+        self.step = tf.function(self._step)
+
+    @property
+    def steps_done(self) -> int:
+        return int(self.optimizer.iterations)
+
+    def _step(self, views: Any, *targets: Any) -> tuple[Any, Any]:
+        with tf.GradientTape() as tape:
+            heat, offset = losses(self.model(to_input(views), training=True), *targets)
+            loss = heat + OFFSET_WEIGHT * offset
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, self._variables), self._variables, strict=True))
+        done = tf.cast(self.optimizer.iterations, tf.float32)
+        decay = tf.minimum(EMA_DECAY, (1.0 + done) / (10.0 + done))
+        for average, variable in zip(self._average, self._variables, strict=True):
+            average.assign(average * decay + (1.0 - decay) * variable)
+        return heat, offset
+
+    def averaged_weights(self) -> list[Any]:
+        """As `model.get_weights()`, the trained ones replaced by their running average."""
+        averages = {id(v): a.numpy() for v, a in zip(self._variables, self._average, strict=True)}
+        return [averages[id(v)] if id(v) in averages else v.numpy() for v in self.model.weights]
+
+    def state(self) -> dict[str, list[Any]]:
+        return {
+            "model": self.model.get_weights(),
+            "average": [v.numpy() for v in self._average],
+            "optimizer": [v.numpy() for v in self.optimizer.variables],
+        }
+
+    def restore(self, state: dict[str, list[Any]]) -> None:
+        self.model.set_weights(state["model"])
+        for variables, values in (
+            (self._average, state["average"]),
+            (self.optimizer.variables, state["optimizer"]),
+        ):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
 
-def errors_px(found: list[tuple[F64, F64]], samples: list[Sample]) -> F64:
-    """Euclidean error per frame and keypoint (N, K), frame pixels; NaN where there is no label."""
-    return np.array([np.linalg.norm(xy - s.frame_xy, axis=1) for (xy, _), s in zip(found, samples, strict=True)])
+class Predictor:
+    """The same weights at the size of the model's input: float poses of whole frames."""
+
+    def __init__(self, model: keras.Model, plan: Plan) -> None:
+        self.model, self.plan = model, plan
+        self._call = tf.function(lambda pictures: model(to_input(pictures), training=False))
+
+    def errors_px(self, samples: list[Sample]) -> F64:
+        """Euclidean error per frame and keypoint (N, K), frame pixels; NaN where there is no label."""
+        rows = []
+        for sample in samples:
+            out = self._call(tf.constant(sample.fitted[None]))
+            heatmap, offset = out["heatmap"].numpy()[0], out["offset"].numpy()[0]
+            xy, _ = decode(heatmap, offset, self.plan.stride, self.plan.offset_scale, FLOAT)
+            rows.append(np.linalg.norm(sample.frame_map.to_frame(xy) - sample.frame_xy, axis=1))
+        return np.array(rows)

@@ -1,0 +1,40 @@
+"""`edgepose-train evaluate MODEL DATASET`: the pixel error of the file that ships."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+
+from edgepose.core.card import Score
+from edgepose_train.commands.score_table import score_table
+from edgepose_train.datasets import read_dataset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = (
+        "example:\n  edgepose-train evaluate RUN/model.tflite my-project --json score.json\n\n"
+        "Frames that the model was trained on, or chosen by, are told by their content and left out."
+    )
+    parser.add_argument("model", type=Path, help="the .tflite file, its card beside it")
+    parser.add_argument("dataset", type=Path, help="DeepLabCut project folder, or a CollectedData CSV or H5")
+    parser.add_argument("--all", action="store_true", help="score every frame, also those it was trained on")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    from edgepose_train.evaluate import evaluate
+
+    score = evaluate(args.model, read_dataset(args.dataset), every_frame=args.all)
+    if args.json:
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_report(score, args.all)), indent=2))
+    title = "every frame, ALSO THOSE IT WAS TRAINED ON" if args.all else "frames it was not trained on"
+    Console().print(score_table({"int8": score}, title))
+    return 0
+
+
+def _report(score: Score, every_frame: bool) -> dict[str, object]:
+    report: dict[str, object] = msgspec.to_builtins(score)
+    return report | {"all_frames": True} if every_frame else report

@@ -1,0 +1,125 @@
+"""One training run: steps, validations, checkpoints, and what the person waiting sees of it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from edgepose_train import checkpoint
+from edgepose_train.augment import Augmentation
+from edgepose_train.training import Predictor, Sample, Trainer, batches
+
+CHECKS = 12  # validations in a run
+PATIENCE = 6  # that many in a row without a better one end it
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What is trained on, what the model is chosen by, and how training views differ."""
+
+    train: list[Sample]
+    validation: list[Sample]
+    how: Augmentation
+
+
+@dataclass
+class Best:
+    """The best weights so far by mean validation error; equal counts as better, being trained longer."""
+
+    validation_px: float = math.inf
+    step: int = 0
+    checks_since: int = 0
+    weights: list[Any] = field(default_factory=list)
+
+    def see(self, validation_px: float, step: int, weights: list[Any]) -> None:
+        # NaN: no validation frame has a label; then the last weights are all there is to choose.
+        if not validation_px > self.validation_px:
+            self.validation_px, self.step, self.checks_since, self.weights = validation_px, step, 0, weights
+        else:
+            self.checks_since += 1
+
+    def notes(self) -> dict[str, Any]:
+        return {"validation_px": self.validation_px, "step": self.step, "checks_since": self.checks_since}
+
+
+def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Path, identity: dict[str, Any]) -> None:
+    """Leaves the best weights in `predictor`. path: of the checkpoint, which a later call goes on from."""
+    best = Best()
+    if found := checkpoint.load(path, identity):
+        groups, notes = found
+        best = Best(**notes["best"], weights=groups.pop("best", []))
+        trainer.restore(groups)
+        print(f"going on from step {trainer.steps_done} of {trainer.plan.steps}", flush=True)
+
+    def save() -> None:
+        notes = {"identity": identity, "best": best.notes()}
+        checkpoint.save(path, {**trainer.state(), "best": best.weights}, notes)
+
+    every = -(-trainer.plan.steps // CHECKS)
+    with _Display(trainer) as display:
+        try:
+            for batch in batches(views.train, views.how, trainer.plan, trainer.steps_done):
+                if best.checks_since >= PATIENCE:
+                    break
+                display.stepped(*trainer.step(*batch))
+                if trainer.steps_done % every == 0 or trainer.steps_done == trainer.plan.steps:
+                    weights = trainer.averaged_weights()
+                    predictor.model.set_weights(weights)
+                    best.see(float(np.nanmean(predictor.errors_px(views.validation))), trainer.steps_done, weights)
+                    save()
+                    display.checked(best)
+        except KeyboardInterrupt:
+            save()
+            display.say("stopped; the same command goes on from here")
+            raise
+    predictor.model.set_weights(best.weights)
+
+
+class _Display:
+    """A progress bar on a terminal, else a line per validation."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._loss = trainer, 0.0
+        self._console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total} steps"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}  validation {task.fields[best]}"),
+            console=self._console,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(
+            "train", total=trainer.plan.steps, completed=trainer.steps_done, loss=0.0, best="-"
+        )
+
+    def __enter__(self) -> _Display:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def stepped(self, heatmap_loss: Any, offset_loss: Any) -> None:
+        self._loss = 0.95 * self._loss + 0.05 * float(heatmap_loss + offset_loss) if self._loss else float(heatmap_loss)
+        self._bar.update(self._task, advance=1, loss=self._loss)
+
+    def checked(self, best: Best) -> None:
+        text = f"{best.validation_px:.2f} px (step {best.step})"
+        self._bar.update(self._task, best=text)
+        if self._bar.disable:
+            done, steps = self._trainer.steps_done, self._trainer.plan.steps
+            self.say(f"step {done}/{steps}  loss {self._loss:.3f}  best validation {text}")
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False)
