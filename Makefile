@@ -1,0 +1,44 @@
+# `make help` lists the targets. Each installs what it needs, once: its second run starts at once.
+# Uses neither git nor absolute paths, so a ZIP of the sources and a folder with spaces in its name do as well.
+
+# The device side alone, as on a Pi, and everything: two environments, so that the demo never waits for TensorFlow.
+DEVICE := .venv-demo/bin/python
+DESK := .venv/bin/python
+MODEL := edgepose/demo/demo.tflite
+
+.PHONY: help demo test check bench demo-model mosquitto
+
+help:
+	@echo "make demo         the whole device side on a synthetic mouse; Ctrl-C ends (SECONDS=20: by itself)"
+	@echo "make test         the tests"
+	@echo "make check        format, lint, types and import rules"
+	@echo "make bench        how fast a model runs here (MODEL=my-model.tflite: that one)"
+	@echo "make demo-model   train the demo's model anew, on rendered frames (minutes)"
+
+demo: .venv-demo/ready
+	@$(DEVICE) -m edgepose demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: .venv/ready mosquitto
+	@$(DESK) -m pytest
+
+check: .venv/ready
+	@$(DESK) -m ruff check .
+	@$(DESK) -m ruff format --check .
+	@$(DESK) -m mypy
+	@.venv/bin/lint-imports
+
+bench: .venv-demo/ready
+	@$(DEVICE) -m edgepose bench "$(MODEL)"
+
+demo-model: .venv/ready
+	@$(DESK) -m edgepose_train.demo_model -o edgepose/demo
+
+.venv-demo/ready: pyproject.toml .ci/venv
+	@sh .ci/venv .venv-demo demo
+
+.venv/ready: pyproject.toml .ci/venv
+	@sh .ci/venv .venv dev,train,demo
+
+# Debian keeps the broker where only root's PATH leads. Without it the tests that need one are skipped.
+mosquitto:
+	@PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || sh .ci/debian mosquitto mosquitto-clients || true
