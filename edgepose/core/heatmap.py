@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from edgepose.core.geometry import cell_to_px
 from edgepose.core.types import F32, F64, I8
@@ -75,15 +75,40 @@ def decode(
 ) -> tuple[F64, F64]:
     """Model-input pixels (K, 2) and scores (K,) from one picture's outputs (h, w, K) and (h, w, 2K).
 
-    The peak is found on the stored values, which keep the order of the logits; only the 3K numbers that are
-    used are dequantized. The score is the sigmoid of the peak's logit.
+    The peak is found on the stored values, which keep the order of the logits; only the nine logits round each
+    peak are dequantized. The logarithm of a Gaussian is a parabola, so the parabola through those nine has its
+    top at the keypoint, and averages the noise of nine cells (DARK, Zhang et al. 2020, does it by Taylor
+    expansion). A peak at the map's edge, or one without a top, has no such fit: there the offset leads on.
+    The score is the sigmoid of the peak's logit.
     """
-    heatmap_q, offset_q = quantization.heatmap, quantization.offset
-    _, width, count = heatmap.shape
+    rows, columns, count = heatmap.shape
     channels = np.arange(count)
     peak = heatmap.reshape(-1, count).argmax(axis=0)
-    logit = (heatmap.reshape(-1, count)[peak, channels].astype(np.float64) - heatmap_q.zero_point) * heatmap_q.scale
-    delta = offset.reshape(-1, count, 2)[peak, channels].astype(np.float64)
-    delta = (delta - offset_q.zero_point) * (offset_q.scale * offset_scale)
-    cells = np.stack([peak % width, peak // width], axis=1).astype(np.float64)
-    return cell_to_px(cells, stride) + delta, 1 / (1 + np.exp(-logit))
+    row, column = peak // columns, peak % columns
+    near_row = np.clip(row, 1, max(1, rows - 2))[:, None, None] + _STEPS[:, None]
+    near_column = np.clip(column, 1, max(1, columns - 2))[:, None, None] + _STEPS
+    stored = heatmap[near_row % rows, near_column % columns, channels[:, None, None]].astype(np.float64)
+    logits = (stored - quantization.heatmap.zero_point) * quantization.heatmap.scale  # (K, 3, 3)
+    shift, fitted = _parabola_top(-np.logaddexp(0, -logits))
+    fitted &= (row > 0) & (row < rows - 1) & (column > 0) & (column < columns - 1)
+
+    lookup = offset.reshape(-1, count, 2)[peak, channels].astype(np.float64)
+    lookup = (lookup - quantization.offset.zero_point) * (quantization.offset.scale * offset_scale)
+    centre = cell_to_px(np.stack([column, row], axis=1).astype(np.float64), stride)
+    score = 1 / (1 + np.exp(-logits[channels, row - near_row[:, 1, 0] + 1, column - near_column[:, 0, 1] + 1]))
+    return centre + np.where(fitted[:, None], shift * stride, lookup), score
+
+
+_STEPS = np.array([-1, 0, 1])
+_FLAT = -0.05  # a true Gaussian of one cell's sigma has curvature -1
+
+
+def _parabola_top(log_p: F64) -> tuple[F64, NDArray[np.bool_]]:
+    """Top (K, 2) of the least-squares parabola through (K, 3, 3) values, in cells from the middle; whether it
+    has one within a cell."""
+    across, along = log_p.mean(axis=1), log_p.mean(axis=2)  # (K, 3) each: over the rows, over the columns
+    profile = np.stack([across, along], axis=1)  # (K, 2, 3)
+    slope = (profile[..., 2] - profile[..., 0]) / 2
+    bend = profile[..., 2] + profile[..., 0] - 2 * profile[..., 1]
+    shift = -slope / np.minimum(bend, _FLAT)
+    return shift, ((bend < _FLAT) & (np.abs(shift) <= 1)).all(axis=1)
