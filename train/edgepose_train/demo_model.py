@@ -20,11 +20,12 @@ import yaml
 
 from edgepose.camera.mouse import LOOP_FRAMES, SKELETON
 from edgepose.camera.scene import Scene
-from edgepose.cli.demo import SIZE_WH
 from edgepose.core.card import read_card, write_card
+from edgepose.core.config import SyntheticCamera
 from edgepose.core.errors import EdgeposeError
 
 SCORER = "edgepose"
+SIZE_WH = SyntheticCamera().size_wh  # the frames' size where nothing else is configured, as in the demo
 SEEDS = range(100, 140)
 FRAMES_PER_SEED = 6
 
