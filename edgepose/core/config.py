@@ -41,7 +41,7 @@ Camera = VideoCamera | SyntheticCamera
 
 
 class Inference(_Section, frozen=True, kw_only=True):
-    """threads: of the interpreter; 0 measures at start and takes the faster of one and two."""
+    """threads: of the interpreter; 0 measures at start and takes what is fastest."""
 
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
 
