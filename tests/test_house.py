@@ -1,0 +1,186 @@
+"""The house: what the documents promise is there, the wheel holds what it should, the import rules bite."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import email
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+import edgepose
+from edgepose.cli import main as device
+from edgepose.core.config import read_config
+from edgepose.core.errors import ConfigError, EdgeposeError, ModelError
+from edgepose.core.messages import TOPICS, schemas
+from edgepose_train import cli as desk
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(path.relative_to(ROOT) for folder in ("edgepose", "train") for path in (ROOT / folder).rglob("*.py"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HEAVY = {"tensorflow", "keras", "pandas", "tables", "matplotlib"}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The edgepose command lines of a document: indented blocks, without redirections and comments."""
+    lines = re.findall(r"^    ((?:edgepose|edgepose-train) .*)$", text, re.MULTILINE)
+    return [shlex.split(line.split(" > ")[0], comments=True) for line in lines]
+
+
+# --- import rules ------------------------------------------------------------------------------------------
+
+
+def test_import_contracts_hold():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("module", ["tensorflow", "pandas", "matplotlib", "pickle", "tflite_runtime"])
+def test_the_linter_keeps_modules_off_the_device(module):
+    command = [sys.executable, "-m", "ruff", "check", "--no-cache", "--stdin-filename", "edgepose/core/new.py", "-"]
+    done = subprocess.run(command, input=f"import {module}\n", cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "TID251" in done.stdout
+
+
+def test_no_module_of_the_device_side_loads_what_a_device_does_not_have():
+    modules = [".".join(path.with_suffix("").parts) for path in SOURCES if path.parts[0] == "edgepose"]
+    modules = [name.removesuffix(".__init__") for name in modules if not name.endswith("__main__")]
+    code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {name.split(".")[0] for name in done.stdout.split()} & (HEAVY | {"edgepose_train"}) == set()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_sources_stay_small(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert {f.name: f.end_lineno - f.lineno + 1 for f in functions if f.end_lineno - f.lineno >= 40} == {}
+    assert len(text.splitlines()) <= 300
+
+
+# --- wheel -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """Built from a copy, so that the checkout stays as it is."""
+    copy = tmp_path_factory.mktemp("wheel")
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    for name in ("edgepose", "train"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    code = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+    subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, check=True)
+    with zipfile.ZipFile(next(copy.glob("*.whl"))) as opened:
+        yield opened
+
+
+def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
+    sources = {path.relative_to("train") if path.parts[0] == "train" else path for path in SOURCES}
+    names = {Path(name) for name in wheel.namelist() if ".dist-info/" not in name}
+    assert {name for name in names if name.suffix == ".py"} == sources
+    assert {str(name) for name in names if name.suffix != ".py"} == {
+        "edgepose/py.typed",
+        "edgepose/demo/demo.tflite",
+        "edgepose/demo/demo.json",
+    }
+
+
+def test_the_wheel_needs_only_what_a_device_has(wheel):
+    name = next(name for name in wheel.namelist() if name.endswith("METADATA"))
+    metadata = email.message_from_bytes(wheel.read(name))
+    assert metadata["License-Expression"] == "Apache-2.0"
+    needs = metadata.get_all("Requires-Dist")
+    base = {re.split(r"[^\w-]", need)[0] for need in needs if "extra ==" not in need}
+    runtimes = {"ai-edge-litert", "tflite-runtime"}
+    assert base == runtimes | {"numpy", "opencv-python-headless", "paho-mqtt", "msgspec", "pyyaml", "rich"}
+    assert set(metadata.get_all("Provides-Extra")) >= {"train", "demo", "dev"}
+
+
+# --- documents ---------------------------------------------------------------------------------------------
+
+
+def test_one_version_everywhere():
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    released = re.findall(r"^## \[(\d[^]]*)\]", changelog, re.MULTILINE)
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert released[0] == citation["version"] == edgepose.__version__
+
+
+@pytest.mark.parametrize("command", commands_in(README), ids=" ".join)
+def test_the_readmes_commands_are_accepted(command):
+    parser = (device if command[0] == "edgepose" else desk)._parser(command[1])
+    assert parser.parse_args(command[1:]).command == command[1]
+
+
+def test_the_readme_names_every_make_target():
+    told = set(re.findall(r"make ([a-z-]+)", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    assert {"demo", "test", "check"} <= told <= targets
+
+
+def test_the_readme_has_a_line_for_each_source_file():
+    folder, told = "", []
+    for line in README.splitlines():
+        if match := re.match(r"\*\*`(.+)/`\*\*", line):
+            folder = match[1]
+        elif folder and (match := re.match(r"- `(\w+\.py)` \S", line)):
+            told.append(Path(folder) / match[1])
+    assert sorted(told) == SOURCES
+
+
+def test_the_readme_shows_a_valid_message():
+    message = json.loads(re.search(r"```json\n(.*?)```", README, re.DOTALL)[1])
+    jsonschema.Draft202012Validator(schemas()["pose"]).validate(message)
+    assert all(f"`edgepose/<device>/{leaf}`" in README for leaf in TOPICS)
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "DECISIONS.md", "benchmarks/README.md"]
+)
+def test_links_lead_somewhere(name):
+    path = ROOT / name
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (path.parent / link).exists()] == []
+
+
+def test_contributing_is_short():
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 30
+
+
+# --- files for the device ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "firmware_configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_ready_configurations_load(path):
+    config = read_config(path)
+    if config.device == "synthetic":
+        assert Path(config.model).resolve() == Path(edgepose.__file__).parent / "demo" / "demo.tflite"
+
+
+def test_the_service_is_not_restarted_on_a_bad_configuration():
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str
+    unit.read(ROOT / "systemd" / "edgepose.service", encoding="utf-8")
+    final = {int(status) for status in unit["Service"]["RestartPreventExitStatus"].split()}
+    assert {ConfigError.exit_code, ModelError.exit_code} <= final
+    assert EdgeposeError.exit_code not in final
+    program, *command = shlex.split(unit["Service"]["ExecStart"])
+    assert Path(program).name == "edgepose"
+    assert device._parser(command[0]).parse_args(command).command == "run"
