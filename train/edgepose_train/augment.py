@@ -37,8 +37,8 @@ def turn_range_deg(frame_xy: F64) -> float:
     known = np.isfinite(spans).sum(axis=0) >= 3
     if not known[~np.eye(len(known), dtype=bool)].any():
         return SMALL_TURN_DEG
-    median = np.where(known, np.nanmedian(np.where(np.isfinite(spans), spans, np.nan), axis=0), 0)
-    a, b = np.unravel_index(int(np.nan_to_num(median).argmax()), median.shape)
+    median = np.nanmedian(np.where(known, spans, 0.0), axis=0)
+    a, b = np.unravel_index(int(median.argmax()), median.shape)
     way = frame_xy[:, b] - frame_xy[:, a]
     way = way[np.isfinite(way).all(axis=1)]
     way = way / np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-9)

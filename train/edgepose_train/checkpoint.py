@@ -29,7 +29,7 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
         return None
     groups: dict[str, list[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             notes = json.loads(str(data["notes"]))
             for key in sorted(key for key in data.files if "/" in key):
                 groups.setdefault(key.split("/")[0], []).append(data[key])
@@ -38,6 +38,6 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
         raise EdgeposeError(f"{path}: damaged checkpoint ({exc}); delete it to start this run anew") from None
     if notes["identity"] != identity:
         raise UsageError(
-            f"{path.parent}: holds a run with other frames or settings; give another folder with -o, or delete it"
+            f"{path.parent}: holds a run with other frames, settings or version of edgepose; give another folder with -o, or delete it"
         )
     return groups, notes

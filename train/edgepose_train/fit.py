@@ -15,7 +15,7 @@ import numpy as np
 
 import edgepose
 from edgepose.core.card import ModelCard, Training, write_card
-from edgepose.core.errors import DatasetError
+from edgepose.core.errors import DatasetError, UsageError
 from edgepose.core.geometry import FrameMap
 from edgepose.inference.estimator import Estimator
 from edgepose_train import network
@@ -72,6 +72,7 @@ def fit(dataset: Dataset, run: Path, settings: Settings) -> ModelCard:
     """Leaves `model.tflite`, its card `model.json` and `checkpoint.npz` in the folder `run`; goes on where an
     interrupted run of the same settings stopped."""
     split = split_images(dataset, settings.seed)
+    _make_folder(run)
     input_wh = settings.input_wh or _input_size(settings.recipe, split.train)
     train, validation = ([_sample(image, input_wh) for image in part] for part in (split.train, split.validation))
     plan = _plan(settings, len(train))
@@ -84,7 +85,6 @@ def fit(dataset: Dataset, run: Path, settings: Settings) -> ModelCard:
     keypoints = len(dataset.skeleton.keypoints)
     trainer = Trainer(_network(settings, how.crop_wh, keypoints, settings.weights), plan)
     predictor = Predictor(_network(settings, input_wh, keypoints, "none"), plan)
-    run.mkdir(parents=True, exist_ok=True)
     train_network(trainer, predictor, Views(train, validation, how), run / "checkpoint.npz", _identity(settings, split))
 
     print("quantizing to int8 ...", flush=True)
@@ -103,6 +103,13 @@ def fit(dataset: Dataset, run: Path, settings: Settings) -> ModelCard:
     card = msgspec.structs.replace(card, scores=scores)
     write_card(card, model)
     return card
+
+
+def _make_folder(run: Path) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise UsageError(f"-o {run}: cannot make this folder ({exc.strerror}); give another one") from None
 
 
 def _input_size(recipe: Recipe, images: list[LabelledImage]) -> tuple[int, int]:
@@ -131,7 +138,8 @@ def _network(settings: Settings, size_wh: tuple[int, int], keypoints: int, weigh
 
 def _identity(settings: Settings, split: Split) -> dict[str, Any]:
     """What must be the same for an interrupted run to go on."""
-    return json.loads(json.dumps({"settings": asdict(settings), "images": _hashes(split)}))
+    what = {"edgepose": edgepose.__version__, "settings": asdict(settings), "images": _hashes(split)}
+    return json.loads(json.dumps(what))
 
 
 def _hashes(split: Split) -> dict[str, tuple[str, ...]]:

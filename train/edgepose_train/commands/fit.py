@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--input", metavar="WxH", help="size of the model's input, such as 320x240")
     parser.add_argument("--epochs", type=_positive, metavar="N", help="instead of the recipe's number")
-    parser.add_argument("--seed", type=int, default=0, help="of the split and of the training (default 0)")
+    parser.add_argument("--seed", type=_seed, default=0, help="of the split and of the training (default 0)")
 
 
 def _positive(text: str) -> int:
@@ -45,12 +46,18 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
 def run(args: argparse.Namespace) -> int:
     input_wh = parse_size(args.input) if args.input else None
     recipe = RECIPES[args.recipe]
     dataset = read_dataset(args.dataset)
     for problem in dataset.problems:
-        Console(stderr=True).print(f"left out: {problem}", highlight=False)
+        print(f"problem: {problem}", file=sys.stderr)
     if importlib.util.find_spec("tensorflow") is None:
         raise EdgeposeError("training needs TensorFlow: pip install 'edgepose[train]'")
     with quiet():  # TensorFlow looks for GPUs, and reports at length that there are none
@@ -64,13 +71,10 @@ def run(args: argparse.Namespace) -> int:
         parse_backbone(args.backbone)
         recipe = replace(recipe, backbone=args.backbone)
     card = fit(dataset, args.output, Settings(args.recipe, recipe, args.weights, args.seed, input_wh, args.epochs))
-    console = Console()
-    console.print(score_table(card.scores, "frames it never saw"))
+    Console().print(score_table(card.scores, "frames it never saw"))
     model = args.output / "model.tflite"
-    console.print(
+    print(
         f"{model} ({model.stat().st_size / 1000:.0f} kB) and its card model.json are ready; "
-        f"try them with: edgepose analyze {model} VIDEO -o poses.csv",
-        highlight=False,
-        soft_wrap=True,
+        f"try them with: edgepose analyze {model} VIDEO -o poses.csv"
     )
     return 0

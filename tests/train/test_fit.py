@@ -1,0 +1,195 @@
+"""`edgepose-train fit`: the split, and real runs that are killed, stopped, resumed and misused."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from edgepose.core.card import read_card
+from edgepose.core.errors import DatasetError
+from edgepose.core.types import Skeleton
+from edgepose.inference.estimator import Estimator
+from edgepose_train import cli
+from edgepose_train.datasets import Dataset, LabelledImage, image_hash, read_dataset
+from edgepose_train.demo_model import write_project
+from edgepose_train.fit import split_images
+
+
+def dataset_of(folder, contents) -> Dataset:
+    """One "image" per string; the split looks at nothing but their bytes."""
+    images = []
+    for i, content in enumerate(contents):
+        path = folder / f"{i:03}.png"
+        path.write_text(content)
+        images.append(LabelledImage(path, np.zeros((1, 2)), "video"))
+    return Dataset("frames", Skeleton(("snout",)), tuple(images))
+
+
+def parts(split) -> list[set[str]]:
+    return [{image_hash(image.path) for image in part} for part in (split.train, split.validation, split.test)]
+
+
+def test_split_is_disjoint_by_content_and_keeps_copies_together(tmp_path):
+    contents = [f"frame {i // 2}" for i in range(100)]  # each one twice
+    split = split_images(dataset_of(tmp_path, contents), seed=0)
+    train, validation, test = parts(split)
+    assert (len(train), len(validation), len(test)) == (35, 5, 10)
+    assert not train & validation | train & test | validation & test
+    assert Counter(map(len, (split.train, split.validation, split.test))) == Counter((70, 10, 20))
+
+
+def test_split_depends_on_seed_and_content_alone(tmp_path):
+    dataset = dataset_of(tmp_path, [f"frame {i}" for i in range(40)])
+    backwards = Dataset(dataset.name, dataset.skeleton, dataset.images[::-1])
+    assert parts(split_images(dataset, 3)) == parts(split_images(backwards, 3))
+    assert parts(split_images(dataset, 3)) != parts(split_images(dataset, 4))
+
+
+@pytest.mark.parametrize("count", [5, 6, 9])
+def test_few_frames_still_fill_every_part(tmp_path, count):
+    assert all(parts(split_images(dataset_of(tmp_path, [f"frame {i}" for i in range(count)]), 0)))
+
+
+def test_too_few_frames_count_by_content(tmp_path):
+    with pytest.raises(DatasetError, match=r"frames: 4 labelled frames are too few .* label 20 or more"):
+        split_images(dataset_of(tmp_path, [f"frame {i % 4}" for i in range(30)]), 0)
+
+
+def test_a_killed_run_leaves_a_checkpoint_alone(finished_run):
+    assert finished_run.killed.returncode == -signal.SIGKILL
+    assert "Traceback" not in finished_run.killed.stderr
+    assert "quantizing" not in finished_run.killed.stdout
+
+
+def test_a_stopped_run_goes_on_from_the_killed_one_and_saves(finished_run):
+    run = finished_run.stopped
+    assert run.returncode == 130, run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout.startswith("going on from step ")
+    assert "stopped; the same command goes on from here" in run.stderr
+    assert run.stderr.splitlines()[-1] == "edgepose-train fit: interrupted"
+
+
+def test_the_next_run_goes_on_where_it_was_stopped_and_finishes(finished_run):
+    run = finished_run.finished
+    assert run.returncode == 0, run.stderr
+    assert "Traceback" not in run.stderr
+    first, second = (
+        int(re.match(r"going on from step (\d+) of \d+\n", text)[1])
+        for text in (finished_run.stopped.stdout, run.stdout)
+    )
+    assert first < second
+    assert f"{finished_run.model} (" in run.stdout
+    assert sorted(path.name for path in finished_run.folder.iterdir()) == [
+        "checkpoint.npz",
+        "model.json",
+        "model.tflite",
+    ]
+
+
+def test_the_model_loads_as_on_the_device(finished_run):
+    estimator = Estimator(finished_run.model, 1)
+    assert estimator.golden_exact
+    assert estimator.runtime.xnnpack
+    assert estimator.card.input.size_wh == (96, 96)
+
+
+def test_the_card_says_where_the_model_comes_from(finished_run):
+    card = read_card(finished_run.model)
+    dataset = read_dataset(finished_run.project)
+    assert card.skeleton == dataset.skeleton
+    assert sorted(digest for part in card.training.splits.values() for digest in part) == sorted(
+        image_hash(image.path) for image in dataset.images
+    )
+    assert {name: len(part) for name, part in card.training.splits.items()} == {
+        "train": 14,
+        "validation": 2,
+        "test": 4,
+    }
+    assert card.training.backbone == "mobilenet_v1_0.25"
+    assert card.training.weights == finished_run.weights.name
+    assert card.scores.keys() == {"float", "int8"}
+    assert all(score.n_frames == 4 and score.n_points == 16 for score in card.scores.values())
+
+
+def test_no_path_of_this_machine_gets_into_the_card(finished_run):
+    assert str(finished_run.folder.parent.parent) not in (finished_run.folder / "model.json").read_text()
+
+
+def told(capsys, arguments, status) -> str:
+    """The one line that the command says on stderr."""
+    capsys.readouterr()
+    assert cli.main(list(map(str, arguments))) == status
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1, err
+    assert err.startswith("edgepose-train fit: ")
+    return err
+
+
+def test_other_settings_are_refused_in_the_same_folder(finished_run, capsys):
+    before = finished_run.model.read_bytes()
+    assert "give another folder with -o" in told(capsys, finished_run.arguments(seed="1"), 2)
+    assert finished_run.model.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_told(finished_run, tmp_path, capsys):
+    damaged = tmp_path / "run" / "checkpoint.npz"
+    damaged.parent.mkdir()
+    data = (finished_run.folder / "checkpoint.npz").read_bytes()
+    damaged.write_bytes(data[: len(data) // 2])
+    arguments = [*finished_run.arguments(), "-o", damaged.parent]
+    assert "delete it to start this run anew" in told(capsys, arguments, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "line"),
+    [
+        (["--backbone", "resnet_50"], 2, "not a MobileNet"),
+        (["--input", "100x100"], 2, "multiples of 16"),
+        (["--input", "96"], 2, "give WIDTHxHEIGHT"),
+        (["--weights", "nowhere.h5"], 2, "no such file or folder"),
+        (["--backbone", "mobilenet_v1_0.75"], 2, "no weights of mobilenet_v1_0.75 there (found: mobilenet_v1_0.25_"),
+        (["-o", "{}/config.yaml"], 2, "cannot make this folder (File exists)"),
+        (["-o", "{}/config.yaml/run"], 2, "cannot make this folder (Not a directory)"),
+    ],
+)
+def test_wrong_usage_is_one_line(finished_run, tmp_path, capsys, options, status, line):
+    arguments = [*finished_run.arguments(), "-o", tmp_path / "run"]
+    arguments += [option.format(finished_run.project) for option in options]
+    assert line in told(capsys, arguments, status)
+    assert not (tmp_path / "run" / "model.tflite").exists()
+
+
+@pytest.mark.parametrize(
+    "options", [["--epochs", "0"], ["--epochs", "many"], ["--recipe", "slow"], ["--seed", "-1"], ["--seed", str(2**32)]]
+)
+def test_what_the_parser_refuses(finished_run, capsys, options):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*finished_run.arguments(), *options])
+    err = capsys.readouterr().err
+    assert f"argument {options[0]}" in err.splitlines()[-1]
+
+
+def test_a_dataset_with_too_few_frames_is_told(finished_run, tmp_path, capsys):
+    write_project(tmp_path / "few", [200], 3, (96, 96))
+    arguments = ["fit", tmp_path / "few", *finished_run.arguments()[2:], "-o", tmp_path / "run"]
+    assert "3 labelled frames are too few" in told(capsys, arguments, 1)
+
+
+def test_problems_are_named_in_full(finished_run, tmp_path, capsys):
+    """On one line each, also where a name looks like markup to rich."""
+    project = tmp_path / "with [bold] brackets, and a name that is longer than a line of a terminal is wide" / "mice"
+    shutil.copytree(finished_run.project, project)
+    images = sorted(project.rglob("*.png"))
+    for image in images[3:]:
+        image.write_bytes(b"no image")
+    assert cli.main(["fit", str(project), *finished_run.arguments()[2:], "-o", str(tmp_path / "run")]) == 1
+    problem, error = capsys.readouterr().err.splitlines()
+    assert problem.startswith(f"problem: {len(images) - 3} ")
+    assert str(images[3].name) in problem
+    assert "3 labelled frames are too few" in error
