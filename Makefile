@@ -5,6 +5,7 @@
 DEVICE := .venv-demo/bin/python
 DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
+WEIGHTS := imagenet
 
 .PHONY: help demo test check bench demo-model mosquitto
 
@@ -13,7 +14,7 @@ help:
 	@echo "make test         the tests"
 	@echo "make check        format, lint, types and import rules"
 	@echo "make bench        how fast a model runs here (MODEL=my-model.tflite: that one)"
-	@echo "make demo-model   train the demo's model anew, on rendered frames (minutes)"
+	@echo "make demo-model   train the demo's model anew, on rendered frames (minutes; WEIGHTS=FOLDER, as fit)"
 
 demo: .venv-demo/ready
 	@$(DEVICE) -m edgepose demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -31,7 +32,7 @@ bench: .venv-demo/ready
 	@$(DEVICE) -m edgepose bench "$(MODEL)"
 
 demo-model: .venv/ready
-	@$(DESK) -m edgepose_train.demo_model -o edgepose/demo
+	@$(DESK) -m edgepose_train.demo_model -o edgepose/demo --weights "$(WEIGHTS)"
 
 .venv-demo/ready: pyproject.toml .ci/venv
 	@sh .ci/venv .venv-demo demo

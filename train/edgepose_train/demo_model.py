@@ -33,13 +33,14 @@ FRAMES_PER_SEED = 6
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m edgepose_train.demo_model", description="Trains the demo's model.")
     parser.add_argument("-o", dest="out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--weights", default="imagenet", help="as for edgepose-train fit (default: imagenet)")
     args = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="edgepose-demo-model-") as folder:
             project, run = Path(folder) / "project", Path(folder) / "run"
             write_project(project, SEEDS, FRAMES_PER_SEED, SIZE_WH)
             print(f"rendered {len(SEEDS) * FRAMES_PER_SEED} labelled frames", flush=True)
-            train(project, run)
+            train(project, run, args.weights)
             install(run / "model.tflite", args.out / "demo.tflite")
     except EdgeposeError as exc:
         print(f"demo_model: {exc}", file=sys.stderr)
@@ -73,10 +74,10 @@ def write_project(project: Path, seeds: Iterable[int], frames: int, size_wh: tup
     (project / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
 
-def train(project: Path, run: Path) -> None:
+def train(project: Path, run: Path, weights: str) -> None:
     from edgepose_train import cli
 
-    if cli.main(["fit", str(project), "-o", str(run), "--recipe", "demo", "--weights", "none"]) != 0:
+    if cli.main(["fit", str(project), "-o", str(run), "--recipe", "demo", "--weights", weights]) != 0:
         raise EdgeposeError("the demo's model was not trained; see above")
 
 

@@ -27,8 +27,8 @@ RECIPES = {
     "fast": Recipe("mobilenet_v1_0.5", long_side=384, crop=160, width=32, steps=1500),
     "balanced": Recipe("mobilenet_v2_1.0", long_side=448, crop=192, width=64, steps=2000),
     "accurate": Recipe("mobilenet_v2_1.0", long_side=640, crop=256, width=64, steps=4000),
-    # The model inside the package: small enough to ship, drawn frames to learn from, no pretrained weights.
-    "demo": Recipe("mobilenet_v1_0.25", long_side=320, crop=160, width=24, steps=2000, learning_rate=3e-3),
+    # The model inside the package: small enough to ship with it.
+    "demo": Recipe("mobilenet_v1_0.25", long_side=320, crop=160, width=32, steps=2000),
 }
 SIZE_STEP = 16  # the trunk halves the picture four times
 
