@@ -6,10 +6,9 @@ import argparse
 from pathlib import Path
 
 import msgspec
-from rich.console import Console
 
 from edgepose.core.card import Score
-from edgepose_train.commands.score_table import score_table
+from edgepose_train.commands.score_table import print_scores
 from edgepose_train.datasets import read_dataset
 
 
@@ -30,8 +29,8 @@ def run(args: argparse.Namespace) -> int:
     score = evaluate(args.model, read_dataset(args.dataset), every_frame=args.all)
     if args.json:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_report(score, args.all)), indent=2))
-    title = "every frame, ALSO THOSE IT WAS TRAINED ON" if args.all else "frames it was not trained on"
-    Console().print(score_table({"int8": score}, title))
+    frames = "frames, ALSO THOSE IT WAS TRAINED ON" if args.all else "frames it was not trained on"
+    print_scores({"int8": score}, frames)
     return 0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edgepose.core.errors import EdgeposeError
-from edgepose_train.commands.score_table import score_table
+from edgepose_train.commands.score_table import print_scores
 from edgepose_train.datasets import read_dataset
 from edgepose_train.quiet import quiet
 from edgepose_train.recipes import RECIPES, parse_size

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from rich.console import Console
 from rich.table import Table
 
 from edgepose.core.card import Score
 
 
-def score_table(scores: dict[str, Score], title: str) -> Table:
-    """One column per score (float, int8); a row per keypoint, then mean, median and 95th percentile."""
+def print_scores(scores: dict[str, Score], frames: str) -> None:
+    """A column per score (float, int8); a row per keypoint, then mean, median and 95th percentile."""
     first = next(iter(scores.values()))
-    table = Table(title=f"px error on {first.n_frames} {title} ({first.n_points} points)", title_justify="left")
+    table = Table()
     table.add_column("keypoint")
     for name in scores:
         table.add_column(name, justify="right")
@@ -19,7 +20,9 @@ def score_table(scores: dict[str, Score], title: str) -> Table:
     table.add_section()
     for label in ("mean", "median", "p95"):
         table.add_row(label, *(_px(getattr(score, f"{label}_px")) for score in scores.values()))
-    return table
+    console = Console()
+    console.print(f"px error on {first.n_frames} {frames}, {first.n_points} labelled points:", highlight=False)
+    console.print(table)
 
 
 def _px(value: float | None) -> str:
