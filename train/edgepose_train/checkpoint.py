@@ -38,6 +38,7 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
         raise EdgeposeError(f"{path}: damaged checkpoint ({exc}); delete it to start this run anew") from None
     if notes["identity"] != identity:
         raise UsageError(
-            f"{path.parent}: holds a run with other frames, settings or version of edgepose; give another folder with -o, or delete it"
+            f"{path.parent}: holds a run with other frames, settings or version of edgepose; "
+            "give another folder with -o, or delete it"
         )
     return groups, notes
