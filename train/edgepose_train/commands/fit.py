@@ -8,8 +8,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from edgepose.core.errors import EdgeposeError
 from edgepose_train.commands.score_table import print_scores
 from edgepose_train.datasets import read_dataset
@@ -71,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         parse_backbone(args.backbone)
         recipe = replace(recipe, backbone=args.backbone)
     card = fit(dataset, args.output, Settings(args.recipe, recipe, args.weights, args.seed, input_wh, args.epochs))
-    Console().print(score_table(card.scores, "frames it never saw"))
+    print_scores(card.scores, "frames it never saw")
     model = args.output / "model.tflite"
     print(
         f"{model} ({model.stat().st_size / 1000:.0f} kB) and its card model.json are ready; "
