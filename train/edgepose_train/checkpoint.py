@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ def save(path: Path, groups: dict[str, list[Any]], notes: dict[str, Any]) -> Non
     temporary = path.with_name(path.name + ".tmp")
     with temporary.open("wb") as file:
         np.savez(file, notes=np.array(json.dumps(notes)), **arrays)
+        file.flush()
+        os.fsync(file.fileno())  # else a power cut may leave the new name with nothing in it
     temporary.replace(path)
 
 
@@ -25,18 +28,19 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
 
     Raises EdgeposeError when the file is damaged, UsageError when it is of another run.
     """
-    if not path.exists():
-        return None
     groups: dict[str, list[Any]] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             notes = json.loads(str(data["notes"]))
+            same_run = notes["identity"] == identity
             for key in sorted(key for key in data.files if "/" in key):
                 groups.setdefault(key.split("/")[0], []).append(data[key])
+    except FileNotFoundError:
+        return None
     # A torn or foreign file fails in zipfile, in NumPy or in json, each in its own way.
     except Exception as exc:
         raise EdgeposeError(f"{path}: damaged checkpoint ({exc}); delete it to start this run anew") from None
-    if notes["identity"] != identity:
+    if not same_run:
         raise UsageError(
             f"{path.parent}: holds a run with other frames, settings or version of edgepose; "
             "give another folder with -o, or delete it"

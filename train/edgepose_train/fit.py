@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ import msgspec
 import numpy as np
 
 import edgepose
-from edgepose.core.card import ModelCard, Training, write_card
+from edgepose.core.card import ModelCard, Training, card_path, sha256_of, write_card
 from edgepose.core.errors import DatasetError, UsageError
 from edgepose.core.geometry import FrameMap
+from edgepose.core.types import F64
 from edgepose.inference.estimator import Estimator
 from edgepose_train import network
 from edgepose_train.augment import Augmentation, turn_range_deg
@@ -27,6 +29,7 @@ from edgepose_train.quantize import RESIZE, make_card, to_int8
 from edgepose_train.recipes import Recipe, input_size
 from edgepose_train.training import Plan, Predictor, Sample, Trainer, make_sample
 
+FEWEST_IMAGES = 5
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 CALIBRATION_FRAMES = 100
 
@@ -57,7 +60,7 @@ def split_images(dataset: Dataset, seed: int) -> Split:
     by_hash: dict[str, list[LabelledImage]] = {}
     for image in dataset.images:
         by_hash.setdefault(image_hash(image.path), []).append(image)
-    if len(by_hash) < 5:
+    if len(by_hash) < FEWEST_IMAGES:
         raise DatasetError(f"{dataset.name}: {len(by_hash)} labelled frames are too few to train on; label 20 or more")
     order = np.random.default_rng(seed).permutation(sorted(by_hash))
     n_test = max(1, round(len(order) * TEST_SHARE))
@@ -85,23 +88,30 @@ def fit(dataset: Dataset, run: Path, settings: Settings) -> ModelCard:
     keypoints = len(dataset.skeleton.keypoints)
     trainer = Trainer(_network(settings, how.crop_wh, keypoints, settings.weights), plan)
     predictor = Predictor(_network(settings, input_wh, keypoints, "none"), plan)
-    train_network(trainer, predictor, Views(train, validation, how), run / "checkpoint.npz", _identity(settings, split))
+    train_network(
+        trainer, predictor, Views(train, validation, how), run / "checkpoint.npz", _identity(dataset, settings, split)
+    )
 
     print("quantizing to int8 ...", flush=True)
     pictures = [sample.fitted for sample in train[:CALIBRATION_FRAMES]]
     data = to_int8(predictor.model, pictures)
-    model = run / "model.tflite"
     card = make_card(dataset, data, pictures[0], plan, _provenance(dataset, settings, split, how, trainer.steps_done))
-    model.write_bytes(data)
-    write_card(card, model)
-    scores = {
-        "float": summarize(
-            predictor.errors_px([_sample(image, input_wh) for image in split.test]), card.skeleton.keypoints
-        ),
-        "int8": summarize(measure(Estimator(model), split.test), card.skeleton.keypoints),
-    }
-    card = msgspec.structs.replace(card, scores=scores)
-    write_card(card, model)
+    float_px = predictor.errors_px([_sample(image, input_wh) for image in split.test])
+    return _install(run, data, card, float_px, split.test)
+
+
+def _install(run: Path, data: bytes, card: ModelCard, float_px: F64, test: list[LabelledImage]) -> ModelCard:
+    """Measures the file as the device would run it, and only then puts it, with its scores, into `run`."""
+    with tempfile.TemporaryDirectory(dir=run) as folder:
+        model = Path(folder) / card.files.cpu.name
+        model.write_bytes(data)
+        write_card(card, model)
+        names = card.skeleton.keypoints
+        scores = {"float": summarize(float_px, names), "int8": summarize(measure(Estimator(model), test), names)}
+        card = msgspec.structs.replace(card, scores=scores)
+        write_card(card, model)
+        for file in (model, card_path(model)):
+            file.replace(run / file.name)
     return card
 
 
@@ -136,9 +146,15 @@ def _network(settings: Settings, size_wh: tuple[int, int], keypoints: int, weigh
     return network.build(backbone, network.Head(keypoints, recipe.stride, recipe.width), size_wh, weights)
 
 
-def _identity(settings: Settings, split: Split) -> dict[str, Any]:
-    """What must be the same for an interrupted run to go on."""
-    what = {"edgepose": edgepose.__version__, "settings": asdict(settings), "images": _hashes(split)}
+def _identity(dataset: Dataset, settings: Settings, split: Split) -> dict[str, Any]:
+    """What must be the same for an interrupted run to go on: corrected labels begin a new one."""
+    what = {
+        "edgepose": edgepose.__version__,
+        "settings": asdict(settings),
+        "images": _hashes(split),
+        "labels": sha256_of(b"".join(image.xy_px.tobytes() for image in (*split.train, *split.validation))),
+        "skeleton": msgspec.to_builtins(dataset.skeleton),
+    }
     return json.loads(json.dumps(what))
 
 

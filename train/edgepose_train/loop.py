@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from edgepose.core.errors import EdgeposeError
 from edgepose_train import checkpoint
 from edgepose_train.augment import Augmentation
 from edgepose_train.training import Predictor, Sample, Trainer, batches
@@ -36,17 +37,18 @@ class Best:
     validation_px: float = math.inf
     step: int = 0
     checks_since: int = 0
+    last_check: int = 0
     weights: list[Any] = field(default_factory=list)
 
     def see(self, validation_px: float, step: int, weights: list[Any]) -> None:
-        # NaN: no validation frame has a label; then the last weights are all there is to choose.
-        if not validation_px > self.validation_px:
+        self.last_check = step
+        if validation_px <= self.validation_px:  # never true of a network that diverged to NaN
             self.validation_px, self.step, self.checks_since, self.weights = validation_px, step, 0, weights
         else:
             self.checks_since += 1
 
     def notes(self) -> dict[str, Any]:
-        return {"validation_px": self.validation_px, "step": self.step, "checks_since": self.checks_since}
+        return {name: value for name, value in vars(self).items() if name != "weights"}
 
 
 def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Path, identity: dict[str, Any]) -> None:
@@ -63,22 +65,31 @@ def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Pa
         checkpoint.save(path, {**trainer.state(), "best": best.weights}, notes)
 
     every = -(-trainer.plan.steps // CHECKS)
+
+    def check_if_due() -> None:
+        step = trainer.steps_done
+        if step == best.last_check or (step % every and step != trainer.plan.steps):
+            return
+        weights = trainer.averaged_weights()
+        predictor.model.set_weights(weights)
+        best.see(float(np.nanmean(predictor.errors_px(views.validation))), step, weights)
+        save()
+        display.checked(best)
+
     with _Display(trainer) as display:
         try:
+            check_if_due()  # an interrupted run may have stopped just before
             for batch in batches(views.train, views.how, trainer.plan, trainer.steps_done):
                 if best.checks_since >= PATIENCE:
                     break
                 display.stepped(*trainer.step(*batch))
-                if trainer.steps_done % every == 0 or trainer.steps_done == trainer.plan.steps:
-                    weights = trainer.averaged_weights()
-                    predictor.model.set_weights(weights)
-                    best.see(float(np.nanmean(predictor.errors_px(views.validation))), trainer.steps_done, weights)
-                    save()
-                    display.checked(best)
+                check_if_due()
         except KeyboardInterrupt:
             save()
             display.say("stopped; the same command goes on from here")
             raise
+    if not best.weights:
+        raise EdgeposeError("the training diverged: no validation gave a number; try another --seed")
     predictor.model.set_weights(best.weights)
 
 
@@ -111,7 +122,11 @@ class _Display:
         self._bar.stop()
 
     def stepped(self, heatmap_loss: Any, offset_loss: Any) -> None:
-        self._loss = 0.95 * self._loss + 0.05 * float(heatmap_loss + offset_loss) if self._loss else float(heatmap_loss)
+        self._loss = (
+            0.95 * self._loss + 0.05 * float(heatmap_loss + offset_loss)
+            if self._loss
+            else float(heatmap_loss + offset_loss)
+        )
         self._bar.update(self._task, advance=1, loss=self._loss)
 
     def checked(self, best: Best) -> None:
