@@ -49,7 +49,8 @@ class Plan:
 
     @property
     def offset_scale(self) -> float:
-        """Two cells: the peak may be a cell beside the right one, and its offset still leads home."""
+        """Two cells: the peak may be a cell beside the right one, and its offset still leads home. Decoding asks
+        the offsets only at the map's edge; in training they teach the trunk to place keypoints finely."""
         return 2.0 * self.stride
 
 
