@@ -70,7 +70,10 @@ class Golden(_Part, frozen=True):
     def picture(self, size_wh: tuple[int, int], channels: int) -> U8:
         """The input, uint8 (H, W, C) in the model's channel order."""
         flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
-        small = cv2.imdecode(np.frombuffer(base64.b64decode(self.png), np.uint8), flag)
+        try:
+            small = cv2.imdecode(np.frombuffer(base64.b64decode(self.png), np.uint8), flag)
+        except (ValueError, cv2.error):  # not base64, or nothing at all
+            small = None
         if small is None:
             raise ModelError("the card's golden picture cannot be decoded; export the model again")
         big = small.repeat(GOLDEN_REPEAT, axis=0).repeat(GOLDEN_REPEAT, axis=1)[: size_wh[1], : size_wh[0]]

@@ -1,12 +1,12 @@
-"""One tiny training run that the tests of the desktop side share: started, killed, stopped, and finished."""
+"""One tiny training run that the tests of the desktop side share: started, killed, gone on, and finished."""
 
 from __future__ import annotations
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,30 +20,31 @@ PATIENCE_S = 120.0  # a busy machine takes this long to import TensorFlow and tr
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """folder: as `fit` leaves it. killed, stopped, finished: what the three processes that made it left."""
+    """folder: as `fit` leaves it, killed_folder: as it was when the first process was killed.
+    killed, finished: the two processes that made it."""
 
     folder: Path
+    killed_folder: Path
     project: Path
     weights: Path
     killed: subprocess.CompletedProcess[str]
-    stopped: subprocess.CompletedProcess[str]
     finished: subprocess.CompletedProcess[str]
 
     @property
     def model(self) -> Path:
         return self.folder / "model.tflite"
 
-    def arguments(self, **changed: str) -> list[str]:
-        """Of the command that made it; changed: options with other values."""
-        options = {
-            "--recipe": "fast",
-            "--backbone": "mobilenet_v1_0.25",
-            "--weights": str(self.weights),
-            "--input": "96x96",
-            "--epochs": "30",
-            "-o": str(self.folder),
-        } | {f"--{name}": value for name, value in changed.items()}
-        return ["fit", str(self.project), *(word for option in options.items() for word in option)]
+    def arguments(self, **changed: object) -> list[str]:
+        """Of the command that made it; changed: what is to be given otherwise."""
+        given = {"project": self.project, "output": self.folder, "weights": self.weights} | changed
+        return fit_arguments(**given)
+
+
+def fit_arguments(project: object, **options: object) -> list[str]:
+    """Options given twice count as given last."""
+    words = ["fit", str(project), "--recipe", "fast", "--backbone", "mobilenet_v1_0.25", "--input", "96x96"]
+    words += ["--epochs", "30"]
+    return words + [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +53,25 @@ def rendered_project(tmp_path_factory) -> Path:
     project = tmp_path_factory.mktemp("rendered") / "project"
     write_project(project, range(200, 204), 5, (96, 96))
     return project
+
+
+@pytest.fixture(scope="session")
+def reaching() -> Path:
+    """A public demo project: frames of two sizes, a seventh of the labels missing."""
+    folder = os.environ.get("EDGEPOSE_DATA")
+    if not folder:
+        pytest.skip("EDGEPOSE_DATA does not name the folder of the public demo projects")
+    return Path(folder) / "Reaching-Mackenzie-2018-08-30"
+
+
+@pytest.fixture
+def eagerly() -> Iterator[None]:
+    """A few steps are done long before a graph of them is traced; the whole runs below trace theirs."""
+    import tensorflow as tf  # noqa: TID251
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")
@@ -69,31 +89,27 @@ def weights_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, rendered_project, weights_folder) -> FinishedRun:
-    """Killed after its first checkpoint, gone on, stopped by Ctrl-C, gone on again to the end."""
+    """Killed after its first checkpoint, then gone on to the end."""
     folder = tmp_path_factory.mktemp("fit") / "run"
-    arguments = FinishedRun(folder, rendered_project, weights_folder, *[None] * 3).arguments()
-    logs = folder.parent
-    killed = _fit(arguments, logs / "killed", signal.SIGKILL, lambda text: (folder / "checkpoint.npz").exists())
-    stopped = _fit(arguments, logs / "stopped", signal.SIGINT, lambda text: "going on" in text and "best" in text)
-    finished = _fit(arguments, logs / "finished")
-    return FinishedRun(folder, rendered_project, weights_folder, killed, stopped, finished)
+    killed_folder, log = folder.with_name("killed"), folder.with_name("log")
+    arguments = fit_arguments(rendered_project, output=folder, weights=weights_folder)
+    killed = _fit(arguments, log, kill_when=(folder / "checkpoint.npz").exists)
+    shutil.copytree(folder, killed_folder)
+    return FinishedRun(folder, killed_folder, rendered_project, weights_folder, killed, _fit(arguments, log))
 
 
 def _fit(
-    arguments: list[str], log: Path, number: int | None = None, when: Callable[[str], bool] | None = None
+    arguments: list[str], log: Path, kill_when: Callable[[], bool] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the command to its end, or sends it signal `number` as soon as `when` holds for all it has printed."""
     out, err = log.with_suffix(".out"), log.with_suffix(".err")
-    with out.open("w") as stdout, err.open("w") as stderr:
-        command = [sys.executable, "-m", "edgepose_train.cli", *arguments]
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-        with subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment) as process:
-            if number is not None and when is not None:
-
-                def due() -> bool:
-                    return process.poll() is not None or when(out.read_text() + err.read_text())
-
-                wait_until(due, "the training to get on", PATIENCE_S)
-                process.send_signal(number)
-            process.wait(PATIENCE_S)
+    command = [sys.executable, "-m", "edgepose_train.cli", *arguments]
+    with (
+        out.open("w") as stdout,
+        err.open("w") as stderr,
+        subprocess.Popen(command, stdout=stdout, stderr=stderr) as process,
+    ):
+        if kill_when is not None:
+            wait_until(lambda: process.poll() is not None or kill_when(), "the first checkpoint", PATIENCE_S)
+            process.kill()
+        process.wait(PATIENCE_S)
     return subprocess.CompletedProcess(command, process.returncode, out.read_text(), err.read_text())

@@ -91,7 +91,7 @@ def test_a_large_frame_is_shrunk_by_areas_and_a_small_one_is_left_alone():
     stripes[:, ::2] = 254
     source, matrix = source_of(stripes, FrameMap.fit((640, 480), (160, 128), "letterbox"))
     assert source.shape[1] < 640
-    assert np.ptp(source[:, 5:-5]) < 64
+    assert np.ptp(source) < 100
     assert matrix[0, 0] == source.shape[1] / 640
     same, identity = source_of(stripes, FrameMap.fit((640, 480), (640, 480), "letterbox"))
     assert same is stripes

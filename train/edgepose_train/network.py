@@ -8,6 +8,7 @@ MobileNetV2) costs more than all the rest of a small model and is too coarse to 
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,20 +93,22 @@ def _trunk(backbone: Backbone, size_wh: tuple[int, int], weights: str) -> keras.
     shape = (size_wh[1], size_wh[0], 3)
     if weights in {"imagenet", "none"}:
         try:
-            return make(
-                input_shape=shape,
-                alpha=backbone.alpha,
-                include_top=False,
-                weights="imagenet" if weights == "imagenet" else None,
-            )
+            with warnings.catch_warnings():  # Keras says that the weights come from another size; they fit any
+                warnings.simplefilter("ignore")
+                return make(
+                    input_shape=shape,
+                    alpha=backbone.alpha,
+                    include_top=False,
+                    weights="imagenet" if weights == "imagenet" else None,
+                )
         # Keras wraps what urllib raises in a bare Exception.
         except Exception as exc:
             raise EdgeposeError(
                 f"cannot download the ImageNet weights of {backbone} ({str(exc).splitlines()[0]}); give "
                 "--weights FILE or FOLDER with weights you have, or --weights none to train from scratch"
             ) from None
-    model = make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights=None)
     path = _weights_file(Path(weights), backbone)
+    model = make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights=None)
     try:
         model.load_weights(path)
     except Exception as exc:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from edgepose.core.card import Score
+from edgepose.core.errors import UsageError
 from edgepose_train.commands.score_table import print_scores
 from edgepose_train.datasets import read_dataset
 
@@ -26,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from edgepose_train.evaluate import evaluate
 
+    if args.json and not args.json.absolute().parent.is_dir():
+        raise UsageError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")
     score = evaluate(args.model, read_dataset(args.dataset), every_frame=args.all)
     if args.json:
         args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_report(score, args.all)), indent=2))
