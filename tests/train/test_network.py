@@ -12,6 +12,7 @@ from keras import layers
 from keras.src.backend import config as keras_config
 
 from edgepose.core.errors import EdgeposeError, UsageError
+from edgepose_train import network
 from edgepose_train.network import Backbone, Head, build, parse_backbone
 from edgepose_train.training import Plan, Trainer
 
@@ -79,6 +80,20 @@ def refused(backbone, weights, error=EdgeposeError) -> str:
     line = str(raised.value)
     assert len(line.splitlines()) == 1, line
     return line
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone"),
+    [
+        ("mobilenet_v2_0.35_96_imagenet_no_top.weights.h5", Backbone(2, 0.35)),
+        ("mobilenet_7_5_192_tf_no_top.h5", Backbone(1, 0.75)),
+        ("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", Backbone(2, 1.0)),
+    ],
+)
+def test_files_as_keras_downloads_them_are_known_by_their_names(tmp_path, name, backbone):
+    (tmp_path / "mobilenet_1_0_224_tf.h5").touch()
+    (tmp_path / name).touch()
+    assert network._weights_file(tmp_path, backbone) == tmp_path / name
 
 
 def test_a_folder_without_the_backbone_names_what_it_has(weights_folder):

@@ -60,7 +60,7 @@ def build(backbone: Backbone, head: Head, size_wh: tuple[int, int], weights: str
     """Input float (N, H, W, 3) in -1..1, sides multiples of 16; outputs {"heatmap": (N, h, w, K) logits,
     "offset": (N, h, w, 2K)}. The weights are the same for every size.
 
-    weights: "imagenet" (downloads), "none", a `.h5` file, or a folder of such files named by Keras. With
+    weights: "imagenet" (downloads), "none", a `.h5` file, or a folder of such files. With
     pretrained weights the trunk's batch norm and first blocks are frozen.
     """
     trunk = _trunk(backbone, size_wh, weights)
@@ -91,20 +91,18 @@ def _norm(x: Any) -> Any:
 def _trunk(backbone: Backbone, size_wh: tuple[int, int], weights: str) -> keras.Model:
     make = keras.applications.MobileNet if backbone.version == 1 else keras.applications.MobileNetV2
     shape = (size_wh[1], size_wh[0], 3)
-    if weights in {"imagenet", "none"}:
+    if weights == "none":
+        return make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights=None)
+    if weights == "imagenet":
         try:
             with warnings.catch_warnings():  # Keras says that the weights come from another size; they fit any
                 warnings.simplefilter("ignore")
-                return make(
-                    input_shape=shape,
-                    alpha=backbone.alpha,
-                    include_top=False,
-                    weights="imagenet" if weights == "imagenet" else None,
-                )
-        # Keras wraps what urllib raises in a bare Exception.
+                return make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights="imagenet")
+        # Keras raises a bare Exception for what urllib raises, and ValueError where there are no such weights.
         except Exception as exc:
+            reason = (str(exc).splitlines() or [repr(exc)])[0]
             raise EdgeposeError(
-                f"cannot download the ImageNet weights of {backbone} ({str(exc).splitlines()[0]}); give "
+                f"cannot download the ImageNet weights of {backbone} ({reason}); give "
                 "--weights FILE or FOLDER with weights you have, or --weights none to train from scratch"
             ) from None
     path = _weights_file(Path(weights), backbone)
@@ -116,19 +114,34 @@ def _trunk(backbone: Backbone, size_wh: tuple[int, int], weights: str) -> keras.
     return model
 
 
-def _weights_file(path: Path, backbone: Backbone) -> Path:
-    """The file itself, or the one of a folder whose name fits the backbone.
+# Version, alpha, and the size it was trained at; then the two kinds of name that Keras itself downloads.
+_FILE_NAMES = (
+    r"mobilenet_v(?P<version>[12])_(?P<alpha>\d(\.\d+)?)_\d+_.*no_top",
+    r"mobilenet_(?P<alpha_x10>\d_\d)_\d+_tf_no_top",  # "7_5" is 0.75, "1_0" is 1.0
+    r"mobilenet_v(?P<version>2)_weights_tf_dim_ordering_tf_kernels_(?P<alpha>\d(\.\d+)?)_\d+_no_top",
+)
+_KERAS_ALPHAS = {"1_0": 1.0, "7_5": 0.75, "5_0": 0.5, "2_5": 0.25}
 
-    `mobilenet_v2_1.0_224_imagenet_no_top.weights.h5`: version, alpha, and the size it was trained at.
-    """
+
+def _backbone_of(file_name: str) -> Backbone | None:
+    for pattern in _FILE_NAMES:
+        if match := re.match(pattern, file_name):
+            found = match.groupdict()
+            if "alpha_x10" in found:
+                return Backbone(1, _KERAS_ALPHAS.get(found["alpha_x10"], 0.0))
+            return Backbone(int(found["version"]), float(found["alpha"]))
+    return None
+
+
+def _weights_file(path: Path, backbone: Backbone) -> Path:
+    """The file itself, or the one of a folder whose name fits the backbone."""
     if path.is_file():
         return path
     if not path.is_dir():
         raise UsageError(f"--weights {path}: no such file or folder; or give imagenet, or none")
     files = sorted(path.glob("*.h5"))
     for file in files:
-        match = re.match(r"mobilenet_v(\d)_(\d(?:\.\d+)?)_\d+", file.name)
-        if match and (int(match[1]), float(match[2])) == backbone:
+        if _backbone_of(file.name) == backbone:
             return file
     raise UsageError(
         f"--weights {path}: no weights of {backbone} there (found: {', '.join(f.name for f in files) or 'no .h5 file'})"
