@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,34 @@ def subscribe() -> Iterator[Callable[[int], Subscriber]]:
     for subscriber in made:
         subscriber.close()
     assert [problem for subscriber in made for problem in subscriber.problems] == []
+
+
+@pytest.fixture
+def lock() -> Iterator[Callable[[Path], None]]:
+    """lock(folder): from here on we may not look into it, as into a stranger's home. Root becomes nobody to feel it."""
+    locked: list[Path] = []
+
+    def make(folder: Path) -> None:
+        folder.chmod(0)
+        locked.append(folder)
+        if os.getuid() == 0:
+            os.seteuid(65534)
+
+    yield make
+    if os.getuid() == 0:
+        os.seteuid(0)
+    for folder in locked:
+        folder.chmod(0o700)
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond 20 kB, and what tries gets an error, as on a full disk."""
+    resource = pytest.importorskip("resource", reason="needs resource limits (not on Windows)")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,15 +1,14 @@
-"""`edgepose COMMAND`: the table of commands, and the one place where an error becomes a line and an exit status."""
+"""`edgepose COMMAND`: the table of commands."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from edgepose import __version__
-from edgepose.core.errors import EdgeposeError
+from edgepose.exit_status import exit_status
 
 # Only the chosen command's module is imported: start-up time counts on a Pi.
 COMMANDS = {
@@ -25,23 +24,11 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit status: 0 done, 1 failed, 2 usage, 78 configuration or model, 130 Ctrl-C, 141 broken pipe."""
+    """Runs one command; returns the exit status. An error that the operator can mend is one line on stderr."""
     argv = sys.argv[1:] if argv is None else list(argv)
     chosen = next((word for word in argv if word in COMMANDS), None)
     args = _parser(chosen).parse_args(argv)
-    try:
-        status = int(importlib.import_module(COMMANDS[args.command][0]).run(args))
-        sys.stdout.flush()
-    except EdgeposeError as exc:
-        print(f"edgepose: {' '.join(str(exc).splitlines())}", file=sys.stderr)
-        return exc.exit_code
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # The reader (head, less) has left. The interpreter flushes stdout once more at exit: into nothing.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    return status
+    return exit_status("edgepose", lambda: importlib.import_module(COMMANDS[args.command][0]).run(args))
 
 
 def _parser(chosen: str | None) -> argparse.ArgumentParser:

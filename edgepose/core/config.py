@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
-import yaml
 from msgspec import Meta
 
 from edgepose.core.errors import ConfigError
-from edgepose.core.strict import convert
+from edgepose.core.strict import convert, read_yaml
 
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
 
@@ -33,7 +32,7 @@ class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", t
     """A rendered mouse whose keypoints are known, for demos and tests."""
 
     size_wh: tuple[Annotated[int, Meta(ge=64, le=4096)], Annotated[int, Meta(ge=64, le=4096)]] = (640, 480)
-    rate_hz: Annotated[float, Meta(gt=0, le=1000)] = 30.0
+    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
     seed: int = 0
 
 
@@ -72,19 +71,14 @@ class Config(_Section, frozen=True, kw_only=True):
 
 def parse_config(text: str, where: str) -> Config:
     """Raises ConfigError with one line that names the file, the key and the mistake."""
-    try:
-        data: Any = yaml.safe_load(text)
-    except yaml.YAMLError as exc:
-        mark = getattr(exc, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{where}{line}: not YAML ({getattr(exc, 'problem', None) or exc})") from None
+    data = read_yaml(text, where, ConfigError)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: empty or not a mapping; `edgepose config init` prints a starter file")
     return convert(data, Config, where, ConfigError)
 
 
 def read_config(path: Path) -> Config:
-    """Paths in the file are relative to the file's own folder."""
+    """Paths in the file are relative to the file's own folder; `~` is the home folder."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
@@ -93,16 +87,24 @@ def read_config(path: Path) -> Config:
         ) from None
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from None
-    return _absolute(parse_config(text, str(path)), path.resolve().parent)
+    try:
+        return _absolute(parse_config(text, str(path)), path.resolve().parent)
+    except RuntimeError:
+        raise ConfigError(f"{path}: a path begins with the ~ of an unknown user; write the folder out") from None
 
 
 def _absolute(config: Config, folder: Path) -> Config:
+    """Raises RuntimeError for the home folder of a user that does not exist."""
     camera, mqtt = config.camera, config.mqtt
     if isinstance(camera, VideoCamera):
-        camera = msgspec.structs.replace(camera, path=str(folder / camera.path))
+        camera = msgspec.structs.replace(camera, path=_under(folder, camera.path))
     if mqtt.password_file:
-        mqtt = msgspec.structs.replace(mqtt, password_file=str(folder / mqtt.password_file))
-    return msgspec.structs.replace(config, model=str(folder / config.model), camera=camera, mqtt=mqtt)
+        mqtt = msgspec.structs.replace(mqtt, password_file=_under(folder, mqtt.password_file))
+    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt)
+
+
+def _under(folder: Path, path: str) -> str:
+    return str(folder / Path(path).expanduser())
 
 
 def config_schema() -> dict[str, Any]:

@@ -7,36 +7,71 @@ import re
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect as kinds
+import yaml
 
 T = TypeVar("T")
 
-_AT = re.compile(r"^(?P<what>.*?)(?: - at `(?P<key>key in )?\$(?P<path>.*)`)?$", re.DOTALL)
+_AT = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
+_STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # of a path such as mqtt.host, size_wh[0] or scores[...]
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
-_TAG = re.compile(r"Invalid value '(?P<name>[^']*)'$")
+_CHOICE = re.compile(r"Invalid (?:enum )?value '?(?P<name>[^']*)'?$")
+
+
+class Loader(yaml.SafeLoader):
+    """YAML in which a key may stand only once. Dates stay text: nothing here is one, and 2018-30-10 is none."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML's own class attribute
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"the key {key.value!r} stands twice"
+                    raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(text: str, where: str, error: type[Exception], loader: type[Loader] = Loader) -> Any:
+    """Raises `error` with one line that names the line and the mistake."""
+    try:
+        return yaml.load(text, loader)  # noqa: S506  every Loader is a SafeLoader
+    # Besides YAMLError: RecursionError at deep nesting, and whatever a value raises that is not of its !!tag.
+    except Exception as exc:
+        mark = getattr(exc, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = " ".join(str(getattr(exc, "problem", None) or exc).split())
+        raise error(f"{where}{line}: cannot read as YAML ({problem})") from None
 
 
 def convert(data: Any, kind: type[T], where: str, error: type[Exception]) -> T:
     """`data` (of a YAML or JSON file) as `kind`; raises `error` with one line such as
-    `edgepose.yaml: camera.sourse: unknown key; did you mean 'source'?`"""
+    `edgepose.yaml: mqtt.hots: unknown key; did you mean 'host'?`"""
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as exc:
-        raise error(f"{where}: {_explain(str(exc), kind)}") from None
+        raise error(f"{where}: {_explain(str(exc), kind, data)}") from None
 
 
-def _explain(message: str, kind: type[Any]) -> str:
+def _explain(message: str, kind: type[Any], data: Any) -> str:
     match = _AT.match(message)
     assert match is not None
     what, path = match["what"], (match["path"] or "").lstrip(".")
     prefix = f"{path}." if path else ""
     if unknown := _UNKNOWN.search(what):
-        return f"{prefix}{unknown['name']}: unknown key{_did_you_mean(unknown['name'], _keys(kind))}"
+        return f"{prefix}{unknown['name']}: unknown key{_did_you_mean(unknown['name'], _keys(kind, data, path))}"
     if missing := _MISSING.search(what):
         return f"{prefix}{missing['name']}: missing"
-    if (tag := _TAG.search(what)) is not None:
-        return f"{path}: {tag['name']!r} is not known{_did_you_mean(tag['name'], _choices(kind))}"
-    return f"{path}: {what[:1].lower()}{what[1:]}" if path else what[:1].lower() + what[1:]
+    if choice := _CHOICE.search(what):
+        return f"{path}: {choice['name']!r} is not known{_did_you_mean(choice['name'], _choices(kind, data, path))}"
+    place = f"{prefix}(a key): " if match["key"] else f"{path}: " if path else ""
+    return f"{place}{what[:1].lower()}{what[1:]}"
 
 
 def _did_you_mean(name: str, known: set[str]) -> str:
@@ -44,20 +79,53 @@ def _did_you_mean(name: str, known: set[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def _schema_parts(kind: type[Any]) -> list[dict[str, Any]]:
-    (root,), parts = msgspec.json.schema_components([kind])
-    return [root, *parts.values()]
+def _keys(kind: type[Any], data: Any, path: str) -> set[str]:
+    """The keys that the struct at `path` may have."""
+    structs = [found for found in _kinds_at(kind, data, path) if isinstance(found, kinds.StructType)]
+    tags = {struct.tag_field for struct in structs if struct.tag_field}
+    return {field.encode_name for struct in structs for field in struct.fields} | tags
 
 
-def _keys(kind: type[Any]) -> set[str]:
-    """Every key that may stand anywhere in `kind`."""
-    return {key for part in _schema_parts(kind) for key in part.get("properties", {})}
+def _choices(kind: type[Any], data: Any, path: str) -> set[str]:
+    """The words that may stand at `path`."""
+    found = (literal for literal in _kinds_at(kind, data, path) if isinstance(literal, kinds.LiteralType))
+    return {str(value) for literal in found for value in literal.values}
 
 
-def _choices(kind: type[Any]) -> set[str]:
-    """Every word that an enumerated key of `kind` accepts."""
-    found: set[str] = set()
-    for part in _schema_parts(kind):
-        for schema in part.get("properties", {}).values():
-            found.update(str(choice) for choice in schema.get("enum", ()))
+def _kinds_at(kind: type[Any], data: Any, path: str) -> list[kinds.Type]:
+    """What may stand at `path` of `data`, several kinds where that is a union."""
+    found = _alternatives(kinds.type_info(kind), data)
+    for step in _STEP.findall(path):
+        data = data.get(step) if isinstance(data, dict) else None
+        found = [one for outer in found for inner in _inner(outer, step) for one in _alternatives(inner, data)]
+    return found
+
+
+def _inner(outer: kinds.Type, step: str) -> list[kinds.Type]:
+    match outer:
+        case kinds.StructType() if step == outer.tag_field:
+            return [kinds.LiteralType((str(outer.tag),))]
+        case kinds.StructType():
+            return [field.type for field in outer.fields if field.encode_name == step]
+        case kinds.TupleType():
+            return list(outer.item_types)
+        case kinds.DictType():
+            return [outer.value_type]
+        case kinds.VarTupleType() | kinds.ListType():
+            return [outer.item_type]
+    return []
+
+
+def _alternatives(kind: kinds.Type, data: Any) -> list[kinds.Type]:
+    """The members of a union; of tagged structs only the one that `data` says it is."""
+    if isinstance(kind, kinds.Metadata):
+        return _alternatives(kind.type, data)
+    if not isinstance(kind, kinds.UnionType):
+        return [kind]
+    found = [one for member in kind.types for one in _alternatives(member, data)]
+    if isinstance(data, dict):
+        said: list[kinds.Type] = [
+            one for one in found if isinstance(one, kinds.StructType) and data.get(one.tag_field) == one.tag
+        ]
+        return said or found
     return found

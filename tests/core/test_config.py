@@ -42,10 +42,20 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     [
         ("", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
         ("- 1", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
-        ("model: [", "f.yaml, line 1: not YAML (expected the node content, but found '<stream end>')"),
+        ("model: [", "f.yaml, line 1: cannot read as YAML (expected the node content, but found '<stream end>')"),
+        ("model: !!int x", "f.yaml: cannot read as YAML (invalid literal for int() with base 10: 'x')"),
+        (MINIMAL + "model: n.tflite", "f.yaml, line 3: cannot read as YAML (the key 'model' stands twice)"),
+        (MINIMAL + "mqtt:\n  port: 1\n  port: 2", "f.yaml, line 5: cannot read as YAML (the key 'port' stands twice)"),
+        (MINIMAL + "1: 2", "f.yaml: (a key): expected `str`"),
         ("camera: {source: synthetic}", "f.yaml: model: missing"),
         (MINIMAL + "modle: x", "f.yaml: modle: unknown key; did you mean 'model'?"),
         (MINIMAL + "mqtt: {hots: x}", "f.yaml: mqtt.hots: unknown key; did you mean 'host'?"),
+        (
+            MINIMAL + "mqtt: {sourse: x}",
+            "f.yaml: mqtt.sourse: unknown key; known: host, keepalive_s, password_file, port, protocol, username",
+        ),
+        (MINIMAL + "mqtt: {protocol: '3.1'}", "f.yaml: mqtt.protocol: '3.1' is not known; did you mean '3.1.1'?"),
+        (MINIMAL + "mqtt: {protocol: '4'}", "f.yaml: mqtt.protocol: '4' is not known; known: 3.1.1, 5"),
         (MINIMAL + "mqtt: {port: x}", "f.yaml: mqtt.port: expected `int`, got `str`"),
         (MINIMAL + "mqtt: {port: 0}", "f.yaml: mqtt.port: expected `int` >= 1"),
         (MINIMAL + "mqtt: {protocol: 5}", "f.yaml: mqtt.protocol: expected `str`, got `int`"),
@@ -55,6 +65,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             "model: m\ncamera: {source: synthetik}",
             "f.yaml: camera.source: 'synthetik' is not known; did you mean 'synthetic'?",
         ),
+        (
+            "model: m\ncamera: {source: synthetic, loop: true}",
+            "f.yaml: camera.loop: unknown key; known: rate_hz, seed, size_wh, source",
+        ),
+        ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
         ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
@@ -66,6 +81,28 @@ def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(text, "f.yaml")
     assert str(caught.value) == message
+
+
+def test_deep_nesting_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"^f.yaml: cannot read as YAML \(maximum recursion depth exceeded"):
+        parse_config("[" * 5000, "f.yaml")
+
+
+@pytest.mark.parametrize("name", ["2020-13-45", "2020-12-24"])
+def test_a_name_that_looks_like_a_date_is_a_name(name: str) -> None:
+    assert parse_config(MINIMAL + f"device: {name}", "f.yaml").device_name() == name
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    path = tmp_path / "f.yaml"
+    path.write_text("model: ~/m.tflite\ncamera: {source: video, path: ~/v.mp4}\n", encoding="utf-8")
+    config = read_config(path)
+    assert isinstance(config.camera, VideoCamera)
+    assert (config.model, config.camera.path) == ("/home/ann/m.tflite", "/home/ann/v.mp4")
+    path.write_text("model: ~no-such-user/m.tflite\ncamera: {source: synthetic}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="~ of an unknown user"):
+        read_config(path)
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 from pathlib import Path
 
 import cv2
@@ -27,6 +28,16 @@ def test_grey_alpha_and_16_bit_images_become_bgr(tmp_path):
     clear[..., 2] = 200
     (tmp_path / "alpha.png").write_bytes(cv2.imencode(".png", clear)[1].tobytes())
     assert read_image(tmp_path / "alpha.png")[0, 0].tolist() == [0, 0, 200]
+
+
+def test_an_orientation_that_a_camera_noted_moves_no_pixel(tmp_path):
+    """Labels are made on the pixels as they are stored."""
+    jpeg = cv2.imencode(".jpg", np.zeros((10, 20, 3), np.uint8))[1].tobytes()
+    turned = struct.pack(">2sHI HHHIHH I", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)  # one tag: turn by 90 degrees
+    exif = b"Exif\0\0" + turned
+    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    assert cv2.imread(str(tmp_path / "a.jpg")).shape == (20, 10, 3)
+    assert read_image(tmp_path / "a.jpg").shape == (10, 20, 3)
 
 
 def test_an_image_is_known_by_its_bytes(tmp_path):

@@ -179,6 +179,24 @@ def test_label_files_with_other_body_parts_are_refused(tmp_path):
         read_dataset(root)
 
 
+@pytest.mark.parametrize("part", [".", "labeled-data/cage1/CollectedData_Ann.csv"])
+def test_a_project_that_may_not_be_searched_is_told(project, part, lock):
+    lock(project)
+    with pytest.raises(DatasetError, match="Permission denied") as error:
+        read_dataset(project / part)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_row_too_long_for_a_file_name_is_a_missing_image(project):
+    rewrite(project, "img000.png", "n" * 300)
+    assert read_dataset(project).problems[0].startswith("1 image file missing: labeled-data/cage1/nnn")
+
+
+def test_a_date_that_is_none_stops_nobody(tmp_path):
+    """DeepLabCut writes `date: Oct30`, people 2018-30-10."""
+    assert len(read_dataset(write_project(tmp_path, config="date: 2018-30-10")).images) == 4
+
+
 def test_empty_data_sets_say_what_is_missing(tmp_path):
     with pytest.raises(DatasetError, match="no such file or folder"):
         read_dataset(tmp_path / "nowhere")
@@ -202,8 +220,10 @@ def test_empty_data_sets_say_what_is_missing(tmp_path):
         ("bodyparts: [snout]\nskeleton: [snout]", "pairs of body parts"),
         ("bodyparts: [snout, snout]", "repeat"),
         ("bodyparts: !!python/object/apply:os.system [ls]", "cannot read as YAML"),
+        ("bodyparts: " + "[" * 5000, "cannot read as YAML (maximum recursion depth exceeded"),
+        ("bodyparts: [snout]\nbodyparts: [tail]", "line 2: cannot read as YAML (the key 'bodyparts' stands twice)"),
     ],
-    ids=["cut off", "no list", "no pairs", "repeated", "code"],
+    ids=["cut off", "no list", "no pairs", "repeated", "code", "deep", "twice"],
 )
 def test_a_faulty_config_is_told(project, text, told):
     (project / "config.yaml").write_text(text, "utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from dlc_project import labels, write_csv, write_image, write_project
 
 from edgepose_train.cli import main
 from edgepose_train.commands.inspect import summarise
-from edgepose_train.datasets import read_dataset
+from edgepose_train.datasets import FEWEST_IMAGES, read_dataset
 
 
 @pytest.fixture
@@ -66,20 +67,31 @@ def test_problems_are_shown_but_do_not_stop(tmp_path, inspect):
 
 
 def test_too_few_images_cannot_be_trained_on(tmp_path, inspect):
-    status, out, _ = inspect(write_project(tmp_path, count=2))
+    status, out, _ = inspect(write_project(tmp_path, count=FEWEST_IMAGES - 1))
     assert status == 1
-    assert "Cannot be trained on: 2 images cannot be split" in out
+    assert f"Cannot be trained on: {FEWEST_IMAGES - 1} different images cannot be split" in out
 
 
-def test_a_keypoint_nobody_labelled_cannot_be_trained(tmp_path, inspect):
-    root = write_project(tmp_path, count=4)
-    values = labels(4)
-    values[:, 2] = np.nan
-    rows = [[f"labeled-data/cage1/img{i:03}.png"] for i in range(4)]
-    write_csv(root / "labeled-data" / "cage1" / "CollectedData_Ann.csv", rows, values)
+def test_copies_of_an_image_count_once(tmp_path, inspect):
+    """As `fit` counts them: all copies go to the same part of the split."""
+    root = write_project(tmp_path, count=FEWEST_IMAGES)
+    folder = root / "labeled-data" / "cage1"
+    shutil.copy(folder / "img000.png", folder / "img001.png")
     status, out, _ = inspect(root)
     assert status == 1
-    assert "no label at all for rightear" in out
+    assert f"{FEWEST_IMAGES - 1} different images" in out
+
+
+def test_a_keypoint_nobody_labelled_is_warned_of(tmp_path, inspect):
+    root = write_project(tmp_path, count=5)
+    values = labels(5)
+    values[:, 2] = np.nan
+    rows = [[f"labeled-data/cage1/img{i:03}.png"] for i in range(5)]
+    write_csv(root / "labeled-data" / "cage1" / "CollectedData_Ann.csv", rows, values)
+    status, out, _ = inspect(root)
+    assert status == 0
+    assert "with a warning" in out
+    assert "no label at all for rightear, so it cannot be learnt" in " ".join(out.split())
 
 
 def test_an_unreadable_data_set_is_one_line(tmp_path, inspect):
@@ -89,8 +101,15 @@ def test_an_unreadable_data_set_is_one_line(tmp_path, inspect):
     assert len(err.splitlines()) == 1
 
 
+def test_a_full_disk_is_one_line(tmp_path):
+    command = f"{sys.executable} -m edgepose_train.cli inspect {write_project(tmp_path)} > /dev/full"
+    done = subprocess.run(command, shell=True, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "edgepose-train inspect: output: No space left on device\n"
+
+
 def test_names_with_brackets_are_no_markup(tmp_path, inspect):
-    status, out, _ = inspect(write_project(tmp_path, video="cage[red]", count=3))
+    status, out, _ = inspect(write_project(tmp_path, video="cage[red]", count=5))
     assert status == 0
     assert "cage[red]" in out
 
@@ -101,7 +120,7 @@ def test_help_and_inspect_do_not_load_tensorflow(tmp_path):
         "assert not {'tensorflow', 'pandas'} & set(sys.modules); sys.exit(status)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, write_project(tmp_path)], check=False, capture_output=True, text=True
+        [sys.executable, "-c", code, write_project(tmp_path, count=5)], check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 

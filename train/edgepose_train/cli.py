@@ -9,28 +9,20 @@ import sys
 from collections.abc import Sequence
 
 import edgepose
-from edgepose.core.errors import EdgeposeError
+from edgepose.exit_status import exit_status
 
 COMMANDS = {
     "inspect": "what is in a data set, and what is wrong with it",
     "fit": "train a model on labelled frames and quantize it for the device",
     "evaluate": "pixel error of a shipped model, through the device's own code",
 }
-INTERRUPTED = 130  # what shells expect after Ctrl-C
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status. An error the user can mend is one line on stderr."""
+    """Runs one command; returns the exit status. An error that the user can mend is one line on stderr."""
     argv = sys.argv[1:] if argv is None else list(argv)
     args = _parser(argv[0] if argv else "").parse_args(argv)
-    try:
-        return int(args.run(args))
-    except EdgeposeError as exc:
-        print(f"edgepose-train {args.command}: {exc}", file=sys.stderr)
-        return exc.exit_code
-    except KeyboardInterrupt:
-        print(f"edgepose-train {args.command}: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    return exit_status(f"edgepose-train {args.command}", lambda: args.run(args))
 
 
 def _parser(chosen: str) -> argparse.ArgumentParser:

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from edgepose.core.errors import DatasetError
 from edgepose.core.types import U8, Skeleton
 
+FEWEST_IMAGES = 5  # different ones, so that there are some to train on, to choose by and to test with
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
@@ -47,19 +49,27 @@ def read_dataset(path: Path) -> Dataset:
     """
     from edgepose_train.deeplabcut import read_project
 
-    if not path.exists():
-        raise DatasetError(f"{path}: no such file or folder")
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file or folder") from None
+    except OSError as exc:
+        raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
     return read_project(path)
 
 
 def read_image(path: Path) -> U8:
-    """Colours as BGR, uint8 (H, W, 3); grey is repeated, 16 bits are scaled to 8. Raises DatasetError."""
+    """Colours as BGR, uint8 (H, W, 3); grey is repeated, 16 bits are scaled to 8. Raises DatasetError.
+
+    Pixels stay as they are stored, whatever a camera noted about its orientation: so do the labels.
+    """
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         data = path.read_bytes()  # not cv2.imread, which cannot open every path on Windows
     except OSError as exc:
         raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     except cv2.error:
         image = None
     if image is None:

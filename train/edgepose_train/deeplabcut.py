@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from edgepose.core.errors import DatasetError
+from edgepose.core.strict import Loader, read_yaml
 from edgepose.core.types import Skeleton
 from edgepose_train.datasets import Dataset, LabelledImage, find_flip_pairs, read_image
 from edgepose_train.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
@@ -56,7 +57,7 @@ def read_project(path: Path) -> Dataset:
 
 
 def _name(path: Path, config: _Config) -> str:
-    folder = path.parent if path.is_file() else path
+    folder = path.parent if _is_file(path) else path
     return config.task or (folder.parent if folder.name == LABELS else folder).name
 
 
@@ -76,7 +77,7 @@ def _skeleton(path: Path, names: Sequence[str], edges: Iterable[tuple[str, ...]]
 # --- config.yaml -------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(Loader):
     """Old configs hold tuples, which plain YAML has no word for."""
 
     def construct_tuple(self, node: yaml.Node) -> list[Any]:
@@ -91,15 +92,13 @@ def _find_config(path: Path) -> _Config:
     """The nearest `config.yaml` of DeepLabCut at or above `path`, else an empty one."""
     for folder in [path, *path.parents][: _ANCESTORS + 1]:
         file = folder / "config.yaml"
-        if not file.is_file():
+        if not _is_file(file):
             continue
         try:
-            data = yaml.load(file.read_text("utf-8"), _Loader)  # noqa: S506  a SafeLoader with one more tag
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
-            reason = getattr(exc, "problem", None) or getattr(exc, "strerror", None) or type(exc).__name__
-            mark = getattr(exc, "problem_mark", None)
-            line = f", line {mark.line + 1}" if mark else ""
-            raise DatasetError(f"{file}{line}: cannot read as YAML ({reason})") from None
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise DatasetError(f"{file}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
+        data = read_yaml(text, str(file), DatasetError, _Loader)
         if isinstance(data, dict) and "bodyparts" in data:  # others keep a config.yaml too
             return _config(file, data)
     return _Config()
@@ -142,7 +141,7 @@ def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
 
 def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
     """Every file to read. Only the project's own scorer counts, as in DeepLabCut."""
-    if path.is_file():
+    if _is_file(path):
         return [path]
     for pattern in (f"{LABELS}/*/CollectedData*", f"{LABELS}/CollectedData*", "CollectedData*", "*/CollectedData*"):
         found = sorted(p for p in path.glob(pattern) if p.suffix.lower() in CSV_SUFFIXES | H5_SUFFIXES)
@@ -206,11 +205,16 @@ def _resolve(row: str, label_file: Path) -> Path | None:
     folders = list(label_file.parents)[:_ANCESTORS]
     for tail in (parts, parts[-3:], parts[-2:]):
         for folder in folders:
-            if (image := folder.joinpath(*tail)).is_file():
+            if _is_file(image := folder.joinpath(*tail)):
                 return image
     beside = label_file.parent / parts[-1]
     whole = Path(row)
-    return next((p for p in (beside, whole) if p.is_absolute() and p.is_file()), None)
+    return next((p for p in (beside, whole) if p.is_absolute() and _is_file(p)), None)
+
+
+def _is_file(path: Path) -> bool:
+    """False also where Path.is_file raises: in a folder that may not be searched, and for a name too long."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _video(row: str, label_file: Path) -> str:

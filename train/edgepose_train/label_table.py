@@ -47,8 +47,6 @@ class _Column:
 
 def read_label_table(path: Path) -> LabelTable:
     """Raises DatasetError with one line that names the file and the line or column at fault."""
-    if not path.is_file():
-        raise DatasetError(f"{path}: no such label file")
     if path.suffix.lower() in H5_SUFFIXES:
         columns, images, values = _read_h5(path)
     else:

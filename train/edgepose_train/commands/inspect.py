@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgepose_train.datasets import Dataset, read_dataset, read_image
+from edgepose_train.datasets import FEWEST_IMAGES, Dataset, image_hash, read_dataset, read_image
 
-FEWEST_IMAGES = 3  # one each to train on, to choose by and to test with
 FEW_IMAGES = 50
 FEW_LABELS = 20
 _NAMED = 5  # labels outside their image that are named before they are only counted
@@ -25,7 +24,7 @@ _NAMED = 5  # labels outside their image that are named before they are only cou
 class Summary:
     """What `summarise` finds in N images of K keypoints.
 
-    labels: (N, K) True where labelled. sizes_wh, videos: how many images of each.
+    labels: (N, K) True where labelled. sizes_wh, videos: how many images of each. grey, different: images.
     extent_px: median longer side of the box round an image's labels, NaN without two labels in any image.
     outside: labels beyond their image's edge, one text each.
     """
@@ -34,6 +33,7 @@ class Summary:
     sizes_wh: Counter[tuple[int, int]]
     videos: Counter[str]
     grey: int
+    different: int
     extent_px: float
     outside: tuple[str, ...]
 
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> int:
     dataset = read_dataset(args.dataset)
     summary = summarise(dataset)
     _print(console, dataset, summary)
-    faults = unusable(dataset, summary)
-    if faults:
-        console.print(f"[bold red]Cannot be trained on:[/] {escape('; '.join(faults))}")
+    if summary.different < FEWEST_IMAGES:
+        found = _n(summary.different, "different image")
+        console.print(f"[bold red]Cannot be trained on:[/] {found} cannot be split into train, validation and test")
         return 1
     warnings = _warnings(dataset, summary)
     verdict = "[bold yellow]Can be trained on, with a warning:[/] " if warnings else "[bold green]Ready to train.[/]"
@@ -78,6 +78,7 @@ def summarise(dataset: Dataset) -> Summary:
         Counter(sizes),
         Counter(image.video for image in dataset.images),
         grey,
+        len({image_hash(image.path) for image in dataset.images}),
         _extent(xy),
         tuple(outside),
     )
@@ -91,22 +92,16 @@ def _extent(xy: NDArray[np.float64]) -> float:
     return float(np.median((np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)))
 
 
-def unusable(dataset: Dataset, summary: Summary) -> list[str]:
-    """Reasons why nothing good can be trained, each with what to do."""
-    faults = []
-    if len(dataset.images) < FEWEST_IMAGES:
-        faults.append(f"{_n(len(dataset.images), 'image')} cannot be split into train, validation and test; label more")
-    never = _names(dataset, summary.labels.sum(axis=0) == 0)
-    if never:
-        faults.append(f"no label at all for {', '.join(never)}; label it, or take it out of config.yaml")
-    return faults
-
-
 def _warnings(dataset: Dataset, summary: Summary) -> list[str]:
     warnings = []
     if len(dataset.images) < FEW_IMAGES:
         warnings.append(f"only {_n(len(dataset.images), 'image')}; label {FEW_IMAGES} or more")
-    rare = _names(dataset, summary.labels.sum(axis=0) < FEW_LABELS)
+    counts = summary.labels.sum(axis=0)
+    if never := _names(dataset, counts == 0):
+        warnings.append(
+            f"no label at all for {', '.join(never)}, so it cannot be learnt; label it, or take it out of config.yaml"
+        )
+    rare = _names(dataset, (counts > 0) & (counts < FEW_LABELS))
     if rare and len(dataset.images) >= FEW_LABELS:
         warnings.append(f"fewer than {FEW_LABELS} labels for {', '.join(rare)}")
     if dataset.problems or summary.outside:
