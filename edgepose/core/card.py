@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import struct
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from edgepose.core.errors import ModelError
 from edgepose.core.geometry import ResizeMode
@@ -22,6 +24,10 @@ from edgepose.core.types import U8, Skeleton
 
 CARD_VERSION = 1
 GOLDEN_REPEAT = 4  # the golden picture is stored this much smaller, and enlarged by repeating pixels: exact anywhere
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+_Positive = Annotated[int, Meta(ge=1)]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,7 +37,7 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ModelInput(_Part, frozen=True):
     """size_wh: pixels. channels: 3 = RGB, 1 = luma. resize: how a frame of another size is fitted."""
 
-    size_wh: tuple[int, int]
+    size_wh: tuple[_Positive, _Positive]
     channels: Literal[1, 3]
     resize: ResizeMode
 
@@ -39,8 +45,8 @@ class ModelInput(_Part, frozen=True):
 class ModelOutput(_Part, frozen=True):
     """stride: input pixels per heatmap cell. offset_scale: input pixels that an offset of 1.0 stands for."""
 
-    stride: int
-    offset_scale: float
+    stride: _Positive
+    offset_scale: Annotated[float, Meta(gt=0)]
 
 
 class ModelFile(_Part, frozen=True):
@@ -68,18 +74,30 @@ class Golden(_Part, frozen=True):
     keypoints: tuple[tuple[float, float, float], ...]
 
     def picture(self, size_wh: tuple[int, int], channels: int) -> U8:
-        """The input, uint8 (H, W, C) in the model's channel order."""
+        """The input, uint8 (H, W, C) in the model's channel order. Raises ModelError when it is damaged."""
+        w, h = size_wh
         flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
+        small_hw = (-(-h // GOLDEN_REPEAT), -(-w // GOLDEN_REPEAT))
         try:
-            small = cv2.imdecode(np.frombuffer(base64.b64decode(self.png), np.uint8), flag)
-        except (ValueError, cv2.error):  # not base64, or nothing at all
+            data = base64.b64decode(self.png, validate=True)
+            # Looked at before decoding: a few kilobytes of PNG can unfold to gigabytes.
+            small = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if _png_hw(data) == small_hw else None
+        except (ValueError, cv2.error):  # not base64, or cut off
             small = None
-        if small is None:
-            raise ModelError("the card's golden picture cannot be decoded; export the model again")
-        big = small.repeat(GOLDEN_REPEAT, axis=0).repeat(GOLDEN_REPEAT, axis=1)[: size_wh[1], : size_wh[0]]
-        if big.shape[:2] != (size_wh[1], size_wh[0]):
-            raise ModelError("the card's golden picture does not fit the model's input; export the model again")
-        return np.ascontiguousarray(big.reshape(size_wh[1], size_wh[0], channels))
+        if small is None or small.shape[:2] != small_hw:
+            raise ModelError(
+                "the card's golden picture cannot be decoded to the size of the model's input; export the model again"
+            )
+        big = small.repeat(GOLDEN_REPEAT, axis=0).repeat(GOLDEN_REPEAT, axis=1)[:h, :w]
+        return np.ascontiguousarray(big.reshape(h, w, channels))
+
+
+def _png_hw(data: bytes) -> tuple[int, int] | None:
+    """Rows and columns, as the header of a PNG says; None for anything else."""
+    if len(data) < 24 or not data.startswith(_PNG):
+        return None
+    w, h = struct.unpack(">II", data[16:24])
+    return h, w
 
 
 class Score(_Part, frozen=True):
@@ -122,6 +140,11 @@ class ModelCard(_Part, frozen=True):
     scores: dict[str, Score] = {}
     v: int = CARD_VERSION
 
+    def __post_init__(self) -> None:
+        # With a part of a cell left over, the padding of the convolutions shifts the cells' centres.
+        if any(side % self.output.stride for side in self.input.size_wh):
+            raise ValueError("input.size_wh is not a multiple of output.stride")
+
     def model_id(self) -> str:
         """Short name for messages, such as `openfield@3fa2c1`."""
         return f"{self.name}@{self.files.cpu.sha256[:6]}"
@@ -129,7 +152,7 @@ class ModelCard(_Part, frozen=True):
     def map_hw(self) -> tuple[int, int]:
         """Cells of the heatmap, (rows, columns)."""
         w, h = self.input.size_wh
-        return -(-h // self.output.stride), -(-w // self.output.stride)
+        return h // self.output.stride, w // self.output.stride
 
 
 def card_path(model: Path) -> Path:
@@ -149,7 +172,7 @@ def read_card(model: Path) -> ModelCard:
         raise ModelError(
             f"{path}: cannot read the model's card ({exc.strerror}); it must lie beside {model.name}"
         ) from None
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ModelError(f"{path}: not JSON ({exc}); copy the card again from the training run") from None
     if not isinstance(data, dict) or data.get("v") != CARD_VERSION:
         raise ModelError(f"{path}: not a model card of version {CARD_VERSION}; copy it again or update edgepose")
@@ -169,13 +192,13 @@ def read_model(model: Path) -> tuple[bytes, ModelCard]:
 
     Only the hash tells a damaged file from a good one: flipped bits in the weights load and run silently.
     """
-    if not model.is_file():
-        raise ModelError(f"{model}: no such model file; give the .tflite that edgepose-train fit wrote")
-    card = read_card(model)
     try:
         data = model.read_bytes()
-    except OSError as exc:
-        raise ModelError(f"{model}: cannot read ({exc.strerror})") from None
+    except FileNotFoundError:
+        raise ModelError(f"{model}: no such model file; give the .tflite that edgepose-train fit wrote") from None
+    except (OSError, ValueError) as exc:  # ValueError: a path that cannot be one
+        raise ModelError(f"{model}: cannot read the model ({getattr(exc, 'strerror', exc)})") from None
+    card = read_card(model)
     if sha256_of(data) != card.files.cpu.sha256:
         raise ModelError(f"{model}: damaged or not the file its card describes (sha256 differs); copy both files again")
     return data, card

@@ -62,6 +62,10 @@ class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for name in pair:
                 if name not in self.keypoints:
                     raise ValueError(f"edge or pair names {name!r}, which is not a keypoint")
+        paired = [name for pair in self.flip_pairs for name in pair]
+        for name in paired:
+            if paired.count(name) > 1:
+                raise ValueError(f"keypoint {name!r} stands twice in the flip pairs; it has one mirror image")
 
     def flip_order(self) -> list[int]:
         """Index of the keypoint that takes each place in a mirror image, (K,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -69,9 +70,9 @@ def test_a_card_reads_back_as_it_was_written(model):
 
 
 def test_names_and_sizes_that_others_derive():
-    card = make_card(input=ModelInput((321, 240), 3, "stretch"))
+    card = make_card(input=ModelInput((320, 240), 3, "stretch"))
     assert card.model_id() == f"openfield@{sha256_of(MODEL)[:6]}"
-    assert card.map_hw() == (30, 41)
+    assert card.map_hw() == (30, 40)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -82,11 +83,33 @@ def test_the_golden_picture_is_enlarged_by_whole_pixels(channels):
     assert (picture == picture[::repeat, ::repeat].repeat(repeat, axis=0).repeat(repeat, axis=1)).all()
 
 
-@pytest.mark.parametrize(("text", "size_wh"), [(png(10, 6), (44, 24)), ("AAAA", (40, 24))], ids=["small", "damaged"])
-def test_a_golden_picture_that_cannot_be_used_is_refused(text, size_wh):
-    golden = Golden(text, "", "", ())
+PICTURES = {
+    "small": png(9, 6),
+    "large": png(11, 6),
+    "no picture": "AAAA",
+    "empty": "",
+    "cut off": png(10, 6)[:60],
+    "header only": png(10, 6)[:32],
+    "no base64": "A",
+    "no ASCII": "\u00e9" * 4,
+    "no PNG": base64.b64encode(cv2.imencode(".bmp", np.zeros((6, 10, 3), np.uint8))[1].tobytes()).decode(),
+}
+
+
+@pytest.mark.parametrize("text", PICTURES.values(), ids=PICTURES.keys())
+def test_a_golden_picture_that_cannot_be_used_is_refused(text):
     with pytest.raises(ModelError, match="export the model again"):
-        golden.picture(size_wh, 3)
+        Golden(text, "", "", ()).picture((40, 24), 3)
+
+
+def test_a_golden_picture_that_would_unfold_to_a_huge_one_is_not_decoded():
+    text = base64.b64encode(cv2.imencode(".png", np.zeros((3000, 3000), np.uint8))[1].tobytes()).decode()
+    tracemalloc.start()
+    with pytest.raises(ModelError, match="export the model again"):
+        Golden(text, "", "", ()).picture((40, 24), 3)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 1e6
 
 
 def edit(change):
@@ -114,8 +137,18 @@ def edit(change):
         (edit(lambda card: card["output"].update(stride="8")), "output.stride"),
         (edit(lambda card: card.update(colour="red")), "colour: unknown key"),
         (edit(lambda card: card["skeleton"].update(edges=[["snout", "nose"]])), "'nose'"),
+        (edit(lambda card: card["skeleton"].update(flip_pairs=[["snout", "snout"]])), "'snout' stands twice"),
+        (edit(lambda card: card["output"].update(stride=0)), "output.stride: expected `int` >= 1"),
+        (edit(lambda card: card["output"].update(stride=7)), "not a multiple of output.stride"),
+        (edit(lambda card: card["output"].update(offset_scale=-5)), "output.offset_scale: expected `float` > 0"),
+        (edit(lambda card: card["input"].update(size_wh=[320, 0])), "input.size_wh[1]: expected `int` >= 1"),
+        (edit(lambda card: card["input"].update(channels=2)), "input.channels: '2' is not known; known: 1, 3"),
+        (edit(lambda card: card["scores"]["int8"].update(means_px=1)), "did you mean 'mean_px'?"),
+        (edit(lambda card: card["output"].update(skeletn=1)), "skeletn: unknown key; known: offset_scale, stride"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"openfield", b"openf\xffeld")), "not JSON"),
+        (lambda path: path.write_bytes(b"[" * 100_000), "not JSON"),
     ],
-    ids=["gone", "cut off", "empty", "binary", "list", "version", "missing", "length", "type", "unknown", "skeleton"],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_damaged_card_is_one_line_that_names_the_file(model, damage, told):
     damage(card_path(model))
@@ -137,3 +170,19 @@ def test_one_flipped_bit_in_the_model_is_found(model):
 def test_a_model_that_is_not_there_is_told(tmp_path):
     with pytest.raises(ModelError, match="no such model file"):
         read_model(tmp_path / "model.tflite")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [(".", "Is a directory"), ("n" * 300, "File name too long"), ("a\0b", "null byte"), ("model.tflite/x", "Not a")],
+    ids=["folder", "long name", "no name", "file as folder"],
+)
+def test_a_path_that_is_no_model_is_told(model, name, told):
+    with pytest.raises(ModelError, match=told):
+        read_model(model.parent / name)
+
+
+def test_a_model_in_a_folder_that_may_not_be_searched_is_told(model, lock):
+    lock(model.parent)
+    with pytest.raises(ModelError, match=r"model\.tflite: cannot read the model \(Permission denied\)"):
+        read_model(model)

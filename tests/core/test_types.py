@@ -31,6 +31,16 @@ def test_flip_order_swaps_the_pairs_and_nothing_else(skeleton):
     assert mirrored == [partner.get(name, name) for name in skeleton.keypoints]
 
 
+@given(st.lists(st.tuples(*[st.sampled_from("abcde")] * 2), max_size=4))
+def test_whatever_pairs_are_accepted_the_mirror_is_a_permutation(pairs):
+    named = [name for pair in pairs for name in pair]
+    if len(set(named)) < len(named):
+        with pytest.raises(ValueError, match="stands twice in the flip pairs"):
+            Skeleton(tuple("abcde"), (), tuple(pairs))
+    else:
+        assert sorted(Skeleton(tuple("abcde"), (), tuple(pairs)).flip_order()) == list(range(5))
+
+
 def test_edge_indices_follow_the_keypoints():
     skeleton = Skeleton(("snout", "back", "tail"), edges=(("tail", "snout"), ("snout", "back")))
     assert skeleton.edge_indices() == [(2, 0), (0, 1)]
