@@ -184,7 +184,8 @@ class Pipeline:
                 threads[0].join(STOP_GRACE_S)
                 self._frames.close()
         self._ending.set()
-        threads[0].join(STOP_GRACE_S)
+        for thread in threads:  # whoever failed says so last
+            thread.join(STOP_GRACE_S)
         if self._failure is not None:
             raise self._failure
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import FrameType
+from typing import Any
 
 import pytest
 from brokers import wait_until
@@ -107,6 +110,23 @@ def test_a_stage_that_fails_ends_the_pipeline_with_its_error(
     assert camera.closed
 
 
+@pytest.mark.parametrize("stage", ["_infer", "_publish"])
+def test_a_failure_is_told_however_late_its_thread_notes_it(stage: str) -> None:
+    def dawdle(frame: FrameType, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code.co_name == stage:
+            time.sleep(0.3)  # between what ends the pipeline and what says why
+
+    error = ValueError("odd")
+    estimator = FakeEstimator(error=error if stage == "_infer" else None)
+    delivery = ListDelivery(error=error if stage == "_publish" else None)
+    threading.setprofile(dawdle)
+    try:
+        with pytest.raises(ValueError, match="odd"):
+            run(FakeCamera(5), estimator, delivery)
+    finally:
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+
 def test_stop_hands_over_what_is_inside() -> None:
     stop, delivery = threading.Event(), ListDelivery()
     camera = FakeCamera(10**9, period_s=0.001)
@@ -130,8 +150,13 @@ def test_stop_does_not_wait_for_a_camera_that_hangs(monkeypatch: pytest.MonkeyPa
             release.wait(20)
 
     stop.set()
-    Pipeline(Stuck(1, live=True), FakeEstimator(), ListDelivery(), "cage-07").run(stop)
+    pipeline = Pipeline(Stuck(1, live=True), FakeEstimator(), ListDelivery(), "cage-07")
+    thread = threading.Thread(target=pipeline.run, args=(stop,))
+    thread.start()
+    thread.join(10)
+    ended = not thread.is_alive()
     release.set()
+    assert ended
 
 
 def test_latency_is_never_negative_and_the_stages_are_measured() -> None:
