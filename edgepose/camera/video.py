@@ -94,10 +94,21 @@ class VideoFile:
 
 
 def _open(path: Path) -> cv2.VideoCapture:
-    if not path.is_file():
+    if not _is_readable_file(path):
         raise CameraError(f"{path}: no such video file; check the path")
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     video = cv2.VideoCapture(str(path))
     if not video.isOpened():
         raise CameraError(f"{path}: not a video that OpenCV can read; convert it, for example to H.264 in .mp4")
     return video
+
+
+def _is_readable_file(path: Path) -> bool:
+    """Raises CameraError with the reason where it may not be read, which OpenCV would not tell."""
+    try:
+        if not path.is_file():
+            return False
+        path.open("rb").close()
+    except OSError as exc:
+        raise CameraError(f"{path}: cannot read ({exc.strerror}); check the path and its permissions") from None
+    return True

@@ -91,7 +91,13 @@ def test_open_camera_reads_the_config(clip):
     camera.close()
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "text", "empty", "cut off", "no frames"])
+def test_a_video_that_may_not_be_read_is_told(clip, lock):
+    lock(clip.parent)
+    with pytest.raises(CameraError, match=r"clip\.avi: cannot read \(Permission denied\)"):
+        VideoFile(clip)
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "text", "empty", "cut off", "no frames", "long name"])
 def test_bad_files_are_one_clear_line(tmp_path, clip, capfd, kind):
     path = tmp_path / "bad.avi"
     if kind == "folder":
@@ -103,6 +109,8 @@ def test_bad_files_are_one_clear_line(tmp_path, clip, capfd, kind):
     elif kind == "cut off":
         path = tmp_path / "bad.mp4"
         path.write_bytes(b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41" + bytes(200))
+    elif kind == "long name":
+        path = tmp_path / ("n" * 300)
     elif kind == "no frames":
         cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE_WH).release()
     with pytest.raises(CameraError) as error:
