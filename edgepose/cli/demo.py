@@ -61,12 +61,13 @@ def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
     """The summary line. seconds: None runs until a signal. Raises EdgeposeError when no keypoints come."""
     from edgepose.camera.mouse import Mouse
     from edgepose.cli.demo_broker import HOST, demo_broker
-    from edgepose.cli.live_view import Board, follow, stop_on_signals
+    from edgepose.cli.live_view import Board, follow
+    from edgepose.cli.signals import stop_on_signals
     from edgepose.cli.subscriber import Subscriber
 
     if not model.is_file():
         raise ModelError(f"{model}: the demo's model is not there; `make demo-model` trains it")
-    stop = stop_on_signals()
+    stop = stop_on_signals(once=False)
     with demo_broker(port) as broker, contextlib.closing(Subscriber(f"mqtt://{HOST}:{broker.port}")) as subscriber:
         ending = "Ctrl-C ends" if seconds is None else f"ends after {seconds:g} s"
         notes = (

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 
@@ -19,6 +17,7 @@ from edgepose.cli.device_state import DeviceState
 from edgepose.cli.subscriber import Subscriber
 from edgepose.core.geometry import FrameMap
 from edgepose.core.types import F64
+from edgepose.delivery.broker import where
 
 _COLOURS = ("bright_red", "bright_green", "bright_blue", "bright_yellow", "bright_magenta", "bright_cyan")
 _STATES = {"online": "green", "stopped": "yellow", "offline": "red", "unknown": "dim"}
@@ -67,15 +66,6 @@ def _follow_as_lines(board: Board, proceed: Callable[[], bool]) -> None:
             print("\n".join(lines or [_connection(board)]), flush=True)
 
 
-def stop_on_signals() -> threading.Event:
-    """An event that Ctrl-C, SIGTERM and a closed terminal set, also again while cleaning up: nothing is left behind."""
-    stop = threading.Event()
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda _number, _frame: stop.set())
-    return stop
-
-
 def compose(board: Board, now_s: float, width: int, height: int) -> RenderableType:
     """One device in full, several as a table; width, height: of the terminal, characters."""
     states = list(board.devices.values())
@@ -89,7 +79,8 @@ def compose(board: Board, now_s: float, width: int, height: int) -> RenderableTy
     if not board.subscriber.connected or not states:
         notes.insert(0, Text(_connection(board), "yellow"))
     if board.subscriber.malformed:
-        notes.append(Text(f"{board.subscriber.malformed} messages unreadable: of another edgepose version?", "red"))
+        unreadable = _count(board.subscriber.malformed, "message")
+        notes.append(Text(f"{unreadable} unreadable: of another edgepose version?", "red"))
     return Group(body, *notes)
 
 
@@ -109,10 +100,10 @@ def plain_line(state: DeviceState, now_s: float) -> str:
 
 def _connection(board: Board) -> str:
     subscriber = board.subscriber
-    where = f"broker {subscriber.host}:{subscriber.port}"
+    broker = where(subscriber.mqtt)
     if subscriber.connected:
-        return f"{where}: connected, waiting for a device"
-    return f"{where}: {subscriber.trouble}; trying again" if subscriber.trouble else f"{where}: connecting"
+        return f"{broker}: connected, waiting for a device"
+    return f"{broker}: {subscriber.trouble}; trying again" if subscriber.trouble else f"{broker}: connecting"
 
 
 def _state_name(state: DeviceState) -> str:
@@ -172,7 +163,7 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
         if (error := state.error_px()) is not None:
             lines.append(Text(f"mean error {error.mean():.2f} px", "bold"))
         lost = f" · {state.lost} lost" if state.lost else ""
-        lines.append(Text(f"{state.poses} poses · {state.skipped()} frames skipped{lost}"))
+        lines.append(Text(f"{_count(state.poses, 'pose')} · {_count(state.skipped(), 'frame')} skipped{lost}"))
         if now_s - state.last_s > _SILENT_S:
             lines.append(Text(f"no keypoints for {now_s - state.last_s:.0f} s", "yellow"))
         w, h = state.pose.size_wh
@@ -208,11 +199,12 @@ def _arena(state: DeviceState, columns: int, rows: int) -> Text:
     to_dots = FrameMap.fit(pose.size_wh, canvas.dots_wh, "stretch").to_model
     for past in state.trail:
         canvas.dot(to_dots(past), "grey37")
-    points = to_dots([[p.x, p.y] for p in pose.keypoints.values()])
-    for a, b in state.info.skeleton.edge_indices() if state.info else ():
-        canvas.line(points[a], points[b], "white")
-    for i, (point, keypoint) in enumerate(zip(points, pose.keypoints.values(), strict=True)):
-        canvas.blob(point, _colour(i) if keypoint.score >= _DOUBTFUL else "grey50")
+    points = {name: to_dots([p.x, p.y]) for name, p in pose.keypoints.items()}
+    for a, b in state.info.skeleton.edges if state.info else ():
+        if a in points and b in points:  # a retained /info may still be of the model before
+            canvas.line(points[a], points[b], "white")
+    for i, (name, keypoint) in enumerate(pose.keypoints.items()):
+        canvas.blob(points[name], _colour(i) if keypoint.score >= _DOUBTFUL else "grey50")
     return canvas.text()
 
 
@@ -247,6 +239,10 @@ class Canvas:
             if row < len(self._bits) - 1:
                 text.append("\n")
         return text
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _colour(i: int) -> str:

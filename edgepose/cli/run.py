@@ -6,21 +6,21 @@ import argparse
 import logging
 import os
 import platform
-import signal
 import sys
 import threading
 import time
 import uuid
 from pathlib import Path
-from types import FrameType
 
 from edgepose import __version__
 from edgepose.camera import open_camera
+from edgepose.cli.signals import stop_on_signals
 from edgepose.clock import boot_id, wall_us
 from edgepose.core.config import Config, read_config
 from edgepose.core.messages import HealthMessage, InfoMessage, StatusMessage
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.inference.estimator import Estimator
+from edgepose.inference.runtime import Runtime
 from edgepose.pipeline import Pipeline
 
 log = logging.getLogger("edgepose")
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Config and model are read before anything else is touched, so their errors are told alone."""
     log_to_stderr()
-    run_daemon(read_config(args.config), stop_on_signals())
+    run_daemon(read_config(args.config), stop_on_signals(once=True))
     return 0
 
 
@@ -51,6 +51,7 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     camera = open_camera(config.camera)
     pipeline = Pipeline(camera, estimator, delivery, device)
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
+    warn_if_slow(estimator.runtime)
     started = time.monotonic()
     delivery.start(lambda: health_message(status, started, pipeline, delivery, estimator.runtime.describe()))
     try:
@@ -61,6 +62,12 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
         delivery.close()
     skipped, fps = sum(pipeline.skipped.values()), pipeline.poses / seconds
     log.info("%d poses, %d delivered, %d frames skipped, %.1f fps", pipeline.poses, delivery.delivered, skipped, fps)
+
+
+def warn_if_slow(runtime: Runtime) -> None:
+    """Not an error: 32-bit runtimes have no XNNPACK, and still give poses."""
+    if not runtime.xnnpack:
+        log.warning("%s: XNNPACK did not take the model over, expect a fraction of the frames", runtime.name)
 
 
 def info_message(device: str, boot: str, estimator: Estimator) -> InfoMessage:
@@ -100,20 +107,6 @@ def rss_mb() -> float:
     except OSError:
         return 0.0
     return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or Ctrl-C sets. A second one ends the process as if this had not been called."""
-    stop = threading.Event()
-
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
-    return stop
 
 
 def log_to_stderr() -> None:

@@ -10,34 +10,36 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError, UsageError
 from edgepose.core.messages import TOPICS, HealthMessage, InfoMessage, PoseMessage, StatusMessage, split_topic
+from edgepose.delivery.broker import DENIED, TOO_NEW, is_host, new_client, trouble, where
 
 AnyMessage: TypeAlias = PoseMessage | InfoMessage | StatusMessage | HealthMessage
 
 _RETRY_S = 1.0
 _CONNECT_TIMEOUT_S = 3.0
-_DENIED = ("Not authorized", "Bad user name or password", "Banned")
+_KEEPALIVE_S = 15
 
 
 class Subscriber:
     """Receives what devices publish, in the caller's own thread, and comes back when the broker does.
 
     url: `mqtt://[user:password@]host[:port]`. device: one topic level, or "+" for all.
-    connected: now. trouble: why not, in words for the operator. malformed: messages that could not be read.
+    mqtt: the broker. connected: now. trouble: why not, in words for the operator. malformed: messages that could not
+    be read.
     Raises UsageError for a URL of another kind.
     """
 
     def __init__(self, url: str, device: str = "+") -> None:
-        self.host, self.port, self._user, self._password = _parse(url)
+        self.mqtt, self._password = _parse(url)
         self.connected = False
         self.trouble = ""
         self.malformed = 0
         self._topics = [(f"edgepose/{device}/{leaf}", 1) for leaf in TOPICS]
-        self._protocol = MQTTProtocolVersion.MQTTv5
         self._client: paho.Client | None = None
         self._retry_at = 0.0
         self._denied = ""
@@ -53,7 +55,7 @@ class Subscriber:
                 self._lose(self.trouble or "connection lost")
             if self._denied:
                 raise BrokerError(
-                    f"broker {self.host}:{self.port}: refused: {self._denied}; give --broker mqtt://USER:PASSWORD@HOST"
+                    f"{where(self.mqtt)}: refused: {self._denied}; give --broker mqtt://USER:PASSWORD@HOST"
                 )
             yield from self._inbox
             self._inbox.clear()
@@ -69,17 +71,13 @@ class Subscriber:
             time.sleep(min(pause, left_s))
             return
         self._retry_at = time.monotonic() + _RETRY_S
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, f"edgepose-watch-{secrets.token_hex(4)}", protocol=self._protocol
-        )
+        client = new_client(self.mqtt, f"edgepose-watch-{secrets.token_hex(4)}", self._password)
         client.connect_timeout = _CONNECT_TIMEOUT_S
-        if self._user is not None:
-            client.username_pw_set(self._user, self._password)
         client.on_connect, client.on_message = self._on_connect, self._on_message
         try:
-            client.connect(self.host, self.port, keepalive=15)
+            client.connect(self.mqtt.host, self.mqtt.port, _KEEPALIVE_S)
         except OSError as exc:
-            self.trouble = f"{exc.strerror or exc}".lower()
+            self.trouble = trouble(exc)
             return
         self._client = client
 
@@ -91,9 +89,9 @@ class Subscriber:
         if not reason.is_failure:
             self.connected, self.trouble = True, ""
             client.subscribe(self._topics)
-        elif text == "Unsupported protocol version" and self._protocol == MQTTProtocolVersion.MQTTv5:
-            self._protocol, self._retry_at = MQTTProtocolVersion.MQTTv311, 0.0
-        elif text in _DENIED:
+        elif text == TOO_NEW and self.mqtt.protocol == "5":
+            self.mqtt, self._retry_at = msgspec.structs.replace(self.mqtt, protocol="3.1.1"), 0.0
+        elif text in DENIED:
             self._denied = text
         else:
             self.trouble = f"refused: {text}"
@@ -104,18 +102,18 @@ class Subscriber:
             return
         try:
             self._inbox.append(msgspec.json.decode(message.payload, type=TOPICS[place[1]].payload))  # type: ignore[arg-type]
-        except msgspec.DecodeError:  # also what does not fit the schema
+        except (msgspec.DecodeError, UnicodeDecodeError):  # also what does not fit the schema
             self.malformed += 1
 
 
-def _parse(url: str) -> tuple[str, int, str | None, str | None]:
-    """Host, port, user, password."""
+def _parse(url: str) -> tuple[Mqtt, str | None]:
+    """The broker and the password."""
     try:
         parts = urlsplit(url if "://" in url else f"mqtt://{url}")
         port = parts.port or 1883
     except ValueError as exc:
         raise UsageError(f"--broker {url}: {exc}; give mqtt://HOST:PORT") from None
-    if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/"):
+    if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/") or not is_host(parts.hostname):
         raise UsageError(f"--broker {url}: not a broker's address; give mqtt://HOST:PORT")
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    return parts.hostname, port, user, password
+    return Mqtt(host=parts.hostname, port=port, username=user), password

@@ -18,13 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose.cli.live_view import Board, follow, stop_on_signals
+    from edgepose.cli.live_view import Board, follow
+    from edgepose.cli.signals import stop_on_signals
     from edgepose.cli.subscriber import Subscriber
 
     device = args.device or "+"
     if args.device and any(mark in args.device for mark in "/+#"):
         raise UsageError(f"--device {args.device}: not a device's name; leave it out to see every device")
-    stop = stop_on_signals()
+    stop = stop_on_signals(once=False)
     subscriber = Subscriber(args.broker, device)
     try:
         follow(Board(subscriber, ("Ctrl-C ends",)), lambda: not stop.is_set())

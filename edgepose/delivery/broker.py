@@ -17,29 +17,33 @@ from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError, ConfigError
 
 PROBE_S = 5.0
+DENIED = ("Not authorized", "Bad user name or password", "Banned")  # trying again changes nothing
+TOO_NEW = "Unsupported protocol version"
 _PROTOCOL = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 
 
-def new_client(mqtt: Mqtt, client_id: str) -> paho.Client:
+def configured_client(mqtt: Mqtt, client_id: str) -> paho.Client:
     """Not yet connected. Raises ConfigError when the host cannot be one or the password cannot be read."""
-    _check_host(mqtt.host)
+    if not is_host(mqtt.host):
+        raise ConfigError(f"mqtt.host: {mqtt.host!r} is not a host name; correct it")
+    return new_client(mqtt, client_id, read_password(mqtt))
+
+
+def new_client(mqtt: Mqtt, client_id: str, password: str | None) -> paho.Client:
+    """Not yet connected; `mqtt.password_file` is not looked at."""
     client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=_PROTOCOL[mqtt.protocol])
-    client.suppress_exceptions = True  # otherwise one exception in a callback ends the network thread, unnoticed
     client.on_socket_open = _no_delay
-    password = read_password(mqtt)
     if mqtt.username is not None:
         client.username_pw_set(mqtt.username, password)
     return client
 
 
-def _check_host(host: str) -> None:
-    """The resolver would raise a UnicodeError, which ends paho's network thread."""
+def is_host(name: str) -> bool:
+    """Whether the resolver can be asked for it: at others it raises a UnicodeError."""
     try:
-        valid = bool(host.encode("idna"))
+        return bool(name.encode("idna"))
     except UnicodeError:
-        valid = False
-    if not valid:
-        raise ConfigError(f"mqtt.host: {host!r} is not a host name; correct it")
+        return False
 
 
 def client_id(device: str) -> str:
@@ -59,8 +63,8 @@ def read_password(mqtt: Mqtt) -> str | None:
         raise ConfigError("mqtt.password_file: needs mqtt.username as well; add it")
     try:
         lines = Path(mqtt.password_file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        why = exc.strerror if isinstance(exc, OSError) else "not UTF-8 text"
+    except (OSError, ValueError) as exc:  # ValueError: not text, or a path that cannot be one
+        why = "not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else getattr(exc, "strerror", exc)
         raise ConfigError(f"mqtt.password_file: cannot read {mqtt.password_file} ({why})") from None
     if not lines or not lines[0]:
         raise ConfigError(f"mqtt.password_file: {mqtt.password_file} is empty; its first line is the password")
@@ -71,28 +75,38 @@ def where(mqtt: Mqtt) -> str:
     return f"broker {mqtt.host}:{mqtt.port}"
 
 
-def unreachable(exc: BaseException | None) -> str:
+def trouble(exc: BaseException | None) -> str:
+    """Why no connection came about, in words."""
     if isinstance(exc, ConnectionRefusedError):
-        return "connection refused; start the broker, or correct mqtt.host and mqtt.port"
+        return "connection refused"
     if isinstance(exc, socket.gaierror):
-        return f"host name not found ({exc.strerror}); correct mqtt.host"
+        return f"host name not found ({exc.strerror})"
     if isinstance(exc, TimeoutError):
-        return "no answer; check the network, mqtt.host and mqtt.port"
-    return f"{getattr(exc, 'strerror', None) or exc}; check the network, mqtt.host and mqtt.port"
+        return "no answer"
+    return str(getattr(exc, "strerror", None) or exc)
+
+
+def unreachable(exc: BaseException | None) -> str:
+    """The same, and what to do about it in the config."""
+    if isinstance(exc, ConnectionRefusedError):
+        return f"{trouble(exc)}; start the broker, or correct mqtt.host and mqtt.port"
+    if isinstance(exc, socket.gaierror):
+        return f"{trouble(exc)}; correct mqtt.host"
+    return f"{trouble(exc)}; check the network, mqtt.host and mqtt.port"
 
 
 def refused(reason: ReasonCode) -> str:
     text = str(reason)
-    if text in ("Not authorized", "Bad user name or password"):
+    if text in DENIED:
         return f"refused: {text}; correct mqtt.username and mqtt.password_file, or the broker's user list"
-    if text == "Unsupported protocol version":
+    if text == TOO_NEW:
         return f"refused: {text}; set mqtt.protocol: '3.1.1'"
     return f"refused: {text}"
 
 
 def probe_broker(mqtt: Mqtt) -> None:
     """Connects once. Raises BrokerError with the reason when the broker is absent or refuses."""
-    client = new_client(mqtt, f"edgepose-check-{secrets.token_hex(4)}")
+    client = configured_client(mqtt, f"edgepose-check-{secrets.token_hex(4)}")
     answers: list[ReasonCode] = []
     client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.append(reason)
     try:

@@ -36,7 +36,7 @@ from edgepose.core.messages import (
     encode,
     topic_name,
 )
-from edgepose.delivery.broker import client_id, new_client, refused, unreachable, where
+from edgepose.delivery.broker import client_id, configured_client, refused, unreachable, where
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ class MqttDelivery:
         self._failure: Exception | None = None
         self._events: queue.SimpleQueue[tuple[Callable[..., None], tuple[Any, ...]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="mqtt", daemon=True)
-        self._client = new_client(mqtt, client_id(info.device))
+        self._client = configured_client(mqtt, client_id(info.device))
+        self._client.suppress_exceptions = True  # otherwise one in a callback ends the network thread, unnoticed
         self._client.max_inflight_messages_set(0)  # the window is ours: paho ignores its own when it reconnects
         self._client.reconnect_delay_set(*_RETRY_S)
         will = msgspec.structs.replace(status, state="offline")

@@ -15,6 +15,9 @@ import numpy as np
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
 
+from edgepose.cli.run import warn_if_slow
+from edgepose.inference.runtime import Runtime
+
 SYNTHETIC = "{source: synthetic, size_wh: [320, 240], rate_hz: 60}"
 
 
@@ -143,6 +146,15 @@ def test_without_a_broker_sigterm_still_ends_it(
     process.send_signal(signal.SIGTERM)
     assert "poses were not delivered" in log_of(process)
     assert process.returncode == 0
+
+
+def test_a_model_on_slow_kernels_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    warn_if_slow(Runtime(None, "litert 2", 1, xnnpack=True))
+    assert caplog.messages == []
+    warn_if_slow(Runtime(None, "tflite-runtime 2.14.0", 1, xnnpack=False))
+    assert [line.split(",")[0] for line in caplog.messages] == [
+        "tflite-runtime 2.14.0: XNNPACK did not take the model over"
+    ]
 
 
 def _damage(model: Path, how: str) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from brokers import Mosquitto, Subscriber, free_port, wait_until
+from brokers import Mosquitto, Subscriber, wait_until
 from fakes import SIZE_WH, SKELETON
 
 from edgepose.core.config import Mqtt
-from edgepose.core.errors import BrokerError, ConfigError
+from edgepose.core.errors import BrokerError
 from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, StatusMessage
 from edgepose.delivery import mqtt as mqtt_module
-from edgepose.delivery.broker import client_id, probe_broker
+from edgepose.delivery.broker import probe_broker
 from edgepose.delivery.mqtt import MqttDelivery
 
 DEVICE, BOOT = "cage-07", "b"
@@ -277,57 +276,3 @@ def test_a_sending_thread_that_fails_is_told_to_whoever_delivers(mosquitto: Mosq
     with pytest.raises(BrokerError, match="no health"):
         delivery.wait_delivered()
     delivery.close()
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (Mqtt(password_file="x"), "needs mqtt.username"),
-        (Mqtt(username="pi", password_file="no/such/file"), "cannot read no/such/file"),
-        (Mqtt(host="broker..lan"), "'broker..lan' is not a host name"),
-        (Mqtt(host=""), "'' is not a host name"),
-    ],
-    ids=["no user", "no file", "odd host", "no host"],
-)
-def test_settings_that_no_client_can_use_are_config_errors(settings: Mqtt, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        new_delivery(settings)
-
-
-@pytest.mark.parametrize(
-    ("host", "message"), [("127.0.0.1", "connection refused"), ("no-such-host.invalid", "host name not found")]
-)
-def test_probe_tells_why_a_broker_is_absent(host: str, message: str) -> None:
-    with pytest.raises(BrokerError, match=message):
-        probe_broker(Mqtt(host=host, port=free_port()))
-
-
-@pytest.mark.parametrize(
-    ("answer", "message"),
-    [
-        (b"\x20\x02\x00\x01", "Unsupported protocol version; set mqtt.protocol: '3.1.1'"),
-        (b"\x20\x03\x00\x88\x00", "refused: Server unavailable"),
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "does not speak MQTT; correct mqtt.port"),
-    ],
-    ids=["MQTT 3 only", "unavailable", "a web server"],
-)
-def test_probe_tells_why_a_broker_refuses(answer: bytes, message: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def serve() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(1000)
-                connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        with pytest.raises(BrokerError, match=re.escape(message)):
-            probe_broker(Mqtt(host="127.0.0.1", port=server.getsockname()[1]))
-        thread.join(10)
-
-
-def test_client_id_is_stable_and_names_the_device() -> None:
-    assert client_id(DEVICE) == client_id(DEVICE)
-    assert client_id(DEVICE).startswith("edgepose-cage-07-")
-    assert client_id(DEVICE) != client_id("cage-08")

@@ -1,0 +1,28 @@
+"""What a subscriber makes of a device's messages: gaps, repetitions, a daemon that starts anew."""
+
+from __future__ import annotations
+
+from mouse_messages import MOUSE, pose, status
+
+from edgepose.cli.device_state import DeviceState
+from edgepose.core.messages import Message
+
+
+def feed(state: DeviceState, *messages: Message) -> DeviceState:
+    for message in messages:
+        state.update(message, 1.0)
+    return state
+
+
+def test_counts_gaps_and_takes_a_pose_once():
+    first, again, gap, lost = pose(0), pose(0), pose(4, seq=101), pose(6, seq=103)
+    state = feed(DeviceState("cage-07", MOUSE.truth), first, again, gap, lost)
+    assert (state.poses, state.frames, state.lost, state.skipped()) == (3, 7, 1, 3)
+
+
+def test_another_run_counts_anew():
+    state = feed(DeviceState("cage-07", MOUSE.truth), status(), pose(500), status(run="2"), pose(0, seq=10**9))
+    assert (state.poses, state.frames, state.lost) == (1, 1, 0)
+    # the same without its /status: frames begin again
+    feed(state, pose(1, seq=10**9 + 1), pose(0, seq=2 * 10**9))
+    assert (state.poses, state.lost) == (1, 0)
