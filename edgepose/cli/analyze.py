@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from edgepose.camera.video import VideoFile
 from edgepose.core.errors import CameraError, EdgeposeError, UsageError
 from edgepose.core.overlay import draw_pose
+from edgepose.core.types import U8
 from edgepose.inference.estimator import Estimator
 from edgepose.tables import PoseTable, open_writer, write_table
 
@@ -60,8 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _output_names(out: Path, videos: list[Path]) -> list[Path]:
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"{out}: there is no folder {out.parent}; make it first")
+    _check_folder(out)
     if len(videos) == 1:
         return [out]
     names = [out.with_name(f"{out.stem}_{video.stem}{out.suffix}") for video in videos]
@@ -70,26 +71,37 @@ def _output_names(out: Path, videos: list[Path]) -> list[Path]:
     return names
 
 
+def _check_folder(out: Path) -> None:
+    """Now rather than after an hour's analysis. Raises UsageError."""
+    try:
+        tempfile.TemporaryFile(dir=out.absolute().parent).close()
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{out}: there is no folder {out.parent}; make it first") from None
+    except OSError as exc:
+        raise UsageError(f"{out}: cannot write into its folder ({exc.strerror}); choose another one") from None
+
+
 def _analyze(estimator: Estimator, path: Path, table: Path, overlay: Path | None) -> None:
     """Writes one video's table, and its overlay if wanted; both appear only when they are complete."""
     skeleton, frames, rows = estimator.card.skeleton, [], []
     video = VideoFile(path, realtime=False)
     start = time.monotonic()
     try:
-        with _progress() as progress, _drawing(overlay, video) as drawing:
+        with _progress() as progress, _drawing(overlay, video) as write:
             task = progress.add_task(path.name, total=video.frame_count or None)
             for frame in video:
                 pose = estimator.estimate(frame)
                 frames.append(frame.index)
                 rows.append(np.column_stack([pose.xy_px, pose.score]))
-                if drawing is not None:
+                if write is not None:
                     draw_pose(frame.image, pose, skeleton)
-                    drawing.write(frame.image)
+                    write(frame.image)
                 progress.advance(task)
+            values = np.stack(rows).astype(np.float64)
+            # Before the overlay is finished: where that fails, the poses are saved.
+            write_table(table, PoseTable(values, tuple(frames), skeleton, estimator.card.model_id()))
     finally:
         video.close()
-    values = np.stack(rows).astype(np.float64)
-    write_table(table, PoseTable(values, tuple(frames), skeleton, estimator.card.model_id()))
     seconds = time.monotonic() - start
     written = f"{table} and {overlay}" if overlay else f"{table}"
     print(f"{path.name}: {len(frames)} frames in {seconds:.1f} s ({len(frames) / seconds:.0f} fps), wrote {written}")
@@ -108,20 +120,30 @@ def _progress() -> Progress:
     )
 
 
-def _drawing(path: Path | None, video: VideoFile) -> AbstractContextManager[cv2.VideoWriter | None]:
+def _drawing(path: Path | None, video: VideoFile) -> AbstractContextManager[Callable[[U8], None] | None]:
     return nullcontext(None) if path is None else _video_writer(path, video.fps, video.size_wh)
 
 
 @contextmanager
-def _video_writer(path: Path, fps: float, size_wh: tuple[int, int]) -> Iterator[cv2.VideoWriter]:
-    """Takes BGR frames. The file gets its name when all frames are in it."""
+def _video_writer(path: Path, fps: float, size_wh: tuple[int, int]) -> Iterator[Callable[[U8], None]]:
+    """A function that takes BGR frames. The file gets its name when all frames are in it."""
     temporary = path.with_name(f".{path.stem}.part.mp4")
     writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
+    count = 0
+
+    def write(image: U8) -> None:
+        nonlocal count
+        writer.write(image)
+        count += 1
+
     try:
         if not writer.isOpened():
-            raise EdgeposeError(f"{path}: this OpenCV cannot write an .mp4 there; check the folder, or leave --overlay")
-        yield writer
+            raise EdgeposeError(f"{path}: this OpenCV cannot write an .mp4 there; leave out --overlay")
+        yield write
         writer.release()
+        # OpenCV says nothing when the disk is full.
+        if cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) != count:
+            raise EdgeposeError(f"{path}: not all of its {count} frames could be written; make room on the disk")
         temporary.replace(path)
     finally:
         writer.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import subprocess
 import sys
@@ -12,10 +13,12 @@ import cv2
 import numpy as np
 import pandas as pd  # noqa: TID251  as DeepLabCut reads the files
 import pytest
+from clips import write_clip
 
-from edgepose.camera.scene import Scene
 from edgepose.camera.video import VideoFile
+from edgepose.cli import analyze as command
 from edgepose.cli.main import main
+from edgepose.core.errors import UsageError
 from edgepose.core.messages import keypoints_of
 from edgepose.inference.estimator import Estimator
 
@@ -23,18 +26,14 @@ COUNT, SIZE_WH = 12, (320, 240)
 NAMES = ("snout", "leftear", "rightear", "tailbase")
 
 
-def write_clip(path: Path, count: int = COUNT, size_wh: tuple[int, int] = SIZE_WH) -> Path:
-    scene = Scene(0, size_wh)
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, size_wh)
-    for i in range(count):
-        writer.write(scene.render(i))
-    writer.release()
-    return path
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clip") / "mouse.avi", COUNT, SIZE_WH)
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("clip") / "mouse.avi")
+def long_clip(tmp_path_factory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("long") / "mouse.avi", 60, SIZE_WH)
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +127,19 @@ def test_wrong_usage_is_told_before_any_work(demo_model, clip, tmp_path, capsys,
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path, lock):
+    (tmp_path / "out").mkdir()
+    lock(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"poses\.csv: cannot write into its folder \(Permission denied\)"):
+        command.run(argparse.Namespace(out=tmp_path / "out" / "poses.csv", videos=[tmp_path], overlay=None))
+
+
+def test_opencv_leaves_the_cores_to_the_interpreter(demo_model):
+    cv2.setNumThreads(4)
+    Estimator(demo_model, 1)
+    assert cv2.getNumThreads() == 1
+
+
 def test_an_overlay_never_overwrites_its_video(demo_model, tmp_path, capsys):
     video = tmp_path / "mouse.mp4"
     video.write_bytes(b"precious")
@@ -157,6 +169,26 @@ def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(demo_model
     assert analyze(demo_model, clip, "-o", tmp_path / "poses.csv") == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["poses.csv"]
+
+
+def test_an_overlay_that_does_not_fit_on_the_disk_is_told_and_the_poses_are_kept(
+    demo_model, long_clip, tmp_path, full_disk, capsys
+):
+    """OpenCV itself would say nothing, and leave a file that no player opens."""
+    assert analyze(demo_model, long_clip, "-o", tmp_path / "poses.csv", "--overlay", tmp_path / "overlay.mp4") == 1
+    err = capsys.readouterr().err
+    assert "overlay.mp4: not all of its 60 frames could be written" in err
+    assert len(err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["poses.csv"]
+
+
+def test_an_h5_that_does_not_fit_on_the_disk_is_told(demo_model, clip, tmp_path, full_disk, capsys):
+    """PyTables itself would say nothing, and leave a file that it cannot read."""
+    assert analyze(demo_model, clip, "-o", tmp_path / "poses.h5") == 1
+    err = capsys.readouterr().err
+    assert "poses.h5: cannot write (HDF5 could not write all of it; make room on the disk)" in err
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_killed_run_leaves_no_half_file(demo_model, tmp_path):

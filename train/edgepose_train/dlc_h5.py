@@ -7,16 +7,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tables  # noqa: F401  pandas imports it late; missing, it must be told before an hour's analysis
+import tables  # pandas imports it late; missing, it must be told before an hour's analysis
 from numpy.typing import NDArray
 
 from edgepose_train.label_table import H5_KEY
 
 
 def write_h5(path: Path, values: NDArray[np.float64], frames: Sequence[int], names: Sequence[str], scorer: str) -> None:
-    """values: (N, K, 3) of x, y, likelihood; frames: (N,) row numbers."""
+    """values: (N, K, 3) of x, y, likelihood; frames: (N,) row numbers. Raises OSError."""
     header = pd.MultiIndex.from_product(
         [[scorer], list(names), ["x", "y", "likelihood"]], names=["scorer", "bodyparts", "coords"]
     )
     frame = pd.DataFrame(values.reshape(len(values), -1), columns=header, index=list(frames))
-    frame.to_hdf(path, key=H5_KEY, format="table", mode="w")
+    # PyTables says nothing when the disk is full at closing, so the file is read back. An error's text is HDF5's own
+    # stack, many lines.
+    try:
+        frame.to_hdf(path, key=H5_KEY, format="table", mode="w")
+        complete = len(pd.read_hdf(path, H5_KEY)) == len(frame)
+    except tables.HDF5ExtError:
+        complete = False
+    if not complete:
+        raise OSError("HDF5 could not write all of it; make room on the disk")
