@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
 import threading
@@ -19,7 +20,7 @@ from edgepose.camera.scene import Scene
 from edgepose.camera.video import VideoFile
 from edgepose.cli.run import rss_mb
 from edgepose.clock import wall_us
-from edgepose.core.errors import EdgeposeError
+from edgepose.core.errors import EdgeposeError, UsageError
 from edgepose.core.messages import PoseMessage, encode
 from edgepose.core.types import U8, Frame, Pose
 from edgepose.inference.estimator import Estimator
@@ -149,6 +150,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if not (0 < args.seconds < math.inf):
+        raise UsageError(f"--seconds {args.seconds}: must be more than 0")
     estimator = Estimator(args.model, args.threads)
     images = _synthetic_frames() if args.source == "synthetic" else _video_frames(Path(args.source))
     result = measure(estimator, images, args.seconds)
@@ -156,10 +159,7 @@ def run(args: argparse.Namespace) -> int:
         raise EdgeposeError("TensorFlow was imported on the device side; report this as a bug")
     report = _report(args, estimator, images, result)
     if args.json:
-        try:
-            args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        except OSError as exc:
-            raise EdgeposeError(f"{args.json}: cannot write ({exc.strerror})") from None
+        args.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     _print(report)
     return 0
 

@@ -54,13 +54,23 @@ def test_takes_the_frames_of_a_video(demo_model, tmp_path):
     assert report["preloaded_mb"] == pytest.approx(3 * 96 * 64 * 3 / 1e6, abs=0.05)
 
 
+def test_a_report_that_cannot_be_written_is_one_line(demo_model, tmp_path):
+    done = bench(demo_model, "--json", tmp_path / "nowhere" / "bench.json")
+    assert done.returncode == 1
+    lines = [line for line in done.stderr.splitlines() if "XNNPACK delegate" not in line]
+    assert lines == [f"edgepose: {tmp_path}/nowhere/bench.json: No such file or directory"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
         (["{model}", "--source", "{folder}/none.mp4"], 1, "no such video file"),
         (["{folder}/none.tflite"], 78, "no such model file"),
+        (["{model}", "--seconds", "nan"], 2, "--seconds nan: must be more than 0"),
+        (["{model}", "--seconds", "inf"], 2, "--seconds inf: must be more than 0"),
+        (["{model}", "--seconds", "0"], 2, "--seconds 0.0: must be more than 0"),
     ],
-    ids=["source", "model"],
+    ids=["source", "model", "no time", "for ever", "none"],
 )
 def test_what_cannot_be_benched_is_one_line(demo_model, tmp_path, capsys, arguments, status, told):
     filled = [argument.format(model=demo_model, folder=tmp_path) for argument in arguments]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import sys
 import pytest
 
 from edgepose.cli.main import COMMANDS, main
+from edgepose.core.errors import ConfigError, EdgeposeError
 from edgepose.core.messages import schemas
+from edgepose.exit_status import exit_status
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -75,6 +78,36 @@ def test_the_daemon_imports_nothing_from_the_desk() -> None:
     heavy = "{'tensorflow', 'keras', 'pandas', 'matplotlib', 'rich', 'amqtt'}"
     done = python("-c", f"import sys, edgepose.cli.run; print(sorted({heavy} & set(sys.modules)))")
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("words", ["config init", "config schema", "schema"])
+def test_a_full_disk_is_one_line(words: str) -> None:
+    """Also where the interpreter would complain once more at its end."""
+    command = f"{sys.executable} -m edgepose {words} > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "edgepose: output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (EdgeposeError("one\ntwo"), 1, "edgepose: one two\n"),
+        (ConfigError("f.yaml: wrong"), 78, "edgepose: f.yaml: wrong\n"),
+        (KeyboardInterrupt(), 130, "edgepose: interrupted\n"),
+        (BrokenPipeError(), 141, ""),
+        (PermissionError(errno.EACCES, "Permission denied", "out.json"), 1, "edgepose: out.json: Permission denied\n"),
+        (OSError("no number"), 1, "edgepose: output: no number\n"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_every_error_is_one_line_and_a_status(
+    error: BaseException, status: int, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> int:
+        raise error
+
+    assert exit_status("edgepose", fail) == status
+    assert capsys.readouterr().err == told
 
 
 def test_a_reader_that_leaves_is_not_an_error() -> None:
