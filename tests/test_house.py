@@ -6,6 +6,7 @@ import ast
 import configparser
 import email
 import json
+import os
 import re
 import shlex
 import shutil
@@ -49,6 +50,19 @@ def test_import_contracts_hold():
         check=False,
     )
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(("module", "path"), [("pickle", "train/edgepose_train"), ("ai_edge_litert", "edgepose/cli")])
+def test_import_contracts_bite(module, path, tmp_path):
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for name in ("edgepose", "train"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (tmp_path / path / "new.py").write_text(f"import {module}\n", encoding="utf-8")
+    command = [Path(sys.executable).with_name("lint-imports"), "--no-cache"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(tmp_path / "train")])}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"new -> {module}" in done.stdout
 
 
 @pytest.mark.parametrize("module", ["tensorflow", "pandas", "matplotlib", "pickle", "tflite_runtime"])
@@ -164,6 +178,23 @@ def test_contributing_is_short():
     assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 30
 
 
+# --- installing ----------------------------------------------------------------------------------------------
+
+
+def test_packages_that_need_a_password_are_asked_for(tmp_path):
+    """Nobody may be there to type it: say what to install instead of waiting."""
+    programs = {"id": "echo 1000", "apt-get": "exit 0", "sudo": '[ "$1" = -n ] && exit 1; sleep 60'}
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["sh", ".ci/debian", "mosquitto"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("please install mosquitto and try again")
+
+
 # --- files for the device ----------------------------------------------------------------------------------
 
 
@@ -181,6 +212,7 @@ def test_the_service_is_not_restarted_on_a_bad_configuration():
     final = {int(status) for status in unit["Service"]["RestartPreventExitStatus"].split()}
     assert {ConfigError.exit_code, ModelError.exit_code} <= final
     assert EdgeposeError.exit_code not in final
+    assert unit["Service"]["Restart"] == "on-failure"  # a finished video exits 0
     program, *command = shlex.split(unit["Service"]["ExecStart"])
     assert Path(program).name == "edgepose"
     assert device._parser(command[0]).parse_args(command).command == "run"

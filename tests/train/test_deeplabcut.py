@@ -181,6 +181,7 @@ def test_label_files_with_other_body_parts_are_refused(tmp_path):
 
 @pytest.mark.parametrize("part", [".", "labeled-data/cage1/CollectedData_Ann.csv"])
 def test_a_project_that_may_not_be_searched_is_told(project, part, lock):
+    assert len(read_dataset(project / part).images) == 4
     lock(project)
     with pytest.raises(DatasetError, match="Permission denied") as error:
         read_dataset(project / part)
