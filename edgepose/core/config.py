@@ -87,8 +87,9 @@ def read_config(path: Path) -> Config:
         ) from None
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from None
+    config = parse_config(text, str(path))
     try:
-        return _absolute(parse_config(text, str(path)), path.resolve().parent)
+        return _absolute(config, path.resolve().parent)
     except RuntimeError:
         raise ConfigError(f"{path}: a path begins with the ~ of an unknown user; write the folder out") from None
 
