@@ -24,7 +24,7 @@ class Recipe:
 
 
 RECIPES = {
-    "fast": Recipe("mobilenet_v1_0.5", long_side=384, crop=160, width=32, steps=1500),
+    "fast": Recipe("mobilenet_v1_0.5", long_side=384, crop=160, width=32, steps=2000),
     "balanced": Recipe("mobilenet_v2_1.0", long_side=448, crop=192, width=64, steps=2000),
     "accurate": Recipe("mobilenet_v2_1.0", long_side=640, crop=256, width=64, steps=4000),
     # The model inside the package: small enough to ship with it.
