@@ -145,7 +145,10 @@ def _check_golden(network: _Network, golden: Golden, where: str) -> bool:
     error_px = np.linalg.norm(ours[:, :2] - theirs[:, :2], axis=1)[(theirs[:, 2] >= 0.5) | exact]
     worst = error_px.max(initial=0.0)
     if exact and worst > _EXACT_TOLERANCE_PX:
-        raise ModelError(f"{where}: its card's golden keypoints are not its golden output's; export it again")
+        raise ModelError(
+            f"{where}: its card's golden keypoints are {worst:.2f} px from what this edgepose reads from its outputs; "
+            "the card was edited, or the model is from another version: export it again"
+        )
     if worst > GOLDEN_TOLERANCE_PX:
         raise ModelError(
             f"{where}: this runtime computes another pose than the card's golden one ({worst:.1f} px away); "
