@@ -22,14 +22,13 @@ from edgepose.core.types import F64
 from edgepose.inference.estimator import Estimator
 from edgepose_train import network
 from edgepose_train.augment import Augmentation, turn_range_deg
-from edgepose_train.datasets import Dataset, LabelledImage, image_hash, read_image
+from edgepose_train.datasets import FEWEST_IMAGES, Dataset, LabelledImage, image_hash, read_image
 from edgepose_train.evaluate import measure, summarize
 from edgepose_train.loop import Views, train_network
 from edgepose_train.quantize import RESIZE, make_card, to_int8
 from edgepose_train.recipes import Recipe, input_size
 from edgepose_train.training import Plan, Predictor, Sample, Trainer, make_sample
 
-FEWEST_IMAGES = 5
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 CALIBRATION_FRAMES = 100
 
