@@ -71,3 +71,12 @@ def full_disk() -> Iterator[None]:
 def demo_model() -> Path:
     """The int8 model that ships with the package."""
     return Path(edgepose.__file__).parent / "demo" / "demo.tflite"
+
+
+@pytest.fixture(scope="session")
+def public_projects() -> Path:
+    """The folder of DeepLabCut's public example projects, which are too large to ship."""
+    folder = os.environ.get("EDGEPOSE_DATA")
+    if not folder:
+        pytest.skip("EDGEPOSE_DATA does not name the folder of the public example projects")
+    return Path(folder)

@@ -30,8 +30,6 @@ SUMMARY = re.compile(
 
 @pytest.fixture
 def command() -> list[str]:
-    if not demo.MODEL.is_file():
-        pytest.skip("needs the demo model (make demo-model)")
     return [sys.executable, "-m", "edgepose", "demo"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -56,12 +55,9 @@ def rendered_project(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def reaching() -> Path:
-    """A public demo project: frames of two sizes, a seventh of the labels missing."""
-    folder = os.environ.get("EDGEPOSE_DATA")
-    if not folder:
-        pytest.skip("EDGEPOSE_DATA does not name the folder of the public demo projects")
-    return Path(folder) / "Reaching-Mackenzie-2018-08-30"
+def reaching(public_projects) -> Path:
+    """Frames of two sizes, a seventh of the labels missing."""
+    return public_projects / "Reaching-Mackenzie-2018-08-30"
 
 
 @pytest.fixture

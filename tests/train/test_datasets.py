@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import struct
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -77,12 +75,9 @@ def test_what_has_no_clear_partner_is_no_pair(names):
     ("name", "images", "labelled"),
     [("openfield-Pranav-2018-10-30", 93, 372), ("Reaching-Mackenzie-2018-08-30", 55, 233)],
 )
-def test_the_public_demo_projects(name, images, labelled):
+def test_the_public_demo_projects(public_projects, name, images, labelled):
     """Their CSV and H5 hold the same labels; counts measured once by hand."""
-    folder = os.environ.get("EDGEPOSE_DATA")
-    if not folder:
-        pytest.skip("EDGEPOSE_DATA does not name the folder of the public demo projects")
-    project = Path(folder) / name
+    project = public_projects / name
     dataset = read_dataset(project)
     from_h5 = read_dataset(next(project.glob("labeled-data/*/*.h5")))
     assert len(dataset.images) == images
