@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edgepose.core.errors import EdgeposeError
+from edgepose.core.types import F64
 from edgepose_train import checkpoint
 from edgepose_train.augment import Augmentation
 from edgepose_train.training import Predictor, Sample, Trainer, batches
@@ -32,7 +33,7 @@ class Views:
 
 @dataclass
 class Best:
-    """The best weights so far by mean validation error; equal counts as better, being trained longer."""
+    """The best weights so far by `typical_px`; equal counts as better, being trained longer."""
 
     validation_px: float = math.inf
     step: int = 0
@@ -49,6 +50,12 @@ class Best:
 
     def notes(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "weights"}
+
+
+def typical_px(errors_px: F64) -> float:
+    """Geometric mean of the errors, each plus one pixel. Few frames validate, and among them one keypoint that
+    jumps across the picture would outweigh all that the others learn."""
+    return float(np.expm1(np.nanmean(np.log1p(errors_px))))
 
 
 def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Path, identity: dict[str, Any]) -> None:
@@ -72,7 +79,7 @@ def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Pa
             return
         weights = trainer.averaged_weights()
         predictor.model.set_weights(weights)
-        best.see(float(np.nanmean(predictor.errors_px(views.validation))), step, weights)
+        best.see(typical_px(predictor.errors_px(views.validation)), step, weights)
         save()
         display.checked(best)
 
