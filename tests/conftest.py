@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import pytest
 from brokers import MOSQUITTO, Mosquitto, Subscriber
 
 import edgepose
+
+
+def pytest_configure() -> None:
+    """A shell's background job, which a CI run may be, ignores Ctrl-C, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

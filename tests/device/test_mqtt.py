@@ -269,10 +269,9 @@ def test_a_sending_thread_that_fails_is_told_to_whoever_delivers(mosquitto: Mosq
         raise ValueError("no health")
 
     delivery.start(broken)
-    delivery.deliver(pose(1))
     wait_until(lambda: delivery._failure, "the failure")
     with pytest.raises(BrokerError, match="no health"):
-        delivery.deliver(pose(2))
+        delivery.deliver(pose(1))
     with pytest.raises(BrokerError, match="no health"):
         delivery.wait_delivered()
     delivery.close()
