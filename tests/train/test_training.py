@@ -186,7 +186,7 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, monkeypatch
         run(tmp_path, 4)
     for one, other in zip(whole, run(tmp_path), strict=True):
         np.testing.assert_array_equal(one, other)
-    assert f"going on from step 4 of {PLAN.steps}" in capsys.readouterr().out
+    assert f"going on from step 5 of {PLAN.steps}" in capsys.readouterr().out
 
 
 def test_the_best_weights_are_the_latest_of_equals():

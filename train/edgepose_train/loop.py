@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,21 +87,41 @@ def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Pa
         save()
         display.checked(best)
 
-    with _Display(trainer) as display:
-        try:
-            check_if_due()  # an interrupted run may have stopped just before
-            for batch in batches(views.train, views.how, trainer.plan, trainer.steps_done):
-                if best.checks_since >= PATIENCE:
-                    break
-                display.stepped(*trainer.step(*batch))
-                check_if_due()
-        except KeyboardInterrupt:
-            save()
-            display.say("stopped; the same command goes on from here")
-            raise
+    with _Display(trainer) as display, _ctrl_c() as asked_to_stop:
+        check_if_due()  # an interrupted run may have stopped just before
+        for batch in batches(views.train, views.how, trainer.plan, trainer.steps_done):
+            if best.checks_since >= PATIENCE:
+                break
+            display.stepped(*trainer.step(*batch))
+            check_if_due()
+            if asked_to_stop():
+                save()
+                display.say("stopped; the same command goes on from here")
+                raise KeyboardInterrupt
     if not best.weights:
         raise EdgeposeError("the training diverged: no validation gave a number; try another --seed")
     predictor.model.set_weights(best.weights)
+
+
+@contextlib.contextmanager
+def _ctrl_c() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed, to be asked between steps; a second one interrupts at once.
+
+    As an exception it could strike while weights are half assigned, or inside a callback that swallows it.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    pressed = threading.Event()
+
+    def on_signal(_number: int, _frame: Any) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    if before is not signal.SIG_IGN:  # as in a shell's background job
+        signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Display:
