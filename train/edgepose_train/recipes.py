@@ -1,4 +1,4 @@
-"""Recipes: what `--recipe` chooses. The numbers were measured; benchmarks/README.md has the results."""
+"""Recipes: what `--recipe` chooses. benchmarks/README.md has what they reach; `accurate` has no result yet."""
 
 from __future__ import annotations
 
