@@ -38,7 +38,7 @@ demo-model: .venv/ready
 	@sh .ci/venv .venv-demo demo
 
 .venv/ready: pyproject.toml .ci/venv
-	@sh .ci/venv .venv dev,train,demo
+	@sh .ci/venv .venv dev,train,demo,tensorboard,collect
 
 # Debian keeps the broker where only root's PATH leads. Without it the tests that need one are skipped.
 mosquitto:
