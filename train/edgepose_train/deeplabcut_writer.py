@@ -1,0 +1,177 @@
+"""Writes DeepLabCut projects: `config.yaml`, and the label files beside each video's images.
+
+    PROJECT/config.yaml
+    PROJECT/labeled-data/<video>/img0042.png
+    PROJECT/labeled-data/<video>/CollectedData_<scorer>.csv and .h5
+
+Files appear only when they are complete, and the CSV, which edgepose reads, after the H5.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from edgepose.core.errors import DatasetError, EdgeposeError
+from edgepose.core.types import Skeleton
+
+LABELS = "labeled-data"
+CONFIG = "config.yaml"
+_COORDS = ("x", "y", "likelihood")
+
+
+def create_project(
+    project: Path, task: str, scorer: str, skeleton: Skeleton, videos: Mapping[str, tuple[int, int]]
+) -> None:
+    """A folder with a `config.yaml` that DeepLabCut and napari-deeplabcut open, and an empty `labeled-data`.
+
+    videos: path to frame size (w, h); DeepLabCut reads the labels of `labeled-data/<stem>` for these only.
+    Raises DatasetError where a `config.yaml` is already there.
+    """
+    if (project / CONFIG).exists():
+        raise DatasetError(f"{project / CONFIG}: is already there; give another folder")
+    (project / LABELS).mkdir(parents=True, exist_ok=True)
+    config = _config(project.absolute(), task, scorer, skeleton, videos)
+    _replace(project / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def _config(
+    project: Path, task: str, scorer: str, skeleton: Skeleton, videos: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """The keys and defaults of a new DeepLabCut 3 project (deeplabcut/create_project/new.py)."""
+    today = dt.datetime.now(tz=dt.UTC).astimezone()
+    return {
+        "Task": task,
+        "scorer": scorer,
+        "date": f"{today:%b}{today.day}",
+        "multianimalproject": False,
+        "identity": None,
+        "project_path": str(project),
+        "engine": "pytorch",
+        "video_sets": {path: _crop(size_wh) for path, size_wh in videos.items()},
+        "bodyparts": list(skeleton.keypoints),
+        "start": 0,
+        "stop": 1,
+        "numframes2pick": 20,
+        "skeleton": [list(edge) for edge in skeleton.edges],
+        "skeleton_color": "black",
+        "pcutoff": 0.6,
+        "dotsize": 12,
+        "alphavalue": 0.7,
+        "colormap": "rainbow",
+        "TrainingFraction": [0.95],
+        "iteration": 0,
+        "default_net_type": "resnet_50",
+        "default_augmenter": "default",
+        "snapshotindex": -1,
+        "detector_snapshotindex": -1,
+        "batch_size": 8,
+        "detector_batch_size": 1,
+        "cropping": False,
+        "x1": 0,
+        "x2": 640,
+        "y1": 277,
+        "y2": 624,
+        "corner2move2": [50, 50],
+        "move2corner": True,
+    }
+
+
+def _crop(size_wh: tuple[int, int]) -> dict[str, str]:
+    return {"crop": f"0, {size_wh[0]}, 0, {size_wh[1]}"}
+
+
+def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
+    """Adds to `video_sets` what it does not have yet; every other line of `config.yaml` stays as it is.
+
+    Raises DatasetError when the file is not laid out as DeepLabCut writes it.
+    """
+    path = project / CONFIG
+    text = path.read_text("utf-8")
+    before = yaml.safe_load(text)
+    known = before.get("video_sets") or {}
+    new = {name: _crop(size) for name, size in videos.items() if name not in known}
+    if not new:
+        return
+    found = re.search(r"^video_sets:[ ]*(\{\}|''|\"\")?[ ]*\n(?P<indent>[ ]+)?", text, re.MULTILINE)
+    indent = (found["indent"] if found and known else None) or "  "
+    lines = yaml.safe_dump(new, sort_keys=False, allow_unicode=True, width=math.inf).splitlines()
+    added = "".join(f"{indent}{line}\n" for line in lines)
+    start, end = found.span() if found else (0, 0)
+    text = f"{text[:start]}video_sets:\n{added}{found['indent'] or '' if found else ''}{text[end:]}"
+    if yaml.safe_load(text) != before | {"video_sets": known | new}:
+        raise DatasetError(f"{path}: cannot add videos to its video_sets; add {', '.join(new)} by hand")
+    _replace(path, text)
+
+
+def image_name(index: int, frame_count: int) -> str:
+    """`img0042.png`: as many digits as DeepLabCut takes, ceil(log10(number of frames))."""
+    digits = math.ceil(math.log10(max(2, frame_count)))
+    return f"img{index:0{digits}d}.png"
+
+
+def write_labels(
+    folder: Path, scorer: str, names: Sequence[str], images: Sequence[str], xy: NDArray[np.float64]
+) -> None:
+    """`CollectedData_<scorer>.h5` and `.csv` in `folder`, which is `labeled-data/<video>`.
+
+    images: N file names in that folder. xy: (N, K, 2), NaN = not labelled. Raises OSError.
+    """
+    write_table(folder / f"CollectedData_{scorer}", scorer, names, images, xy)
+
+
+def write_table(
+    stem: Path, scorer: str, names: Sequence[str], images: Sequence[str], values: NDArray[np.float64]
+) -> None:
+    """`<stem>.h5` and `<stem>.csv`; values: (N, K, 2), or (N, K, 3) with the likelihood; N > 0. Rows are sorted."""
+    from edgepose_train.dlc_h5 import write_label_h5
+
+    order = sorted(range(len(images)), key=lambda i: images[i])
+    rows = [(LABELS, stem.parent.name, images[i]) for i in order]
+    values = values[order]
+    columns = [(scorer, name, coord) for name in names for coord in _COORDS[: values.shape[2]]]
+    h5, table = stem.with_name(f"{stem.name}.h5"), stem.with_name(f"{stem.name}.csv")
+    temporary = h5.with_name(f".{stem.name}.part.h5")
+    try:
+        write_label_h5(temporary, rows, columns, values.reshape(len(rows), -1))
+        temporary.replace(h5)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _write_csv(table, rows, columns, values.reshape(len(rows), -1))
+
+
+def _write_csv(
+    path: Path, rows: Sequence[tuple[str, ...]], columns: Sequence[tuple[str, str, str]], values: NDArray[np.float64]
+) -> None:
+    """As pandas writes DeepLabCut's table: three index columns, whose cells in the header are empty."""
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for level, name in enumerate(("scorer", "bodyparts", "coords")):
+                writer.writerow([name, "", "", *(column[level] for column in columns)])
+            for row, numbers in zip(rows, values.tolist(), strict=True):
+                writer.writerow([*row, *("" if math.isnan(number) else repr(number) for number in numbers)])
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(text, "utf-8")
+        temporary.replace(path)
+    except OSError as exc:
+        raise EdgeposeError(f"{path}: cannot write ({exc.strerror})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
