@@ -12,6 +12,7 @@ import edgepose
 from edgepose.exit_status import exit_status
 
 COMMANDS = {
+    "extract": "frames worth labelling, from videos, as a DeepLabCut project",
     "inspect": "what is in a data set, and what is wrong with it",
     "fit": "train a model on labelled frames and quantize it for the device",
     "evaluate": "pixel error of a shipped model, through the device's own code",

@@ -13,16 +13,19 @@ import csv
 import datetime as dt
 import math
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
 from edgepose.core.errors import DatasetError, EdgeposeError
-from edgepose.core.types import Skeleton
+from edgepose.core.types import U8, Skeleton
 
 LABELS = "labeled-data"
 CONFIG = "config.yaml"
@@ -117,6 +120,33 @@ def image_name(index: int, frame_count: int) -> str:
     """`img0042.png`: as many digits as DeepLabCut takes, ceil(log10(number of frames))."""
     digits = math.ceil(math.log10(max(2, frame_count)))
     return f"img{index:0{digits}d}.png"
+
+
+@contextmanager
+def new_frames(project: Path, video: str) -> Iterator[Callable[[str, U8], None]]:
+    """A function that takes name and BGR image of each new frame of a video; all appear at the end, or none.
+
+    Raises DatasetError where another picture has the name already.
+    """
+    folder = project / LABELS / video
+    staging = folder.with_name(f".{video}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+
+    def write(name: str, image: U8) -> None:
+        if (folder / name).exists():
+            raise DatasetError(f"{folder / name}: is already there, with another picture; rename the video")
+        (staging / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+    try:
+        yield write
+        if folder.exists():
+            for image in sorted(staging.iterdir()):
+                image.replace(folder / image.name)
+        else:
+            staging.replace(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def write_labels(
