@@ -9,7 +9,6 @@ Files appear only when they are complete, and the CSV, which edgepose reads, aft
 
 from __future__ import annotations
 
-import csv
 import datetime as dt
 import math
 import re
@@ -24,12 +23,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from edgepose.core.errors import DatasetError, EdgeposeError
+from edgepose.core.errors import DatasetError
 from edgepose.core.types import U8, Skeleton
+from edgepose_train.label_cells import new_cells, replace_files, write_both
 
 LABELS = "labeled-data"
 CONFIG = "config.yaml"
-_COORDS = ("x", "y", "likelihood")
 
 
 def create_project(
@@ -44,7 +43,7 @@ def create_project(
         raise DatasetError(f"{project / CONFIG}: is already there; give another folder")
     (project / LABELS).mkdir(parents=True, exist_ok=True)
     config = _config(project.absolute(), task, scorer, skeleton, videos)
-    _replace(project / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    _write_text(project / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def _config(
@@ -113,7 +112,7 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
     text = f"{text[:start]}video_sets:\n{added}{found['indent'] or '' if found else ''}{text[end:]}"
     if yaml.safe_load(text) != before | {"video_sets": known | new}:
         raise DatasetError(f"{path}: cannot add videos to its video_sets; add {', '.join(new)} by hand")
-    _replace(path, text)
+    _write_text(path, text)
 
 
 def image_name(index: int, frame_count: int) -> str:
@@ -156,52 +155,9 @@ def write_labels(
 
     images: N file names in that folder. xy: (N, K, 2), NaN = not labelled. Raises OSError.
     """
-    write_table(folder / f"CollectedData_{scorer}", scorer, names, images, xy)
+    cells = new_cells(scorer, names, coords=2).with_rows(folder.name, names, dict(zip(images, xy, strict=True)))
+    write_both(folder / f"CollectedData_{scorer}", cells)
 
 
-def write_table(
-    stem: Path, scorer: str, names: Sequence[str], images: Sequence[str], values: NDArray[np.float64]
-) -> None:
-    """`<stem>.h5` and `<stem>.csv`; values: (N, K, 2), or (N, K, 3) with the likelihood; N > 0. Rows are sorted."""
-    from edgepose_train.dlc_h5 import write_label_h5
-
-    order = sorted(range(len(images)), key=lambda i: images[i])
-    rows = [(LABELS, stem.parent.name, images[i]) for i in order]
-    values = values[order]
-    columns = [(scorer, name, coord) for name in names for coord in _COORDS[: values.shape[2]]]
-    h5, table = stem.with_name(f"{stem.name}.h5"), stem.with_name(f"{stem.name}.csv")
-    temporary = h5.with_name(f".{stem.name}.part.h5")
-    try:
-        write_label_h5(temporary, rows, columns, values.reshape(len(rows), -1))
-        temporary.replace(h5)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _write_csv(table, rows, columns, values.reshape(len(rows), -1))
-
-
-def _write_csv(
-    path: Path, rows: Sequence[tuple[str, ...]], columns: Sequence[tuple[str, str, str]], values: NDArray[np.float64]
-) -> None:
-    """As pandas writes DeepLabCut's table: three index columns, whose cells in the header are empty."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for level, name in enumerate(("scorer", "bodyparts", "coords")):
-                writer.writerow([name, "", "", *(column[level] for column in columns)])
-            for row, numbers in zip(rows, values.tolist(), strict=True):
-                writer.writerow([*row, *("" if math.isnan(number) else repr(number) for number in numbers)])
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_text(text, "utf-8")
-        temporary.replace(path)
-    except OSError as exc:
-        raise EdgeposeError(f"{path}: cannot write ({exc.strerror})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+def _write_text(path: Path, text: str) -> None:
+    replace_files({path: lambda temporary: temporary.write_text(text, "utf-8")})

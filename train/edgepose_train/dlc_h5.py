@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,23 +14,42 @@ from numpy.typing import NDArray
 
 from edgepose_train.label_table import H5_KEY
 
-_LEVELS = ("scorer", "bodyparts", "coords")
-
 
 def write_h5(path: Path, values: NDArray[np.float64], frames: Sequence[int], names: Sequence[str], scorer: str) -> None:
     """Predictions. values: (N, K, 3) of x, y, likelihood; frames: (N,) row numbers. Raises OSError."""
-    header = pd.MultiIndex.from_product([[scorer], list(names), ["x", "y", "likelihood"]], names=_LEVELS)
+    header = pd.MultiIndex.from_product(
+        [[scorer], list(names), ["x", "y", "likelihood"]], names=["scorer", "bodyparts", "coords"]
+    )
     frame = pd.DataFrame(values.reshape(len(values), -1), columns=header, index=list(frames))
     _save(path, frame, "table")
 
 
-def write_label_h5(
-    path: Path, rows: Sequence[tuple[str, ...]], columns: Sequence[tuple[str, ...]], values: NDArray[np.float64]
-) -> None:
-    """Labels. rows: (`labeled-data`, video, image) of each; columns: (scorer, body part, coord) of each.
-    values: (rows, columns). Raises OSError."""
-    header = pd.MultiIndex.from_tuples(list(columns), names=_LEVELS)
-    _save(path, pd.DataFrame(values, columns=header, index=pd.MultiIndex.from_tuples(list(rows))), "fixed")
+def write_h5_cells(path: Path, header: list[list[str]], rows: list[list[str]], index_width: int) -> None:
+    """Labels, as `label_cells.Cells` holds them. The index is `labeled-data`, video and image wherever the rows say
+    all three, as DeepLabCut wants it. Raises OSError."""
+    columns = list(zip(*(level[index_width:] for level in header), strict=True))
+    images = [tuple("/".join(c for c in row[:index_width] if c).replace("\\", "/").split("/")) for row in rows]
+    whole = all(len(parts) == 3 for parts in images)
+    values = [[float(cell) if cell else math.nan for cell in row[index_width:]] for row in rows]
+    frame = pd.DataFrame(
+        np.array(values, float).reshape(len(rows), len(columns)),
+        columns=pd.MultiIndex.from_tuples(columns, names=[level[0] for level in header]),
+        index=pd.MultiIndex.from_tuples(images) if rows and whole else ["/".join(parts) for parts in images],
+    )
+    _save(path, frame, "fixed")
+
+
+def read_h5_cells(path: Path) -> tuple[list[list[str]], list[list[str]], int]:
+    """Header, rows and index width, as `label_cells.Cells` holds them."""
+    frame: Any = pd.read_hdf(path)
+    width = frame.index.nlevels
+    levels = zip(frame.columns.names, zip(*frame.columns, strict=True), strict=True)
+    header = [[str(name), *[""] * (width - 1), *map(str, labels)] for name, labels in levels]
+    rows = []
+    for key, values in zip(frame.index, frame.to_numpy(float).tolist(), strict=True):
+        index = key if isinstance(key, tuple) else (key,)
+        rows.append([*map(str, index), *("" if math.isnan(value) else repr(value) for value in values)])
+    return header, rows, width
 
 
 def _save(path: Path, frame: Any, layout: str) -> None:

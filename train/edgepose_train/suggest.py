@@ -1,0 +1,195 @@
+"""Frames worth labelling next: where a model is unsure, jumps or mixes left and right, and poses unlike the others.
+
+Pure numpy on what the model said about frames; `watch` alone runs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.core.overlay import SURE
+from edgepose.core.types import F64, Frame, Skeleton
+from edgepose.inference.estimator import Estimator
+from edgepose_train.frame_look import WIDTH, Look, look_at
+from edgepose_train.video_frames import Video, read_frames, spread
+
+MOST_WATCHED = 3000  # frames of one video: all of a shorter one, else threes of neighbours at equal distances
+_NEIGHBOUR_S = 0.2  # frames that are closer in time tell what movement is plausible
+_JUMP = 0.25  # body lengths by which a keypoint leaves the line between its neighbours in time
+_SWAP = 0.15  # body lengths of movement that exchanging left and right must save
+_TROUBLE_SHARE = 2 / 3  # of the chosen frames; the others are the ones most unlike all chosen before
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the model said about N frames of a video: xy_px (N, K, 2), score (N, K)."""
+
+    video: Video
+    indices: list[int]
+    xy_px: F64
+    score: F64
+    looks: list[Look]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Of N frames and K keypoints. jump: (N, K) body lengths, 0 where plausible. swap: (N,) index of the left/right
+    pair that seems exchanged, -1 for none. doubt: (N,) 0 where the model is sure of everything, to 1."""
+
+    doubt: F64
+    jump: F64
+    swap: NDArray[np.int64]
+
+    @property
+    def severity(self) -> F64:
+        """(N,) what to choose by."""
+        return np.asarray(self.doubt + np.minimum(self.jump.max(axis=1), 1.0) + 0.5 * (self.swap >= 0))
+
+
+def frames_to_watch(count: int) -> list[int]:
+    """Rising frame numbers."""
+    if count <= MOST_WATCHED:
+        return list(range(count))
+    middles = spread(count, MOST_WATCHED // 3)
+    return [i for middle in middles for i in (middle - 1, middle, middle + 1) if 0 <= i < count]
+
+
+def watch(estimator: Estimator, video: Video, tick: Callable[[], None]) -> Watched:
+    """Runs the model over the video. tick: called for each frame."""
+    indices, xy, score, looks = [], [], [], []
+    for index, image in read_frames(video, frames_to_watch(video.count)):
+        pose = estimator.estimate(Frame(image, "bgr", index, 0, 0))
+        indices.append(index)
+        xy.append(pose.xy_px)
+        score.append(pose.score)
+        looks.append(look_at(image))
+        tick()
+    k = len(estimator.card.skeleton.keypoints)
+    return Watched(video, indices, np.array(xy, float).reshape(-1, k, 2), np.array(score, float).reshape(-1, k), looks)
+
+
+def find_trouble(watched: Watched, skeleton: Skeleton) -> Trouble:
+    length_px = body_length(watched)
+    # Half for all keypoints and half for the worst one: a single lost keypoint is worth a label too.
+    doubt = 1 - (watched.score.mean(axis=1) + watched.score.min(axis=1)) / 2
+    time_s = np.array(watched.indices) / watched.video.fps
+    jump = _jumps(watched.xy_px, time_s) / length_px
+    return Trouble(doubt, np.where(jump >= _JUMP, jump, 0.0), _swaps(watched.xy_px, time_s, skeleton, length_px))
+
+
+def body_length(watched: Watched) -> float:
+    """Median diagonal of the box round the sure keypoints, px; a tenth of the frame's where that says nothing."""
+    sure = np.where(watched.score[..., None] >= SURE, watched.xy_px, np.nan)
+    sure = sure[np.isfinite(sure).all(axis=2).sum(axis=1) >= 2]
+    if len(sure):
+        length = float(np.median(np.linalg.norm(np.nanmax(sure, axis=1) - np.nanmin(sure, axis=1), axis=1)))
+        if length > 1:
+            return length
+    return float(np.hypot(*watched.video.size_wh)) / 10
+
+
+def _jumps(xy: F64, time_s: F64) -> F64:
+    """(N, K) distance in pixels of each keypoint from the line between the frames before and after, at its time.
+
+    0 where a neighbour is too far in time, and where a neighbour is farther off: that is the frame to look at.
+    """
+    jump = np.zeros(xy.shape[:2])
+    if len(xy) < 3:
+        return jump
+    before, after = np.diff(time_s)[:-1], np.diff(time_s)[1:]
+    part = (before / (before + after))[:, None, None]
+    expected = xy[:-2] + part * (xy[2:] - xy[:-2])
+    near = (np.maximum(before, after) <= _NEIGHBOUR_S)[:, None]
+    jump[1:-1] = np.where(near, np.linalg.norm(xy[1:-1] - expected, axis=2), 0.0)
+    highest = jump.copy()
+    highest[1:] = np.maximum(highest[1:], jump[:-1])
+    highest[:-1] = np.maximum(highest[:-1], jump[1:])
+    return np.asarray(np.where(jump >= highest, jump, 0.0))
+
+
+def _swaps(xy: F64, time_s: F64, skeleton: Skeleton, length_px: float) -> NDArray[np.int64]:
+    """(N,) index of the pair that moves much less from the frame before, or to the frame after, when exchanged."""
+    swap = np.full(len(xy), -1)
+    for p, (left, right) in enumerate(skeleton.flip_pairs):
+        a, b = xy[:, skeleton.keypoints.index(left)], xy[:, skeleton.keypoints.index(right)]
+        kept = np.linalg.norm(a[1:] - a[:-1], axis=1) + np.linalg.norm(b[1:] - b[:-1], axis=1)
+        exchanged = np.linalg.norm(a[1:] - b[:-1], axis=1) + np.linalg.norm(b[1:] - a[:-1], axis=1)
+        found = (kept - exchanged > _SWAP * length_px) & (exchanged < kept / 2) & (np.diff(time_s) <= _NEIGHBOUR_S)
+        swap[1:][found] = p
+        swap[:-1][found] = p
+    return swap
+
+
+def features(every: Sequence[Watched]) -> F64:
+    """(N, D) of all videos' frames: pose and appearance, each spread by 1 about its mean. Distances mean unlikeness."""
+    lengths = [body_length(watched) for watched in every]
+    pose = np.vstack([w.xy_px.reshape(len(w.xy_px), -1) / length for w, length in zip(every, lengths, strict=True)])
+    size_wh = (WIDTH, round(WIDTH * 3 / 4))  # whatever shape the videos have
+    small = np.array([cv2.resize(look.thumbnail, size_wh).ravel() for w in every for look in w.looks], float)
+    return np.hstack([_unit_spread(pose), _unit_spread(small)])
+
+
+def _unit_spread(values: F64) -> F64:
+    centred = values - values.mean(axis=0)
+    return np.asarray(centred / max(1e-9, np.sqrt((centred**2).sum(axis=1).mean())))
+
+
+@dataclass(frozen=True)
+class Pool:
+    """N frames to choose from. video: (N,) which one. time_s: (N,) within it. allowed: (N,)"""
+
+    severity: F64
+    troubled: NDArray[np.bool_]
+    features: F64
+    video: NDArray[np.int64]
+    time_s: F64
+    allowed: NDArray[np.bool_]
+
+
+def choose(pool: Pool, count: int, apart_s: float) -> tuple[list[int], list[int]]:
+    """Positions of at most `count` frames, no two of a video within `apart_s`: the troubled ones, most severe first
+    but none like another, and then those least like all before, rather unsure ones."""
+    open_ = pool.allowed.copy()
+    distance = np.full(len(open_), np.inf)
+
+    def take(value: F64, which: NDArray[np.bool_]) -> int | None:
+        if not which.any():
+            return None
+        i = int(np.where(which, value, -np.inf).argmax())
+        open_[(pool.video == pool.video[i]) & (np.abs(pool.time_s - pool.time_s[i]) <= apart_s)] = False
+        np.minimum(distance, np.linalg.norm(pool.features - pool.features[i], axis=1), out=distance)
+        return i
+
+    troubled: list[int] = []
+    while len(troubled) < round(count * _TROUBLE_SHARE):
+        i = take(pool.severity * np.minimum(distance, 1.0), open_ & pool.troubled)
+        if i is None:
+            break
+        troubled.append(i)
+    new: list[int] = []
+    while len(troubled) + len(new) < count:
+        unlike = np.minimum(distance, np.linalg.norm(pool.features, axis=1).max())
+        i = take(unlike * (0.5 + pool.severity), open_)
+        if i is None:
+            break
+        new.append(i)
+    return troubled, new
+
+
+def reasons(watched: Watched, trouble: Trouble, i: int, skeleton: Skeleton) -> list[str]:
+    """Why frame i was chosen, worst first; empty when nothing is wrong with it."""
+    found = []
+    if trouble.swap[i] >= 0:
+        found.append(f"left/right swap of {' and '.join(skeleton.flip_pairs[trouble.swap[i]])}")
+    if (worst := int(trouble.jump[i].argmax())) >= 0 and trouble.jump[i, worst] > 0:
+        found.append(f"{skeleton.keypoints[worst]} jumps {trouble.jump[i, worst] * body_length(watched):.0f} px")
+    unsure = [int(k) for k in watched.score[i].argsort() if watched.score[i, k] < SURE]
+    if unsure:
+        named = ", ".join(f"{skeleton.keypoints[k]} {watched.score[i, k]:.2f}" for k in unsure[:3])
+        found.append(f"unsure: {named}" + (" ..." if len(unsure) > 3 else ""))
+    return found
