@@ -204,12 +204,12 @@ def test_empty_data_sets_say_what_is_missing(tmp_path):
     with pytest.raises(DatasetError, match="no CollectedData CSV or H5"):
         read_dataset(tmp_path)
     root = write_project(tmp_path / "no rows", count=0)
-    with pytest.raises(DatasetError, match="0 labelled rows"):
+    with pytest.raises(DatasetError, match="no labelled rows"):
         read_dataset(root)
     root = write_project(tmp_path / "no images")
     for image in root.glob("labeled-data/*/*.png"):
         image.unlink()
-    with pytest.raises(DatasetError, match="no usable image in 4 labelled rows: 4 image files missing"):
+    with pytest.raises(DatasetError, match="no usable image: 4 image files missing"):
         read_dataset(root)
 
 

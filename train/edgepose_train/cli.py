@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "what is in a data set, and what is wrong with it",
     "fit": "train a model on labelled frames and quantize it for the device",
     "evaluate": "pixel error of a shipped model, through the device's own code",
+    "convert": "labels from one program's format into another's: DeepLabCut, SLEAP, COCO",
 }
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -19,17 +20,25 @@ from numpy.typing import NDArray
 
 from edgepose.core.errors import DatasetError
 from edgepose.core.types import U8, Skeleton
+from edgepose_train.frames import is_file, stored_image
 
 FEWEST_IMAGES = 5  # different ones, so that there are some to train on, to choose by and to test with
+_NAMED = 5  # things that a problem names before it only counts
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledImage:
-    """xy_px: (K, 2) float64, NaN = not labelled. video: the folder the frame was extracted into."""
+    """xy_px: (K, 2) float64, NaN = not labelled. video: the folder or video that the frame comes from.
+
+    path: what `read_image` and `image_hash` take. A frame inside another file has a path that leads through that
+    file, so open it with those only. hidden_px: (K, 2), where the labeller put keypoints that are marked as not
+    visible; NaN elsewhere. Whether these count as labels too is as in the format's own programs: in COCO they do.
+    """
 
     path: Path
     xy_px: NDArray[np.float64]
     video: str
+    hidden_px: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,20 +51,76 @@ class Dataset:
     problems: tuple[str, ...] = ()
 
 
-def read_dataset(path: Path) -> Dataset:
-    """A DeepLabCut or Lightning Pose project folder, its labeled-data folder, or one label file (CSV or H5).
+def read_dataset(path: Path, *, keep_unlabelled: bool = False) -> Dataset:
+    """A DeepLabCut or Lightning Pose project folder, its labeled-data folder, or one label file (CSV or H5); a SLEAP
+    file (.slp, .pkg.slp); COCO keypoints (.json), or the folder that holds one of these.
 
+    keep_unlabelled: also the images that no keypoint is labelled in.
     Raises DatasetError with one line when nothing usable is there.
     """
-    from edgepose_train.deeplabcut import read_project
-
     try:
         path.stat()
     except FileNotFoundError:
         raise DatasetError(f"{path}: no such file or folder") from None
     except OSError as exc:
         raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
-    return read_project(path)
+    read, file = _reader(path)
+    return _usable(file, read(file), keep_unlabelled)
+
+
+def _reader(path: Path) -> tuple[Callable[[Path], Dataset], Path]:
+    from edgepose_train.coco import read_coco
+    from edgepose_train.deeplabcut import has_labels, read_project
+    from edgepose_train.sleap import read_slp
+
+    by_suffix = {".slp": read_slp, ".json": read_coco}
+    if is_file(path):
+        return by_suffix.get(path.suffix.lower(), read_project), path
+    if has_labels(path):
+        return read_project, path
+    # As SLEAP, CVAT and Label Studio leave them.
+    found = sorted(p for pattern in ("*.slp", "*.json", "annotations/*.json") for p in path.glob(pattern))
+    if len(found) > 1:
+        raise DatasetError(f"{path}: holds several label files ({listing([p.name for p in found])}); give one of them")
+    return (by_suffix[found[0].suffix], found[0]) if found else (read_project, path)
+
+
+def _usable(path: Path, dataset: Dataset, keep_unlabelled: bool) -> Dataset:
+    problems = list(dataset.problems)
+    images = _readable(_unique(dataset.images, problems), problems)
+    labelled = [image for image in images if np.isfinite(image.xy_px).any()]
+    if len(labelled) < len(images) and not keep_unlabelled:
+        problems.append(f"{count(len(images) - len(labelled), 'image')} have no label at all; left out")
+    if not labelled:
+        why = problems[-1] if problems else "it has no labelled rows"
+        raise DatasetError(f"{path}: empty data set, no usable image: {why}")
+    return replace(dataset, images=tuple(images if keep_unlabelled else labelled), problems=tuple(problems))
+
+
+def _unique(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
+    times = Counter(image.path for image in images)
+    twice = [path.name for path, n in times.items() if n > 1]
+    if twice:
+        problems.append(f"{count(len(twice), 'image')} labelled twice; the last labels are taken: {listing(twice)}")
+    return list({image.path: image for image in images}.values())
+
+
+def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
+    """Decodes every image once: half a frame is found only that way, and now is better than mid-training."""
+    with ThreadPoolExecutor() as pool:
+        fine = list(pool.map(_can_read, images))
+    bad = [f"{image.video}/{image.path.name}" for image, ok in zip(images, fine, strict=True) if not ok]
+    if bad:
+        problems.append(f"{count(len(bad), 'image file')} damaged or not an image: {listing(bad)}")
+    return [image for image, ok in zip(images, fine, strict=True) if ok]
+
+
+def _can_read(image: LabelledImage) -> bool:
+    try:
+        read_image(image.path)
+    except DatasetError:
+        return False
+    return True
 
 
 def read_image(path: Path) -> U8:
@@ -64,10 +129,7 @@ def read_image(path: Path) -> U8:
     Pixels stay as they are stored, whatever a camera noted about its orientation: so do the labels.
     """
     how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        data = path.read_bytes()  # not cv2.imread, which cannot open every path on Windows
-    except OSError as exc:
-        raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
+    data = stored_image(path)  # not cv2.imread, which cannot open every path on Windows
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     except cv2.error:
@@ -78,11 +140,41 @@ def read_image(path: Path) -> U8:
 
 
 def image_hash(path: Path) -> str:
-    """sha256 of the file's bytes: the frame's identity, which survives moving and renaming."""
+    """sha256 of the image file's bytes: the frame's identity, which survives moving, renaming and embedding."""
+    return hashlib.sha256(stored_image(path)).hexdigest()
+
+
+def make_skeleton(
+    path: Path,
+    names: Sequence[str],
+    edges: Iterable[Sequence[str]],
+    pairs: Iterable[Sequence[str]],
+    problems: list[str],
+) -> Skeleton:
+    """pairs: left and right ones, in either order; where there are none, the names tell. Raises DatasetError."""
+    told = find_flip_pairs(names)
+    known = []
+    for edge in edges:
+        if len(edge) == 2 and edge[0] != edge[1] and set(edge) <= set(names):
+            known.append((edge[0], edge[1]))
+        else:
+            problems.append(f"{path.name}: skeleton edge {' - '.join(edge)} does not join two body parts; left out")
+    given = [(a, b) if (b, a) not in told else (b, a) for a, b in pairs]
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as exc:
-        raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
+        return Skeleton(tuple(names), tuple(known), tuple(given) or told)
+    except ValueError as exc:
+        raise DatasetError(f"{path}: {exc}") from None
+
+
+def count(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def listing(things: Sequence[str]) -> str:
+    """The first few by name."""
+    more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
+    return ", ".join(things[:_NAMED]) + more
 
 
 _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +14,12 @@ import yaml
 
 from edgepose.core.errors import DatasetError
 from edgepose.core.strict import Loader, read_yaml
-from edgepose.core.types import Skeleton
-from edgepose_train.datasets import Dataset, LabelledImage, find_flip_pairs, read_image
+from edgepose_train.datasets import Dataset, LabelledImage, count, listing, make_skeleton
+from edgepose_train.frames import find_file, is_file
 from edgepose_train.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
 
 LABELS = "labeled-data"
 _ANCESTORS = 4  # a label file's folder, labeled-data, the project, and one more
-_NAMED = 5  # files that a problem names before it only counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +30,7 @@ class _Config:
     scorer: str = ""
     bodyparts: tuple[str, ...] = ()
     edges: tuple[tuple[str, ...], ...] = ()
+    file: Path | None = None
 
 
 def read_project(path: Path) -> Dataset:
@@ -43,35 +41,18 @@ def read_project(path: Path) -> Dataset:
     files = _label_files(path, config.scorer, problems)
     tables = [read_label_table(file) for file in files]
     names = config.bodyparts or tables[0].names
-    images = _readable(_unique(_images(tables, names, problems), problems), problems)
-    labelled = [image for image in images if np.isfinite(image.xy_px).any()]
-    if len(labelled) < len(images):
-        problems.append(f"{len(images) - len(labelled)} images have no label at all; left out")
-    if not labelled:
-        rows = sum(len(table.images) for table in tables)
-        why = f": {problems[-1]}" if rows and problems else ""
-        raise DatasetError(f"{path}: empty data set, no usable image in {rows} labelled rows{why}")
-    return Dataset(
-        _name(path, config), _skeleton(path, names, config.edges, problems), tuple(labelled), tuple(problems)
-    )
+    skeleton = make_skeleton(config.file or path, names, config.edges, (), problems)
+    return Dataset(_name(path, config), skeleton, tuple(_images(tables, names, problems)), tuple(problems))
+
+
+def has_labels(folder: Path) -> bool:
+    """Is it one of the folders that `read_project` takes?"""
+    return bool(_found_in(folder))
 
 
 def _name(path: Path, config: _Config) -> str:
-    folder = path.parent if _is_file(path) else path
+    folder = path.parent if is_file(path) else path
     return config.task or (folder.parent if folder.name == LABELS else folder).name
-
-
-def _skeleton(path: Path, names: Sequence[str], edges: Iterable[tuple[str, ...]], problems: list[str]) -> Skeleton:
-    known = []
-    for edge in edges:
-        if len(edge) == 2 and edge[0] != edge[1] and set(edge) <= set(names):
-            known.append((edge[0], edge[1]))
-        else:
-            problems.append(f"config.yaml: skeleton edge {' - '.join(edge)} does not join two body parts; left out")
-    try:
-        return Skeleton(tuple(names), tuple(known), find_flip_pairs(names))
-    except ValueError as exc:
-        raise DatasetError(f"{path}: {exc}") from None
 
 
 # --- config.yaml -------------------------------------------------------------------------------------------
@@ -92,7 +73,7 @@ def _find_config(path: Path) -> _Config:
     """The nearest `config.yaml` of DeepLabCut at or above `path`, else an empty one."""
     for folder in [path, *path.parents][: _ANCESTORS + 1]:
         file = folder / "config.yaml"
-        if not _is_file(file):
+        if not is_file(file):
             continue
         try:
             text = file.read_text("utf-8")
@@ -118,6 +99,7 @@ def _config(file: Path, data: dict[str, Any]) -> _Config:
         str(data.get("scorer") or ""),
         tuple(str(name) for name in bodyparts),
         tuple(tuple(str(name) for name in edge) for edge in edges),
+        file,
     )
 
 
@@ -141,25 +123,31 @@ def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
 
 def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
     """Every file to read. Only the project's own scorer counts, as in DeepLabCut."""
-    if _is_file(path):
+    if is_file(path):
         return [path]
-    for pattern in (f"{LABELS}/*/CollectedData*", f"{LABELS}/CollectedData*", "CollectedData*", "*/CollectedData*"):
-        found = sorted(p for p in path.glob(pattern) if p.suffix.lower() in CSV_SUFFIXES | H5_SUFFIXES)
-        if found:
-            break
-    else:
+    found = _found_in(path)
+    if not found:
         raise DatasetError(
             f"{path}: no CollectedData CSV or H5 here or in {LABELS}; give a DeepLabCut project or a label file"
         )
     own = [p for p in found if p.stem == f"CollectedData_{scorer}"]
     if own and len(own) < len(found):
         others = [str(p.relative_to(path)) for p in found if p not in own]
-        problems.append(f"{_count(others, 'label file')} of another scorer than {scorer}; left out: {_listing(others)}")
+        how_many = count(len(others), "label file")
+        problems.append(f"{how_many} of another scorer than {scorer}; left out: {listing(others)}")
         found = own
     # DeepLabCut writes both. The CSV is the one that people edit, and reading it needs nothing installed;
     # file times would be the better judge, but copying and cloning forget them.
     chosen = {p.with_suffix(""): p for p in sorted(found, key=lambda p: p.suffix.lower() in CSV_SUFFIXES)}
     return sorted(chosen.values())
+
+
+def _found_in(folder: Path) -> list[Path]:
+    for pattern in (f"{LABELS}/*/CollectedData*", f"{LABELS}/CollectedData*", "CollectedData*", "*/CollectedData*"):
+        found = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in CSV_SUFFIXES | H5_SUFFIXES)
+        if found:
+            return found
+    return []
 
 
 def _images(tables: Sequence[LabelTable], names: Sequence[str], problems: list[str]) -> list[LabelledImage]:
@@ -175,83 +163,23 @@ def _images(tables: Sequence[LabelTable], names: Sequence[str], problems: list[s
                 )
         extra = [name for name in table.names if name not in names]
         if extra:
-            problems.append(
-                f"{table.path.name}: body parts that config.yaml does not name; left out: {_listing(extra)}"
-            )
+            problems.append(f"{table.path.name}: body parts that config.yaml does not name; left out: {listing(extra)}")
         xy_px = table.xy_px[:, [table.names.index(name) for name in names]]
         half = np.isfinite(xy_px).sum(axis=2) == 1
         if half.any():
             problems.append(f"{table.path.name}: {half.sum()} labels have x or y only; taken as not labelled")
             xy_px = np.where(half[..., None], np.nan, xy_px)
         for row, xy in zip(table.images, xy_px, strict=True):
-            image = _resolve(row, table.path)
+            image = find_file(row, table.path.parent)
             if image is None:
                 absent.append(row)
             else:
                 images.append(LabelledImage(image, xy, _video(row, table.path)))
     if absent:
-        problems.append(f"{_count(absent, 'image file')} missing: {_listing(absent)}")
+        problems.append(f"{count(len(absent), 'image file')} missing: {listing(absent)}")
     return images
-
-
-def _resolve(row: str, label_file: Path) -> Path | None:
-    """The image that `row` means: under the label file's folder or an ancestor, as projects are laid out.
-
-    Rows may hold an absolute path of the machine that labelled; its last parts still tell.
-    """
-    parts = [part for part in row.split("/") if part]
-    if not parts:
-        return None
-    folders = list(label_file.parents)[:_ANCESTORS]
-    for tail in (parts, parts[-3:], parts[-2:]):
-        for folder in folders:
-            if _is_file(image := folder.joinpath(*tail)):
-                return image
-    beside = label_file.parent / parts[-1]
-    whole = Path(row)
-    return next((p for p in (beside, whole) if p.is_absolute() and _is_file(p)), None)
-
-
-def _is_file(path: Path) -> bool:
-    """False also where Path.is_file raises: in a folder that may not be searched, and for a name too long."""
-    return os.path.isfile(path)  # noqa: PTH113
 
 
 def _video(row: str, label_file: Path) -> str:
     parts = row.split("/")
     return parts[-2] if len(parts) > 1 else label_file.parent.name
-
-
-def _unique(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
-    times = Counter(image.path for image in images)
-    twice = [path.name for path, n in times.items() if n > 1]
-    if twice:
-        problems.append(f"{_count(twice, 'image')} labelled twice; the last labels are taken: {_listing(twice)}")
-    return list({image.path: image for image in images}.values())
-
-
-def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
-    """Decodes every image once: half a frame is found only that way, and now is better than mid-training."""
-    with ThreadPoolExecutor() as pool:
-        fine = list(pool.map(_can_read, images))
-    bad = [f"{image.video}/{image.path.name}" for image, ok in zip(images, fine, strict=True) if not ok]
-    if bad:
-        problems.append(f"{_count(bad, 'image file')} damaged or not an image: {_listing(bad)}")
-    return [image for image, ok in zip(images, fine, strict=True) if ok]
-
-
-def _can_read(image: LabelledImage) -> bool:
-    try:
-        read_image(image.path)
-    except DatasetError:
-        return False
-    return True
-
-
-def _count(things: Sequence[str], noun: str) -> str:
-    return f"{len(things)} {noun}{'s' * (len(things) > 1)}"
-
-
-def _listing(things: Sequence[str]) -> str:
-    more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
-    return ", ".join(things[:_NAMED]) + more
