@@ -16,6 +16,8 @@ COMMANDS = {
     "inspect": "what is in a data set, and what is wrong with it",
     "fit": "train a model on labelled frames and quantize it for the device",
     "evaluate": "pixel error of a shipped model, through the device's own code",
+    "suggest": "frames worth labelling next, where a model does worst, predictions filled in",
+    "merge": "bring corrected labels back into the labelled project",
     "convert": "labels from one program's format into another's: DeepLabCut, SLEAP, COCO",
 }
 

@@ -18,6 +18,7 @@ _COLUMNS, _WIDTH = 5, 400  # pictures in a row, pixels of each
 _LINE, _LINES = 18, 3  # pixels of a line of text, and lines below each picture
 _TEXT_CHARS = 48
 _MARGIN = 8
+_SMALLEST_PART = 0.25  # of the frame's sides: closer, one no longer sees where the animal is
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,27 @@ class Picture:
 
 
 def make_picture(image: U8, pose: Pose, skeleton: Skeleton, text: str) -> Picture:
-    """image: BGR (H, W, 3), left as it is."""
-    scale = _WIDTH / image.shape[1]
-    small = cv2.resize(image, (_WIDTH, round(image.shape[0] * scale)), interpolation=cv2.INTER_AREA)
+    """The part of the frame where the pose is. image: BGR (H, W, 3), left as it is."""
+    left, top, w, h = _region(pose, (image.shape[1], image.shape[0]))
+    scale = _WIDTH / w
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    part = cv2.resize(image[top : top + h, left : left + w], (_WIDTH, round(h * scale)), interpolation=how)
     # The rule of coordinates: x' = (x + 0.5) * scale - 0.5.
-    draw_pose(small, Pose(((pose.xy_px + 0.5) * scale - 0.5).astype(np.float32), pose.score), skeleton)
-    return Picture(np.asarray(small, np.uint8), text)
+    xy_px = ((pose.xy_px - np.array([left, top]) + 0.5) * scale - 0.5).astype(np.float32)
+    draw_pose(part, Pose(xy_px, pose.score), skeleton)
+    return Picture(np.asarray(part, np.uint8), text)
+
+
+def _region(pose: Pose, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width, height: of the frame's shape, round all keypoints and as much again, within the frame."""
+    low, high = pose.xy_px.min(axis=0), pose.xy_px.max(axis=0)
+    part = float(np.clip(2 * ((high - low) / size_wh).max(), _SMALLEST_PART, 1))
+    w, h = round(part * size_wh[0]), round(part * size_wh[1])
+    left, top = (
+        round(float(np.clip((low[axis] + high[axis] - side) / 2, 0, size_wh[axis] - side)))
+        for axis, side in ((0, w), (1, h))
+    )
+    return left, top, w, h
 
 
 def write_sheet(path: Path, pictures: Sequence[Picture], skeleton: Skeleton) -> None:

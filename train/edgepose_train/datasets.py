@@ -43,12 +43,14 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Dataset:
-    """images: readable, each with at least one label. problems: one line each about what was left out."""
+    """images: readable, each with at least one label. problems: one line each about what was left out.
+    unchecked: predictions of a model that nobody changed; they are no labels, and not among `images`."""
 
     name: str
     skeleton: Skeleton
     images: tuple[LabelledImage, ...]
     problems: tuple[str, ...] = ()
+    unchecked: tuple[LabelledImage, ...] = ()
 
 
 def read_dataset(path: Path, *, keep_unlabelled: bool = False) -> Dataset:
@@ -91,7 +93,7 @@ def _usable(path: Path, dataset: Dataset, keep_unlabelled: bool) -> Dataset:
     labelled = [image for image in images if np.isfinite(image.xy_px).any()]
     if len(labelled) < len(images) and not keep_unlabelled:
         problems.append(f"{count(len(images) - len(labelled), 'image')} have no label at all; left out")
-    if not labelled:
+    if not labelled and not (keep_unlabelled and dataset.unchecked):
         why = problems[-1] if problems else "it has no labelled rows"
         raise DatasetError(f"{path}: empty data set, no usable image: {why}")
     return replace(dataset, images=tuple(images if keep_unlabelled else labelled), problems=tuple(problems))

@@ -17,6 +17,7 @@ from edgepose.core.strict import Loader, read_yaml
 from edgepose_train.datasets import Dataset, LabelledImage, count, listing, make_skeleton
 from edgepose_train.frames import find_file, is_file
 from edgepose_train.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
+from edgepose_train.machine_labels import split_unchecked, unchecked_problem
 
 LABELS = "labeled-data"
 _ANCESTORS = 4  # a label file's folder, labeled-data, the project, and one more
@@ -42,7 +43,10 @@ def read_project(path: Path) -> Dataset:
     tables = [read_label_table(file) for file in files]
     names = config.bodyparts or tables[0].names
     skeleton = make_skeleton(config.file or path, names, config.edges, (), problems)
-    return Dataset(_name(path, config), skeleton, tuple(_images(tables, names, problems)), tuple(problems))
+    images, unchecked = split_unchecked(_images(tables, names, problems), names)
+    if unchecked:
+        problems.append(unchecked_problem(len(unchecked)))
+    return Dataset(_name(path, config), skeleton, tuple(images), tuple(problems), tuple(unchecked))
 
 
 def has_labels(folder: Path) -> bool:
@@ -58,7 +62,7 @@ def _name(path: Path, config: _Config) -> str:
 # --- config.yaml -------------------------------------------------------------------------------------------
 
 
-class _Loader(Loader):
+class ConfigLoader(Loader):
     """Old configs hold tuples, which plain YAML has no word for."""
 
     def construct_tuple(self, node: yaml.Node) -> list[Any]:
@@ -66,7 +70,7 @@ class _Loader(Loader):
         return list(self.construct_sequence(node, deep=True))
 
 
-_Loader.add_constructor("tag:yaml.org,2002:python/tuple", _Loader.construct_tuple)
+ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", ConfigLoader.construct_tuple)
 
 
 def _find_config(path: Path) -> _Config:
@@ -79,7 +83,7 @@ def _find_config(path: Path) -> _Config:
             text = file.read_text("utf-8")
         except (OSError, UnicodeDecodeError) as exc:
             raise DatasetError(f"{file}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
-        data = read_yaml(text, str(file), DatasetError, _Loader)
+        data = read_yaml(text, str(file), DatasetError, ConfigLoader)
         if isinstance(data, dict) and "bodyparts" in data:  # others keep a config.yaml too
             return _config(file, data)
     return _Config()
@@ -127,6 +131,10 @@ def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
         return [path]
     found = _found_in(path)
     if not found:
+        if images := len(list(path.glob(f"{LABELS}/*/*.png"))):
+            raise DatasetError(
+                f"{path}: {count(images, 'image')}, none labelled yet; label them with napari-deeplabcut and save"
+            )
         raise DatasetError(
             f"{path}: no CollectedData CSV or H5 here or in {LABELS}; give a DeepLabCut project or a label file"
         )

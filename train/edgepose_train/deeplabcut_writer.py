@@ -24,7 +24,9 @@ import yaml
 from numpy.typing import NDArray
 
 from edgepose.core.errors import DatasetError
+from edgepose.core.strict import read_yaml
 from edgepose.core.types import U8, Skeleton
+from edgepose_train.deeplabcut import ConfigLoader
 from edgepose_train.label_cells import new_cells, replace_files, write_both
 
 LABELS = "labeled-data"
@@ -98,8 +100,8 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
     Raises DatasetError when the file is not laid out as DeepLabCut writes it.
     """
     path = project / CONFIG
+    before = read_config(project)
     text = path.read_text("utf-8")
-    before = yaml.safe_load(text)
     known = before.get("video_sets") or {}
     new = {name: _crop(size) for name, size in videos.items() if name not in known}
     if not new:
@@ -110,9 +112,21 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
     added = "".join(f"{indent}{line}\n" for line in lines)
     start, end = found.span() if found else (0, 0)
     text = f"{text[:start]}video_sets:\n{added}{found['indent'] or '' if found else ''}{text[end:]}"
-    if yaml.safe_load(text) != before | {"video_sets": known | new}:
+    if read_yaml(text, str(path), DatasetError, ConfigLoader) != before | {"video_sets": known | new}:
         raise DatasetError(f"{path}: cannot add videos to its video_sets; add {', '.join(new)} by hand")
     _write_text(path, text)
+
+
+def read_config(project: Path) -> dict[str, Any]:
+    """Raises DatasetError."""
+    path = project / CONFIG
+    try:
+        data = read_yaml(path.read_text("utf-8"), str(path), DatasetError, ConfigLoader)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DatasetError(f"{path}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
+    if not isinstance(data, dict) or "bodyparts" not in data:
+        raise DatasetError(f"{path}: names no bodyparts; not the config.yaml of a DeepLabCut project")
+    return data
 
 
 def image_name(index: int, frame_count: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.core.types import F32, U8
-from edgepose_train.frame_look import Look, look_at, occupied, same, stack, usable
+from edgepose_train.frame_look import Look, look_at, same, stack, worth_labelling
 from edgepose_train.video_frames import Video, read_frames, spread
 
 MOST_LOOKED_AT = 2000  # frames of one video; an hour at 30 per second gives one every 1.8 seconds
@@ -20,7 +20,7 @@ _ATTEMPTS, _ITERATIONS = 1, 30
 Method = Literal["kmeans", "uniform"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Survey:
     """What was seen of a video: frame numbers, rising, and how each looks."""
 
@@ -46,10 +46,7 @@ def candidates(found: Survey, known: Sequence[bytes] = ()) -> NDArray[np.int64]:
     """
     if not found.looks:
         return np.array([], np.int64)
-    good = usable(found.looks)
-    if good.any():
-        bright = [look for look, fine in zip(found.looks, good, strict=True) if fine]
-        good[good] = occupied(bright)
+    good = worth_labelling(found.looks)
     thumbnails = stack(found.looks)
     taken = set(known)
     kept: list[int] = []

@@ -75,6 +75,14 @@ def occupied(looks: Sequence[Look]) -> NDArray[np.bool_]:
     return np.asarray(difference >= _EMPTY * np.median(difference))
 
 
+def worth_labelling(looks: Sequence[Look]) -> NDArray[np.bool_]:
+    """(N,) of one video's frames: usable and occupied."""
+    good = usable(looks)
+    if good.any():
+        good[good] = occupied([look for look, fine in zip(looks, good, strict=True) if fine])
+    return good
+
+
 def same(a: F32, b: F32) -> NDArray[np.bool_]:
     """Do thumbnails show the same? a: (..., D), b: (D,) -> (...,)."""
     return np.asarray(np.abs(a - b).max(axis=-1) < _SAME)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.core.errors import DatasetError
-from edgepose_train.datasets import LabelledImage
+from edgepose_train.datasets import LabelledImage, count
 from edgepose_train.label_cells import new_cells, read_cells, replace_files, write_csv, write_h5
 from edgepose_train.label_table import read_label_table
 
@@ -57,6 +57,13 @@ def _labelled(folder: Path) -> set[str]:
         some = np.isfinite(table.xy_px).all(axis=2).any(axis=1)
         labelled |= {Path(row).name for row, any_ in zip(table.images, some, strict=True) if any_}
     return labelled
+
+
+def unchecked_problem(number: int) -> str:
+    return (
+        f"{count(number, 'image')} with predictions that nobody changed; left out "
+        "(edgepose-train merge --unchanged takes them as labels)"
+    )
 
 
 def split_unchecked(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from edgepose.core.overlay import SURE
 from edgepose.core.types import F64, Frame, Skeleton
 from edgepose.inference.estimator import Estimator
-from edgepose_train.frame_look import WIDTH, Look, look_at
+from edgepose_train.extract import Survey
+from edgepose_train.frame_look import WIDTH, look_at, worth_labelling
 from edgepose_train.video_frames import Video, read_frames, spread
 
 MOST_WATCHED = 3000  # frames of one video: all of a shorter one, else threes of neighbours at equal distances
@@ -26,14 +27,15 @@ _TROUBLE_SHARE = 2 / 3  # of the chosen frames; the others are the ones most unl
 
 
 @dataclass(frozen=True)
-class Watched:
+class Watched(Survey):
     """What the model said about N frames of a video: xy_px (N, K, 2), score (N, K)."""
 
-    video: Video
-    indices: list[int]
     xy_px: F64
     score: F64
-    looks: list[Look]
+
+    @property
+    def time_s(self) -> F64:
+        return np.asarray(np.array(self.indices) / self.video.fps)
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,17 @@ def watch(estimator: Estimator, video: Video, tick: Callable[[], None]) -> Watch
         looks.append(look_at(image))
         tick()
     k = len(estimator.card.skeleton.keypoints)
-    return Watched(video, indices, np.array(xy, float).reshape(-1, k, 2), np.array(score, float).reshape(-1, k), looks)
+    return Watched(video, indices, looks, np.array(xy, float).reshape(-1, k, 2), np.array(score, float).reshape(-1, k))
 
 
 def find_trouble(watched: Watched, skeleton: Skeleton) -> Trouble:
     length_px = body_length(watched)
     # Half for all keypoints and half for the worst one: a single lost keypoint is worth a label too.
     doubt = 1 - (watched.score.mean(axis=1) + watched.score.min(axis=1)) / 2
-    time_s = np.array(watched.indices) / watched.video.fps
-    jump = _jumps(watched.xy_px, time_s) / length_px
-    return Trouble(doubt, np.where(jump >= _JUMP, jump, 0.0), _swaps(watched.xy_px, time_s, skeleton, length_px))
+    jump = _jumps(watched.xy_px, watched.time_s) / length_px
+    return Trouble(
+        doubt, np.where(jump >= _JUMP, jump, 0.0), _swaps(watched.xy_px, watched.time_s, skeleton, length_px)
+    )
 
 
 def body_length(watched: Watched) -> float:
@@ -141,7 +144,8 @@ def _unit_spread(values: F64) -> F64:
 
 @dataclass(frozen=True)
 class Pool:
-    """N frames to choose from. video: (N,) which one. time_s: (N,) within it. allowed: (N,)"""
+    """All N frames of all videos. video: (N,) which one. time_s: (N,) within it. troubled: (N,) something is wrong.
+    allowed: (N,) can be labelled, and nothing near it in time is known."""
 
     severity: F64
     troubled: NDArray[np.bool_]
@@ -149,6 +153,28 @@ class Pool:
     video: NDArray[np.int64]
     time_s: F64
     allowed: NDArray[np.bool_]
+
+
+def make_pool(every: Sequence[Watched], troubles: Sequence[Trouble], known: set[bytes], apart_s: float) -> Pool:
+    """known: digests of frames that are in the project already."""
+    unsure = np.concatenate([(watched.score < SURE).any(axis=1) for watched in every])
+    wrong = np.concatenate([(t.jump > 0).any(axis=1) | (t.swap >= 0) for t in troubles])
+    return Pool(
+        np.concatenate([trouble.severity for trouble in troubles]),
+        unsure | wrong,
+        features(every),
+        np.concatenate([np.full(len(watched.indices), i) for i, watched in enumerate(every)]),
+        np.concatenate([watched.time_s for watched in every]),
+        np.concatenate([_allowed(watched, known, apart_s) for watched in every]),
+    )
+
+
+def _allowed(watched: Watched, known: set[bytes], apart_s: float) -> NDArray[np.bool_]:
+    allowed = worth_labelling(watched.looks)
+    for i, look in enumerate(watched.looks):
+        if look.digest in known:
+            allowed &= np.abs(watched.time_s - watched.time_s[i]) > apart_s
+    return allowed
 
 
 def choose(pool: Pool, count: int, apart_s: float) -> tuple[list[int], list[int]]:

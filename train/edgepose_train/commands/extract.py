@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import getpass
 import re
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.core.errors import CameraError, DatasetError, UsageError
-from edgepose.core.types import Skeleton
-from edgepose_train.deeplabcut_writer import CONFIG, LABELS, add_videos, create_project, image_name, new_frames
+from edgepose.core.errors import DatasetError, UsageError
+from edgepose.core.types import U8, Skeleton
+from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos
+from edgepose_train.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames
 from edgepose_train.extract import MOST_LOOKED_AT, Survey, candidates, choose, fetch, shares, survey
 from edgepose_train.frame_look import known_digests, stack
-from edgepose_train.video_frames import Video, open_video, progress_bar
+from edgepose_train.video_frames import Video, progress_bar
 
 _PLACEHOLDERS = ("bodypart1", "bodypart2", "bodypart3")  # DeepLabCut's own
 
@@ -31,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PROJECT", help="project folder")
-    parser.add_argument("-n", "--frames", type=positive, default=200, metavar="N", help="of all videos (default 200)")
+    parser.add_argument("-n", "--frames", type=_positive, default=200, metavar="N", help="of all videos (default 200)")
     parser.add_argument(
         "--method",
         choices=("kmeans", "uniform"),
@@ -45,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of kmeans (default 0)")
 
 
-def positive(text: str) -> int:
+def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 up")
     return int(text)
@@ -66,12 +65,9 @@ def _scorer(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """A video that cannot be read does not keep the others from being used; the status tells."""
-    _check_project(args)
-    check_stems(args.videos)
-    failures: list[CameraError] = []
-    videos = list(openable(args.videos, failures))
-    if not videos:
-        raise CameraError("none of the videos can be read")
+    if is_project(args.output) and (args.bodyparts or args.scorer):
+        raise UsageError(f"{args.output}: is a project already, with its body parts; leave out --bodyparts, --scorer")
+    videos, status = open_videos(args.videos)
     known = known_digests(args.output / LABELS)
     found = _survey(videos)
     good = [candidates(each, known) for each in found]
@@ -80,62 +76,15 @@ def run(args: argparse.Namespace) -> int:
         raise DatasetError(
             "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
         )
-    _prepare_project(args, [each.video for each, count in zip(found, counts, strict=True) if count])
+    used = [each.video for each, count in zip(found, counts, strict=True) if count]
+    make_or_extend(args.output, Skeleton(args.bodyparts or _PLACEHOLDERS), args.scorer, used)
     written = {}
     for each, positions, count in zip(found, good, counts, strict=True):
         if count:
             chosen = positions[choose(stack([each.looks[i] for i in positions]), count, args.method, args.seed)]
             written[each.video.stem] = _write(args.output, each, chosen.tolist())
     _tell(args, written)
-    return max((failure.exit_code for failure in failures), default=0)
-
-
-def check_stems(videos: Sequence[Path]) -> None:
-    """Raises UsageError where two videos would share a folder of frames."""
-    stems = [video.stem for video in videos]
-    if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
-        raise UsageError(f"two videos are called {twice}, and their frames would share a folder; rename one of them")
-
-
-def openable(paths: Sequence[Path], failures: list[CameraError]) -> Iterator[Video]:
-    """The videos that can be read; the others are told on stderr."""
-    for path in paths:
-        try:
-            yield open_video(path)
-        except CameraError as exc:
-            print(f"edgepose-train: {exc}", file=sys.stderr)
-            failures.append(exc)
-
-
-def _check_project(args: argparse.Namespace) -> None:
-    folder: Path = args.output
-    if (folder / CONFIG).is_file():
-        if args.bodyparts or args.scorer:
-            raise UsageError(f"{folder}: is a project already, and has its body parts; leave out --bodyparts, --scorer")
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"-o {folder}: is neither a DeepLabCut project nor an empty folder; give another one")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise UsageError(f"-o {folder}: cannot make this folder ({exc.strerror}); give another one") from None
-
-
-def _prepare_project(args: argparse.Namespace, videos: Sequence[Video]) -> None:
-    sizes = {str(video.path.resolve()): video.size_wh for video in videos}
-    if (args.output / CONFIG).is_file():
-        add_videos(args.output, sizes)
-        return
-    scorer = args.scorer or re.sub(r"[^\w-]", "", _user()) or "labeller"
-    name = args.output.resolve().name
-    create_project(args.output, name, scorer, Skeleton(args.bodyparts or _PLACEHOLDERS), sizes)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container may run as a user without a name
-        return ""
+    return status
 
 
 def _survey(videos: Sequence[Video]) -> list[Survey]:
@@ -149,7 +98,7 @@ def _write(project: Path, found: Survey, positions: Sequence[int]) -> int:
     with progress_bar() as progress, new_frames(project, found.video.stem) as write:
         task = progress.add_task(f"writing {found.video.stem}", total=len(positions))
 
-        def save(index: int, image: object) -> None:
+        def save(index: int, image: U8) -> None:
             write(image_name(index, found.video.count), image)
             progress.advance(task)
 

@@ -1,0 +1,72 @@
+"""`edgepose-train merge CORRECTED PROJECT`: corrected labels back into the project that is trained on."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgepose.core.errors import UsageError
+from edgepose_train.datasets import Dataset, count, listing, read_dataset
+from edgepose_train.deeplabcut_writer import CONFIG
+from edgepose_train.machine_labels import unchecked_problem
+from edgepose_train.merge import Merged, add_video_paths, merge
+from edgepose_train.video_frames import progress_bar
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Adds labelled frames to a DeepLabCut project: images, label files and config.yaml. What the project has\n"
+        "stays as it is, and its label files are backed up. Predictions that nobody changed are no labels."
+    )
+    parser.epilog = "example:\n  edgepose-train merge round2 my-project"
+    parser.add_argument("corrected", type=Path, help="what `suggest` made and you corrected, or any labelled data set")
+    parser.add_argument("project", type=Path, help="the DeepLabCut project that gets the labels")
+    parser.add_argument("--overwrite", action="store_true", help="where both label a frame, take the corrected labels")
+    parser.add_argument(
+        "--unchanged", action="store_true", help="also take predictions that nobody changed: you checked all frames"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when every label is in the project, 1 when some had to be left out."""
+    if not (args.project / CONFIG).is_file():
+        raise UsageError(f"{args.project}: has no {CONFIG}; give the DeepLabCut project that is to get the labels")
+    if args.project.resolve() == args.corrected.resolve():
+        raise UsageError(f"{args.project}: is both, so there is nothing to merge; fit it")
+    source = _source(args)
+    with progress_bar() as progress:
+        task = progress.add_task("merging", total=len(source.images))
+        merged = merge(source, args.project, overwrite=args.overwrite, tick=lambda: progress.advance(task))
+    if (args.corrected / CONFIG).is_file():
+        add_video_paths(args.corrected, args.project, sorted({image.video for image in source.images}))
+    _tell(args, merged)
+    return 1 if merged.clashes or (merged.conflicts and not args.overwrite) else 0
+
+
+def _source(args: argparse.Namespace) -> Dataset:
+    """The corrected labels, with those nobody changed where they are wanted."""
+    source = read_dataset(args.corrected, keep_unlabelled=args.unchanged)
+    for problem in source.problems:
+        if not args.unchanged or problem != unchecked_problem(len(source.unchecked)):
+            print(f"problem: {problem}", file=sys.stderr)
+    images = source.images + source.unchecked if args.unchanged else source.images
+    return replace(source, images=tuple(image for image in images if np.isfinite(image.xy_px).any()))
+
+
+def _tell(args: argparse.Namespace, merged: Merged) -> None:
+    print(f"{args.project}: {count(len(merged.added), 'frame')} added")
+    if merged.equal:
+        print(f"{count(len(merged.equal), 'frame')} were there already, with the same labels")
+    if merged.conflicts:
+        what = "took the new labels" if args.overwrite else "keep the project's labels (--overwrite takes the new ones)"
+        print(f"{count(len(merged.conflicts), 'frame')} with other labels {what}: {listing(merged.conflicts)}")
+    if merged.clashes:
+        n = count(len(merged.clashes), "frame")
+        print(f"{n} left out, the project has another picture of that name: {listing(merged.clashes)}")
+    if merged.backup:
+        print(f"the label files as they were: {merged.backup}")
+    print(f"\nNext: edgepose-train fit {args.project} -o RUN2 --weights RUN   (RUN: the folder of the last model)")
