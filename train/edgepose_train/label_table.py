@@ -51,22 +51,27 @@ def read_label_table(path: Path) -> LabelTable:
         columns, images, values = _read_h5(path)
     else:
         columns, images, values = _read_csv(path)
-    names, x_columns, y_columns = _keypoint_columns(path, columns)
+    names, x_columns, y_columns = _keypoint_columns(path, columns, np.isfinite(values).any(axis=0))
     return LabelTable(path, names, tuple(images), np.stack([values[:, x_columns], values[:, y_columns]], axis=2))
 
 
-def _keypoint_columns(path: Path, columns: Sequence[_Column]) -> tuple[tuple[str, ...], list[int], list[int]]:
-    """Names in the file's order, and where the x and the y of each stand."""
+def _keypoint_columns(
+    path: Path, columns: Sequence[_Column], filled: NDArray[np.bool_]
+) -> tuple[tuple[str, ...], list[int], list[int]]:
+    """Names in the file's order, and where the x and the y of each stand. filled: columns with any number."""
     # `single` holds the points that exist once whatever the number of animals; one animal plus those is one pose.
-    individuals = sorted({c.individual for c in columns} - {"", "single"})
-    if len(individuals) > 1:
+    # Multi-animal projects list the animals that might be there; only the one that is labelled counts.
+    animals = dict.fromkeys(c.individual for c in columns if c.individual not in {"", "single"})
+    labelled = sorted({c.individual for c, any_ in zip(columns, filled, strict=True) if any_} & animals.keys())
+    if len(labelled) > 1:
         raise DatasetError(
-            f"{path}: labels {len(individuals)} animals ({', '.join(individuals)}); edgepose follows one, "
+            f"{path}: labels {len(labelled)} animals ({', '.join(labelled)}); edgepose follows one, "
             "so keep the columns of one individual"
         )
+    left_out = animals.keys() - (labelled or list(animals)[:1])
     found: dict[str, dict[str, int]] = {}
     for i, column in enumerate(columns):
-        if column.coord in _DROPPED_COORDS:
+        if column.coord in _DROPPED_COORDS or column.individual in left_out:
             continue
         if column.coord not in {"x", "y"}:
             raise DatasetError(f"{path}: body part {column.bodypart!r} has a column {column.coord!r}; expected x and y")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgepose_train.datasets import FEWEST_IMAGES, Dataset, image_hash, read_dataset, read_image
+from edgepose_train.datasets import FEWEST_IMAGES, Dataset, count, image_hash, listing, read_dataset, read_image
+from edgepose_train.faults import alike, far_labels, swapped_pairs
 
 FEW_IMAGES = 50
 FEW_LABELS = 20
-_NAMED = 5  # labels outside their image that are named before they are only counted
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Summary:
 
     labels: (N, K) True where labelled. sizes_wh, videos: how many images of each. grey, different: images.
     extent_px: median longer side of the box round an image's labels, NaN without two labels in any image.
-    outside: labels beyond their image's edge, one text each.
+    outside: labels beyond their image's edge; swapped: left/right pairs that are probably swapped; far: labels far from
+    all others of their image; copies: images with the same picture. One text each.
     """
 
     labels: NDArray[np.bool_]
@@ -36,10 +38,13 @@ class Summary:
     different: int
     extent_px: float
     outside: tuple[str, ...]
+    swapped: tuple[str, ...]
+    far: tuple[str, ...]
+    copies: tuple[str, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, help="a DeepLabCut project, its labeled-data folder, or a CSV or H5")
+    parser.add_argument("dataset", type=Path, help="DeepLabCut project, CSV or H5; SLEAP .slp; COCO .json")
     parser.epilog = "example:\n  edgepose-train inspect openfield-Pranav-2018-10-30"
 
 
@@ -50,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     summary = summarise(dataset)
     _print(console, dataset, summary)
     if summary.different < FEWEST_IMAGES:
-        found = _n(summary.different, "different image")
+        found = count(summary.different, "different image")
         console.print(f"[bold red]Cannot be trained on:[/] {found} cannot be split into train, validation and test")
         return 1
     warnings = _warnings(dataset, summary)
@@ -62,17 +67,17 @@ def run(args: argparse.Namespace) -> int:
 def summarise(dataset: Dataset) -> Summary:
     """Reads every image once more, for its size. Raises DatasetError when one has gone meanwhile."""
     xy = np.stack([image.xy_px for image in dataset.images])
-    sizes, grey, outside = [], 0, []
-    for labelled in dataset.images:
+    names = [f"{image.video}/{image.path.name}" for image in dataset.images]
+    sizes, grey, outside, pictures = [], 0, [], []
+    for labelled, name in zip(dataset.images, names, strict=True):
         image = read_image(labelled.path)
         h, w = image.shape[:2]
         sizes.append((w, h))
         grey += bool((image == image[..., :1]).all())
+        pictures.append(sha256(image).digest())
         # A pixel reaches half a pixel round its centre.
         beyond = ((labelled.xy_px < -0.5) | (labelled.xy_px > np.array([w, h]) - 0.5)).any(axis=1)
-        outside += [
-            f"{dataset.skeleton.keypoints[k]} in {labelled.video}/{labelled.path.name}" for k in np.flatnonzero(beyond)
-        ]
+        outside += [f"{keypoint} in {name}" for keypoint in _names(dataset, beyond)]
     return Summary(
         np.asarray(np.isfinite(xy).all(axis=2)),
         Counter(sizes),
@@ -81,7 +86,17 @@ def summarise(dataset: Dataset) -> Summary:
         len({image_hash(image.path) for image in dataset.images}),
         _extent(xy),
         tuple(outside),
+        tuple(f"{a}/{b} in {names[i]}" for i, (a, b) in swapped_pairs(xy, dataset.skeleton)),
+        tuple(f"{dataset.skeleton.keypoints[k]} in {names[i]}" for i, k in far_labels(xy)),
+        tuple(" = ".join(names[i] for i in group) + _disagreement(xy[group]) for group in alike(pictures)),
     )
+
+
+def _disagreement(xy: NDArray[np.float64]) -> str:
+    """Of the labels of one picture's copies; xy (copies, K, 2)."""
+    both = np.isfinite(xy).all(axis=(0, 2))
+    apart = np.linalg.norm(np.ptp(xy[:, both], axis=0), axis=1).max(initial=0.0)
+    return f" (labels up to {apart:.1f} px apart)" if apart > 0 else ""
 
 
 def _extent(xy: NDArray[np.float64]) -> float:
@@ -95,7 +110,7 @@ def _extent(xy: NDArray[np.float64]) -> float:
 def _warnings(dataset: Dataset, summary: Summary) -> list[str]:
     warnings = []
     if len(dataset.images) < FEW_IMAGES:
-        warnings.append(f"only {_n(len(dataset.images), 'image')}; label {FEW_IMAGES} or more")
+        warnings.append(f"only {count(len(dataset.images), 'image')}; label {FEW_IMAGES} or more")
     counts = summary.labels.sum(axis=0)
     if never := _names(dataset, counts == 0):
         warnings.append(
@@ -104,7 +119,7 @@ def _warnings(dataset: Dataset, summary: Summary) -> list[str]:
     rare = _names(dataset, (counts > 0) & (counts < FEW_LABELS))
     if rare and len(dataset.images) >= FEW_LABELS:
         warnings.append(f"fewer than {FEW_LABELS} labels for {', '.join(rare)}")
-    if dataset.problems or summary.outside:
+    if dataset.problems or _faults(summary):
         warnings.append("see the problems above")
     return warnings
 
@@ -130,13 +145,18 @@ def _print(console: Console, dataset: Dataset, summary: Summary) -> None:
     console.print(f"[bold]{escape(dataset.name)}[/]")
     console.print(facts)
     console.print(_keypoint_table(dataset, summary))
-    problems = list(dataset.problems)
-    if summary.outside:
-        more = f" and {len(summary.outside) - _NAMED} more" if len(summary.outside) > _NAMED else ""
-        named = ", ".join(summary.outside[:_NAMED]) + more
-        problems.append(f"{_n(len(summary.outside), 'label')} outside the image: {named}")
-    for problem in problems:
+    for problem in (*dataset.problems, *_faults(summary)):
         console.print(f"[yellow]problem:[/] {escape(problem)}", soft_wrap=True)
+
+
+def _faults(summary: Summary) -> list[str]:
+    kinds = (
+        (summary.outside, "label", "outside the image"),
+        (summary.swapped, "left/right pair", "probably swapped, have a look"),
+        (summary.far, "label", "far from all others, have a look"),
+        (summary.copies, "picture", "there more than once"),
+    )
+    return [f"{count(len(found), noun)} {what}: {listing(found)}" for found, noun, what in kinds if found]
 
 
 def _keypoint_table(dataset: Dataset, summary: Summary) -> Table:
@@ -144,10 +164,10 @@ def _keypoint_table(dataset: Dataset, summary: Summary) -> Table:
     table.add_column("keypoint")
     for heading in ("labels", "missing"):
         table.add_column(heading, justify="right")
-    for name, count in zip(dataset.skeleton.keypoints, summary.labels.sum(axis=0).tolist(), strict=True):
-        missing = 1 - count / len(dataset.images)
-        style = "yellow" if count < FEW_LABELS else ""
-        table.add_row(escape(name), str(count), f"{missing:.0%}", style=style)
+    for name, labels in zip(dataset.skeleton.keypoints, summary.labels.sum(axis=0).tolist(), strict=True):
+        missing = 1 - labels / len(dataset.images)
+        style = "yellow" if labels < FEW_LABELS else ""
+        table.add_row(escape(name), str(labels), f"{missing:.0%}", style=style)
     total, possible = int(summary.labels.sum()), summary.labels.size
     table.add_row("all", str(total), f"{1 - total / possible:.1%}", style="dim")
     return table
@@ -163,7 +183,3 @@ def _animal(summary: Summary) -> str:
 def _counted(counts: Counter[str]) -> str:
     """`a (40), b (15)`; the count is left out where there is only one."""
     return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{name} ({n})" for name, n in counts.most_common())
-
-
-def _n(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"
