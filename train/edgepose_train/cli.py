@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "what is in a data set, and what is wrong with it",
     "fit": "train a model on labelled frames and quantize it for the device",
     "evaluate": "pixel error of a shipped model, through the device's own code",
+    "audit": "what a model costs on each board, and whether a Coral Edge TPU runs all of it",
     "suggest": "frames worth labelling next, where a model does worst, predictions filled in",
     "merge": "bring corrected labels back into the labelled project",
     "convert": "labels from one program's format into another's: DeepLabCut, SLEAP, COCO",

@@ -1,0 +1,87 @@
+"""What a network costs, from its description alone: counted as `network.build` builds it, without TensorFlow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# MobileNet up to the layers that `network` cuts it at: channels at alpha 1 and stride of each block.
+_V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), *[(512, 2)], *[(512, 1)] * 5)
+_V2_BLOCKS = (*[(24, 2), (24, 1)], *[(32, 2)], *[(32, 1)] * 2, *[(64, 2)], *[(64, 1)] * 3, *[(96, 1)] * 3)
+_V2_EXPANSION = 6
+
+
+@dataclass(slots=True)
+class Cost:
+    """For one frame. macs: multiply-accumulates. written: numbers that operations write; each passes through memory."""
+
+    macs: int = 0
+    written: int = 0
+
+    def add(self, cells: int, channels: int, macs_each: int = 0) -> int:
+        """An operation that writes `cells` x `channels` numbers of `macs_each` each; returns the channels."""
+        self.macs += cells * channels * macs_each
+        self.written += cells * channels
+        return channels
+
+
+def network_cost(backbone: tuple[int, float], head: tuple[int, int, int], input_wh: tuple[int, int]) -> Cost:
+    """Of the int8 file. backbone: a `network.Backbone` (version, alpha). head: a `network.Head` (keypoints, stride,
+    width). input_wh: multiples of 16."""
+    (version, alpha), (keypoints, stride, width) = backbone, head
+    pixels = input_wh[0] * input_wh[1]
+    cost = Cost()
+    cost.add(pixels, 3)  # uint8 to int8
+    taps = _v1(cost, alpha, pixels) if version == 1 else _v2(cost, alpha, pixels)
+    cost.add(pixels // 256, width, taps[16])
+    for at in (8, 4):
+        if at < stride:
+            break
+        cells = pixels // at**2
+        cost.add(cells, width)  # enlarged
+        cost.add(cells, width, taps[at])
+        cost.add(cells, width)  # added
+        cost.add(cells, width, 9)
+        cost.add(cells, width, width)
+    cost.add(pixels // stride**2, 3 * keypoints, width)
+    return cost
+
+
+def _v1(cost: Cost, alpha: float, pixels: int) -> dict[int, int]:
+    """Adds the trunk; returns the channels of the layer that is taken at each stride."""
+    cells = pixels // 4
+    channels = cost.add(cells, int(32 * alpha), 27)
+    taps = {}
+    for out, stride in _V1_BLOCKS:
+        cells //= stride**2
+        cost.add(cells, channels, 9)
+        channels = cost.add(cells, int(out * alpha), channels)
+        taps[round((pixels / cells) ** 0.5)] = channels
+    return taps
+
+
+def _v2(cost: Cost, alpha: float, pixels: int) -> dict[int, int]:
+    """As `_v1`. The layers taken are the expansions before the stride changes."""
+    cells = pixels // 4
+    channels = cost.add(cells, _of_eight(32 * alpha), 27)
+    cost.add(cells, channels, 9)
+    channels = cost.add(cells, _of_eight(int(16 * alpha)), channels)
+    taps = {}
+    for base, stride in _V2_BLOCKS:
+        out = _of_eight(int(base * alpha))
+        wide = cost.add(cells, _V2_EXPANSION * channels, channels)
+        if stride == 2:
+            taps[round((pixels / cells) ** 0.5)] = wide
+        cells //= stride**2
+        cost.add(cells, wide, 9)
+        cost.add(cells, out, wide)
+        if stride == 1 and channels == out:
+            cost.add(cells, out)  # the shortcut
+        channels = out
+    taps[16] = cost.add(cells, _V2_EXPANSION * channels, channels)
+    return taps
+
+
+def _of_eight(channels: float) -> int:
+    """The multiple of 8 that MobileNetV2 takes, never more than a tenth below."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
