@@ -112,7 +112,11 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
     added = "".join(f"{indent}{line}\n" for line in lines)
     start, end = found.span() if found else (0, 0)
     text = f"{text[:start]}video_sets:\n{added}{found['indent'] or '' if found else ''}{text[end:]}"
-    if read_yaml(text, str(path), DatasetError, ConfigLoader) != before | {"video_sets": known | new}:
+    try:
+        fine = read_yaml(text, str(path), DatasetError, ConfigLoader) == before | {"video_sets": known | new}
+    except DatasetError:
+        fine = False
+    if not fine:
         raise DatasetError(f"{path}: cannot add videos to its video_sets; add {', '.join(new)} by hand")
     _write_text(path, text)
 
