@@ -157,7 +157,7 @@ def test_images_without_any_label_are_left_out(tmp_path):
     write_csv(label_file(root), [[f"labeled-data/cage1/img{i:03}.png"] for i in range(4)], values)
     dataset = read_dataset(root)
     assert len(dataset.images) == 2
-    assert "2 images have no label" in dataset.problems[0]
+    assert "2 images without any label" in dataset.problems[0]
 
 
 def test_paths_may_hold_any_letters(tmp_path):

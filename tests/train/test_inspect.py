@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
-from dlc_project import labels, write_csv, write_image, write_project
+from dlc_project import label_file, labels, write_csv, write_image, write_project
 
+from edgepose.camera.mouse import SKELETON, Mouse
 from edgepose_train.cli import main
 from edgepose_train.commands.inspect import summarise
 from edgepose_train.datasets import FEWEST_IMAGES, read_dataset
@@ -92,6 +94,45 @@ def test_a_keypoint_nobody_labelled_is_warned_of(tmp_path, inspect):
     assert status == 0
     assert "with a warning" in out
     assert "no label at all for rightear, so it cannot be learnt" in " ".join(out.split())
+
+
+def test_planted_faults_are_named(tmp_path, inspect):
+    """Frame and keypoint, so that they can be looked at; and nothing but what was planted."""
+    mouse = Mouse(3, (640, 480))
+    values = np.stack([mouse.truth(index) for index in range(0, 1200, 40)]).astype(np.float64)
+    values[4, [1, 2]] = values[4, [2, 1]]
+    values[9, 3] = [700.0, 30.0]
+    values[13, 0] = values[13, 0] + 300 * np.sign(320 - values[13, 0])
+    values[21] = values[20] + [3.0, 4.0]
+    names = (*SKELETON.keypoints, "tailtip")
+    values = np.concatenate([values, np.full((30, 1, 2), np.nan)], axis=1)
+    folder = tmp_path / "labeled-data" / "cage1"
+    images = [write_image(folder / f"img{i:03}.png", (640, 480), grey=True) for i in range(30)]
+    picture = cv2.imread(str(images[20]), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(images[21]), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])  # the same picture, not the same file
+    rows = [["labeled-data", "cage1", image.name] for image in images]
+    write_csv(folder / "CollectedData_Ann.csv", rows, values, names=names)
+    status, out, _ = inspect(tmp_path)
+    assert status == 0
+    assert [line for line in out.splitlines() if line.startswith("problem:")] == [
+        "problem: 1 label outside the image: tailbase in cage1/img009.png",
+        "problem: 1 left/right pair probably swapped, have a look: leftear/rightear in cage1/img004.png",
+        "problem: 2 labels far from all others, have a look: tailbase in cage1/img009.png, snout in cage1/img013.png",
+        "problem: 1 picture there more than once: cage1/img020.png = cage1/img021.png (labels up to 5.0 px apart)",
+    ]
+    assert "no label at all for tailtip" in " ".join(out.split())
+
+
+def test_faults_are_named_in_every_format(tmp_path, inspect):
+    (tmp_path / "maze").mkdir()
+    root = write_project(tmp_path / "maze", count=6)
+    values = labels(6)
+    values[2, 1] = [64.0, 5.0]
+    write_csv(label_file(root), [[f"labeled-data/cage1/img{i:03}.png"] for i in range(6)], values)
+    for name in ("maze.slp", "maze.pkg.slp", "maze.json"):
+        assert main(["convert", str(root), str(tmp_path / name)]) == 0
+        _, out, _ = inspect(tmp_path / name)
+        assert "problem: 1 label outside the image: leftear in cage1/img002.png" in out
 
 
 def test_an_unreadable_data_set_is_one_line(tmp_path, inspect):

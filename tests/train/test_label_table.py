@@ -11,6 +11,7 @@ from dlc_project import LAYOUTS, NAMES, label_file, labels, rewrite, write_csv, 
 
 from edgepose.core.errors import DatasetError
 from edgepose_train.datasets import read_dataset
+from edgepose_train.label_table import read_label_table
 
 
 @pytest.fixture
@@ -36,6 +37,26 @@ def test_missing_labels_are_nan(project, cell):
 def test_one_individual_is_one_animal(tmp_path):
     root = write_project(tmp_path, individuals=["mouse1"])
     np.testing.assert_array_equal(xy_of(read_dataset(root)), labels(4))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".h5"])
+def test_animals_that_nobody_labelled_do_not_count(tmp_path, suffix):
+    """A multi-animal project lists every animal there might be; and points that exist once, as `single`."""
+    rows = pd.MultiIndex.from_tuples([("labeled-data", "cage1", f"img{i}.png") for i in range(3)])
+    columns = [("Ann", animal, name, coord) for animal in ("mouse1", "mouse2") for name in NAMES for coord in "xy"]
+    columns += [("Ann", "single", "door", coord) for coord in "xy"]
+    values = np.arange(3 * len(columns), dtype=np.float64).reshape(3, -1)
+    values[:, : 2 * len(NAMES)] = np.nan
+    levels = ["scorer", "individuals", "bodyparts", "coords"]
+    frame = pd.DataFrame(values, rows, pd.MultiIndex.from_tuples(columns, names=levels))
+    path = tmp_path / f"CollectedData_Ann{suffix}"
+    if suffix == ".csv":
+        frame.to_csv(path)
+    else:
+        frame.to_hdf(path, key="df_with_missing", mode="w")
+    table = read_label_table(path)
+    assert table.names == (*NAMES, "door")
+    np.testing.assert_array_equal(table.xy_px.reshape(3, -1), values[:, 2 * len(NAMES) :])
 
 
 def test_several_individuals_are_refused(tmp_path):

@@ -30,7 +30,7 @@ SCORER = "edgepose"  # where the project's name tells no other
 def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
     """What was converted, and a line for each thing that the new format cannot hold.
 
-    destination: `.json` COCO, its images in the folder of that name beside it; `.slp`, which refers to the images where
+    destination: `.json` COCO, its images in the folder `…-images` beside it; `.slp`, which refers to the images where
     they are; `.pkg.slp`, which holds them; else a DeepLabCut project folder, `Task-scorer-YYYY-MM-DD` as DeepLabCut
     names them. Raises UsageError where something is there already, DatasetError where `source` is of no use.
     """
@@ -38,9 +38,7 @@ def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
     destination = destination.absolute()
     if destination.suffix.lower() in {".csv", ".h5", ".yaml", ".yml", ".zip"}:
         raise UsageError(f"{destination}: give a .slp, .pkg.slp or .json file, or a folder for a DeepLabCut project")
-    for path in {destination, _pictures(destination)} if write != _to_deeplabcut else {destination}:
-        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-            raise UsageError(f"{path}: is already there; give another name, or move it away")
+    _refuse_what_exists(destination)
     dataset = read_dataset(source, keep_unlabelled=True)
     try:
         with _staging(destination) as folder:
@@ -49,9 +47,14 @@ def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
         raise EdgeposeError(f"{destination}: cannot write ({exc.strerror or exc})") from None
 
 
+def _refuse_what_exists(path: Path) -> None:
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"{path}: is already there; give another name, or move it away")
+
+
 def _pictures(destination: Path) -> Path:
-    """The folder for the images of a label file."""
-    return destination.with_name(re.sub(r"(\.pkg)?\.[^.]*$", "", destination.name))
+    """The folder for the images of a label file; of another name than the project may have that they come from."""
+    return destination.with_name(re.sub(r"(\.pkg)?\.[^.]*$", "-images", destination.name))
 
 
 @contextmanager
@@ -96,6 +99,7 @@ def _free_names(path: Path) -> Iterator[Path]:
 
 def _to_coco(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
     pictures = _pictures(destination)
+    _refuse_what_exists(pictures)
     images = _place(dataset.images, folder / pictures.name)
     write_coco(folder / destination.name, dataset.name, dataset.skeleton, images)
     _take_place(folder / pictures.name, pictures)
@@ -109,6 +113,8 @@ def _to_coco(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
 def _to_sleap(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
     embed = destination.name.lower().endswith(".pkg.slp")
     loose = [image for image in dataset.images if holder(image.path)]  # frames without a file to refer to
+    if loose and not embed:
+        _refuse_what_exists(_pictures(destination))
     pictures = folder / _pictures(destination).name
     placed = _place(loose, pictures)
     if loose and not embed:

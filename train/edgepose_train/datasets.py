@@ -92,7 +92,7 @@ def _usable(path: Path, dataset: Dataset, keep_unlabelled: bool) -> Dataset:
     images = _readable(_unique(dataset.images, problems), problems)
     labelled = [image for image in images if np.isfinite(image.xy_px).any()]
     if len(labelled) < len(images) and not keep_unlabelled:
-        problems.append(f"{count(len(images) - len(labelled), 'image')} have no label at all; left out")
+        problems.append(f"{count(len(images) - len(labelled), 'image')} without any label; left out")
     if not labelled and not (keep_unlabelled and dataset.unchecked):
         why = problems[-1] if problems else "it has no labelled rows"
         raise DatasetError(f"{path}: empty data set, no usable image: {why}")

@@ -105,7 +105,7 @@ def _source(path: Path, video: Any, index: int, width: int) -> _Source:
     if video.is_cropped:
         raise DatasetError(f"{path}: holds a cropped video, which edgepose cannot read; save it uncropped")
     group = str(video.backend_metadata.get("dataset") or "").removesuffix("/video")
-    original = video.source_video or video if group else video
+    original = video.original_video if group and video.original_video is not None else video
     files = original.filename
     if isinstance(files, list):
         written = str(files[index]) if index < len(files) else f"frame {index}"

@@ -15,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n"
         "  edgepose-train convert maze-Ann-2024-05-01 maze.pkg.slp     # DeepLabCut to SLEAP, images inside\n"
         "  edgepose-train convert labels.slp maze-Ann-2024-05-01       # SLEAP to a DeepLabCut project\n"
-        "  edgepose-train convert labels.slp maze.json                 # to COCO keypoints, images in maze/\n\n"
+        "  edgepose-train convert labels.slp maze.json                 # to COCO keypoints, images in maze-images/\n\n"
         "What is there already is never written over."
     )
     parser.add_argument("source", type=Path, help="DeepLabCut project, CSV or H5; SLEAP .slp; COCO keypoints .json")
