@@ -23,9 +23,8 @@ from edgepose_train.video_frames import Video, open_video, read_frames
 
 SIZE_WH = (320, 240)
 COUNT = 160
-# Planted where the model must fail: a hand over the mouse, a frame of noise, a mouse that is there twice.
-OCCLUDED, NOISY, TORN = range(40, 43), (90,), (125,)
-PLANTED = {*OCCLUDED, *NOISY, *TORN}
+# Planted where the model must fail: a hand over the mouse, a frame of noise, a second mouse.
+OCCLUDED, NOISY, CROWDED = range(40, 43), (90,), (125,)
 
 
 def planted_frame(scene: Scene, index: int) -> np.ndarray:
@@ -35,8 +34,8 @@ def planted_frame(scene: Scene, index: int) -> np.ndarray:
         cv2.circle(image, snout, 40, (120, 140, 190), cv2.FILLED)
     if index in NOISY:
         image = np.random.default_rng(0).integers(0, 256, image.shape, np.uint8)
-    if index in TORN:  # half of the picture comes from another time
-        image[:, : SIZE_WH[0] // 2] = scene.render(index + 900)[:, : SIZE_WH[0] // 2]
+    if index in CROWDED:  # dark mice on a light floor
+        image = np.minimum(image, scene.render(index + 900))
     return image
 
 
@@ -184,7 +183,7 @@ def test_known_frames_are_left_out():
 def test_planted_failures_are_found(suggested):
     found = set(frame_numbers(suggested))
     assert len(found) == 10
-    for planted in (OCCLUDED, NOISY, TORN):
+    for planted in (OCCLUDED, NOISY, CROWDED):
         assert found & set(planted), f"none of {list(planted)} among {sorted(found)}"
 
 
@@ -271,7 +270,7 @@ def test_public_video(public_projects, demo_model, tmp_path):
     video = public_projects / "openfield-Pranav-2018-10-30" / "videos" / "m3v1mp4.mp4"
     short = tmp_path / "short.avi"
     writer = cv2.VideoWriter(str(short), cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))
-    for _, image in read_frames(open_video(video), range(0, 300, 2)):
+    for _, image in read_frames(open_video(video), range(0, 300, 3)):
         writer.write(image)
     writer.release()
     assert main(["suggest", str(demo_model), str(short), "-o", str(tmp_path / "round2"), "-n", "12"]) == 0

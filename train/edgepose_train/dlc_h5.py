@@ -58,7 +58,7 @@ def _save(path: Path, frame: Any, layout: str) -> None:
     try:
         frame.to_hdf(path, key=H5_KEY, format=layout, mode="w")
         complete = len(pd.read_hdf(path, H5_KEY)) == len(frame)
-    except tables.HDF5ExtError:
+    except (tables.HDF5ExtError, KeyError):  # KeyError: not even the table's name was written
         complete = False
     if not complete:
         raise OSError("HDF5 could not write all of it; make room on the disk")
