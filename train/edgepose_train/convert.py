@@ -44,7 +44,9 @@ def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
         with _staging(destination) as folder:
             return dataset, write(dataset, destination, folder)
     except OSError as exc:
-        raise EdgeposeError(f"{destination}: cannot write ({exc.strerror or exc})") from None
+        by_hdf5 = re.search("error message = '(.+?)'", str(exc))  # among much else
+        why = by_hdf5[1] if by_hdf5 else exc.strerror or exc
+        raise EdgeposeError(f"{destination}: cannot write ({why})") from None
 
 
 def _refuse_what_exists(path: Path) -> None:

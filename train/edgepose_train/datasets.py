@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from edgepose.core.errors import DatasetError
 from edgepose.core.types import U8, Skeleton
 from edgepose_train.frames import is_file, stored_image
+from edgepose_train.video_frames import progress_bar
 
 FEWEST_IMAGES = 5  # different ones, so that there are some to train on, to choose by and to test with
 _NAMED = 5  # things that a problem names before it only counts
@@ -109,8 +110,8 @@ def _unique(images: Sequence[LabelledImage], problems: list[str]) -> list[Labell
 
 def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
     """Decodes every image once: half a frame is found only that way, and now is better than mid-training."""
-    with ThreadPoolExecutor() as pool:
-        fine = list(pool.map(_can_read, images))
+    with ThreadPoolExecutor() as pool, progress_bar() as bar:
+        fine = list(bar.track(pool.map(_can_read, images), len(images), description="reading images"))
     bad = [f"{image.video}/{image.path.name}" for image, ok in zip(images, fine, strict=True) if not ok]
     if bad:
         problems.append(f"{count(len(bad), 'image file')} damaged or not an image: {listing(bad)}")

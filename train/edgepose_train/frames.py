@@ -24,6 +24,7 @@ from edgepose.core.types import U8
 
 _ANCESTORS = 4  # a label file's folder, labeled-data, the project, and one more
 _VIDEO = "-"  # stands where a package has the name of its data set
+_SEEK_GAP = 60  # frames; seeking decodes from the key frame before, often 250 back
 _reading = threading.Lock()  # one video, one place in it
 
 # We say in one line what is wrong; FFmpeg would add many. Its level is read once, at its first use.
@@ -127,11 +128,15 @@ def _scratch() -> Path:
 
 
 def _video_frame(file: Path, index: int) -> U8:
-    """By seeking, as SLEAP does, so that it is the frame that was labelled."""
+    """By seeking, as SLEAP does, so that it is the frame that was labelled; a little way on, by decoding up to it."""
     with _reading:
         video = _open(file)
-        video.set(cv2.CAP_PROP_POS_FRAMES, index)
-        good, image = video.read()
+        ahead = index - int(video.get(cv2.CAP_PROP_POS_FRAMES))
+        if 0 <= ahead <= _SEEK_GAP:
+            good = all(video.grab() for _ in range(ahead))
+        else:
+            good = video.set(cv2.CAP_PROP_POS_FRAMES, index)
+        good, image = video.read() if good else (False, None)
     if not good:
         raise DatasetError(f"{file}: cannot decode frame {index}; the video is damaged, cut off or another one")
     return np.asarray(image, np.uint8)
