@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pandas as pd  # noqa: TID251  as DeepLabCut reads the files
 import pytest
@@ -13,9 +14,11 @@ import yaml
 
 from edgepose.camera.mouse import SKELETON, Mouse
 from edgepose.camera.scene import Scene
+from edgepose.core.card import read_card, write_card
 from edgepose.core.types import Skeleton
 from edgepose.inference.estimator import Estimator
 from edgepose_train.cli import main
+from edgepose_train.datasets import image_hash
 from edgepose_train.deeplabcut_writer import create_project
 from edgepose_train.frame_look import Look, digest
 from edgepose_train.suggest import Pool, Watched, choose, features, find_trouble, frames_to_watch, reasons, watch
@@ -255,6 +258,20 @@ def test_again_gives_others_and_keeps_the_first(suggested, clip, demo_model, tmp
     table = pd.read_hdf(project / "labeled-data" / "cage1" / "machinelabels-iter0.h5")
     assert len(table) == 15
     assert table.loc[("labeled-data", "cage1", min(first))].to_numpy()[2] < 1  # the first round's score stays
+
+
+def test_frames_that_the_model_learnt_from_are_left_out(suggested, clip, demo_model, tmp_path, capsys):
+    """The card knows them by their files' hashes."""
+    model = tmp_path / "demo.tflite"
+    shutil.copy(demo_model, model)
+    card = read_card(demo_model)
+    learnt = sorted(suggested.glob("labeled-data/*/*.png"))[:4]
+    splits = {"train": tuple(image_hash(path) for path in learnt)}
+    training = msgspec.structs.replace(card.training, splits=splits)
+    write_card(msgspec.structs.replace(card, training=training), model)
+    assert main(["suggest", str(model), str(clip), "-o", str(tmp_path / "round2"), "-n", "10"]) == 0
+    assert "6 instead of 10" in capsys.readouterr().out
+    assert frame_numbers(tmp_path / "round2") == frame_numbers(suggested)[4:]
 
 
 def test_other_body_parts_are_told_before_the_work(clip, demo_model, tmp_path, capsys):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgepose.core.errors import DatasetError, UsageError
 from edgepose.core.types import U8, Skeleton
-from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos
+from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos, positive
 from edgepose_train.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames
 from edgepose_train.extract import MOST_LOOKED_AT, Survey, candidates, choose, fetch, shares, survey
 from edgepose_train.frame_look import known_digests, stack
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PROJECT", help="project folder")
-    parser.add_argument("-n", "--frames", type=_positive, default=200, metavar="N", help="of all videos (default 200)")
+    parser.add_argument("-n", "--frames", type=positive, default=200, metavar="N", help="of all videos (default 200)")
     parser.add_argument(
         "--method",
         choices=("kmeans", "uniform"),
@@ -42,12 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scorer", type=_scorer, metavar="NAME", help="who labels, in a new project (default: you)")
     parser.add_argument("--seed", type=int, default=0, help="of kmeans (default 0)")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 up")
-    return int(text)
 
 
 def _names(text: str) -> tuple[str, ...]:

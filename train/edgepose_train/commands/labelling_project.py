@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import re
 import sys
@@ -12,6 +13,13 @@ from edgepose.core.errors import CameraError, UsageError
 from edgepose.core.types import Skeleton
 from edgepose_train.deeplabcut_writer import CONFIG, add_videos, create_project
 from edgepose_train.video_frames import Video, open_video
+
+
+def positive(text: str) -> int:
+    """For argparse: a number of frames."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 up")
+    return int(text)
 
 
 def is_project(folder: Path) -> bool:

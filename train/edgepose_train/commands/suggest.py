@@ -14,10 +14,11 @@ from rich.table import Table
 
 from edgepose.core.card import ModelCard, sha256_of
 from edgepose.core.errors import DatasetError
-from edgepose.core.types import U8, Pose
+from edgepose.core.types import F64, U8, Pose
 from edgepose.inference.estimator import Estimator
-from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos
+from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos, positive
 from edgepose_train.contact_sheet import Picture, make_picture, write_sheet
+from edgepose_train.deeplabcut import has_labels
 from edgepose_train.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames, read_config
 from edgepose_train.extract import fetch
 from edgepose_train.frame_look import known_digests
@@ -29,7 +30,7 @@ SHEET = "suggested.png"
 _FARTHEST_APART_S = 1.0  # chosen frames of a long video are at least so far apart in time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chosen:
     """A frame: position in what was watched of its video, and why."""
 
@@ -59,13 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="PROJECT", help="a new folder, or the labelled project"
     )
-    parser.add_argument("-n", "--frames", type=_positive, default=40, metavar="N", help="of all videos (default 40)")
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 up")
-    return int(text)
+    parser.add_argument("-n", "--frames", type=positive, default=40, metavar="N", help="of all videos (default 40)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -81,14 +76,13 @@ def run(args: argparse.Namespace) -> int:
             "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
         )
     make_or_extend(args.output, card.skeleton, None, [each.video for each in watched])
-    written, pictures = [], []
+    pictures: dict[Chosen, Picture] = {}
     for each in watched:
-        its_own = [frame for frame in chosen if frame.watched is each]
-        if its_own:
-            pictures += _write(args.output, each, its_own, card)
-            written += its_own
-    write_sheet(args.output / SHEET, pictures, card.skeleton)
-    _tell(args, written, len(pictures))
+        pictures |= _write(args.output, each, [frame for frame in chosen if frame.watched is each], card)
+    if not pictures:
+        raise DatasetError("the model learnt from every frame that was chosen; give it another video")
+    write_sheet(args.output / SHEET, list(pictures.values()), card.skeleton)
+    _tell(args, list(pictures))
     return status
 
 
@@ -127,12 +121,15 @@ def _choose(watched: list[Watched], card: ModelCard, count: int, known: set[byte
     return found
 
 
-def _write(project: Path, watched: Watched, chosen: list[Chosen], card: ModelCard) -> list[Picture]:
-    """Images and predictions of one video; returns a picture of each. Frames the model learnt from are left out."""
+def _write(project: Path, watched: Watched, chosen: list[Chosen], card: ModelCard) -> dict[Chosen, Picture]:
+    """Images and predictions of one video; returns what was written. Frames the model learnt from are left out."""
+    if not chosen:
+        return {}
     stem, count = watched.video.stem, watched.video.count
     learnt = {digest for split in card.training.splits.values() for digest in split}
     by_index = {frame.index: frame for frame in chosen}
-    predictions, pictures = {}, []
+    predictions: dict[str, F64] = {}
+    pictures: dict[Chosen, Picture] = {}
     with new_frames(project, stem) as write:
 
         def save(index: int, image: U8) -> None:
@@ -143,17 +140,17 @@ def _write(project: Path, watched: Watched, chosen: list[Chosen], card: ModelCar
             write(name, image)
             predictions[name] = np.column_stack([xy, score])
             text = f"{stem} frame {index}: {frame.why}"
-            pictures.append(
-                make_picture(image, Pose(xy.astype(np.float32), score.astype(np.float32)), card.skeleton, text)
-            )
+            pose = Pose(xy.astype(np.float32), score.astype(np.float32))
+            pictures[frame] = make_picture(image, pose, card.skeleton, text)
 
         fetch(watched, [frame.position for frame in chosen], save)
-    iteration = read_config(project).get("iteration") or 0
-    write_machine_labels(project / LABELS / stem, iteration, card.model_id(), card.skeleton.keypoints, predictions)
+    if predictions:
+        iteration = read_config(project).get("iteration") or 0
+        write_machine_labels(project / LABELS / stem, iteration, card.model_id(), card.skeleton.keypoints, predictions)
     return pictures
 
 
-def _tell(args: argparse.Namespace, chosen: list[Chosen], count: int) -> None:
+def _tell(args: argparse.Namespace, chosen: list[Chosen]) -> None:
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     for heading in ("video", "frame", "time", "why"):
         table.add_column(heading, justify="right" if heading in {"frame", "time"} else "left")
@@ -162,13 +159,14 @@ def _tell(args: argparse.Namespace, chosen: list[Chosen], count: int) -> None:
         video = escape(frame.watched.video.stem)
         table.add_row(video, str(frame.index), f"{minutes:.0f}:{seconds:04.1f}", escape(frame.why))
     Console(highlight=False).print(table)
-    if count < args.frames:
-        print(f"{count} instead of {args.frames}: the rest is dark, blurred, empty, known, or too close in time")
-    folder = args.output
+    if len(chosen) < args.frames:
+        print(f"{len(chosen)} instead of {args.frames}: the rest is dark, blurred, empty, known, or too close in time")
+    folder, labelled = args.output, has_labels(args.output)
     print(
         f"\nLook at them in {folder / SHEET}. To correct the predictions with napari-deeplabcut: start napari, drop\n"
         f"the folder of a video in {folder / LABELS} onto it, move or delete the points that are wrong, save with\n"
-        f"Ctrl+S. Frames in which no point was changed do not count as labelled. Then:\n\n"
-        f"  edgepose-train merge {folder} MY-PROJECT\n"
-        f"  edgepose-train fit MY-PROJECT -o RUN2 --weights {args.model.parent}"
+        "Ctrl+S. Frames in which no point was changed do not count as labelled. Then:\n"
     )
+    if not labelled:
+        print(f"  edgepose-train merge {folder} MY-PROJECT")
+    print(f"  edgepose-train fit {folder if labelled else 'MY-PROJECT'} -o RUN2 --weights {args.model.parent}")
