@@ -79,6 +79,10 @@ def compile_model(model: Path) -> CompilerLog:
             compiled = made.read_bytes()
         except FileNotFoundError:
             raise EdgeposeError(f"{PROGRAM} said that it succeeded, but left no {made.name}") from None
+        if not log.rows:
+            raise EdgeposeError(
+                f"{PROGRAM} {log.version} says of no operation what became of it; its own words: {command_line(model)}"
+            )
         # The card last: until it names the compiled file, nobody looks for it.
         made.replace(compiled_path(model))
     entry = ModelFile(made.name, sha256_of(compiled))
@@ -99,6 +103,11 @@ def _command(model: Path, folder: Path) -> list[str]:
 
 
 def _run(model: Path, folder: Path) -> str:
+    if not is_installed():
+        raise EdgeposeError(
+            f"{PROGRAM} is not installed; where it is (64-bit Debian, coral.ai/docs/edgetpu/compiler): "
+            + command_line(model)
+        )
     try:
         done = subprocess.run(
             _command(model, folder),
@@ -109,11 +118,6 @@ def _run(model: Path, folder: Path) -> str:
             check=False,
             stdin=subprocess.DEVNULL,
         )
-    except FileNotFoundError:
-        raise EdgeposeError(
-            f"{PROGRAM} is not installed; where it is (64-bit Debian, coral.ai/docs/edgetpu/compiler): "
-            + command_line(model)
-        ) from None
     except OSError as exc:
         raise EdgeposeError(f"{PROGRAM} cannot be run ({exc.strerror}); install it again") from None
     except subprocess.TimeoutExpired:

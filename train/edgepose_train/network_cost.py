@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# MobileNet up to the layers that `network` cuts it at: channels at alpha 1 and stride of each block.
+# MobileNet up to the last layers that `network` may cut it at: channels at alpha 1 and stride of each block.
 _V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), *[(512, 2)], *[(512, 1)] * 5)
 _V2_BLOCKS = (*[(24, 2), (24, 1)], *[(32, 2)], *[(32, 1)] * 2, *[(64, 2)], *[(64, 1)] * 3, *[(96, 1)] * 3)
 _V2_EXPANSION = 6
@@ -24,14 +24,14 @@ class Cost:
         return channels
 
 
-def network_cost(backbone: tuple[int, float], head: tuple[int, int, int], input_wh: tuple[int, int]) -> Cost:
-    """Of the int8 file. backbone: a `network.Backbone` (version, alpha). head: a `network.Head` (keypoints, stride,
-    width). input_wh: multiples of 16."""
-    (version, alpha), (keypoints, stride, width) = backbone, head
+def network_cost(backbone: tuple[int, float, int], head: tuple[int, int, int], input_wh: tuple[int, int]) -> Cost:
+    """Of the int8 file. backbone: a `network.Backbone` (version, alpha, blocks). head: a `network.Head` (keypoints,
+    stride, width). input_wh: multiples of 16."""
+    (version, alpha, blocks), (keypoints, stride, width) = backbone, head
     pixels = input_wh[0] * input_wh[1]
     cost = Cost()
     cost.add(pixels, 3)  # uint8 to int8
-    taps = _v1(cost, alpha, pixels) if version == 1 else _v2(cost, alpha, pixels)
+    taps = (_v1 if version == 1 else _v2)(cost, alpha, blocks, pixels)
     cost.add(pixels // 256, width, taps[16])
     for at in (8, 4):
         if at < stride:
@@ -46,12 +46,12 @@ def network_cost(backbone: tuple[int, float], head: tuple[int, int, int], input_
     return cost
 
 
-def _v1(cost: Cost, alpha: float, pixels: int) -> dict[int, int]:
+def _v1(cost: Cost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
     """Adds the trunk; returns the channels of the layer that is taken at each stride."""
     cells = pixels // 4
     channels = cost.add(cells, int(32 * alpha), 27)
     taps = {}
-    for out, stride in _V1_BLOCKS:
+    for out, stride in _V1_BLOCKS[:blocks]:
         cells //= stride**2
         cost.add(cells, channels, 9)
         channels = cost.add(cells, int(out * alpha), channels)
@@ -59,14 +59,14 @@ def _v1(cost: Cost, alpha: float, pixels: int) -> dict[int, int]:
     return taps
 
 
-def _v2(cost: Cost, alpha: float, pixels: int) -> dict[int, int]:
+def _v2(cost: Cost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
     """As `_v1`. The layers taken are the expansions before the stride changes."""
     cells = pixels // 4
     channels = cost.add(cells, _of_eight(32 * alpha), 27)
     cost.add(cells, channels, 9)
     channels = cost.add(cells, _of_eight(int(16 * alpha)), channels)
     taps = {}
-    for base, stride in _V2_BLOCKS:
+    for base, stride in _V2_BLOCKS[: blocks - 1]:  # of the last one only the expansion
         out = _of_eight(int(base * alpha))
         wide = cost.add(cells, _V2_EXPANSION * channels, channels)
         if stride == 2:

@@ -7,6 +7,7 @@ come on top. `SHARE` leaves room for them.
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Iterable
@@ -61,37 +62,41 @@ TARGETS = {
         # (coral.ai), which is 3.8 ms a billion; over USB 3 a Pi 4 takes 3 ms more (MobileNetV2 in 4.5 ms).
         Target("coral", 30, 0.0038, 0, 3.0, "published times, on USB 3"),
         # One core, AVX-512 VNNI: benchmarks/board_speed.py.
-        Target("desktop", 30, 0.0102, 0.20, 0, "an x86 core with AVX-512 VNNI"),
+        Target("desktop", 30, 0.0047, 0.36, 0, "an x86 core with AVX-512 VNNI"),
     )
 }
 
 SHARE = 0.6  # of the time between two frames that the network may take
 
 
+_ALL_BLOCKS = {1: 11, 2: 13}  # of MobileNet v1 and v2, up to stride 16
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A network worth training. error: its px error against that of MobileNetV2 1.0 at the same input, as measured
-    on DeepLabCut's open field (benchmarks/README.md)."""
+    """A network worth training. backbone: version, alpha and blocks, as `network.Backbone`. error: its px error against
+    that of MobileNetV2 1.0 at the same input, as measured on DeepLabCut's open field (benchmarks/README.md)."""
 
-    version: int
-    alpha: float
+    backbone: tuple[int, float, int]
     width: int
     stride: int
     error: float
 
     @property
-    def backbone(self) -> str:
-        return f"mobilenet_v{self.version}_{self.alpha:g}"
+    def name(self) -> str:
+        """As `--backbone` takes it."""
+        version, alpha, blocks = self.backbone
+        return f"mobilenet_v{version}_{alpha:g}" + (f":{blocks}" if blocks != _ALL_BLOCKS[version] else "")
 
     def cost(self, input_wh: tuple[int, int], keypoints: int) -> Cost:
-        return network_cost((self.version, self.alpha), (keypoints, self.stride, self.width), input_wh)
+        return network_cost(self.backbone, (keypoints, self.stride, self.width), input_wh)
 
 
 CANDIDATES = (
-    Candidate(2, 1.0, 64, 8, 1.0),
-    Candidate(1, 0.75, 48, 8, 1.1),
-    Candidate(1, 0.5, 32, 8, 1.19),
-    Candidate(1, 0.25, 32, 8, 1.4),
+    Candidate((2, 1.0, 13), 64, 8, 1.0),
+    Candidate((1, 0.75, 11), 48, 8, 1.1),
+    Candidate((1, 0.5, 11), 32, 8, 1.19),
+    Candidate((1, 0.25, 11), 32, 8, 1.4),
 )
 
 SIZE_STEP = 16  # the trunk halves the picture four times
@@ -128,8 +133,10 @@ def choose(target: Target, fps: float, frame_wh: tuple[int, int], animal_px: flo
     """The network with the smallest expected error whose estimate fits `SHARE` of 1/fps on the board.
 
     frame_wh, animal_px: of the labelled frames; animal_px is the long side of the box round the labels, the median
-    over frames. Raises UsageError when none is fast enough.
+    over frames, NaN where no frame has two labels: then the animal is taken for half a frame. Raises UsageError when
+    none is fast enough.
     """
+    animal_px = max(frame_wh) / 2 if math.isnan(animal_px) else animal_px
     budget_ms = 1000 * SHARE / fps
     choices = list(_choices(target, frame_wh, animal_px, keypoints))
     fitting = [(error, choice) for error, choice in choices if choice.estimate_ms <= budget_ms]
@@ -137,7 +144,7 @@ def choose(target: Target, fps: float, frame_wh: tuple[int, int], animal_px: flo
         fastest = min(choice.estimate_ms for _, choice in choices)
         raise UsageError(
             f"--target {target.name}: no network fits {fps:g} fps there; the fastest takes about {fastest:.0f} ms, so "
-            f"give --fps {1000 * SHARE / fastest:.2g} or less"
+            f"give --fps {math.floor(10_000 * SHARE / fastest) / 10:g} or less"
         )
     return min(fitting, key=lambda found: (found[0], found[1].estimate_ms))[1]
 
@@ -151,9 +158,7 @@ def _choices(
         spanned = animal_px * min(side / of for side, of in zip(input_wh, frame_wh, strict=True))
         for candidate in CANDIDATES:
             estimate_ms = target.estimate_ms(candidate.cost(input_wh, keypoints))
-            choice = Choice(
-                candidate.backbone, input_wh, candidate.stride, candidate.width, round(spanned, 1), estimate_ms
-            )
+            choice = Choice(candidate.name, input_wh, candidate.stride, candidate.width, round(spanned, 1), estimate_ms)
             yield candidate.error * spanned**-ERROR_EXPONENT, choice
 
 
