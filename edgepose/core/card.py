@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 import struct
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ import cv2
 import msgspec
 import numpy as np
 from msgspec import Meta
+from numpy.typing import NDArray
 
 from edgepose.core.errors import ModelError
 from edgepose.core.geometry import ResizeMode
@@ -100,8 +102,21 @@ def _png_hw(data: bytes) -> tuple[int, int] | None:
     return h, w
 
 
+class Certain(_Part, frozen=True):
+    """Error of the keypoints with a score of `p_cutoff` or more alone, as DeepLabCut reports it beside that of all."""
+
+    p_cutoff: float
+    n_points: int
+    mean_px: float | None
+
+
 class Score(_Part, frozen=True):
-    """Pixel error in the frames' own coordinates: Euclidean distance, one per labelled keypoint."""
+    """Pixel error in the frames' own coordinates: Euclidean distance, one per labelled keypoint.
+
+    interval_px: 95 % confidence interval of the mean, frames drawn again. per_keypoint: means. length_px: of the
+    animal, the median longer side of the box round a frame's labels. pck: share of the keypoints that lie within so
+    much of that length. oks: mean similarity as COCO defines it. What is None is unknown, as in older cards.
+    """
 
     n_frames: int
     n_points: int
@@ -109,6 +124,27 @@ class Score(_Part, frozen=True):
     median_px: float
     p95_px: float
     per_keypoint: dict[str, float | None]
+    median_per_keypoint: dict[str, float | None] = {}
+    p95_per_keypoint: dict[str, float | None] = {}
+    interval_px: tuple[float, float] | None = None
+    length_px: float | None = None
+    pck: dict[str, float] = {}
+    oks: float | None = None
+    certain: Certain | None = None
+
+
+class ScoreMap(_Part, frozen=True):
+    """What a score of the network is worth: the share of keypoints with that score that lie within `right_px` frame
+    pixels of where a person puts them is sigmoid(slope * logit(score) + shift). Found on frames not trained on."""
+
+    slope: Annotated[float, Meta(gt=0)]
+    shift: float
+    right_px: Annotated[float, Meta(gt=0)]
+
+    def apply(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """score: (...) in 0..1, of the network."""
+        score = np.clip(score, 1e-9, 1 - 1e-9)
+        return np.asarray(1 / (1 + (1 / score - 1) ** self.slope * math.exp(-self.shift)))
 
 
 class Training(_Part, frozen=True):
@@ -138,6 +174,7 @@ class ModelCard(_Part, frozen=True):
     golden: Golden
     training: Training
     scores: dict[str, Score] = {}
+    score_map: ScoreMap | None = None
     v: int = CARD_VERSION
 
     def __post_init__(self) -> None:

@@ -95,3 +95,12 @@ class FrameMap:
             cv2.resize(image, (w, h), dst=dst, interpolation=how)
         else:
             dst[...] = cv2.resize(image, (w, h), interpolation=how)
+
+
+def animal_px(xy: F64) -> float:
+    """How long the animal is: median over frames of the longer side of the box round the keypoints; xy (N, K, 2).
+    NaN where no frame has two."""
+    several = xy[np.isfinite(xy).all(axis=2).sum(axis=1) >= 2]
+    if not len(several):
+        return float("nan")
+    return float(np.median((np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)))

@@ -74,6 +74,8 @@ class Estimator:
         """The pose of the last `invoke`, mapped back to the frame that was loaded."""
         assert self._map is not None
         xy, score = self._network.decode()
+        if self.card.score_map is not None:
+            score = self.card.score_map.apply(score)
         return Pose(self._map.to_frame(xy).astype(np.float32), score.astype(np.float32))
 
 

@@ -28,21 +28,29 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
 
     Raises EdgeposeError when the file is damaged, UsageError when it is of another run.
     """
-    groups: dict[str, list[Any]] = {}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            notes = json.loads(str(data["notes"]))
-            same_run = notes["identity"] == identity
-            for key in sorted(key for key in data.files if "/" in key):
-                groups.setdefault(key.split("/")[0], []).append(data[key])
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    # A torn or foreign file fails in zipfile, in NumPy or in json, each in its own way.
-    except Exception as exc:
-        raise EdgeposeError(f"{path}: damaged checkpoint ({exc}); delete it to start this run anew") from None
-    if not same_run:
+    groups, notes = read(path)
+    if notes["identity"] != identity:
         raise UsageError(
             f"{path.parent}: holds a run with other frames, settings or version of edgepose; "
             "give another folder with -o, or delete it"
         )
+    return groups, notes
+
+
+def read(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+    """Groups and notes of any run. Raises EdgeposeError when the file cannot be read or is damaged."""
+    groups: dict[str, list[Any]] = {}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            notes = json.loads(str(data["notes"]))
+            assert isinstance(notes["identity"], dict)
+            for key in sorted(key for key in data.files if "/" in key):
+                groups.setdefault(key.split("/")[0], []).append(data[key])
+    except FileNotFoundError:
+        raise EdgeposeError(f"{path}: no such file; give the folder of a finished run") from None
+    # A torn or foreign file fails in zipfile, in NumPy or in json, each in its own way.
+    except Exception as exc:
+        raise EdgeposeError(f"{path}: damaged checkpoint ({exc}); delete it to start this run anew") from None
     return groups, notes

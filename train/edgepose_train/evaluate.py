@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgepose.core.card import ModelCard, Score
 from edgepose.core.errors import DatasetError
-from edgepose.core.types import F64, Frame
+from edgepose.core.types import Frame
 from edgepose.inference.estimator import Estimator
 from edgepose_train.datasets import Dataset, LabelledImage, image_hash, read_image
-
-
-def summarize(errors_px: F64, names: Sequence[str]) -> Score:
-    """errors_px: (N, K) Euclidean distances in frame pixels, NaN where there is no label."""
-    points = errors_px[np.isfinite(errors_px)]
-    if not points.size:
-        raise DatasetError("no labelled keypoint among the frames to evaluate on")
-    return Score(
-        n_frames=len(errors_px),
-        n_points=int(points.size),
-        mean_px=round(float(points.mean()), 3),
-        median_px=round(float(np.median(points)), 3),
-        p95_px=round(float(np.percentile(points, 95)), 3),
-        per_keypoint={name: _mean(column) for name, column in zip(names, errors_px.T, strict=True)},
-    )
-
-
-def _mean(column: F64) -> float | None:
-    known = column[np.isfinite(column)]
-    return round(float(known.mean()), 3) if known.size else None
+from edgepose_train.metrics import Predictions, summarize
+from edgepose_train.video_frames import progress_bar
 
 
 def held_out(dataset: Dataset, card: ModelCard) -> list[LabelledImage]:
@@ -41,13 +22,17 @@ def held_out(dataset: Dataset, card: ModelCard) -> list[LabelledImage]:
     return [image for image in dataset.images if image_hash(image.path) not in seen]
 
 
-def measure(estimator: Estimator, images: Iterable[LabelledImage]) -> NDArray[np.float64]:
-    """Error per image and keypoint (N, K), in the frames' own pixels; NaN where there is no label."""
-    rows = []
-    for image in images:
-        frame = Frame(read_image(image.path), "bgr", index=len(rows), captured_mono_ns=0, captured_us=0)
-        rows.append(np.linalg.norm(estimator.estimate(frame).xy_px - image.xy_px, axis=1))
-    return np.array(rows).reshape(len(rows), -1)
+def measure(estimator: Estimator, images: Sequence[LabelledImage]) -> Predictions:
+    """Of whole frames, one or more."""
+    poses = []
+    with progress_bar() as bar:
+        for image in bar.track(images, description="testing"):
+            poses.append(estimator.estimate(Frame(read_image(image.path), "bgr", len(poses), 0, 0)))
+    return Predictions(
+        np.stack([image.xy_px for image in images]),
+        np.stack([pose.xy_px for pose in poses]).astype(np.float64),
+        np.stack([pose.score for pose in poses]).astype(np.float64),
+    )
 
 
 def evaluate(model: Path, dataset: Dataset, every_frame: bool = False) -> Score:

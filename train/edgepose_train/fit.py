@@ -1,4 +1,4 @@
-"""Labelled frames to a model that ships: split, train, quantize, write the card, measure the shipped file."""
+"""Labelled frames to a model that ships: train, quantize, write the card, measure the shipped file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import importlib.metadata
 import json
 import platform
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,32 @@ import numpy as np
 
 import edgepose
 from edgepose.core.card import ModelCard, Training, card_path, sha256_of, write_card
-from edgepose.core.errors import DatasetError, UsageError
-from edgepose.core.geometry import FrameMap
+from edgepose.core.errors import UsageError
+from edgepose.core.geometry import animal_px
 from edgepose.core.types import F64
 from edgepose.inference.estimator import Estimator
-from edgepose_train import network
+from edgepose_train import earlier_run, network
 from edgepose_train.augment import Augmentation, turn_range_deg
-from edgepose_train.datasets import FEWEST_IMAGES, Dataset, LabelledImage, image_hash, read_image
-from edgepose_train.evaluate import measure, summarize
-from edgepose_train.loop import Views, train_network
-from edgepose_train.quantize import RESIZE, make_card, to_int8
+from edgepose_train.calibrate import Reliability, fit_score_map, reliability
+from edgepose_train.datasets import Dataset, LabelledImage, image_hash, read_image
+from edgepose_train.distill import Lesson
+from edgepose_train.evaluate import measure
+from edgepose_train.loop import Check, train_network
+from edgepose_train.metrics import Predictions, summarize
+from edgepose_train.quantize import make_card, to_int8
 from edgepose_train.recipes import Recipe, input_size
-from edgepose_train.training import Plan, Predictor, Sample, Trainer, make_sample
+from edgepose_train.samples import Pictures, Sample
+from edgepose_train.splits import Split, split_images
+from edgepose_train.training import Plan, Predictor, Trainer, Views
 
-TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 CALIBRATION_FRAMES = 100
+_LOOKED_AT = 200  # frames that tell the size of all
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that decides the result, besides the data. epochs: None = as the recipe says."""
+    """Everything that decides the result, besides the data. weights: as `--weights`. epochs: None = as the recipe
+    says. by_video: test on whole videos."""
 
     recipe_name: str
     recipe: Recipe
@@ -43,75 +50,90 @@ class Settings:
     seed: int
     input_wh: tuple[int, int] | None = None
     epochs: int | None = None
+    by_video: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
-    """Images by purpose: `validation` stops the training and chooses the model, `test` is only measured on."""
+class Fitted:
+    """A finished run. in_int8: what the shipped file finds on the test frames; in_float: what the network found there
+    before quantization. reliability: None where the scores have no map. network: in float, at the model's size."""
 
-    train: list[LabelledImage]
-    validation: list[LabelledImage]
-    test: list[LabelledImage]
-
-
-def split_images(dataset: Dataset, seed: int) -> Split:
-    """By content, so that two copies of a frame stay together and the order of the label file does not matter."""
-    by_hash: dict[str, list[LabelledImage]] = {}
-    for image in dataset.images:
-        by_hash.setdefault(image_hash(image.path), []).append(image)
-    if len(by_hash) < FEWEST_IMAGES:
-        raise DatasetError(f"{dataset.name}: {len(by_hash)} labelled frames are too few to train on; label 20 or more")
-    order = np.random.default_rng(seed).permutation(sorted(by_hash))
-    n_test = max(1, round(len(order) * TEST_SHARE))
-    n_validation = max(1, round(len(order) * VALIDATION_SHARE))
-    pick = [
-        [image for key in part for image in by_hash[key]] for part in np.split(order, [n_test, n_test + n_validation])
-    ]
-    return Split(test=pick[0], validation=pick[1], train=pick[2])
+    card: ModelCard
+    split: Split
+    curve: list[Check]
+    in_int8: Predictions
+    in_float: Predictions
+    reliability: Reliability | None
+    network: keras.Model
 
 
-def fit(dataset: Dataset, run: Path, settings: Settings) -> ModelCard:
+def fit(
+    dataset: Dataset, run: Path, settings: Settings, split: Split | None = None, lesson: Lesson | None = None
+) -> Fitted:
     """Leaves `model.tflite`, its card `model.json` and `checkpoint.npz` in the folder `run`; goes on where an
-    interrupted run of the same settings stopped."""
-    split = split_images(dataset, settings.seed)
+    interrupted run of the same settings stopped. split: instead of the one that the settings say."""
+    split = split or split_images(dataset, settings.seed, settings.by_video)
     _make_folder(run)
-    input_wh = settings.input_wh or _input_size(settings.recipe, split.train)
-    train, validation = ([_sample(image, input_wh) for image in part] for part in (split.train, split.validation))
-    plan = _plan(settings, len(train))
-    how = Augmentation(
-        crop_wh=(min(settings.recipe.crop, input_wh[0]), min(settings.recipe.crop, input_wh[1])),
-        turn_deg=turn_range_deg(np.array([sample.frame_xy for sample in train])),
-        flip_order=dataset.skeleton.flip_order() if dataset.skeleton.flip_pairs else None,
-    )
+    input_wh = settings.input_wh or input_size(settings.recipe, frame_size(split.train), animal_size(split.train))
+    views = _views(dataset, split, settings.recipe, input_wh, lesson)
+    plan = _plan(settings, len(views.train))
     keras.utils.set_random_seed(settings.seed)
     keypoints = len(dataset.skeleton.keypoints)
-    trainer = Trainer(_network(settings, how.crop_wh, keypoints, settings.weights), plan)
+    trainer = Trainer(_network(settings, views.how.crop_wh, keypoints, settings.weights), plan)
     predictor = Predictor(_network(settings, input_wh, keypoints, "none"), plan)
-    train_network(
-        trainer, predictor, Views(train, validation, how), run / "checkpoint.npz", _identity(dataset, settings, split)
-    )
+    curve = train_network(trainer, predictor, views, run, _identity(dataset, settings, split, lesson))
 
     print("quantizing to int8 ...", flush=True)
-    pictures = [sample.fitted for sample in train[:CALIBRATION_FRAMES]]
+    pictures = [sample.fitted() for sample in views.train[:CALIBRATION_FRAMES]]
     data = to_int8(predictor.model, pictures)
-    card = make_card(dataset, data, pictures[0], plan, _provenance(dataset, settings, split, how, trainer.steps_done))
-    float_px = predictor.errors_px([_sample(image, input_wh) for image in split.test])
-    return _install(run, data, card, float_px, split.test)
+    training = _provenance(dataset, settings, split, trainer.steps_done, _found(views, lesson))
+    card = make_card(dataset, data, pictures[0], plan, training)
+    in_float = predictor.predict([views.pictures.sample(image, input_wh) for image in split.test])
+    card, in_int8, reliable = _install(run, data, card, in_float, split)
+    return Fitted(card, split, curve, in_int8, in_float, reliable, predictor.model)
 
 
-def _install(run: Path, data: bytes, card: ModelCard, float_px: F64, test: list[LabelledImage]) -> ModelCard:
+def _views(dataset: Dataset, split: Split, recipe: Recipe, input_wh: tuple[int, int], lesson: Lesson | None) -> Views:
+    pictures = Pictures()
+    train, validation, taught = (
+        [pictures.sample(image, input_wh) for image in part]
+        for part in (split.train, split.validation, lesson.images if lesson else [])
+    )
+    how = Augmentation(
+        crop_wh=(min(recipe.crop, input_wh[0]), min(recipe.crop, input_wh[1])),
+        turn_deg=turn_range_deg(_labels(train)),
+        flip_order=dataset.skeleton.flip_order() if dataset.skeleton.flip_pairs else None,
+    )
+    return Views(train, validation, how, pictures, taught)
+
+
+def _labels(samples: list[Sample]) -> F64:
+    return np.array([sample.frame_xy for sample in samples])
+
+
+def _install(
+    run: Path, data: bytes, card: ModelCard, in_float: Predictions, split: Split
+) -> tuple[ModelCard, Predictions, Reliability | None]:
     """Measures the file as the device would run it, and only then puts it, with its scores, into `run`."""
     with tempfile.TemporaryDirectory(dir=run) as folder:
         model = Path(folder) / card.files.cpu.name
         model.write_bytes(data)
         write_card(card, model)
+        estimator = Estimator(model)
+        score_map = fit_score_map(estimator, split.validation)
+        raw = in_int8 = measure(estimator, split.test)
+        reliable = None
+        if score_map is not None:
+            in_int8 = replace(raw, score=score_map.apply(raw.score))
+            in_float = replace(in_float, score=score_map.apply(in_float.score))
+            reliable = reliability(in_int8, raw.score, score_map.right_px)
         names = card.skeleton.keypoints
-        scores = {"float": summarize(float_px, names), "int8": summarize(measure(Estimator(model), test), names)}
-        card = msgspec.structs.replace(card, scores=scores)
+        scores = {"float": summarize(in_float, names), "int8": summarize(in_int8, names)}
+        card = msgspec.structs.replace(card, score_map=score_map, scores=scores)
         write_card(card, model)
         for file in (model, card_path(model)):
             file.replace(run / file.name)
-    return card
+    return card, in_int8, reliable
 
 
 def _make_folder(run: Path) -> None:
@@ -121,15 +143,17 @@ def _make_folder(run: Path) -> None:
         raise UsageError(f"-o {run}: cannot make this folder ({exc.strerror}); give another one") from None
 
 
-def _input_size(recipe: Recipe, images: list[LabelledImage]) -> tuple[int, int]:
-    """From the size that most frames have; the others are letterboxed into it."""
-    sizes = [read_image(image.path).shape[1::-1] for image in images]
-    return input_size(recipe, max(set(sizes), key=sizes.count))
+def frame_size(images: Sequence[LabelledImage]) -> tuple[int, int]:
+    """(w, h) that most frames have; those of others are letterboxed into the same input."""
+    some = images[:: -(-len(images) // _LOOKED_AT)]
+    sizes = [read_image(image.path).shape[1::-1] for image in some]
+    w, h = max(sorted(set(sizes)), key=sizes.count)
+    return w, h
 
 
-def _sample(image: LabelledImage, input_wh: tuple[int, int]) -> Sample:
-    rgb = np.ascontiguousarray(read_image(image.path)[..., ::-1])
-    return make_sample(rgb, image.xy_px, FrameMap.fit((rgb.shape[1], rgb.shape[0]), input_wh, RESIZE))
+def animal_size(images: Sequence[LabelledImage]) -> float:
+    """See `animal_px`."""
+    return animal_px(np.stack([image.xy_px for image in images]))
 
 
 def _plan(settings: Settings, images: int) -> Plan:
@@ -141,17 +165,23 @@ def _plan(settings: Settings, images: int) -> Plan:
 
 def _network(settings: Settings, size_wh: tuple[int, int], keypoints: int, weights: str) -> keras.Model:
     recipe = settings.recipe
+    head = network.Head(keypoints, recipe.stride, recipe.width, recipe.edge_tpu)
     backbone = network.parse_backbone(recipe.backbone)
-    return network.build(backbone, network.Head(keypoints, recipe.stride, recipe.width), size_wh, weights)
+    if not earlier_run.is_run(weights):
+        return network.build(backbone, head, size_wh, weights)
+    model = network.build(backbone, head, size_wh, "given")
+    earlier_run.start_from(weights, model)
+    return model
 
 
-def _identity(dataset: Dataset, settings: Settings, split: Split) -> dict[str, Any]:
+def _identity(dataset: Dataset, settings: Settings, split: Split, lesson: Lesson | None) -> dict[str, Any]:
     """What must be the same for an interrupted run to go on: corrected labels begin a new one."""
+    labelled = [*split.train, *split.validation, *(lesson.images if lesson else [])]
     what = {
         "edgepose": edgepose.__version__,
         "settings": asdict(settings),
         "images": _hashes(split),
-        "labels": sha256_of(b"".join(image.xy_px.tobytes() for image in (*split.train, *split.validation))),
+        "labels": sha256_of(b"".join(image.xy_px.tobytes() for image in labelled)),
         "skeleton": msgspec.to_builtins(dataset.skeleton),
     }
     return json.loads(json.dumps(what))
@@ -161,7 +191,14 @@ def _hashes(split: Split) -> dict[str, tuple[str, ...]]:
     return {name: tuple(image_hash(image.path) for image in getattr(split, name)) for name in Split.__slots__}
 
 
-def _provenance(dataset: Dataset, settings: Settings, split: Split, how: Augmentation, steps: int) -> Training:
+def _found(views: Views, lesson: Lesson | None) -> dict[str, Any]:
+    """What the data decided."""
+    found = {"turn_deg": views.how.turn_deg, "mirrored": views.how.flip_order is not None}
+    taught = {"teacher": lesson.teacher.model_id(), "taught_frames": len(lesson.images)} if lesson else {}
+    return found | taught
+
+
+def _provenance(dataset: Dataset, settings: Settings, split: Split, steps: int, found: dict[str, Any]) -> Training:
     return Training(
         dataset=dataset.name,
         recipe=settings.recipe_name,
@@ -175,5 +212,5 @@ def _provenance(dataset: Dataset, settings: Settings, split: Split, how: Augment
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         },
-        settings={"recipe": asdict(settings.recipe), "turn_deg": how.turn_deg, "mirrored": how.flip_order is not None},
+        settings={"recipe": asdict(settings.recipe), **found},
     )

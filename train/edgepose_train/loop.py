@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -19,36 +19,38 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.types import F64
 from edgepose_train import checkpoint
-from edgepose_train.augment import Augmentation
-from edgepose_train.training import Predictor, Sample, Trainer, batches
+from edgepose_train.training import Predictor, Trainer, Views, batches
+from edgepose_train.training_logs import TrainingLogs
 
 CHECKS = 12  # validations in a run
 PATIENCE = 6  # that many in a row without a better one end it
+# Later weights win unless their validation is this much worse: with a handful of validation frames the error moves
+# by a tenth from chance alone, while the running average of a falling learning rate goes on improving.
+TOLERANCE = 1.15
 
 
-@dataclass(frozen=True, slots=True)
-class Views:
-    """What is trained on, what the model is chosen by, and how training views differ."""
+class Check(NamedTuple):
+    """A point of the learning curves. loss: running mean of the sum that is minimized. validation_px: `typical_px`."""
 
-    train: list[Sample]
-    validation: list[Sample]
-    how: Augmentation
+    step: int
+    loss: float
+    validation_px: float
 
 
 @dataclass
 class Best:
-    """The best weights so far by `typical_px`; equal counts as better, being trained longer."""
+    """The weights to ship so far, by `typical_px`: the last ones that were not clearly worse."""
 
     validation_px: float = math.inf
+    lowest_px: float = math.inf
     step: int = 0
     checks_since: int = 0
-    last_check: int = 0
     weights: list[Any] = field(default_factory=list)
 
     def see(self, validation_px: float, step: int, weights: list[Any]) -> None:
-        self.last_check = step
-        if validation_px <= self.validation_px:  # never true of a network that diverged to NaN
+        if validation_px <= self.lowest_px * TOLERANCE:  # never true of a network that diverged to NaN
             self.validation_px, self.step, self.checks_since, self.weights = validation_px, step, 0, weights
+            self.lowest_px = min(self.lowest_px, validation_px)
         else:
             self.checks_since += 1
 
@@ -62,37 +64,46 @@ def typical_px(errors_px: F64) -> float:
     return float(np.expm1(np.nanmean(np.log1p(errors_px))))
 
 
-def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Path, identity: dict[str, Any]) -> None:
-    """Leaves the best weights in `predictor`. path: of the checkpoint, which a later call goes on from."""
-    best = Best()
+def train_network(
+    trainer: Trainer, predictor: Predictor, views: Views, run: Path, identity: dict[str, Any]
+) -> list[Check]:
+    """Leaves the best weights in `predictor`. run: the folder of the checkpoint, which a later call goes on from, and
+    of TensorBoard's `logs`. Returns the learning curves."""
+    path = run / "checkpoint.npz"
+    best, curve = Best(), []
     if found := checkpoint.load(path, identity):
         groups, notes = found
         best = Best(**notes["best"], weights=groups.pop("best", []))
+        curve = [Check(*row) for row in notes["curve"]]
         trainer.restore(groups)
         print(f"going on from step {trainer.steps_done} of {trainer.plan.steps}", flush=True)
 
     def save() -> None:
-        notes = {"identity": identity, "best": best.notes()}
+        notes = {"identity": identity, "best": best.notes(), "curve": curve}
         checkpoint.save(path, {**trainer.state(), "best": best.weights}, notes)
 
     every = -(-trainer.plan.steps // CHECKS)
 
     def check_if_due() -> None:
         step = trainer.steps_done
-        if step == best.last_check or (step % every and step != trainer.plan.steps):
+        if (curve and step == curve[-1].step) or (step % every and step != trainer.plan.steps):
             return
         weights = trainer.averaged_weights()
         predictor.model.set_weights(weights)
-        best.see(typical_px(predictor.errors_px(views.validation)), step, weights)
+        curve.append(Check(step, display.loss, typical_px(predictor.predict(views.validation).errors_px)))
+        best.see(curve[-1].validation_px, step, weights)
         save()
+        logs.checked(curve[-1])
         display.checked(best)
 
-    with _Display(trainer) as display, _ctrl_c() as asked_to_stop:
+    with _Display(trainer) as display, _ctrl_c() as asked_to_stop, TrainingLogs(run / "logs") as logs:
         check_if_due()  # an interrupted run may have stopped just before
-        for batch in batches(views.train, views.how, trainer.plan, trainer.steps_done):
+        for batch in batches(views, trainer.plan, trainer.steps_done):
             if best.checks_since >= PATIENCE:
                 break
-            display.stepped(*trainer.step(*batch))
+            losses = np.asarray(trainer.step(*batch))
+            display.stepped(float(losses.sum()))
+            logs.stepped(trainer.steps_done, losses)
             check_if_due()
             if asked_to_stop():
                 save()
@@ -101,6 +112,7 @@ def train_network(trainer: Trainer, predictor: Predictor, views: Views, path: Pa
     if not best.weights:
         raise EdgeposeError("the training diverged: no validation gave a number; try another --seed")
     predictor.model.set_weights(best.weights)
+    return curve
 
 
 @contextlib.contextmanager
@@ -128,7 +140,7 @@ class _Display:
     """A progress bar on a terminal, else a line per validation."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer, self._loss = trainer, 0.0
+        self._trainer, self.loss = trainer, 0.0
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("training"),
@@ -152,20 +164,16 @@ class _Display:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def stepped(self, heatmap_loss: Any, offset_loss: Any) -> None:
-        self._loss = (
-            0.95 * self._loss + 0.05 * float(heatmap_loss + offset_loss)
-            if self._loss
-            else float(heatmap_loss + offset_loss)
-        )
-        self._bar.update(self._task, advance=1, loss=self._loss)
+    def stepped(self, loss: float) -> None:
+        self.loss = 0.95 * self.loss + 0.05 * loss if self.loss else loss
+        self._bar.update(self._task, advance=1, loss=self.loss)
 
     def checked(self, best: Best) -> None:
         text = f"{best.validation_px:.2f} px (step {best.step})"
         self._bar.update(self._task, best=text)
         if self._bar.disable:
             done, steps = self._trainer.steps_done, self._trainer.plan.steps
-            self.say(f"step {done}/{steps}  loss {self._loss:.3f}  best validation {text}")
+            self.say(f"step {done}/{steps}  loss {self.loss:.3f}  best validation {text}")
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False)

@@ -24,14 +24,12 @@ from edgepose.core.card import (
     sha256_of,
 )
 from edgepose.core.errors import EdgeposeError
-from edgepose.core.geometry import ResizeMode
 from edgepose.core.types import U8
 from edgepose.inference.estimator import compute_golden
 from edgepose_train.datasets import Dataset
 from edgepose_train.quiet import quiet
+from edgepose_train.samples import RESIZE
 from edgepose_train.training import Plan, to_input
-
-RESIZE: ResizeMode = "letterbox"
 
 
 def to_int8(model: keras.Model, pictures: list[U8]) -> bytes:

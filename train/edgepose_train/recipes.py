@@ -1,7 +1,8 @@
-"""Recipes: what `--recipe` chooses. benchmarks/README.md has what they reach; `accurate` has no result yet."""
+"""Recipes: what `--recipe` chooses. benchmarks/README.md has what they reach, EXPERIMENTS.md why they are so."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edgepose.core.errors import UsageError
@@ -9,34 +10,46 @@ from edgepose.core.errors import UsageError
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """backbone: trunk, unless --backbone names another. long_side: input pixels of the frame's longer side.
-    crop: side of a training view. steps: batches; `min_epochs` asks for more where the data set is large."""
+    """backbone: trunk, unless --backbone names another. animal_px: model pixels that the animal's longer side should
+    span. pixels: fewest and most of the model's input. crop: side of a training view. steps: batches; `min_epochs`
+    asks for more where the data set is large. edge_tpu: every operation must run on a Coral."""
 
     backbone: str
-    long_side: int
+    animal_px: float
+    pixels: tuple[int, int]
     crop: int
     width: int
     steps: int
+    learning_rate: float
     batch: int = 8
     stride: int = 8
-    learning_rate: float = 1e-3
     min_epochs: int = 40
+    edge_tpu: bool = False
 
 
 RECIPES = {
-    "fast": Recipe("mobilenet_v1_0.5", long_side=384, crop=160, width=32, steps=2000),
-    "balanced": Recipe("mobilenet_v2_1.0", long_side=448, crop=192, width=64, steps=2000),
-    "accurate": Recipe("mobilenet_v2_1.0", long_side=640, crop=256, width=64, steps=4000),
+    "fast": Recipe("mobilenet_v1_0.5:7", 60, (68_096, 68_096), 160, 24, 4000, 3e-3),
+    "balanced": Recipe("mobilenet_v2_1.0", 90, (180_000, 310_000), 192, 64, 2000, 2e-3),
+    "accurate": Recipe("mobilenet_v2_1.0", 115, (310_000, 480_000), 256, 64, 2000, 2e-3),
     # The model inside the package: small enough to ship with it.
-    "demo": Recipe("mobilenet_v1_0.25", long_side=320, crop=160, width=32, steps=2000),
+    "demo": Recipe("mobilenet_v1_0.25", 60, (76_800, 76_800), 160, 32, 2000, 2e-3),
 }
 SIZE_STEP = 16  # the trunk halves the picture four times
+LEAST_SIDE = 64
 
 
-def input_size(recipe: Recipe, frame_wh: tuple[int, int]) -> tuple[int, int]:
-    """Model input of the frames' shape; frames are never enlarged."""
-    scale = min(1.0, recipe.long_side / max(frame_wh))
-    w, h = (max(4, round(side * scale / SIZE_STEP)) * SIZE_STEP for side in frame_wh)
+def input_size(recipe: Recipe, frame_wh: tuple[int, int], animal_px: float) -> tuple[int, int]:
+    """Model input of the frames' shape, in which an animal whose longer side spans `animal_px` of the frame spans
+    what the recipe wants, within its bounds on pixels. animal_px: NaN where unknown. Frames are never enlarged."""
+    area = math.prod(frame_wh)
+    fewest, most = (math.sqrt(bound / area) for bound in recipe.pixels)
+    wanted = math.sqrt(fewest * most) if math.isnan(animal_px) else recipe.animal_px / max(animal_px, 1.0)
+    return scaled_size(frame_wh, min(1.0, max(fewest, min(most, wanted))))
+
+
+def scaled_size(frame_wh: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Sides as multiples of `SIZE_STEP`, which letterboxing fills."""
+    w, h = (max(LEAST_SIDE, round(side * scale / SIZE_STEP) * SIZE_STEP) for side in frame_wh)
     return w, h
 
 

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from edgepose.core.geometry import FrameMap
 from edgepose.core.heatmap import FLOAT, Targets, decode, render
-from edgepose.core.types import F64, U8
-from edgepose_train.augment import Augmentation, Matrix, random_view, source_of
+from edgepose.core.types import F64
+from edgepose_train.augment import Augmentation, random_view
+from edgepose_train.losses import losses
+from edgepose_train.metrics import Predictions
+from edgepose_train.samples import Pictures, Sample
 
-HEATMAP_WEIGHT = 20.0  # cells count 1 + 20 * target: unweighted, rare keypoints stay unlearnt for hundreds of steps
-OFFSET_WEIGHT = 1.0
 EMA_DECAY = 0.995
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A labelled image ready for training. image: RGB, at most slightly larger than the model sees it.
-    to_model: from its pixels to the model's input. frame_xy: the labels in the frame's own pixels."""
-
-    image: U8
-    xy_px: F64
-    to_model: Matrix
-    frame_map: FrameMap
-    frame_xy: F64
-    fitted: U8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,59 +41,56 @@ class Plan:
         return 2.0 * self.stride
 
 
-def make_sample(image: U8, frame_xy: F64, frame_map: FrameMap) -> Sample:
-    source, to_source = source_of(image, frame_map)
-    fitted = np.empty((frame_map.input_wh[1], frame_map.input_wh[0], 3), np.uint8)
-    frame_map.resize(image, fitted)
-    xy = frame_xy @ to_source[:2, :2].T + to_source[:2, 2]
-    return Sample(source, xy, frame_map.matrix() @ np.linalg.inv(to_source), frame_map, frame_xy, fitted)
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What is trained on, what the weights are chosen by, and how training views differ. taught: samples whose labels
+    are a teacher's; where there are any, every second view is of one."""
+
+    train: list[Sample]
+    validation: list[Sample]
+    how: Augmentation
+    pictures: Pictures
+    taught: list[Sample] = field(default_factory=list)
 
 
-def batches(samples: list[Sample], how: Augmentation, plan: Plan, start: int) -> Iterator[tuple[Any, ...]]:
+def batches(views: Views, plan: Plan, start: int) -> Iterator[tuple[Any, ...]]:
     """Batches from step `start` on; each is a function of (seed, step) alone, so a resumed run goes on exactly."""
     with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(_batch, samples, how, plan, step) for step in range(start, min(start + 4, plan.steps))]
+        ahead = [pool.submit(_batch, views, plan, step) for step in range(start, min(start + 4, plan.steps))]
         for step in range(start, plan.steps):
             if step + 4 < plan.steps:
-                ahead.append(pool.submit(_batch, samples, how, plan, step + 4))
+                ahead.append(pool.submit(_batch, views, plan, step + 4))
             yield ahead.pop(0).result()
 
 
-def _batch(samples: list[Sample], how: Augmentation, plan: Plan, step: int) -> tuple[Any, ...]:
+def _batch(views: Views, plan: Plan, step: int) -> tuple[Any, ...]:
     rng = np.random.default_rng([plan.seed, 1, step])
-    w, h = how.crop_wh
+    w, h = views.how.crop_wh
     map_hw = (h // plan.stride, w // plan.stride)
-    views, targets = [], []
+    pictures, targets = [], []
     for place in range(step * plan.batch, (step + 1) * plan.batch):
-        epoch, turn = divmod(place, len(samples))
-        order = np.random.default_rng([plan.seed, 2, epoch]).permutation(len(samples))
-        sample = samples[order[turn]]
-        view, xy = random_view(sample.image, sample.xy_px, sample.to_model, how, rng)
-        views.append(view)
+        sample = _sample_at(views, plan.seed, place)
+        source = views.pictures.source(sample)
+        picture, xy = random_view(source, sample.xy_px, sample.to_model, views.how, rng)
+        pictures.append(picture)
         targets.append(render(xy, map_hw, plan.stride, plan.offset_scale, plan.sigma_px))
-    return np.stack(views), *(np.stack([getattr(t, name) for t in targets]) for name in Targets.__slots__)
+    return np.stack(pictures), *(np.stack([getattr(t, name) for t in targets]) for name in Targets.__slots__)
+
+
+def _sample_at(views: Views, seed: int, place: int) -> Sample:
+    """Every sample once an epoch, in another order each time."""
+    samples, stream = views.train, 2
+    if views.taught:
+        place, odd = divmod(place, 2)
+        if odd:
+            samples, stream = views.taught, 3
+    epoch, turn = divmod(place, len(samples))
+    return samples[np.random.default_rng([seed, stream, epoch]).permutation(len(samples))[turn]]
 
 
 def to_input(views: Any) -> Any:
     """uint8 pixels to the network's -1..1."""
     return tf.cast(views, tf.float32) / 127.5 - 1.0
-
-
-def losses(out: dict[str, Any], heatmap: Any, offset: Any, near: Any, known: Any) -> tuple[Any, Any]:
-    """Heatmap and offset loss; an unlabelled keypoint counts in neither, because it is unknown, not absent."""
-    known = known[:, None, None, :]
-    weight = (1.0 + HEATMAP_WEIGHT * heatmap) * known
-    entropy = tf.nn.sigmoid_cross_entropy_with_logits(heatmap, out["heatmap"])
-    # The entropy of the soft target itself is no error: subtracted, a perfect network has loss 0.
-    floor = tf.nn.sigmoid_cross_entropy_with_logits(
-        heatmap, tf.math.log(heatmap + 1e-6) - tf.math.log(1 - heatmap + 1e-6)
-    )
-    cells = tf.cast(tf.size(heatmap[0, :, :, 0]), tf.float32)
-    heat = tf.reduce_sum((entropy - floor) * weight) / (tf.reduce_sum(known) * cells / 10.0 + 1e-6)
-    mask = tf.repeat(near * known * (0.1 + heatmap), 2, axis=-1)
-    error = tf.abs(out["offset"] - offset)
-    huber = tf.where(error < 0.1, 5.0 * error**2, error - 0.05)
-    return heat, tf.reduce_sum(huber * mask) / (tf.reduce_sum(mask) + 1e-6)
 
 
 class Trainer:
@@ -132,16 +116,18 @@ class Trainer:
     def steps_done(self) -> int:
         return int(self.optimizer.iterations)
 
-    def _step(self, views: Any, *targets: Any) -> tuple[Any, Any]:
+    def _step(self, views: Any, *targets: Any) -> Any:
+        """One step; returns the heatmap, offset and position losses, (3,)."""
         with tf.GradientTape() as tape:
-            heat, offset = losses(self.model(to_input(views), training=True), *targets)
-            loss = heat + OFFSET_WEIGHT * offset
+            out = self.model(to_input(views), training=True)
+            parts = losses(out, targets, self.plan.offset_scale / self.plan.stride)
+            loss = tf.reduce_sum(parts)
         self.optimizer.apply_gradients(zip(tape.gradient(loss, self._variables), self._variables, strict=True))
         done = tf.cast(self.optimizer.iterations, tf.float32)
         decay = tf.minimum(EMA_DECAY, (1.0 + done) / (10.0 + done))
         for average, variable in zip(self._average, self._variables, strict=True):
             average.assign(average * decay + (1.0 - decay) * variable)
-        return heat, offset
+        return parts
 
     def averaged_weights(self) -> list[Any]:
         """As `model.get_weights()`, the trained ones replaced by their running average."""
@@ -172,12 +158,16 @@ class Predictor:
         self.model, self.plan = model, plan
         self._call = tf.function(lambda pictures: model(to_input(pictures), training=False))
 
-    def errors_px(self, samples: list[Sample]) -> F64:
-        """Euclidean error per frame and keypoint (N, K), frame pixels; NaN where there is no label."""
-        rows = []
-        for sample in samples:
-            out = self._call(tf.constant(sample.fitted[None]))
-            heatmap, offset = out["heatmap"].numpy()[0], out["offset"].numpy()[0]
-            xy, _ = decode(heatmap, offset, self.plan.stride, self.plan.offset_scale, FLOAT)
-            rows.append(np.linalg.norm(sample.frame_map.to_frame(xy) - sample.frame_xy, axis=1))
-        return np.array(rows)
+    def predict(self, samples: list[Sample]) -> Predictions:
+        found = [self._pose(sample) for sample in samples]
+        return Predictions(
+            np.array([sample.frame_xy for sample in samples]),
+            np.array([xy for xy, _ in found]),
+            np.array([score for _, score in found]),
+        )
+
+    def _pose(self, sample: Sample) -> tuple[F64, F64]:
+        out = self._call(tf.constant(sample.fitted()[None]))
+        heatmap, offset = out["heatmap"].numpy()[0], out["offset"].numpy()[0]
+        xy, score = decode(heatmap, offset, self.plan.stride, self.plan.offset_scale, FLOAT)
+        return sample.frame_map.to_frame(xy), score

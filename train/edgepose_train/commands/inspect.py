@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from edgepose.core.geometry import animal_px
 from edgepose_train.datasets import FEWEST_IMAGES, Dataset, count, image_hash, listing, read_dataset, read_image
 from edgepose_train.faults import alike, far_labels, swapped_pairs
 
@@ -84,7 +85,7 @@ def summarise(dataset: Dataset) -> Summary:
         Counter(image.video for image in dataset.images),
         grey,
         len({image_hash(image.path) for image in dataset.images}),
-        _extent(xy),
+        animal_px(xy),
         tuple(outside),
         tuple(f"{a}/{b} in {names[i]}" for i, (a, b) in swapped_pairs(xy, dataset.skeleton)),
         tuple(f"{dataset.skeleton.keypoints[k]} in {names[i]}" for i, k in far_labels(xy)),
@@ -97,14 +98,6 @@ def _disagreement(xy: NDArray[np.float64]) -> str:
     both = np.isfinite(xy).all(axis=(0, 2))
     apart = np.linalg.norm(np.ptp(xy[:, both], axis=0), axis=1).max(initial=0.0)
     return f" (labels up to {apart:.1f} px apart)" if apart > 0 else ""
-
-
-def _extent(xy: NDArray[np.float64]) -> float:
-    """Median longer side of the box round each image's labels; xy (N, K, 2)."""
-    several = xy[np.isfinite(xy).all(axis=2).sum(axis=1) >= 2]
-    if not len(several):
-        return float("nan")
-    return float(np.median((np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)))
 
 
 def _warnings(dataset: Dataset, summary: Summary) -> list[str]:

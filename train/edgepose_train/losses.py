@@ -1,0 +1,72 @@
+"""What training minimizes. An unlabelled keypoint counts nowhere, because it is unknown, not absent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+HEATMAP_WEIGHT = 20.0  # cells count 1 + 20 * target: unweighted, rare keypoints stay unlearnt for hundreds of steps
+OFFSET_WEIGHT = 0.2
+POSITION_WEIGHT = 1.0
+# A peak may be this flat, in log-probability per cell squared, before its fit is held to be that of a sharper one;
+# a true Gaussian of one cell's sigma has -1.
+_FLATTEST = -0.25
+_FURTHEST = 1.5  # cells; a fit further off than that is no fit
+
+
+def losses(out: dict[str, Any], targets: tuple[Any, Any, Any, Any], offset_cells: float) -> Any:
+    """out: logits (N, h, w, K) and offsets (N, h, w, 2K). targets: the fields of `Targets`, each stacked.
+    offset_cells: cells that an offset of 1.0 stands for. Returns the three losses, weighted, (3,)."""
+    heatmap, offset, near, known = targets
+    known = known[:, None, None, :]
+    error = tf.abs(out["offset"] - offset)
+    huber = tf.where(error < 0.1, 5.0 * error**2, error - 0.05)
+    mask = tf.repeat(near * known * (0.1 + heatmap), 2, axis=-1)
+    return tf.stack(
+        [
+            _heatmap_loss(out["heatmap"], heatmap, known),
+            OFFSET_WEIGHT * _mean(huber, mask),
+            POSITION_WEIGHT * _position_loss(out["heatmap"], heatmap, offset * offset_cells, known),
+        ]
+    )
+
+
+def _heatmap_loss(logits: Any, heatmap: Any, known: Any) -> Any:
+    weight = (1.0 + HEATMAP_WEIGHT * heatmap) * known
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(heatmap, logits)
+    # The entropy of the soft target itself is no error: subtracted, a perfect network has loss 0.
+    floor = tf.nn.sigmoid_cross_entropy_with_logits(
+        heatmap, tf.math.log(heatmap + 1e-6) - tf.math.log(1 - heatmap + 1e-6)
+    )
+    cells = tf.cast(tf.size(heatmap[0, :, :, 0]), tf.float32)
+    return tf.reduce_sum((entropy - floor) * weight) / (tf.reduce_sum(known) * cells / 10.0 + 1e-6)
+
+
+def _position_loss(logits: Any, heatmap: Any, to_keypoint: Any, known: Any) -> Any:
+    """Mean distance, in cells, from where `decode` would find each keypoint if its peak were the right cell.
+
+    The cross-entropy asks every cell for its height and leaves the place of the top to chance; this is the error
+    that is reported, so it is trained. to_keypoint: (N, h, w, 2K) cells from each cell near a keypoint to it.
+    The fit is that of `decode`: a parabola through 3 x 3 log-probabilities. Keypoints at the map's edge have none.
+    """
+    top = tf.reduce_max(heatmap, axis=(1, 2), keepdims=True)
+    peak = tf.cast((heatmap >= top) & (heatmap > 0.7), tf.float32) * known
+    log_p = tf.math.log_sigmoid(logits)
+    columns = (log_p[:, :-2] + log_p[:, 1:-1] + log_p[:, 2:]) / 3.0
+    rows = (log_p[:, :, :-2] + log_p[:, :, 1:-1] + log_p[:, :, 2:]) / 3.0
+    x = _top(columns[:, :, :-2], columns[:, :, 1:-1], columns[:, :, 2:])
+    y = _top(rows[:, :-2], rows[:, 1:-1], rows[:, 2:])
+    wanted = to_keypoint[:, 1:-1, 1:-1]
+    squared = (x - wanted[..., 0::2]) ** 2 + (y - wanted[..., 1::2]) ** 2
+    return _mean(tf.sqrt(squared + 1e-4), peak[:, 1:-1, 1:-1])
+
+
+def _top(before: Any, middle: Any, after: Any) -> Any:
+    """Where the parabola through three neighbouring values has its top, in cells from the middle."""
+    bend = tf.minimum(after + before - 2.0 * middle, _FLATTEST)
+    return tf.clip_by_value((before - after) / (2.0 * bend), -_FURTHEST, _FURTHEST)
+
+
+def _mean(values: Any, weight: Any) -> Any:
+    return tf.reduce_sum(values * weight) / (tf.reduce_sum(weight) + 1e-6)
