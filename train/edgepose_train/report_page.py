@@ -18,7 +18,8 @@ from edgepose_train.report import ReportData, Verdict, frame_names, judge, label
 from edgepose_train.report_pictures import picture_svg
 from edgepose_train.report_plots import cdf_svg, curve_svg, reliability_svg
 from edgepose_train.report_style import CSS
-from edgepose_train.report_tables import facts_table, keypoint_table, measures_line, speed_table
+from edgepose_train.report_tables import facts_table, keypoint_table, measures, speed_table
+from edgepose_train.targets import SHARE
 
 REPORT = "report.html"
 PICTURES = 24  # of the worst frames: what bounds the size of the file
@@ -73,7 +74,7 @@ def _numbers(card: ModelCard, data: ReportData) -> str:
     score = card.scores["int8"]
     tiles = [("mean error", f"{score.mean_px:.2f} px")]
     if score.interval_px:
-        tiles.append(("95 % interval of it", "{:.2f} to {:.2f}".format(*score.interval_px)))
+        tiles.append(("95 % interval of it", "{:.1f} to {:.1f}".format(*score.interval_px)))
     tiles += [
         ("median", f"{score.median_px:.2f} px"),
         ("95 % are within", f"{score.p95_px:.1f} px"),
@@ -140,11 +141,14 @@ def _figure(card: ModelCard, data: ReportData, place: int) -> str:
 def _keypoints(card: ModelCard, data: ReportData) -> str:
     names, errors = card.skeleton.keypoints, data.in_int8.errors_px
     alt = f"Cumulative distribution of the error of each keypoint; medians: {_medians(names, errors)}"
+    caption = "How many of the labels are found within so many px."
     return (
-        f"<section>\n<h2>Each keypoint</h2>\n{keypoint_table(card, data)}\n"
-        '<p class="soft">Float is the network before quantization, int8 the file that ships. Long: the length of the '
-        f"animal. {escape(measures_line(card.scores['int8']))}</p>\n"
-        f"{_plot(cdf_svg(errors, names), alt, 'How many of the labels are found within so many px.')}\n</section>"
+        f'<section>\n<h2>Each keypoint</h2>\n{keypoint_table(card, data)}\n<div class="two">\n'
+        f"{_plot(cdf_svg(errors, names), alt, caption)}\n"
+        '<div class="soft">\n<p>Float is the network before quantization, int8 the file that ships. Long: the length '
+        "of the animal, which is the median over frames of the longer side of the box round the labels.</p>\n"
+        f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in measures(card.scores['int8']))}</ul>\n</div>\n</div>\n"
+        "</section>"
     )
 
 
@@ -180,10 +184,11 @@ def _speed(data: ReportData) -> str:
     if not data.speed:
         return ""
     return (
-        f'<section>\n<h2>Speed</h2>\n{speed_table(data.speed)}\n<p class="soft">The network alone: '
+        f'<section>\n<h2>Speed</h2>\n{speed_table(data.speed)}\n<p class="soft">Times are of the network alone: '
         f"{data.speed.macs / 1e6:.0f} million multiply-accumulates, {data.speed.parameter_bytes / 1e3:.0f} kB of "
-        f"weights. Measured here with {escape(data.speed.here)}. The boards were not measured: their numbers come from "
-        "published times of other networks, and camera, heat and other programs come on top.</p>\n</section>"
+        f"weights; measured here with {escape(data.speed.here)}. The frame rates leave {100 * (1 - SHARE):.0f} % of "
+        "the time for the camera and all else. The boards were not measured: their numbers come from published times "
+        "of other networks.</p>\n</section>"
     )
 
 
@@ -193,7 +198,10 @@ def _scores(data: ReportData) -> str:
         return ""
     rows = "; ".join(f"{b.score:.2f}: {100 * b.right:.0f} % of {b.points}" for b in found.after)
     alt = f"Reliability diagram: share of right predictions by score. {rows}"
-    caption = "On the dashed line a score of 0.9 means that nine of ten such predictions are right."
+    caption = (
+        "On the dashed line a score of 0.9 means that nine of ten such predictions are right. "
+        f"Each point stands for about {found.after[0].points if found.after else 0} labels."
+    )
     return (
         "<section>\n<h2>What a score means</h2>\n<p>A prediction counts as right within "
         f"{found.right_px:.3g} px of the label.</p>\n"

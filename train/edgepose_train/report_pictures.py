@@ -25,14 +25,15 @@ def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt:
     unit = w / _WIDTH
     errors = np.linalg.norm(xy_px - label_px, axis=1)
     loud = np.argsort(-np.nan_to_num(errors))[:_NAMED].tolist()
-    marks = [_marks(label_px[k], xy_px[k], name, unit) for k, name in enumerate(names)]
-    notes = {f"{names[k]} {errors[k]:.1f}": xy_px[k] for k in loud if np.isfinite(errors[k])}
+    marks = "".join(_marks(label_px[k], xy_px[k], name, unit) for k, name in enumerate(names))
+    texts = {f"{names[k]} {errors[k]:.1f}": xy_px[k] for k in loud if np.isfinite(errors[k])}
+    points = [point for point in np.concatenate([label_px, xy_px]) if np.isfinite(point).all()]
+    notes = _notes(texts, points, (x, y, x + w, y + h), unit)
     part = _jpeg(image[y : y + h, x : x + w])
     # Pixel centres are at whole numbers, so the picture begins half a pixel before the first.
     return (
         f'<svg viewBox="{x - 0.5:.1f} {y - 0.5:.1f} {w} {h}" role="img" aria-label="{escape(alt)}">'
-        f'<image x="{x - 0.5:.1f}" y="{y - 0.5:.1f}" width="{w}" height="{h}" '
-        f'href="{part}"/>{"".join(marks)}{_notes(notes, (x, y, x + w, y + h), unit)}</svg>'
+        f'<image x="{x - 0.5:.1f}" y="{y - 0.5:.1f}" width="{w}" height="{h}" href="{part}"/>{marks}{notes}</svg>'
     )
 
 
@@ -59,30 +60,30 @@ def _jpeg(part: U8) -> str:
 
 
 def _marks(label: F64, found: F64, name: str, unit: float) -> str:
-    """Ring and cross for the label, dot for the prediction, a line between."""
+    """Ring for the label, dot for the prediction, a line between."""
     px, py = found
-    dot = f'<circle class="dot" cx="{px:.1f}" cy="{py:.1f}" r="{4.5 * unit:.2f}" stroke-width="{1.2 * unit:.2f}"/>'
+    dot = f'<circle class="dot" cx="{px:.2f}" cy="{py:.2f}" r="{4.5 * unit:.2f}" stroke-width="{1.2 * unit:.2f}"/>'
     if not np.isfinite(label).all():
         return f"<g><title>{escape(name)}, not labelled</title>{dot}</g>"
     lx, ly = label
     r = 8 * unit
-    cross = f"M{lx - r:.1f} {ly:.1f}h{2 * r:.1f}M{lx:.1f} {ly - r:.1f}v{2 * r:.1f}"
     ring = "".join(
-        f'<g class="{layer}" stroke-width="{width * unit:.2f}"><circle cx="{lx:.1f}" cy="{ly:.1f}" r="{r:.1f}"/>'
-        f'<path d="{cross}M{lx:.1f} {ly:.1f}L{px:.1f} {py:.1f}"/></g>'
+        f'<g class="{layer}" stroke-width="{width * unit:.2f}"><circle cx="{lx:.2f}" cy="{ly:.2f}" r="{r:.2f}"/>'
+        f'<path d="M{lx:.2f} {ly:.2f}L{px:.2f} {py:.2f}"/></g>'
         for layer, width in (("edge", 3.6), ("label", 1.8))
     )
     return f"<g><title>{escape(name)}</title>{ring}{dot}</g>"
 
 
 # Where a text may stand round its dot, in units: right, left, above, below, then farther off.
-_PLACES = (*((dx, dy) for dy in (5, -12, 22, -30, 40) for dx in (13, -13)), (0, -15), (0, 28))
-_TEXT, _LETTER = 17, 10  # height and mean width
+_PLACES = (*((dx, dy) for dy in (5, -12, 22, -30, 40) for dx in (13, -13)), (0, -15), (0, 28), (0, -32), (0, 45))
+_TEXT, _LETTER, _MARK = 17, 10, 7  # height and mean width, and what a mark needs to every side
 
 
-def _notes(at: dict[str, F64], inside: tuple[int, int, int, int], unit: float) -> str:
-    """Texts beside the points they are about, each where it fits into the picture and covers none before it."""
-    taken: list[tuple[float, ...]] = []
+def _notes(at: dict[str, F64], marks: Sequence[F64], inside: tuple[int, int, int, int], unit: float) -> str:
+    """Texts beside the points they are about, each where it fits into the picture and covers no mark and no other."""
+    side = _MARK * unit
+    taken: list[tuple[float, ...]] = [(x - side, y - side, x + side, y + side) for x, y in marks]
     found = []
     for text, (px, py) in at.items():
         options = [(px + dx * unit, py + dy * unit, np.sign(dx)) for dx, dy in _PLACES]

@@ -27,6 +27,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "legend.frameon": False,
     "legend.fontsize": 9,
@@ -95,11 +96,13 @@ def reliability_svg(before: Sequence[Bin], after: Sequence[Bin], right_px: float
             (after, "after the card's mapping", _COLOURS[0], "o"),
         ):
             if bins:
-                axes.plot([b.score for b in bins], [b.right for b in bins], color=colour, linewidth=1, label=label)
-                sizes = [10 + 60 * b.points / max(b.points for b in bins) for b in bins]
-                axes.scatter([b.score for b in bins], [b.right for b in bins], sizes, color=colour, marker=marker)
-        axes.legend(loc="upper left")
-        axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="score", ylabel=f"share within {right_px:.3g} px")
+                places = ([b.score for b in bins], [b.right for b in bins])
+                axes.plot(*places, color=colour, linewidth=1, marker=marker, markersize=6, label=label)
+        # Scores are mostly near 1: only the part of the square is drawn that holds them.
+        low = np.floor(10 * min([0.9, *(value for b in (*before, *after) for value in (b.score, b.right))]) - 0.5) / 10
+        limits = (max(low, 0.0), 1 + 0.03 * (1 - max(low, 0.0)))
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above: no corner is always free
+        axes.set(xlim=limits, ylim=limits, xlabel="score", ylabel=f"share within {right_px:.3g} px")
 
     return _svg(draw)
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgepose.core.card import ModelCard, Score
 from edgepose.core.types import F64
 from edgepose_train.report import ReportData, labels_learnt, left_behind, provenance
-
-if TYPE_CHECKING:
-    from edgepose_train.targets import Speed
+from edgepose_train.targets import SHARE, Speed
 
 _MEASURES = ("mean", "median", "95 %")
 _BOARDS = {
@@ -22,7 +19,7 @@ _BOARDS = {
     "pi-4": "Raspberry Pi 4",
     "pi-5": "Raspberry Pi 5",
     "coral": "Coral Edge TPU",
-    "desktop": "a desktop",
+    "desktop": "desktop",
 }
 
 
@@ -48,15 +45,8 @@ def _keypoint_head(card: ModelCard) -> str:
     if lengths:
         groups.append(("% found within", tuple(f"{_percent(share)} long" for share in lengths)))
     above = "".join(f'<th scope="colgroup" colspan="{len(below)}">{name}</th>' for name, below in groups)
-    columns = "".join(
-        f'<th scope="col"{_FIRST if place == 0 else ""}>{name}</th>'
-        for _, below in groups
-        for place, name in enumerate(below)
-    )
+    columns = "".join(f'<th scope="col">{name}</th>' for _, below in groups for name in below)
     return f'<thead><tr><th rowspan="2" scope="col">keypoint</th>{above}</tr><tr>{columns}</tr></thead>'
-
-
-_FIRST = ' class="first"'
 
 
 def _errors(in_float: F64, in_int8: F64) -> list[str]:
@@ -84,29 +74,30 @@ def _percent(share: str) -> str:
     return f"{100 * float(share):g} %"
 
 
-def measures_line(score: Score) -> str:
+def measures(score: Score) -> list[str]:
     """What others report, so that it can be compared."""
-    parts = []
+    lines = []
     if score.pck and score.length_px:
         shares = ", ".join(f"{100 * found:.0f} % within {_percent(share)}" for share, found in score.pck.items())
-        parts.append(f"PCK: {shares} of the animal's length, which is {score.length_px:.0f} px.")
+        lines.append(f"PCK: {shares} of the animal's length of {score.length_px:.0f} px")
     if score.oks is not None:
-        parts.append(f"OKS, as COCO defines it: {score.oks:.3f}.")
+        lines.append(f"OKS, as COCO defines it: {score.oks:.3f}")
     if score.certain and score.certain.mean_px is not None:
-        parts.append(
-            f"With a score of {score.certain.p_cutoff:g} or more, the p-cutoff: {score.certain.n_points} of "
-            f"{score.n_points} keypoints, mean {score.certain.mean_px:.2f} px."
+        lines.append(
+            f"with a score of {score.certain.p_cutoff:g} or more, the p-cutoff: {score.certain.n_points} of "
+            f"{score.n_points} keypoints, mean {score.certain.mean_px:.2f} px"
         )
-    return " ".join(parts)
+    return lines
 
 
 def speed_table(speed: Speed) -> str:
-    rows = [_row("this machine", [f"{speed.here_ms:.1f}", f"{1000 / speed.here_ms:.0f}", "measured"], words=1)]
+    here = [f"{speed.here_ms:.1f}", f"{1000 * SHARE / speed.here_ms:.0f} fps", "measured, one thread"]
+    rows = [_row("this machine", here, words=1)]
     for board in speed.boards:
-        numbers = ["-", "-"] if board.ms is None else [f"~{board.ms:.0f}", f"~{1000 / board.ms:.0f}"]
+        numbers = ["-", "-"] if board.ms is None else [f"~{board.ms:.1f}", f"~{1000 * SHARE / board.ms:.0f} fps"]
         known = f"{'no estimate' if board.ms is None else 'estimate'}: {board.basis}"
         rows.append(_row(_BOARDS.get(board.board, board.board), [*numbers, known], words=1))
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("where", "ms a frame", "frames a second"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("where", "ms a frame", "good for"))
     return (
         f'<div class="wide" tabindex="0"><table><thead><tr>{head}<th scope="col" class="words">how this is known</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
