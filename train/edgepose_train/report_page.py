@@ -14,6 +14,7 @@ from edgepose.core.card import ModelCard
 from edgepose.core.errors import DatasetError
 from edgepose.core.types import F64
 from edgepose_train.datasets import count, read_image
+from edgepose_train.label_cells import replace_files
 from edgepose_train.report import ReportData, Verdict, frame_names, judge, label_next, worst_first
 from edgepose_train.report_pictures import picture_svg
 from edgepose_train.report_plots import cdf_svg, curve_svg, reliability_svg
@@ -29,10 +30,9 @@ _OPEN = 9  # of these are seen at once, the others when asked for
 def write_report(run: Path, card: ModelCard, data: ReportData) -> Path:
     """`run/report.html`, complete or not at all. run: the folder of the model. card: with its scores "float" and
     "int8"."""
-    path = run / REPORT
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page(run, card, data), encoding="utf-8", errors="replace")
-    temporary.replace(path)
+    path, text = run / REPORT, page(run, card, data)
+    # A file name may hold bytes that are no UTF-8.
+    replace_files({path: lambda temporary: temporary.write_text(text, "utf-8", "replace")})
     return path
 
 
