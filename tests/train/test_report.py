@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 from report_case import Case
@@ -47,6 +48,12 @@ def test_few_test_frames_are_no_result(tmp_path, frames, told):
     found = reasons(Case(tmp_path, frames=frames))
     assert told in found
     assert bool(found) == bool(told)
+
+
+def test_cross_validation_tests_enough_frames(tmp_path):
+    card, data = Case(tmp_path, frames=9).made()
+    card.scores["folds"] = msgspec.structs.replace(card.scores["int8"], n_frames=30)
+    assert judge(card, data).good
 
 
 def test_a_model_that_finds_little_is_not_good(tmp_path):
@@ -107,8 +114,9 @@ def replace_pairs(case: Case) -> Case:
 def test_a_label_that_a_sure_model_contradicts_is_told(tmp_path):
     case = Case(tmp_path)
     case.xy_px[7, 0] += [0, 20]
+    case.xy_px[7, 3] += [0, 12]  # each frame is named once
     assert "Look at img007.png (snout, 20 px): the model is sure" in advice(case)
-    case.score[7, 0] = 0.3
+    case.score[7] = 0.3
     assert "the model is sure" not in advice(case)
 
 

@@ -148,6 +148,13 @@ def test_the_table_has_each_keypoints_errors(tmp_path):
     assert "95 % interval" in text
 
 
+def test_cross_validation_is_shown_beside(tmp_path):
+    card, data = Case(tmp_path).made()
+    card.scores["folds"] = msgspec.structs.replace(card.scores["int8"], n_frames=30, mean_px=1.23)
+    words = Document(page(tmp_path, card, data)).words
+    assert "each of 30 frames tested once by a model that never saw it: mean 1.23 px (95 % interval 1.00 to" in words
+
+
 def test_a_bad_model_is_not_called_good(tmp_path):
     case = Case(tmp_path)
     assert ">Good.</strong>" in page(tmp_path, *case.made())

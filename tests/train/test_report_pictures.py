@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose_train.report_pictures import crop, picture_svg
+from edgepose_train.report_pictures import crop, picture_svg, short
 
 NAMES = ("a", "b", "c", "d", "e", "f")
 
@@ -115,3 +115,11 @@ def test_the_largest_errors_are_named_and_no_name_covers_another():
     for i, a in enumerate(boxes):
         for b in boxes[:i]:
             assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
+
+
+def test_long_names_are_cut_where_they_differ_least():
+    assert short("leftforepawdigit02") == "leftforepawdigit02"
+    a, b = short("left_fore_paw_digit_02"), short("left_hind_paw_digit_02")
+    assert a == "left_fore_…igit_02"
+    assert a != b
+    assert len({len(a), len(b)} | {18}) == 1

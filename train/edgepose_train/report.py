@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from edgepose_train.loop import Check
     from edgepose_train.targets import Speed
 
+FOLDS = "folds"  # the card's score by cross-validation, where there was one
 FEWEST_TEST_FRAMES = 10  # below, the mean error says little about the next frame
 FEWEST_RIGHT = 0.8  # of the keypoints lie within the card's `right_px`, a tenth of the animal
 MUCH_WORSE = 3.0  # times the median of the other keypoints' mean errors
@@ -84,7 +85,7 @@ def _reasons(card: ModelCard, data: ReportData) -> Iterator[str]:
     if loss_px > data.max_int8_loss:
         why = f"; {data.blame.sentence()}" if data.blame else ""
         yield f"int8 loses {loss_px:.2f} px, more than the {data.max_int8_loss:g} px that are allowed{why}"
-    if score.n_frames < FEWEST_TEST_FRAMES:
+    if max(score.n_frames, card.scores[FOLDS].n_frames if FOLDS in card.scores else 0) < FEWEST_TEST_FRAMES:
         yield (
             f"{count(score.n_frames, 'test frame')} cannot tell how good it is: label more, "
             f"so that {FEWEST_TEST_FRAMES} or more can be tested on"
@@ -181,8 +182,12 @@ def _doubtful_labels(card: ModelCard, data: ReportData) -> list[str]:
             "the labels if they are wrong; label more such poses if they are right."
         )
     explained = {(i, names.index(name)) for i, pair in swaps for name in pair}
-    if far := [at for at in sure_but_far(data.in_int8) if at not in explained]:
-        seen = [f"{called[i]} ({names[k]}, {data.in_int8.errors_px[i, k]:.0f} px)" for i, k in far]
+    farthest: dict[int, int] = {}
+    for i, k in sure_but_far(data.in_int8):
+        if (i, k) not in explained:
+            farthest.setdefault(i, k)
+    if farthest:
+        seen = [f"{called[i]} ({names[k]}, {data.in_int8.errors_px[i, k]:.0f} px)" for i, k in farthest.items()]
         lines.append(f"Look at {listing(seen)}: the model is sure and yet far from the label. One of the two is wrong.")
     return lines
 

@@ -17,6 +17,7 @@ _ROOM = 1.35  # times the box round all marks
 _LEAST = 0.12  # of the frame's width
 _NAMED = 4  # of a picture's marks, the ones with the largest errors
 _QUALITY = 80
+_LONGEST = 18  # letters of a name in a picture or plot
 
 
 def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt: str) -> str:
@@ -26,7 +27,7 @@ def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt:
     errors = np.linalg.norm(xy_px - label_px, axis=1)
     loud = np.argsort(-np.nan_to_num(errors))[:_NAMED].tolist()
     marks = "".join(_marks(label_px[k], xy_px[k], name, unit) for k, name in enumerate(names))
-    texts = {f"{names[k]} {errors[k]:.1f}": xy_px[k] for k in loud if np.isfinite(errors[k])}
+    texts = [(f"{short(names[k])} {errors[k]:.1f}", xy_px[k]) for k in loud if np.isfinite(errors[k])]
     points = [point for point in np.concatenate([label_px, xy_px]) if np.isfinite(point).all()]
     notes = _notes(texts, points, (x, y, x + w, y + h), unit)
     part = _jpeg(image[y : y + h, x : x + w])
@@ -49,6 +50,11 @@ def crop(frame_hw: tuple[int, int], points: F64) -> tuple[int, int, int, int]:
     size = np.ceil([w, h]).astype(int)
     corner = np.clip(np.round((low + high) / 2 - size / 2).astype(int), 0, [columns - size[0], rows - size[1]])
     return int(corner[0]), int(corner[1]), int(size[0]), int(size[1])
+
+
+def short(name: str) -> str:
+    """Long names mostly differ at an end."""
+    return name if len(name) <= _LONGEST else f"{name[:10]}…{name[11 - _LONGEST :]}"
 
 
 def _jpeg(part: U8) -> str:
@@ -80,12 +86,12 @@ _PLACES = (*((dx, dy) for dy in (5, -12, 22, -30, 40) for dx in (13, -13)), (0, 
 _TEXT, _LETTER, _MARK = 17, 10, 7  # height and mean width, and what a mark needs to every side
 
 
-def _notes(at: dict[str, F64], marks: Sequence[F64], inside: tuple[int, int, int, int], unit: float) -> str:
+def _notes(at: Sequence[tuple[str, F64]], marks: Sequence[F64], inside: tuple[int, int, int, int], unit: float) -> str:
     """Texts beside the points they are about, each where it fits into the picture and covers no mark and no other."""
     side = _MARK * unit
     taken: list[tuple[float, ...]] = [(x - side, y - side, x + side, y + side) for x, y in marks]
     found = []
-    for text, (px, py) in at.items():
+    for text, (px, py) in at:
         options = [(px + dx * unit, py + dy * unit, np.sign(dx)) for dx, dy in _PLACES]
         x, y, side = min(options, key=lambda place: _covered(_box(text, *place, unit), taken, inside))
         taken.append(_box(text, x, y, side, unit))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepose.core.types import F64
+from edgepose_train.report_pictures import short
 
 if TYPE_CHECKING:
     from edgepose_train.report import Bin, Check
@@ -51,7 +52,7 @@ def cdf_svg(error_px: F64, names: Sequence[str]) -> str:
         others = f"the other {len(names) - len(coloured)}" if len(names) > len(coloured) else ""
         if others:
             lines.append(axes.plot([], [], color="#bbbbbb")[0])
-        axes.legend(lines, [*(_short(names[k]) for k in coloured), *([others] if others else [])], loc="lower right")
+        axes.legend(lines, [*(_entry(names[k]) for k in coloured), *([others] if others else [])], loc="lower right")
         axes.set(xlim=(0, limit), ylim=(0, 101), xlabel="px from the label", ylabel="% of the labels")
 
     return _svg(draw)
@@ -65,10 +66,9 @@ def _step(axes: Any, errors: F64, **style: Any) -> Any:
     return line
 
 
-def _short(name: str) -> str:
+def _entry(name: str) -> str:
     # matplotlib leaves names that begin with an underscore out of legends.
-    name = f" {name}" if name.startswith("_") else name
-    return name if len(name) <= 18 else f"{name[:17]}…"
+    return f" {short(name)}" if name.startswith("_") else short(name)
 
 
 def curve_svg(curve: Sequence[Check]) -> str:

@@ -38,7 +38,7 @@ svg text { font-family: system-ui, sans-serif; font-weight: 600; fill: #fff; str
 .legend span { display: inline-flex; align-items: center; gap: .4rem; }
 .legend svg { width: 26px; height: 26px; background: #6e7781; border-radius: 4px; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
+th, td { padding: .35rem .5rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: top; }
 td, thead th { white-space: nowrap; }
 th:first-child { text-align: left; } thead th { color: var(--soft); } tbody th { font-weight: 400; }
 tfoot th, tfoot td { font-weight: 600; }

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 import numpy as np
 
 from edgepose.core.card import ModelCard, Score
 from edgepose.core.types import F64
-from edgepose_train.report import ReportData, labels_learnt, left_behind, provenance
+from edgepose_train.datasets import count
+from edgepose_train.report import FOLDS, ReportData, labels_learnt, left_behind, provenance
 from edgepose_train.targets import SHARE, Speed
 
 _MEASURES = ("mean", "median", "95 %")
@@ -41,7 +42,7 @@ def keypoint_table(card: ModelCard, data: ReportData) -> str:
 
 def _keypoint_head(card: ModelCard) -> str:
     lengths = card.scores["int8"].pck
-    groups = [("labels", ("learnt", "tested")), ("float, px", _MEASURES), ("int8, px", (*_MEASURES, "mean - float"))]
+    groups = [("labels", ("learnt", "tested")), ("float, px", _MEASURES), ("int8, px", (*_MEASURES, "loss"))]
     if lengths:
         groups.append(("% found within", tuple(f"{_percent(share)} long" for share in lengths)))
     above = "".join(f'<th scope="colgroup" colspan="{len(below)}">{name}</th>' for name, below in groups)
@@ -74,9 +75,17 @@ def _percent(share: str) -> str:
     return f"{100 * float(share):g} %"
 
 
-def measures(score: Score) -> list[str]:
-    """What others report, so that it can be compared."""
-    lines = []
+def measures(scores: Mapping[str, Score]) -> list[str]:
+    """What others report, so that it can be compared. scores: the card's."""
+    score, lines = scores["int8"], []
+    if folds := scores.get(FOLDS):
+        interval = (
+            f" (95 % interval {folds.interval_px[0]:.2f} to {folds.interval_px[1]:.2f})" if folds.interval_px else ""
+        )
+        lines.append(
+            f"cross-validation, each of {count(folds.n_frames, 'frame')} tested once by a model that never saw it: "
+            f"mean {folds.mean_px:.2f} px{interval}"
+        )
     if score.pck and score.length_px:
         shares = ", ".join(f"{100 * found:.0f} % within {_percent(share)}" for share, found in score.pck.items())
         lines.append(f"PCK: {shares} of the animal's length of {score.length_px:.0f} px")
