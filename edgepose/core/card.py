@@ -163,6 +163,10 @@ class Training(_Part, frozen=True):
     versions: dict[str, str]
     settings: dict[str, Any] = {}
 
+    def learnt_frames(self) -> frozenset[str]:
+        """What was trained on or chosen by: the model, and whatever starts from it, must not be tested on these."""
+        return frozenset(digest for part in ("train", "validation") for digest in self.splits.get(part, ()))
+
 
 class ModelCard(_Part, frozen=True):
     name: str

@@ -170,14 +170,16 @@ def test_names_are_text_whatever_is_in_them(tmp_path):
     case = Case(tmp_path, names=names, pairs=(), file_name="<img src=x onerror=1>{:03}.png", video="<i>cage")
     case.videos = ["<i>cage"] * 6 + ["cage & 2"] * 6
     case.xy_px[:, :3] += [0, 9]
-    card, data = case.made(command="fit '<u>' && rm", project=tmp_path / "<my> $project")
+    project = tmp_path / "<my> $project"
+    project.mkdir()
+    card, data = case.made(command="fit '<u>' && rm", project=project)
     card = msgspec.structs.replace(card, name="<h1>model")
     document = Document(page(tmp_path, card, data))
     assert all(name in document.words for name in names)
     assert "<h1>model" in document.words
     assert "<i>cage/<img src=x onerror=1>000.png: mean" in document.words
     assert "fit '<u>' && rm" in document.words
-    assert f"edgepose-train merge round2 '{tmp_path}/<my> $project'" in document.words
+    assert f"edgepose-train merge round2 '{project}'" in document.words
     assert all(value.startswith("data:image/") for value in document.loads)
 
 

@@ -39,6 +39,11 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
     return groups, notes
 
 
+def is_run(folder: str) -> bool:
+    """Whether a finished run lies there."""
+    return all((Path(folder) / name).is_file() for name in ("checkpoint.npz", "model.json"))
+
+
 def read(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """Groups and notes of any run. Raises EdgeposeError when the file cannot be read or is damaged."""
     groups: dict[str, list[Any]] = {}

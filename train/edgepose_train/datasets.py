@@ -23,6 +23,7 @@ from edgepose.core.types import U8, Skeleton
 from edgepose_train.frames import is_file, stored_image
 from edgepose_train.video_frames import progress_bar
 
+DATASET_HELP = "DeepLabCut or Lightning Pose project, CSV or H5; SLEAP .slp; COCO .json"
 FEWEST_IMAGES = 5  # different ones, so that there are some to train on, to choose by and to test with
 _NAMED = 5  # things that a problem names before it only counts
 

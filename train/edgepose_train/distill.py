@@ -3,7 +3,8 @@ the large model teaches the small one on as many frames as there are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,9 @@ import numpy as np
 
 from edgepose.core.card import ModelCard
 from edgepose.core.errors import CameraError, DatasetError, UsageError
-from edgepose.core.types import Frame, Skeleton
+from edgepose.core.types import Frame
 from edgepose.inference.estimator import Estimator
-from edgepose_train.datasets import LabelledImage, image_hash, read_image
+from edgepose_train.datasets import Dataset, LabelledImage, read_image
 from edgepose_train.frames import inside
 from edgepose_train.video_frames import open_video, progress_bar, spread
 
@@ -29,10 +30,10 @@ class Lesson:
     images: list[LabelledImage]
 
 
-def prepare_lesson(teacher: Path, videos: Sequence[Path], skeleton: Skeleton, known: Collection[str]) -> Lesson:
-    """Runs the teacher, a finished model, over frames spread over the videos. known: hashes of labelled images, which
-    are left out. Raises UsageError when the teacher finds other keypoints, DatasetError when it is sure of none."""
-    estimator = Estimator(teacher)
+def prepare_lesson(teacher: Path, videos: Sequence[Path], dataset: Dataset) -> Lesson:
+    """Runs the teacher, a finished model, over frames spread over the videos; those that are labelled are left out.
+    Raises UsageError when the teacher finds other keypoints, DatasetError when it is sure of none."""
+    estimator, skeleton = Estimator(teacher), dataset.skeleton
     if estimator.card.skeleton.keypoints != skeleton.keypoints:
         raise UsageError(
             f"--teacher {teacher}: finds {', '.join(estimator.card.skeleton.keypoints)}, but the labels are of "
@@ -42,7 +43,9 @@ def prepare_lesson(teacher: Path, videos: Sequence[Path], skeleton: Skeleton, kn
     with progress_bar() as bar:
         task = bar.add_task("asking the teacher", total=each * len(videos))
         images = [image for video in videos for image in _taught(estimator, video, each, lambda: bar.advance(task))]
-    images = [image for image in images if image_hash(image.path) not in known]
+    # By their pixels: a labelled frame is a file of its own, and here one of a video. The tested frames are among them.
+    known = {_pixels(image.path) for image in dataset.images}
+    images = [image for image in images if _pixels(image.path) not in known]
     if not images:
         raise DatasetError(f"--unlabelled: {teacher.name} is sure of no keypoint in any frame; give other videos")
     return Lesson(estimator.card, images)
@@ -67,3 +70,7 @@ def _taught(estimator: Estimator, path: Path, most: int, tick: Callable[[], obje
         if np.isfinite(xy).any():
             found.append(LabelledImage(frame, xy, path.stem))
     return found
+
+
+def _pixels(path: Path) -> str:
+    return hashlib.sha256(read_image(path)).hexdigest()

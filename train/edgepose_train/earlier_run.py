@@ -11,10 +11,6 @@ from edgepose.core.errors import EdgeposeError
 from edgepose_train import checkpoint, network
 
 
-def is_run(folder: str) -> bool:
-    return (Path(folder) / "checkpoint.npz").is_file() and (Path(folder) / "model.json").is_file()
-
-
 def start_from(folder: str, target: keras.Model) -> None:
     """Sets the weights of `target` to those of the finished run in `folder`, and says so. Where it has other keypoints
     only the layers that do not depend on them are taken. Raises EdgeposeError when the network is another one."""

@@ -18,8 +18,8 @@ from edgepose_train.video_frames import progress_bar
 
 def held_out(dataset: Dataset, card: ModelCard) -> list[LabelledImage]:
     """The images that were neither trained on nor used to choose the model, told by their content."""
-    seen = {digest for split in ("train", "validation") for digest in card.training.splits.get(split, ())}
-    return [image for image in dataset.images if image_hash(image.path) not in seen]
+    learnt = card.training.learnt_frames()
+    return [image for image in dataset.images if image_hash(image.path) not in learnt]
 
 
 def measure(estimator: Estimator, images: Sequence[LabelledImage]) -> Predictions:

@@ -16,12 +16,12 @@ import msgspec
 import numpy as np
 
 import edgepose
-from edgepose.core.card import ModelCard, Training, card_path, sha256_of, write_card
+from edgepose.core.card import ModelCard, Training, card_path, read_card, sha256_of, write_card
 from edgepose.core.errors import UsageError
 from edgepose.core.geometry import animal_px
 from edgepose.core.types import F64
 from edgepose.inference.estimator import Estimator
-from edgepose_train import earlier_run, network
+from edgepose_train import checkpoint, earlier_run, network
 from edgepose_train.augment import Augmentation, turn_range_deg
 from edgepose_train.calibrate import Reliability, fit_score_map, reliability
 from edgepose_train.datasets import Dataset, LabelledImage, image_hash, read_image
@@ -72,7 +72,7 @@ def fit(
 ) -> Fitted:
     """Leaves `model.tflite`, its card `model.json` and `checkpoint.npz` in the folder `run`; goes on where an
     interrupted run of the same settings stopped. split: instead of the one that the settings say."""
-    split = split or split_images(dataset, settings.seed, settings.by_video)
+    split = split or split_images(dataset, settings.seed, settings.by_video, _learnt(settings, lesson))
     _make_folder(run)
     input_wh = settings.input_wh or input_size(settings.recipe, frame_size(split.train), animal_size(split.train))
     views = _views(dataset, split, settings.recipe, input_wh, lesson)
@@ -91,6 +91,14 @@ def fit(
     in_float = predictor.predict([views.pictures.sample(image, input_wh) for image in split.test])
     card, in_int8, reliable = _install(run, data, card, in_float, split)
     return Fitted(card, split, curve, in_int8, in_float, reliable, predictor.model)
+
+
+def _learnt(settings: Settings, lesson: Lesson | None) -> set[str]:
+    """Frames that whatever this run starts from has learnt."""
+    cards = [lesson.teacher] if lesson else []
+    if checkpoint.is_run(settings.weights):
+        cards.append(read_card(Path(settings.weights) / "model.tflite"))
+    return {digest for card in cards for digest in card.training.learnt_frames()}
 
 
 def _views(dataset: Dataset, split: Split, recipe: Recipe, input_wh: tuple[int, int], lesson: Lesson | None) -> Views:
@@ -167,7 +175,7 @@ def _network(settings: Settings, size_wh: tuple[int, int], keypoints: int, weigh
     recipe = settings.recipe
     head = network.Head(keypoints, recipe.stride, recipe.width, recipe.edge_tpu)
     backbone = network.parse_backbone(recipe.backbone)
-    if not earlier_run.is_run(weights):
+    if not checkpoint.is_run(weights):
         return network.build(backbone, head, size_wh, weights)
     model = network.build(backbone, head, size_wh, "given")
     earlier_run.start_from(weights, model)

@@ -86,7 +86,7 @@ def train_network(
 
     def check_if_due() -> None:
         step = trainer.steps_done
-        if (curve and step == curve[-1].step) or (step % every and step != trainer.plan.steps):
+        if not step or (curve and step == curve[-1].step) or (step % every and step != trainer.plan.steps):
             return
         weights = trainer.averaged_weights()
         predictor.model.set_weights(weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgepose.core.errors import UsageError
 
@@ -45,6 +45,14 @@ def input_size(recipe: Recipe, frame_wh: tuple[int, int], animal_px: float) -> t
     fewest, most = (math.sqrt(bound / area) for bound in recipe.pixels)
     wanted = math.sqrt(fewest * most) if math.isnan(animal_px) else recipe.animal_px / max(animal_px, 1.0)
     return scaled_size(frame_wh, min(1.0, max(fewest, min(most, wanted))))
+
+
+def recipe_for(backbone: str, width: int, stride: int, animal_px: float, edge_tpu: bool) -> Recipe:
+    """For a network that `--target` chose. animal_px: model pixels that the animal spans. How long and how fast it
+    learns is as with the recipe of its kind."""
+    base = RECIPES["fast" if "v1" in backbone else "balanced"]
+    crop = max(base.crop, math.ceil(1.6 * animal_px / SIZE_STEP) * SIZE_STEP)
+    return replace(base, backbone=backbone, width=width, stride=stride, crop=crop, edge_tpu=edge_tpu)
 
 
 def scaled_size(frame_wh: tuple[int, int], scale: float) -> tuple[int, int]:

@@ -168,7 +168,7 @@ def _plot(svg: str, alt: str, caption: str) -> str:
 
 def _next(run: Path, card: ModelCard, data: ReportData) -> str:
     lines = "".join(f"<li>{escape(line)}</li>" for line in label_next(card, data))
-    project = shlex.quote(str(data.project)) if data.project else "PROJECT"
+    project = shlex.quote(str(data.project)) if data.project and data.project.is_dir() else "PROJECT"
     commands = (
         f"edgepose-train suggest {shlex.quote(str(run / card.files.cpu.name))} VIDEO... -o round2 -n 40\n"
         f"edgepose-train merge round2 {project}"

@@ -83,7 +83,7 @@ def _marks(label: F64, found: F64, name: str, unit: float) -> str:
 
 # Where a text may stand round its dot, in units: right, left, above, below, then farther off.
 _PLACES = (*((dx, dy) for dy in (5, -12, 22, -30, 40) for dx in (13, -13)), (0, -15), (0, 28), (0, -32), (0, 45))
-_TEXT, _LETTER, _MARK = 17, 10, 7  # height and mean width, and what a mark needs to every side
+_TEXT, _LETTER, _MARK = 17, 11.5, 7  # height and mean width in the widest usual font, and what a mark needs to every side
 
 
 def _notes(at: Sequence[tuple[str, F64]], marks: Sequence[F64], inside: tuple[int, int, int, int], unit: float) -> str:
@@ -111,10 +111,10 @@ def _box(text: str, x: float, y: float, side: float, unit: float) -> tuple[float
 
 
 def _covered(box: tuple[float, ...], taken: list[tuple[float, ...]], inside: tuple[int, int, int, int]) -> float:
-    """Area that lies over others, or outside of the picture."""
+    """Area that lies over others, or, far worse, outside of the picture."""
     left, top, right, bottom = inside
     hidden = (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (left, top, right, bottom))
-    return round(hidden + sum(_shared(box, other) for other in taken), 6)
+    return round(10 * hidden + sum(_shared(box, other) for other in taken), 6)
 
 
 def _shared(a: tuple[float, ...], b: tuple[float, ...]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,12 +26,18 @@ _Frame = list[LabelledImage]  # with its copies
 _Group = list[_Frame]  # what must stay together
 
 
-def split_images(dataset: Dataset, seed: int, by_video: bool = False) -> Split:
+def split_images(dataset: Dataset, seed: int, by_video: bool = False, learnt: Collection[str] = frozenset()) -> Split:
     """By content, so that two copies of a frame stay together and the order of the label file does not matter.
     by_video: tests on whole videos, as neighbouring frames of one are nearly copies; validates on whole videos too
-    where there are enough. Raises DatasetError when there is too little to split."""
+    where there are enough. learnt: hashes of frames that an earlier model has learnt from; these are not tested on.
+    Raises DatasetError when there is too little to split."""
     groups = _shuffled(dataset, seed, by_video)
-    test, rest = _take(groups, TEST_SHARE * _size(groups))
+    new = [group for group in groups if not _overlap(group, learnt)]
+    if not new:
+        what = "video" if by_video else "frame"
+        raise DatasetError(f"{dataset.name}: the earlier model has learnt from every {what}; label new ones")
+    test, _ = _take(new, TEST_SHARE * _size(groups)) if len(new) > 1 else (new, [])
+    rest = [group for group in groups if group not in test]
     train, validation = _hold_back(rest, VALIDATION_SHARE * _size(groups), seed)
     return Split(train, validation, _images(test))
 
@@ -78,6 +85,10 @@ def _take(groups: list[_Group], wanted: float) -> tuple[list[_Group], list[_Grou
     sizes = np.cumsum([len(group) for group in groups])[:-1]
     taken = 1 + int(np.argmin(np.abs(sizes - round(wanted))))
     return groups[:taken], groups[taken:]
+
+
+def _overlap(group: _Group, learnt: Collection[str]) -> bool:
+    return bool(learnt) and any(image_hash(frame[0].path) in learnt for frame in group)
 
 
 def _size(groups: list[_Group]) -> int:

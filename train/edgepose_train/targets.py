@@ -20,6 +20,7 @@ from edgepose.core.errors import UsageError
 from edgepose.inference.runtime import open_runtime
 from edgepose_train.edgetpu import audit
 from edgepose_train.network_cost import Cost, network_cost
+from edgepose_train.recipes import scaled_size
 from edgepose_train.tflite_graph import read_graph
 
 
@@ -100,7 +101,6 @@ CANDIDATES = (
     Candidate((1, 0.25, 11), 32, 8, 1.67),
 )
 
-SIZE_STEP = 16  # the trunk halves the picture four times
 # Model pixels that the animal's long side may span. Above the upper bound the labels' own scatter, a fortieth of the
 # animal, is larger than a pixel and finer input shows only that; below the lower one an eye or an ear is less than
 # one cell of a stride of 8.
@@ -108,7 +108,7 @@ ANIMAL_PX = (60.0, 120.0)
 # The error, in the animal's lengths, falls with this power of the pixels that it spans: 0.4 from 78 to 112 pixels with
 # MobileNetV2 1.0, 0.7 from 48 to 67 with MobileNet 0.5 (same data).
 ERROR_EXPONENT = 0.55
-LONGEST_SIDE, SHORTEST_SIDE = 640, 64
+LONGEST_SIDE = 640
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +126,7 @@ class Choice:
 def input_size(frame_wh: tuple[int, int], animal_px: float, span_px: float = ANIMAL_PX[1]) -> tuple[int, int]:
     """Model input of the frame's shape in which an animal of `animal_px` frame pixels spans `span_px`, or as many as
     there are: frames are never enlarged, and no side is longer than `LONGEST_SIDE`. Sides are multiples of 16."""
-    scale = min(1.0, span_px / animal_px, LONGEST_SIDE / max(frame_wh))
-    sides = (min(round(side * scale / SIZE_STEP), side // SIZE_STEP) * SIZE_STEP for side in frame_wh)
-    w, h = (max(side, SHORTEST_SIDE) for side in sides)
-    return w, h
+    return scaled_size(frame_wh, min(1.0, span_px / animal_px, LONGEST_SIDE / max(frame_wh)))
 
 
 def choose(target: Target, fps: float, frame_wh: tuple[int, int], animal_px: float, keypoints: int) -> Choice:

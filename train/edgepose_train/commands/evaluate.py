@@ -10,7 +10,7 @@ import msgspec
 from edgepose.core.card import Score
 from edgepose.core.errors import UsageError
 from edgepose_train.commands.score_table import print_scores
-from edgepose_train.datasets import read_dataset
+from edgepose_train.datasets import DATASET_HELP, read_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Frames that the model was trained on, or chosen by, are told by their content and left out."
     )
     parser.add_argument("model", type=Path, help="the .tflite file, its card beside it")
-    parser.add_argument("dataset", type=Path, help="DeepLabCut project folder, or a CollectedData CSV or H5")
+    parser.add_argument("dataset", type=Path, help=DATASET_HELP)
     parser.add_argument("--all", action="store_true", help="score every frame, also those it was trained on")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
 

@@ -15,7 +15,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgepose.core.geometry import animal_px
-from edgepose_train.datasets import FEWEST_IMAGES, Dataset, count, image_hash, listing, read_dataset, read_image
+from edgepose_train.datasets import (
+    DATASET_HELP,
+    FEWEST_IMAGES,
+    Dataset,
+    count,
+    image_hash,
+    listing,
+    read_dataset,
+    read_image,
+)
 from edgepose_train.faults import alike, far_labels, swapped_pairs
 
 FEW_IMAGES = 50
@@ -45,7 +54,7 @@ class Summary:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("dataset", type=Path, help="DeepLabCut project, CSV or H5; SLEAP .slp; COCO .json")
+    parser.add_argument("dataset", type=Path, help=DATASET_HELP)
     parser.epilog = "example:\n  edgepose-train inspect openfield-Pranav-2018-10-30"
 
 
