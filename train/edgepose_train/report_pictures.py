@@ -83,7 +83,7 @@ def _marks(label: F64, found: F64, name: str, unit: float) -> str:
 
 # Where a text may stand round its dot, in units: right, left, above, below, then farther off.
 _PLACES = (*((dx, dy) for dy in (5, -12, 22, -30, 40) for dx in (13, -13)), (0, -15), (0, 28), (0, -32), (0, 45))
-_TEXT, _LETTER, _MARK = 17, 11.5, 7  # height and mean width in the widest usual font, and what a mark needs to every side
+_TEXT, _LETTER, _MARK = 17, 11.5, 7  # height, mean width in a wide font, and what a mark needs to every side
 
 
 def _notes(at: Sequence[tuple[str, F64]], marks: Sequence[F64], inside: tuple[int, int, int, int], unit: float) -> str:
