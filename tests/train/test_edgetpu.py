@@ -107,7 +107,7 @@ def test_resizing():
     assert refusal("RESIZE_BILINEAR", tensor(), constant(16, 20), halfPixelCenters=False, **bilinear) is None
     why = refusal("RESIZE_BILINEAR", tensor(), constant(16, 20), halfPixelCenters=True, **bilinear)
     assert "half-pixel" in why
-    assert "upsample_2x" in why
+    assert "--target coral" in why
     large = tensor((1, 128, 160, 16))
     assert "160 pixels a side" in refusal("RESIZE_NEAREST_NEIGHBOR", tensor(), constant(128, 160), output=large)
 
@@ -173,19 +173,16 @@ def test_with_a_fixed_batch_only_the_resizing_is_refused(demo):
     assert "\n" not in found.verdict()
 
 
+@pytest.mark.parametrize(("backbone", "stride"), [("v2_0.35", 4), ("mobilenet_v1_0.5:7", 8)])
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
-def test_the_network_with_mapped_upsampling_and_batch_1_passes(monkeypatch):
-    import keras
-
+def test_the_network_that_is_built_for_a_coral_passes(backbone, stride):
     from edgepose_train import network
     from edgepose_train.quantize import to_int8
-    from edgepose_train.upsampling import upsample_2x
 
-    monkeypatch.setattr(keras.layers, "UpSampling2D", lambda *args, **kwargs: upsample_2x)
-    model = network.build(network.parse_backbone("v2_0.35"), network.Head(3, 4, 16), (64, 96), "none")
-    fixed = keras.Input(batch_shape=(1, *model.input.shape[1:]))
+    head = network.Head(3, stride, 16, edge_tpu=True)
+    model = network.build(network.parse_backbone(backbone), head, (64, 96), "none")
     picture = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
-    found = audit(read_graph(to_int8(keras.Model(fixed, model(fixed)), [picture]), "made"))
+    found = audit(read_graph(to_int8(model, [picture]), "made"))
     assert found.refusals == ()
     assert found.runtime == 13  # QUANTIZE and TRANSPOSE_CONV
     assert found.verdict().startswith(f"all {found.operations} operations are in the Edge TPU's list")

@@ -46,7 +46,7 @@ def test_corals_posenets():
         ((832, 747), 220, 110, (416, 368)),
         ((1920, 1080), 400, 400, (640, 352)),  # bounded
         ((250, 250), 200, 120, (144, 144)),
-        ((250, 250), 60, 120, (240, 240)),  # 256 would be larger than the frame
+        ((250, 250), 60, 120, (256, 256)),  # the frame itself, to the nearest multiple
         ((900, 90), 60, 120, (640, 64)),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_file_is_measured_here_and_estimated_on_every_board(demo):
 def test_no_time_is_told_for_a_coral_that_would_leave_it_to_the_cpu(demo):
     coral = next(row for row in demo.boards if row.board == "coral")
     assert coral.ms is None
-    assert coral.basis == "needs the CPU from operation 0 on"
+    assert coral.basis == "needs a fit with --target coral"
 
 
 def test_the_table_fits_a_terminal_and_marks_estimates(demo):

@@ -143,7 +143,7 @@ def _resize(op: Op) -> str | None:
     if op.kind == "RESIZE_BILINEAR" and op.options.get("halfPixelCenters"):
         return (
             "bilinear with half-pixel centres (version 3), which compilers refuse (#187, #396) and the list does not "
-            "promise; use upsampling.upsample_2x, which gives the same numbers"
+            "promise; `fit --target coral` upsamples in operations that it has, to the same numbers"
         )
     side = max(op.outputs[0].shape[1:3])
     if side > _LARGEST_RESIZE:

@@ -35,8 +35,10 @@ _WORDS = {
     "TRANSPOSE_CONV": "upsampling",
     "MUL": "product",
 }
-# Names that Keras gives where the code gives none: those of the head.
-_UNNAMED = re.compile(r"(re_lu|(depthwise_)?conv2d(_transpose)?|batch_normalization|add|multiply|up_sampling2d)(_\d+)*")
+# Names in the head, most of them given by Keras.
+_UNNAMED = re.compile(
+    r"(re_lu|(depthwise_)?conv2d(_transpose)?|batch_normalization|add|multiply|up_sampling2d|head_.*)?(_\d+)*"
+)
 _BESIDE = re.compile(r"relu|bn|pad", re.IGNORECASE)  # what is fused into the convolution that the layer is known by
 
 _PICTURE = -1  # its number as a tensor, before the graph's own
@@ -250,8 +252,9 @@ def _in_words(graph: _Graph, op: Any, outputs: dict[int, str], input_width: int)
     if number in outputs:
         return f"{outputs[number]} output"
     # The converter joins the names of what it fused: "functional_1/block_1_expand_relu_1/Relu6;functional_1/..."
-    parts = [part.split("/")[1] for part in graph.graph.tensors[number].name.decode().split(";") if "/" in part]
-    layers = [re.sub(r"_\d+$", "", part) for part in parts]
+    paths = [path.split("/") for path in graph.graph.tensors[number].name.decode().split(";")]
+    found = [next((part for part in path if not part.startswith("functional")), "") for path in paths if len(path) > 1]
+    layers = [re.sub(r"_\d+$", "", part) for part in found]
     if named := [layer for layer in layers if not _UNNAMED.fullmatch(layer)]:
         return f"trunk {next((layer for layer in named if not _BESIDE.search(layer)), named[0])}"
     kind, shape = graph.kind(op), graph.shape(number)

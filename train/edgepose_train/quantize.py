@@ -42,6 +42,9 @@ def to_int8(model: keras.Model, pictures: list[U8]) -> bytes:
     # does not coarsen the one scale that the whole tensor has.
     clipped = keras.ops.clip(model.output["offset"], -1.0, 1.0)
     shipped = keras.Model(model.input, {"heatmap": model.output["heatmap"], "offset": clipped})
+    # One picture at a time: the Edge TPU's compiler refuses tensors whose sizes are open.
+    picture = keras.Input(batch_shape=(1, *model.input_shape[1:]))
+    shipped = keras.Model(picture, shipped(picture))
     with quiet():
         converter = tf.lite.TFLiteConverter.from_keras_model(shipped)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

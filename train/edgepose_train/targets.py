@@ -191,7 +191,7 @@ def speed(model: bytes, where: str) -> Speed:
     boards = []
     for target in TARGETS.values():
         if target.name == "coral" and refusals:
-            boards.append(BoardSpeed(target.name, None, f"needs the CPU from operation {refusals[0].op.index} on"))
+            boards.append(BoardSpeed(target.name, None, "needs a fit with --target coral"))
         else:
             boards.append(BoardSpeed(target.name, target.estimate_ms(cost), target.basis))
     return Speed(graph.macs, graph.parameter_bytes, _measure_ms(runtime.interpreter), runtime.describe(), tuple(boards))
