@@ -70,41 +70,29 @@ def train_network(
     """Leaves the best weights in `predictor`. run: the folder of the checkpoint, which a later call goes on from, and
     of TensorBoard's `logs`. Returns the learning curves."""
     path = run / "checkpoint.npz"
-    best, curve = Best(), []
-    if found := checkpoint.load(path, identity):
-        groups, notes = found
-        best = Best(**notes["best"], weights=groups.pop("best", []))
-        curve = [Check(*row) for row in notes["curve"]]
-        trainer.restore(groups)
-        print(f"going on from step {trainer.steps_done} of {trainer.plan.steps}", flush=True)
+    best, curve = _resume(trainer, path, identity)
 
     def save() -> None:
         notes = {"identity": identity, "best": best.notes(), "curve": curve}
         checkpoint.save(path, {**trainer.state(), "best": best.weights}, notes)
 
     every = -(-trainer.plan.steps // CHECKS)
-
-    def check_if_due() -> None:
-        step = trainer.steps_done
-        if not step or (curve and step == curve[-1].step) or (step % every and step != trainer.plan.steps):
-            return
-        weights = trainer.averaged_weights()
-        predictor.model.set_weights(weights)
-        curve.append(Check(step, display.loss, typical_px(predictor.predict(views.validation).errors_px)))
-        best.see(curve[-1].validation_px, step, weights)
-        save()
-        logs.checked(curve[-1])
-        display.checked(best)
-
     with _Display(trainer) as display, _ctrl_c() as asked_to_stop, TrainingLogs(run / "logs") as logs:
-        check_if_due()  # an interrupted run may have stopped just before
         for batch in batches(views, trainer.plan, trainer.steps_done):
             if best.checks_since >= PATIENCE:
                 break
             losses = np.asarray(trainer.step(*batch))
             display.stepped(float(losses.sum()))
             logs.stepped(trainer.steps_done, losses)
-            check_if_due()
+            if trainer.steps_done % every == 0 or trainer.steps_done == trainer.plan.steps:
+                weights = trainer.averaged_weights()
+                predictor.model.set_weights(weights)
+                error_px = typical_px(predictor.predict(views.validation).errors_px)
+                curve.append(Check(trainer.steps_done, display.loss, error_px))
+                best.see(error_px, trainer.steps_done, weights)
+                save()
+                logs.checked(curve[-1])
+                display.checked(best)
             if asked_to_stop():
                 save()
                 display.say("stopped; the same command goes on from here")
@@ -113,6 +101,18 @@ def train_network(
         raise EdgeposeError("the training diverged: no validation gave a number; try another --seed")
     predictor.model.set_weights(best.weights)
     return curve
+
+
+def _resume(trainer: Trainer, path: Path, identity: dict[str, Any]) -> tuple[Best, list[Check]]:
+    """What an interrupted run of the same identity left at `path`, its state put back into `trainer`."""
+    found = checkpoint.load(path, identity)
+    if not found:
+        return Best(), []
+    groups, notes = found
+    best = Best(**notes["best"], weights=groups.pop("best", []))
+    trainer.restore(groups)
+    print(f"going on from step {trainer.steps_done} of {trainer.plan.steps}", flush=True)
+    return best, [Check(*row) for row in notes["curve"]]
 
 
 @contextlib.contextmanager

@@ -80,7 +80,9 @@ def make_card(dataset: Dataset, model: bytes, picture: U8, plan: Plan, training:
         golden=unchecked,
         training=training,
     )
-    return msgspec.structs.replace(card, golden=compute_golden(model, card))
+    with quiet():  # the runtime says once that it uses its fast kernels
+        golden = compute_golden(model, card)
+    return msgspec.structs.replace(card, golden=golden)
 
 
 def _golden_png(picture: U8) -> str:
