@@ -69,16 +69,21 @@ def test_several_individuals_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("layout", "index"), [("table", "one column"), ("fixed", "one column"), ("fixed", "three columns")]
+    ("layout", "index", "key"),
+    [
+        ("table", "one column", "df_with_missing"),
+        ("fixed", "one column", "keypoints"),
+        ("fixed", "three columns", "df_with_missing"),
+    ],
 )
-def test_h5_is_read_as_the_csv(project, layout, index):
+def test_h5_is_read_as_the_csv(project, layout, index, key):
     expected = read_dataset(project)
     rows = [LAYOUTS[index]("cage1", f"img{i:03}.png") for i in range(4)]
     header = pd.MultiIndex.from_product([["Ann"], NAMES, ["x", "y"]], names=["scorer", "bodyparts", "coords"])
     keys = pd.MultiIndex.from_tuples([tuple(r) for r in rows]) if len(rows[0]) > 1 else [r[0] for r in rows]
     frame = pd.DataFrame(labels(4).reshape(4, -1), columns=header, index=keys)
     label_file(project).unlink()
-    frame.to_hdf(label_file(project).with_suffix(".h5"), key="df_with_missing", mode="w", format=layout)
+    frame.to_hdf(label_file(project).with_suffix(".h5"), key=key, mode="w", format=layout)
     dataset = read_dataset(project)
     assert [image.path for image in dataset.images] == [image.path for image in expected.images]
     np.testing.assert_array_equal(xy_of(dataset), xy_of(expected))
@@ -119,7 +124,8 @@ def test_a_file_that_is_no_label_file_is_refused(tmp_path, name):
 
 
 def test_an_h5_without_labels_is_refused(tmp_path):
-    pd.DataFrame({"x": [1.0]}).to_hdf(tmp_path / "a.h5", key="poses")
+    for key in ("poses", "other"):
+        pd.DataFrame({"x": [1.0]}).to_hdf(tmp_path / "a.h5", key=key)
     with pytest.raises(DatasetError, match="df_with_missing"):
         read_dataset(tmp_path / "a.h5")
     pd.DataFrame({"x": [1.0]}).to_hdf(tmp_path / "b.h5", key="df_with_missing")

@@ -206,7 +206,10 @@ def _h5_frame(path: Path) -> Any:
     except ImportError:
         raise DatasetError(f"{path}: H5 files need pandas and tables; pip install 'edgepose[train]'") from None
     try:
-        frame = pd.read_hdf(path, H5_KEY)
+        with pd.HDFStore(path, "r") as store:
+            # napari-deeplabcut has written its only table as `keypoints`.
+            key = H5_KEY if H5_KEY in store or len(store.keys()) != 1 else store.keys()[0]
+            frame = store[key]
     except KeyError:
         raise DatasetError(f"{path}: holds no table {H5_KEY!r}; not a DeepLabCut label file") from None
     # pandas and PyTables raise a dozen kinds (HDF5ExtError, OSError, AttributeError…) at a damaged file.
@@ -214,5 +217,5 @@ def _h5_frame(path: Path) -> Any:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise DatasetError(f"{path}: cannot read as H5 ({first}); copy it again, or give the CSV beside it") from None
     if not isinstance(frame, pd.DataFrame):
-        raise DatasetError(f"{path}: {H5_KEY!r} is no table; not a DeepLabCut label file")
+        raise DatasetError(f"{path}: {key!r} is no table; not a DeepLabCut label file")
     return frame
