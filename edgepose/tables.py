@@ -1,24 +1,29 @@
 """Writes the poses of a video as a table: CSV and Parquet here, DeepLabCut's H5 by the desktop side.
 
+What is computed from poses becomes a tidy table of named columns, CSV or Parquet.
+
 Rows are frame numbers. CSV and H5 have DeepLabCut's header (scorer, bodyparts, coords x, y, likelihood), so its
-tools and its users' scripts read them. Numbers are not rounded: a file is where precision is cheap.
+tools and its users' scripts read them. Numbers are not rounded: a file is where precision is cheap. What is not known
+is NaN, in CSV nothing between two commas, as pandas writes it.
 """
 
 from __future__ import annotations
 
 import csv
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepose.core.errors import EdgeposeError, UsageError
 from edgepose.core.types import F64, Skeleton
 
 COORDS = ("x", "y", "likelihood")
+_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class PoseTable:
 
 
 Writer = Callable[[Path, PoseTable], None]
+Column: TypeAlias = F64 | NDArray[np.int64] | Sequence[str]
 
 
 def open_writer(path: Path) -> Writer:
@@ -52,9 +58,22 @@ def open_writer(path: Path) -> Writer:
 
 def write_table(path: Path, table: PoseTable) -> None:
     """Writes under another name first, so that a killed run leaves no half file."""
+    write_whole(path, lambda temporary: open_writer(path)(temporary, table))
+
+
+def write_columns(path: Path, columns: dict[str, Column]) -> None:
+    """A tidy table, .parquet or else CSV: the columns, all of one length, under their names."""
+    if path.suffix.lower() == ".parquet":
+        write_whole(path, lambda temporary: _write_arrow(temporary, columns, {}))
+    else:
+        write_whole(path, lambda temporary: _write_csv_columns(temporary, columns))
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Has `write` make a file of another name, which becomes `path` when it is complete. Raises EdgeposeError."""
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        open_writer(path)(temporary, table)
+        write(temporary)
         temporary.replace(path)
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot write ({exc.strerror or exc})") from None
@@ -70,17 +89,35 @@ def _write_csv(path: Path, table: PoseTable) -> None:
         writer.writerow(["bodyparts", *(name for name in names for _ in COORDS)])
         writer.writerow(["coords", *(COORDS * len(names))])
         for frame, row in zip(table.frames, table.values.reshape(len(table.frames), -1), strict=True):
-            writer.writerow([frame, *row.tolist()])
+            writer.writerow([frame, *_cells(row)])
+
+
+def _write_csv_columns(path: Path, columns: dict[str, Column]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        rows = max(len(values) for values in columns.values())
+        for start in range(0, rows, _ROWS_AT_ONCE):  # as Python's own numbers, a day's columns would fill the memory
+            part = [_cells(values[start : start + _ROWS_AT_ONCE]) for values in columns.values()]
+            writer.writerows(zip(*part, strict=True))
+
+
+def _cells(values: Column) -> list[float | int | str]:
+    return ["" if value != value else value for value in np.asarray(values).tolist()]  # noqa: PLR0124  NaN
 
 
 def _write_parquet(path: Path, table: PoseTable) -> None:
     """Flat columns `frame`, `<keypoint>_x`, `<keypoint>_y`, `<keypoint>_likelihood`: Parquet has no header rows."""
-    arrow: Any = importlib.import_module("pyarrow")
-    columns: dict[str, Any] = {"frame": np.asarray(table.frames, np.int64)}
+    columns: dict[str, Column] = {"frame": np.asarray(table.frames, np.int64)}
     for k, name in enumerate(table.skeleton.keypoints):
         for c, coord in enumerate(COORDS):
             columns[f"{name}_{coord}"] = table.values[:, k, c]
-    made = arrow.table(columns).replace_schema_metadata({"scorer": table.scorer})
+    _write_arrow(path, columns, {"scorer": table.scorer})
+
+
+def _write_arrow(path: Path, columns: dict[str, Column], metadata: dict[str, str]) -> None:
+    arrow: Any = importlib.import_module("pyarrow")
+    made = arrow.table(columns).replace_schema_metadata(metadata)
     importlib.import_module("pyarrow.parquet").write_table(made, path)
 
 
