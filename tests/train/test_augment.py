@@ -8,7 +8,8 @@ import pytest
 
 from edgepose.core.geometry import PAD_VALUE, FrameMap
 from edgepose_train.augment import Augmentation, photometric, random_view, source_of, turn_range_deg
-from edgepose_train.training import make_sample
+from edgepose_train.datasets import LabelledImage
+from edgepose_train.samples import Pictures
 
 CROP_WH = (96, 80)
 NOSE, LEFT, RIGHT = range(3)
@@ -44,19 +45,20 @@ def well_inside(xy, wh, margin=12) -> bool:
 
 @pytest.mark.parametrize("frame_wh", [(128, 96), (300, 200), (640, 480)])
 @pytest.mark.parametrize("flip_order", [None, FLIP_ORDER], ids=["never mirrored", "mirrored"])
-def test_keypoints_follow_the_pixels(frame_wh, flip_order):
+def test_keypoints_follow_the_pixels(frame_wh, flip_order, tmp_path):
     """Through everything that lies between a frame and a view: shrinking, letterbox, turn, zoom, mirror, shift."""
     xy = np.array([[0.5, 0.35], [0.4, 0.6], [0.65, 0.62]]) * frame_wh
     image = spotted(frame_wh, xy, [True, False, True])
-    frame_map = FrameMap.fit(frame_wh, (192, 160), "letterbox")
     if frame_wh[0] > 400:  # a spot must stay visible
         image = cv2.GaussianBlur(image, (0, 0), 4)
         image = np.clip((image.astype(float) - PAD_VALUE) * 2 + PAD_VALUE, 0, 255).astype(np.uint8)
-    sample = make_sample(image, xy, frame_map)
+    cv2.imwrite(str(tmp_path / "frame.png"), image)
+    pictures = Pictures()
+    sample = pictures.sample(LabelledImage(tmp_path / "frame.png", xy, ""), (192, 160))
     how = Augmentation(CROP_WH, 180.0, flip_order)
     measured, mirrored = 0, 0
     for seed in range(60):
-        view, found = random_view(sample.image, sample.xy_px, sample.to_model, how, np.random.default_rng(seed))
+        view, found = random_view(pictures.source(sample), sample.xy_px, sample.to_model, how, np.random.default_rng(seed))
         assert view.shape == (CROP_WH[1], CROP_WH[0], 3)
         # Whether mirrored or not, the animal's left is on its left: seen from above, clockwise after its nose.
         (ax, ay), (bx, by) = found[LEFT] - found[NOSE], found[RIGHT] - found[NOSE]
@@ -72,17 +74,6 @@ def test_keypoints_follow_the_pixels(frame_wh, flip_order):
             mirrored += (keypoint == LEFT and height > 0) or (keypoint == RIGHT and height < 0)
     assert measured > 40
     assert (mirrored > 10) == (flip_order is not None)
-
-
-@pytest.mark.parametrize("frame_wh", [(96, 64), (320, 240), (333, 251), (1280, 720)])
-def test_a_sample_leads_to_the_models_input_exactly(frame_wh):
-    xy = np.array([[10.25, 20.5], [70.0, 40.75], [np.nan, np.nan]])
-    frame_map = FrameMap.fit(frame_wh, (160, 128), "letterbox")
-    sample = make_sample(np.zeros((frame_wh[1], frame_wh[0], 3), np.uint8), xy, frame_map)
-    to_input = sample.xy_px @ sample.to_model[:2, :2].T + sample.to_model[:2, 2]
-    np.testing.assert_allclose(to_input, frame_map.to_model(xy), atol=1e-9)
-    assert sample.fitted.shape == (128, 160, 3)
-    assert np.isnan(sample.xy_px[2]).all()
 
 
 def test_a_large_frame_is_shrunk_by_areas_and_a_small_one_is_left_alone():

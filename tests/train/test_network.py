@@ -16,12 +16,12 @@ from edgepose_train import network
 from edgepose_train.network import Backbone, Head, build, parse_backbone
 from edgepose_train.training import Plan, Trainer
 
-SMALL = Backbone(1, 0.25)
+SMALL = Backbone(1, 0.25, 11)
 
 
 @pytest.mark.parametrize(("version", "stride"), [(1, 4), (2, 8), (1, 16)])
 def test_outputs_are_named_and_have_the_strides_cells(version, stride):
-    model = build(Backbone(version, 0.05), Head(5, stride, 16), (96, 64), "none")
+    model = build(parse_backbone(f"v{version}_0.05"), Head(5, stride, 16), (96, 64), "none")
     assert model.input.shape == (None, 64, 96, 3)
     assert {name: tensor.shape for name, tensor in model.output.items()} == {
         "heatmap": (None, 64 // stride, 96 // stride, 5),
@@ -37,10 +37,12 @@ def test_weights_fit_every_size(pretrained):
 @pytest.mark.parametrize(
     ("name", "backbone"),
     [
-        ("mobilenet_v2_1.0", Backbone(2, 1.0)),
-        ("MobileNetV2-0.35", Backbone(2, 0.35)),
-        ("v1_0.5", Backbone(1, 0.5)),
-        ("mobilenet_v1_1", Backbone(1, 1.0)),
+        ("mobilenet_v2_1.0", Backbone(2, 1.0, 13)),
+        ("MobileNetV2-0.35", Backbone(2, 0.35, 13)),
+        ("v1_0.5", Backbone(1, 0.5, 11)),
+        ("mobilenet_v1_1", Backbone(1, 1.0, 11)),
+        ("mobilenet_v1_0.5:7", Backbone(1, 0.5, 7)),
+        ("v2_0.5:13", Backbone(2, 0.5, 13)),
     ],
 )
 def test_backbone_names(name, backbone):
@@ -52,6 +54,18 @@ def test_backbone_names(name, backbone):
 def test_other_backbones_are_refused(name):
     with pytest.raises(UsageError, match="not a MobileNet; give mobilenet_v1_ALPHA or mobilenet_v2_ALPHA"):
         parse_backbone(name)
+
+
+@pytest.mark.parametrize("name", ["v1_0.5:5", "v1_0.5:12", "v2_1.0:6"])
+def test_a_trunk_ends_at_stride_16(name):
+    with pytest.raises(UsageError, match="the trunk can end after blocks"):
+        parse_backbone(name)
+
+
+def test_a_shorter_trunk_has_the_same_outputs_and_fewer_weights():
+    whole, short = (build(parse_backbone(f"v1_0.05{end}"), Head(3, 8, 16), (96, 64), "none") for end in ("", ":6"))
+    assert short.output_shape == whole.output_shape
+    assert short.count_params() < whole.count_params()
 
 
 # --- weights -----------------------------------------------------------------------------------------------
@@ -85,9 +99,9 @@ def refused(backbone, weights, error=EdgeposeError) -> str:
 @pytest.mark.parametrize(
     ("name", "backbone"),
     [
-        ("mobilenet_v2_0.35_96_imagenet_no_top.weights.h5", Backbone(2, 0.35)),
-        ("mobilenet_7_5_192_tf_no_top.h5", Backbone(1, 0.75)),
-        ("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", Backbone(2, 1.0)),
+        ("mobilenet_v2_0.35_96_imagenet_no_top.weights.h5", Backbone(2, 0.35, 13)),
+        ("mobilenet_7_5_192_tf_no_top.h5", Backbone(1, 0.75, 11)),
+        ("mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5", Backbone(2, 1.0, 13)),
     ],
 )
 def test_files_as_keras_downloads_them_are_known_by_their_names(tmp_path, name, backbone):
@@ -97,7 +111,7 @@ def test_files_as_keras_downloads_them_are_known_by_their_names(tmp_path, name, 
 
 
 def test_a_folder_without_the_backbone_names_what_it_has(weights_folder):
-    line = refused(Backbone(2, 1.0), weights_folder, UsageError)
+    line = refused(Backbone(2, 1.0, 13), weights_folder, UsageError)
     assert "no weights of mobilenet_v2_1 there (found: mobilenet_v1_0.25_128_imagenet_no_top.weights.h5, " in line
 
 
@@ -116,7 +130,7 @@ def test_weights_of_another_backbone(weights_folder, tmp_path):
     """Under a name that promises the right one."""
     other = tmp_path / "mobilenet_v1_0.05_128_imagenet_no_top.weights.h5"
     shutil.copy(weights_folder / "mobilenet_v1_0.25_128_imagenet_no_top.weights.h5", other)
-    assert "not weights of mobilenet_v1_0.05 without top (" in refused(Backbone(1, 0.05), tmp_path)
+    assert "not weights of mobilenet_v1_0.05 without top (" in refused(Backbone(1, 0.05, 11), tmp_path)
 
 
 def test_imagenet_without_a_network_names_the_other_choices(tmp_path, monkeypatch, capsys):
@@ -138,7 +152,7 @@ def batch_norms(model) -> list[layers.BatchNormalization]:
 
 
 def test_without_pretrained_weights_everything_is_trained():
-    model = build(Backbone(2, 0.05), Head(3, 8, 16), (64, 64), "none")
+    model = build(Backbone(2, 0.05, 13), Head(3, 8, 16), (64, 64), "none")
     assert all(layer.trainable for layer in model.layers)
     # Keras' own momentum of MobileNetV2 ruins inference after short trainings.
     assert {layer.momentum for layer in batch_norms(model)} == {0.9}
