@@ -91,9 +91,10 @@ def plot_speed(name: str, time_s: F64, speed: F64, unit: str) -> U8:
     mean = np.where(known, padded, 0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
     low, high = np.where(known, padded, np.inf).min(axis=1), np.where(known, padded, -np.inf).max(axis=1)
     middle = np.array([part.mean() for part in np.array_split(time_s, range(per_bin, len(speed), per_bin))]) / divisor
-    top = _top_of(high[seen])
+    top = _top_of(mean[seen], high[seen])
     bin_s = per_bin * (time_s[-1] - time_s[0]) / max(1, len(time_s) - 1)
-    note = f" (line: mean of {bin_s:.2g} s; band: slowest to fastest)" if per_bin > 1 else ""
+    told = f"{bin_s:.2g} s" if bin_s < 99 else f"{bin_s / 60:.2g} min"
+    note = f" (line: mean of {told}; band: slowest to fastest)" if per_bin > 1 else ""
     x = (float(time_s[0]) / divisor, max(float(time_s[-1]), float(time_s[0]) + 1e-3) / divisor)
     chart = new_chart((1000, 420), x, (top, 0.0), f"{name}: speed of the animal's centre{note}")
     draw_grid(chart)
@@ -137,11 +138,11 @@ def _time_unit(longest_s: float) -> tuple[float, str]:
     return (1.0, "s") if longest_s < 300 else (60.0, "min") if longest_s < 3 * 3600 else (3600.0, "h")
 
 
-def _top_of(values: F64) -> float:
+def _top_of(mean: F64, high: F64) -> float:
     """Of the speed's axis: a few frames in which a keypoint jumped must not press the rest to the ground."""
-    if not len(values):
+    if not len(mean):
         return 1.0
-    return max(1.1 * float(min(values.max(), 2 * np.quantile(values, 0.98))), 1e-3)
+    return max(1.1 * float(min(high.max(), 2.5 * np.quantile(mean, 0.99))), 1e-3)
 
 
 def _runs(known: Mask) -> list[tuple[int, int]]:
