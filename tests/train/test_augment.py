@@ -58,7 +58,9 @@ def test_keypoints_follow_the_pixels(frame_wh, flip_order, tmp_path):
     how = Augmentation(CROP_WH, 180.0, flip_order)
     measured, mirrored = 0, 0
     for seed in range(60):
-        view, found = random_view(pictures.source(sample), sample.xy_px, sample.to_model, how, np.random.default_rng(seed))
+        view, found = random_view(
+            pictures.source(sample), sample.xy_px, sample.to_model, how, np.random.default_rng(seed)
+        )
         assert view.shape == (CROP_WH[1], CROP_WH[0], 3)
         # Whether mirrored or not, the animal's left is on its left: seen from above, clockwise after its nose.
         (ax, ay), (bx, by) = found[LEFT] - found[NOSE], found[RIGHT] - found[NOSE]
