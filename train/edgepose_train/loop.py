@@ -77,11 +77,7 @@ def train_network(
         checkpoint.save(path, {**trainer.state(), "best": best.weights}, notes)
 
     every = -(-trainer.plan.steps // CHECKS)
-    with (
-        _Display(trainer, curve[-1].loss if curve else 0.0) as display,
-        _ctrl_c() as asked_to_stop,
-        TrainingLogs(run / "logs") as logs,
-    ):
+    with _Display(trainer, curve) as display, _ctrl_c() as asked_to_stop, TrainingLogs(run / "logs") as logs:
         for batch in batches(views, trainer.plan, trainer.steps_done):
             if best.checks_since >= PATIENCE:
                 break
@@ -143,8 +139,8 @@ def _ctrl_c() -> Iterator[Callable[[], bool]]:
 class _Display:
     """A progress bar on a terminal, else a line per validation."""
 
-    def __init__(self, trainer: Trainer, loss: float) -> None:
-        self._trainer, self.loss = trainer, loss
+    def __init__(self, trainer: Trainer, curve: list[Check]) -> None:
+        self._trainer, self.loss = trainer, curve[-1].loss if curve else 0.0
         self._console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("training"),
@@ -158,7 +154,7 @@ class _Display:
             disable=not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task(
-            "train", total=trainer.plan.steps, completed=trainer.steps_done, loss=loss, best="-"
+            "train", total=trainer.plan.steps, completed=trainer.steps_done, loss=self.loss, best="-"
         )
 
     def __enter__(self) -> _Display:
