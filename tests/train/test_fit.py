@@ -1,4 +1,4 @@
-"""`edgepose-train fit`: the split, and real runs that are killed, stopped, resumed and misused."""
+"""`edgepose-train fit`: real runs that are killed, stopped, resumed and misused."""
 
 from __future__ import annotations
 
@@ -7,60 +7,16 @@ import re
 import shutil
 import signal
 import threading
-from collections import Counter
 
 import numpy as np
 import pytest
 from brokers import wait_until
 
 from edgepose.core.card import read_card
-from edgepose.core.errors import DatasetError
-from edgepose.core.types import Skeleton
 from edgepose.inference.estimator import Estimator
 from edgepose_train import cli
-from edgepose_train.datasets import Dataset, LabelledImage, image_hash, read_dataset
+from edgepose_train.datasets import image_hash, read_dataset
 from edgepose_train.demo_model import write_project
-from edgepose_train.fit import split_images
-
-
-def dataset_of(folder, contents) -> Dataset:
-    """One "image" per string; the split looks at nothing but their bytes."""
-    images = []
-    for i, content in enumerate(contents):
-        path = folder / f"{i:03}.png"
-        path.write_text(content)
-        images.append(LabelledImage(path, np.zeros((1, 2)), "video"))
-    return Dataset("frames", Skeleton(("snout",)), tuple(images))
-
-
-def parts(split) -> list[set[str]]:
-    return [{image_hash(image.path) for image in part} for part in (split.train, split.validation, split.test)]
-
-
-def test_split_is_disjoint_by_content_and_keeps_copies_together(tmp_path):
-    contents = [f"frame {i // 2}" for i in range(100)]  # each one twice
-    split = split_images(dataset_of(tmp_path, contents), seed=0)
-    train, validation, test = parts(split)
-    assert (len(train), len(validation), len(test)) == (35, 5, 10)
-    assert not train & validation | train & test | validation & test
-    assert Counter(map(len, (split.train, split.validation, split.test))) == Counter((70, 10, 20))
-
-
-def test_split_depends_on_seed_and_content_alone(tmp_path):
-    dataset = dataset_of(tmp_path, [f"frame {i}" for i in range(40)])
-    backwards = Dataset(dataset.name, dataset.skeleton, dataset.images[::-1])
-    assert parts(split_images(dataset, 3)) == parts(split_images(backwards, 3))
-    assert parts(split_images(dataset, 3)) != parts(split_images(dataset, 4))
-
-
-@pytest.mark.parametrize("count", [5, 6, 9])
-def test_few_frames_still_fill_every_part(tmp_path, count):
-    assert all(parts(split_images(dataset_of(tmp_path, [f"frame {i}" for i in range(count)]), 0)))
-
-
-def test_too_few_frames_count_by_content(tmp_path):
-    with pytest.raises(DatasetError, match=r"frames: 4 labelled frames are too few .* label 20 or more"):
-        split_images(dataset_of(tmp_path, [f"frame {i % 4}" for i in range(30)]), 0)
 
 
 def test_a_killed_run_leaves_a_checkpoint_alone(finished_run):

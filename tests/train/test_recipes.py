@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepose.core.errors import UsageError
 from edgepose_train.network import parse_backbone
-from edgepose_train.recipes import RECIPES, SIZE_STEP, input_size, parse_size
+from edgepose_train.recipes import LEAST_SIDE, RECIPES, SIZE_STEP, input_size, parse_size, recipe_for
 
 SIDE = st.integers(8, 4000)
 
 
-@given(st.sampled_from(sorted(RECIPES)), SIDE, SIDE)
-def test_input_fits_the_trunk_and_never_enlarges_the_frames(name, w, h):
+@given(st.sampled_from(sorted(RECIPES)), SIDE, SIDE, st.floats(1, 4000) | st.just(math.nan))
+def test_input_fits_the_trunk_and_never_enlarges_the_frames(name, w, h, animal_px):
     recipe = RECIPES[name]
-    for side, of_frame in zip(input_size(recipe, (w, h)), (w, h), strict=True):
+    found = input_size(recipe, (w, h), animal_px)
+    for side, of_frame in zip(found, (w, h), strict=True):
         assert side % SIZE_STEP == 0
-        assert 4 * SIZE_STEP <= side <= max(4 * SIZE_STEP, min(recipe.long_side, of_frame) + SIZE_STEP / 2)
+        assert LEAST_SIDE <= side <= max(LEAST_SIDE, of_frame + SIZE_STEP / 2)
+
+
+@pytest.mark.parametrize("name", ["balanced", "accurate"])
+def test_input_follows_the_animal_within_bounds(name):
+    recipe, frame_wh = RECIPES[name], (1600, 1200)
+    fewest, most = recipe.pixels
+    areas = [math.prod(input_size(recipe, frame_wh, animal_px)) for animal_px in (900, 300, 150, 100, 20)]
+    assert areas == sorted(areas)
+    assert areas[0] == pytest.approx(fewest, rel=0.05)
+    assert areas[-1] == pytest.approx(most, rel=0.05)
+    span = 1600 * recipe.animal_px / math.sqrt(fewest * most * 4 / 3)  # lies between the bounds
+    w, _ = input_size(recipe, frame_wh, span)
+    assert span * w / 1600 == pytest.approx(recipe.animal_px, rel=0.02)
+    assert fewest < math.prod(input_size(recipe, frame_wh, math.nan)) < most
+
+
+def test_a_network_for_a_board_sees_the_whole_animal():
+    small, large = (recipe_for("mobilenet_v1_0.25", 24, 8, animal_px, True) for animal_px in (50, 200))
+    assert small.crop == RECIPES["fast"].crop
+    assert large.crop >= 1.6 * 200
+    assert large.crop % SIZE_STEP == 0
+    assert (large.backbone, large.width, large.stride, large.edge_tpu) == ("mobilenet_v1_0.25", 24, 8, True)
+    assert recipe_for("mobilenet_v2_0.5", 32, 8, 50, False).learning_rate == RECIPES["balanced"].learning_rate
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=list(RECIPES))
 def test_a_recipe_fits_together(recipe):
     parse_backbone(recipe.backbone)
-    assert recipe.long_side % SIZE_STEP == recipe.crop % SIZE_STEP == 0
+    assert recipe.crop % SIZE_STEP == 0
+    assert recipe.pixels[0] <= recipe.pixels[1]
     assert recipe.stride in {4, 8, 16}
 
 
