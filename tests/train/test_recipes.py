@@ -32,7 +32,7 @@ def test_input_follows_the_animal_within_bounds(name):
     assert areas == sorted(areas)
     assert areas[0] == pytest.approx(fewest, rel=0.05)
     assert areas[-1] == pytest.approx(most, rel=0.05)
-    span = 1600 * recipe.animal_px / math.sqrt(fewest * most * 4 / 3)  # lies between the bounds
+    span = 1600 * recipe.animal_px / math.sqrt(math.sqrt(fewest * most) * 4 / 3)  # lies between the bounds
     w, _ = input_size(recipe, frame_wh, span)
     assert span * w / 1600 == pytest.approx(recipe.animal_px, rel=0.02)
     assert fewest < math.prod(input_size(recipe, frame_wh, math.nan)) < most
