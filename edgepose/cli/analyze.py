@@ -1,4 +1,4 @@
-"""`edgepose analyze`: the keypoints of video files, with the estimator that the daemon runs."""
+"""`edgepose analyze`: the keypoints of video files, by the estimator that the daemon runs, and what they tell."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import argparse
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgepose.camera.video import VideoFile
-from edgepose.core.errors import CameraError, EdgeposeError, UsageError
+from edgepose.cli import motion
+from edgepose.cli.motion import Analyzed, Files, Options
+from edgepose.cli.overlay_video import progress_bar, video_writer
+from edgepose.core.errors import CameraError, UsageError
 from edgepose.core.overlay import draw_pose
 from edgepose.core.types import U8
 from edgepose.inference.estimator import Estimator
@@ -27,124 +27,124 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Finds the keypoints in every frame of video files, with the code and the model that run on the device.\n"
         "CSV and H5 are laid out as DeepLabCut writes them: one row per frame; x, y, likelihood per body part.\n"
-        "Parquet has plain columns, such as snout_x."
+        "Parquet has plain columns, such as snout_x. What is made of the poses goes into files beside it."
     )
     parser.epilog = (
         "With several videos each gets its own files, named after OUT and the video: poses_cage1.csv, poses_cage2.csv."
         "\n\nexamples:\n"
         "  edgepose analyze model.tflite mouse.mp4 -o poses.csv --overlay mouse-poses.mp4\n"
-        "  edgepose analyze model.tflite cage1.mp4 cage2.mp4 -o poses.h5"
+        "  edgepose analyze model.tflite cage1.mp4 cage2.mp4 -o poses.h5\n"
+        "  edgepose analyze model.tflite mouse.mp4 -o poses.csv --smooth kalman --kinematics --plots pictures \\\n"
+        "      --overlay mouse-poses.mp4 --trails 1"
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite, its card beside it")
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="ends in .csv, .h5 or .parquet")
     parser.add_argument("--overlay", type=Path, metavar="OUT.mp4", help="also a video with the poses drawn in")
+    motion.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """A video that cannot be read does not keep the others from being analyzed; the status tells."""
     open_writer(args.out)
-    tables = _output_names(args.out, args.videos)
-    overlays = _output_names(args.overlay, args.videos) if args.overlay else [None] * len(args.videos)
     if args.overlay and args.overlay.suffix.lower() != ".mp4":
         raise UsageError(f"{args.overlay}: the overlay is an .mp4")
-    if taken := {p.resolve() for p in args.videos} & {p.resolve() for p in [*tables, *overlays] if p}:
-        raise UsageError(f"{taken.pop()}: is both a video to analyze and an output; choose another name")
+    several = len(args.videos) > 1
+    every = [_files(args, f"_{video.stem}" if several else "") for video in args.videos]
+    _check_names(args, every)
+    options = motion.read_options(args)
     estimator = Estimator(args.model)
+    if args.plots:
+        args.plots.mkdir(exist_ok=True)
     status = 0
-    for video, table, overlay in zip(args.videos, tables, overlays, strict=True):
+    for video, files in zip(args.videos, every, strict=True):
         try:
-            _analyze(estimator, video, table, overlay)
+            _analyze(estimator, video, files, options)
         except CameraError as exc:
             print(f"edgepose: {exc}", file=sys.stderr)
             status = exc.exit_code
     return status
 
 
-def _output_names(out: Path, videos: list[Path]) -> list[Path]:
-    _check_folder(out)
-    if len(videos) == 1:
-        return [out]
-    names = [out.with_name(f"{out.stem}_{video.stem}{out.suffix}") for video in videos]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UsageError(f"{twice[0]}: two of the videos would both be written to it; analyze them one by one")
-    return names
+def _files(args: argparse.Namespace, which: str) -> Files:
+    """which: what tells this video's files from those of the others."""
+    table: Path = args.out.with_name(f"{args.out.stem}{which}{args.out.suffix}")
+    tidy = ".parquet" if table.suffix.lower() == ".parquet" else ".csv"
+    return Files(
+        table,
+        args.overlay and args.overlay.with_name(f"{args.overlay.stem}{which}{args.overlay.suffix}"),
+        table.with_name(f"{table.stem}_smoothed{table.suffix}") if args.smooth else None,
+        table.with_name(f"{table.stem}_kinematics{tidy}") if args.kinematics else None,
+        table.with_name(f"{table.stem}_zones{tidy}") if args.zones else None,
+        tuple(args.plots / f"{table.stem}_{plot}.png" for plot in motion.PLOTS) if args.plots else (),
+    )
 
 
-def _check_folder(out: Path) -> None:
+def _check_names(args: argparse.Namespace, every: list[Files]) -> None:
     """Now rather than after an hour's analysis. Raises UsageError."""
+    inputs = {path.resolve(): path for path in [*args.videos, args.model, args.model.with_suffix(".json")]}
+    if args.zones:
+        inputs[args.zones.resolve()] = args.zones
+    for out in (args.out, args.overlay):
+        if out:
+            _check_folder(out, out.parent)
+    if args.plots:
+        _check_folder(args.plots, args.plots if args.plots.exists() else args.plots.parent)
+    seen: set[Path] = set()
+    for path in (path for files in every for path in files.wanted()):
+        if path.resolve() in inputs:
+            raise UsageError(f"{path}: is both read and an output; choose another name")
+        if path.resolve() in seen and len(every) > 1:
+            raise UsageError(f"{path}: two of the videos would both be written to it; analyze them one by one")
+        if path.resolve() in seen:
+            raise UsageError(f"{path}: two outputs would both be written to it; choose another name")
+        seen.add(path.resolve())
+
+
+def _check_folder(out: Path, folder: Path) -> None:
     try:
-        tempfile.TemporaryFile(dir=out.absolute().parent).close()
+        tempfile.TemporaryFile(dir=folder).close()
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{out}: there is no folder {out.parent}; make it first") from None
+        raise UsageError(f"{out}: there is no folder {folder}; make it first") from None
     except OSError as exc:
         raise UsageError(f"{out}: cannot write into its folder ({exc.strerror}); choose another one") from None
 
 
-def _analyze(estimator: Estimator, path: Path, table: Path, overlay: Path | None) -> None:
-    """Writes one video's table, and its overlay if wanted; both appear only when they are complete."""
-    skeleton, frames, rows = estimator.card.skeleton, [], []
-    video = VideoFile(path, realtime=False)
+def _analyze(estimator: Estimator, path: Path, files: Files, options: Options) -> None:
+    """Writes one video's table, and what else is wanted; each appears only when it is complete."""
     start = time.monotonic()
+    done = _find_poses(estimator, path, files.table, None if options.two_passes else files.overlay)
+    motion.write_motion(done, files, options)
+    seconds, count = time.monotonic() - start, len(done.poses.frames)
+    *others, last = map(str, files.wanted())
+    written = f"{', '.join(others)} and {last}" if others else last
+    print(f"{path.name}: {count} frames in {seconds:.1f} s ({count / seconds:.0f} fps), wrote {written}")
+
+
+def _find_poses(estimator: Estimator, path: Path, table: Path, overlay: Path | None) -> Analyzed:
+    skeleton, rows = estimator.card.skeleton, []
+    frames: list[int] = []
+    video = VideoFile(path, realtime=False)
     try:
-        with _progress() as progress, _drawing(overlay, video) as write:
+        with progress_bar() as progress, _drawing(overlay, video) as write:
             task = progress.add_task(path.name, total=video.frame_count or None)
             for frame in video:
                 pose = estimator.estimate(frame)
+                if not frames:
+                    picture = frame.image.copy()
                 frames.append(frame.index)
                 rows.append(np.column_stack([pose.xy_px, pose.score]))
                 if write is not None:
                     draw_pose(frame.image, pose, skeleton)
                     write(frame.image)
                 progress.advance(task)
-            values = np.stack(rows).astype(np.float64)
+            poses = PoseTable(np.stack(rows).astype(np.float64), tuple(frames), skeleton, estimator.card.model_id())
             # Before the overlay is finished: where that fails, the poses are saved.
-            write_table(table, PoseTable(values, tuple(frames), skeleton, estimator.card.model_id()))
+            write_table(table, poses)
     finally:
         video.close()
-    seconds = time.monotonic() - start
-    written = f"{table} and {overlay}" if overlay else f"{table}"
-    print(f"{path.name}: {len(frames)} frames in {seconds:.1f} s ({len(frames) / seconds:.0f} fps), wrote {written}")
-
-
-def _progress() -> Progress:
-    """On a terminal only: in a log file a bar is noise."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
+    return Analyzed(path, video.fps, picture, poses)
 
 
 def _drawing(path: Path | None, video: VideoFile) -> AbstractContextManager[Callable[[U8], None] | None]:
-    return nullcontext(None) if path is None else _video_writer(path, video.fps, video.size_wh)
-
-
-@contextmanager
-def _video_writer(path: Path, fps: float, size_wh: tuple[int, int]) -> Iterator[Callable[[U8], None]]:
-    """A function that takes BGR frames. The file gets its name when all frames are in it."""
-    temporary = path.with_name(f".{path.stem}.part.mp4")
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
-    count = 0
-
-    def write(image: U8) -> None:
-        nonlocal count
-        writer.write(image)
-        count += 1
-
-    try:
-        if not writer.isOpened():
-            raise EdgeposeError(f"{path}: this OpenCV cannot write an .mp4 there; leave out --overlay")
-        yield write
-        writer.release()
-        # OpenCV says nothing when the disk is full.
-        if cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) != count:
-            raise EdgeposeError(f"{path}: not all of its {count} frames could be written; make room on the disk")
-        temporary.replace(path)
-    finally:
-        writer.release()
-        temporary.unlink(missing_ok=True)
+    return nullcontext(None) if path is None else video_writer(path, video.fps, video.size_wh)

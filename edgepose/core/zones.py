@@ -1,0 +1,60 @@
+"""Zones of the picture, drawn by hand: polygons in the frame's pixels, from a YAML file.
+
+nest: [[20, 30], [200, 30], [200, 180], [20, 180]]
+feeder: [[500, 400], [600, 400], [550, 470]]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from edgepose.core.errors import UsageError
+from edgepose.core.strict import convert, read_yaml
+from edgepose.core.types import F64
+
+Zones = Annotated[dict[Annotated[str, Meta(min_length=1)], list[tuple[float, float]]], Meta(min_length=1)]
+_ON_BORDER_PX = 1e-6
+
+
+def read_zones(path: Path) -> dict[str, F64]:
+    """Corners (P, 2) of each zone, x and y in pixels of the frame. Raises UsageError with one line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no text; give a YAML file with zones") from None
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot read it ({exc.strerror}); give a YAML file with zones") from None
+    data = read_yaml(text, str(path), UsageError)
+    if not isinstance(data, dict):
+        raise UsageError(
+            f"{path}: holds no zones; give lines such as `nest: [[20, 30], [200, 30], [200, 180]]`"
+        )
+    found = convert(data, Zones, str(path), UsageError)
+    zones = {name: np.array(corners, np.float64).reshape(-1, 2) for name, corners in found.items()}
+    for name, corners in zones.items():
+        if len(corners) < 3:
+            raise UsageError(f"{path}: {name}: {len(corners)} corners are no area; give three or more [x, y]")
+        if not np.isfinite(corners).all():
+            raise UsageError(f"{path}: {name}: a corner is not finite; give pixels of the frame")
+    return zones
+
+
+def inside(xy: F64, corners: F64) -> NDArray[np.bool_]:
+    """Which of the points (N, 2) lie in the polygon (P, 2) or on its border; NaN lies nowhere.
+
+    By the number of edges that a ray to the right crosses (Shimrat, CACM 5(8), 1962)."""
+    x, y = xy[:, 0], xy[:, 1]
+    odd, on_border = np.zeros(len(xy), bool), np.zeros(len(xy), bool)
+    for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        crosses = (start[1] > y) != (end[1] > y)
+        rise = end[1] - start[1] if end[1] != start[1] else 1.0
+        odd ^= crosses & (x < start[0] + (y - start[1]) / rise * (end[0] - start[0]))
+        along = end - start
+        part = np.clip(((xy - start) @ along) / max(float(along @ along), 1e-12), 0, 1)
+        on_border |= np.linalg.norm(xy - (start + part[:, None] * along), axis=1) <= _ON_BORDER_PX
+    return (odd | on_border) & np.isfinite(xy).all(axis=1)
