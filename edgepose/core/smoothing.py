@@ -24,7 +24,7 @@ _MEDIAN_S = 0.2  # window of the running median
 _JUMP_S = 0.15  # window in which a jump shows: a keypoint that comes back later did move
 _JUMP_LENGTHS = 0.25  # body lengths from the window's median; less is no jump
 _JUMP_MADS = 3 * 1.4826  # and median absolute deviations, three standard deviations where errors are normal
-_MIN_CUTOFF_HZ, _BETA, _SPEED_CUTOFF_HZ = 2.0, 3.0, 2.0  # One-Euro; beta in Hz for each body length per second
+_MIN_CUTOFF_HZ, _BETA, _SPEED_CUTOFF_HZ = 2.0, 10.0, 2.0  # One-Euro; beta in Hz for each body length per second
 _LIVELINESS = np.logspace(-5, 1, 13)  # tried ratios of acceleration to measurement noise, see `_likeliest`
 
 
