@@ -7,17 +7,15 @@ feeder: [[500, 400], [600, 400], [550, 470]]
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import numpy as np
-from msgspec import Meta
 from numpy.typing import NDArray
 
 from edgepose.core.errors import UsageError
 from edgepose.core.strict import convert, read_yaml
 from edgepose.core.types import F64
 
-Zones = Annotated[dict[Annotated[str, Meta(min_length=1)], list[tuple[float, float]]], Meta(min_length=1)]
 _ON_BORDER_PX = 1e-6
 
 
@@ -30,18 +28,18 @@ def read_zones(path: Path) -> dict[str, F64]:
     except OSError as exc:
         raise UsageError(f"{path}: cannot read it ({exc.strerror}); give a YAML file with zones") from None
     data = read_yaml(text, str(path), UsageError)
-    if not isinstance(data, dict):
-        raise UsageError(
-            f"{path}: holds no zones; give lines such as `nest: [[20, 30], [200, 30], [200, 180]]`"
-        )
-    found = convert(data, Zones, str(path), UsageError)
-    zones = {name: np.array(corners, np.float64).reshape(-1, 2) for name, corners in found.items()}
-    for name, corners in zones.items():
-        if len(corners) < 3:
-            raise UsageError(f"{path}: {name}: {len(corners)} corners are no area; give three or more [x, y]")
-        if not np.isfinite(corners).all():
-            raise UsageError(f"{path}: {name}: a corner is not finite; give pixels of the frame")
-    return zones
+    if not isinstance(data, dict) or not data:
+        raise UsageError(f"{path}: holds no zones; give lines such as `nest: [[20, 30], [200, 30], [200, 180]]`")
+    return {str(name): _polygon(corners, f"{path}: {name}") for name, corners in data.items()}
+
+
+def _polygon(data: Any, where: str) -> F64:
+    corners = np.array(convert(data, list[tuple[float, float]], where, UsageError), np.float64).reshape(-1, 2)
+    if len(corners) < 3:
+        raise UsageError(f"{where}: {len(corners)} corners are no area; give three or more [x, y]")
+    if not np.isfinite(corners).all():
+        raise UsageError(f"{where}: a corner is not finite; give pixels of the frame")
+    return corners
 
 
 def inside(xy: F64, corners: F64) -> NDArray[np.bool_]:

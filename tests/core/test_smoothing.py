@@ -18,7 +18,7 @@ def walk(count=300) -> tuple[np.ndarray, np.ndarray]:
     """Two keypoints, (N, 2, 2), and the times: no faster than 1.3 body lengths a second."""
     time_s = np.arange(count) / FPS
     snout = 300 + np.stack([150 * np.sin(0.8 * time_s), 100 * np.cos(0.5 * time_s)], axis=1)
-    return np.stack([snout, snout + [60, 20]], axis=1), time_s
+    return np.stack([snout, snout + np.array([60.0, 20.0])], axis=1), time_s
 
 
 def noisy(xy, sigma_px=2.0) -> np.ndarray:
