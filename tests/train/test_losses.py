@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf  # noqa: TID251
 
 from edgepose.core.heatmap import FLOAT, decode, render
-from edgepose_train.losses import losses
+from edgepose_train.losses import POSITION_WEIGHT, losses
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 STRIDE, OFFSET_SCALE, SIGMA_PX, MAP_HW = 8, 16.0, 8.0, (6, 8)
@@ -84,7 +84,7 @@ def test_the_position_loss_is_the_error_of_decode(shift_px):
     error_cells = np.linalg.norm(xy[0] - label[0]) / STRIDE
     position = losses({"heatmap": heatmap[None], "offset": offset[None]}, wanted, OFFSET_CELLS).numpy()[2]
     assert 0.2 < error_cells < 0.5
-    assert position == pytest.approx(error_cells, abs=0.01)
+    assert position == pytest.approx(POSITION_WEIGHT * error_cells, abs=0.01)
 
 
 def test_its_gradient_moves_what_decode_finds_towards_the_label():

@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 
 HEATMAP_WEIGHT = 20.0  # cells count 1 + 20 * target: unweighted, rare keypoints stay unlearnt for hundreds of steps
-OFFSET_WEIGHT = 0.2
-POSITION_WEIGHT = 1.0
+OFFSET_WEIGHT = 0.5
+POSITION_WEIGHT = 0.3
 # A peak may be this flat, in log-probability per cell squared, before its fit is held to be that of a sharper one;
 # a true Gaussian of one cell's sigma has -1.
 _FLATTEST = -0.25
