@@ -48,7 +48,9 @@ def fit_score_map(estimator: Estimator, images: Sequence[LabelledImage]) -> Scor
 
     images: not trained on. They are few, and nearly everything in them is found; so they are also shown blurred, dark,
     noisy, half covered and without the animal, as a camera in a cage will. None where nothing is labelled."""
-    images = images[:_IMAGES]
+    images = [image for image in images if np.isfinite(image.xy_px).any()][:_IMAGES]
+    if not images:
+        return None
     right_px = right_distance(np.stack([image.xy_px for image in images]), read_image(images[0].path))
     logits, right = [], []
     for i, labelled in enumerate(images):
@@ -59,8 +61,6 @@ def fit_score_map(estimator: Estimator, images: Sequence[LabelledImage]) -> Scor
             logits.append(_logit(pose.score[known].astype(np.float64)))
             right.append((error <= right_px) & there)
     x, y = np.concatenate(logits), np.concatenate(right)
-    if not x.size:
-        return None
     slope, shift = _logistic(x, y)
     return ScoreMap(round(slope, 4), round(shift, 4), round(right_px, 2))
 
