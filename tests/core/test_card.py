@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from edgepose.core.card import (
     ModelInput,
     ModelOutput,
     Score,
+    ScoreMap,
     Training,
     card_path,
     read_card,
@@ -186,3 +188,42 @@ def test_a_model_in_a_folder_that_may_not_be_searched_is_told(model, lock):
     lock(model.parent)
     with pytest.raises(ModelError, match=r"model\.tflite: cannot read the model \(Permission denied\)"):
         read_model(model)
+
+
+# --- scores ------------------------------------------------------------------------------------------------
+
+
+def test_a_score_map_reads_back_and_is_the_logistic_of_its_docstring(model):
+    write_card(make_card(score_map=ScoreMap(0.8, 1.25, 11.5)), model)
+    found = read_card(model).score_map
+    assert found == ScoreMap(0.8, 1.25, 11.5)
+    score = np.array([0.0, 0.1, 0.5, 0.9, 1.0])
+    mapped = found.apply(score)
+    inner = np.log(score[1:4] / (1 - score[1:4]))
+    np.testing.assert_allclose(mapped[1:4], 1 / (1 + np.exp(-(0.8 * inner + 1.25))))
+    assert (np.diff(mapped) > 0).all()
+    assert 0 <= mapped[0] < 0.01
+    assert 0.99 < mapped[-1] <= 1
+    np.testing.assert_allclose(ScoreMap(1.0, 0.0, 1.0).apply(score), score, atol=1e-8)
+
+
+def test_a_card_of_before_there_were_score_maps_is_read(model):
+    path = card_path(model)
+    data = json.loads(path.read_bytes())
+    data.pop("score_map", None)
+    data["scores"] = {
+        "int8": {"n_frames": 1, "n_points": 2, "mean_px": 3, "median_px": 3, "p95_px": 3, "per_keypoint": {}}
+    }
+    path.write_text(json.dumps(data))
+    card = read_card(model)
+    assert card.score_map is None
+    assert (card.scores["int8"].mean_px, card.scores["int8"].interval_px, card.scores["int8"].pck) == (3, None, {})
+
+
+@pytest.mark.parametrize("slope", [0, -1])
+def test_a_map_that_turns_scores_round_is_refused(model, slope):
+    path = card_path(model)
+    data = json.loads(path.read_bytes()) | {"score_map": {"slope": slope, "shift": 0, "right_px": 3}}
+    path.write_text(json.dumps(data))
+    with pytest.raises(ModelError, match=r"score_map\.slope"):
+        read_card(model)
