@@ -43,6 +43,15 @@ def test_int8_may_lose_no_more_than_allowed(tmp_path):
     assert "allowed; the layer to blame is the first convolution" in reasons(case, blame=blame)
 
 
+def test_one_frame_that_falls_the_other_way_is_excused_unless_a_person_set_the_limit(tmp_path):
+    case = Case(tmp_path)
+    case.xy_px[4, 2] += [300, 0]
+    assert "int8" not in reasons(case, max_int8_loss=1, one_frame_excused=True)
+    assert "int8 loses 6.25 px, more than the 1 px that are allowed" in reasons(case, max_int8_loss=1)
+    case.xy_px[5:8] += [30, 0]
+    assert "int8 loses 8.18 px" in reasons(case, max_int8_loss=1, one_frame_excused=True)
+
+
 @pytest.mark.parametrize(("frames", "told"), [(1, "1 test frame cannot"), (9, "9 test frames cannot"), (10, "")])
 def test_few_test_frames_are_no_result(tmp_path, frames, told):
     found = reasons(Case(tmp_path, frames=frames))

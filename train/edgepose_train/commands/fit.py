@@ -24,6 +24,7 @@ from edgepose_train.recipes import RECIPES, Recipe, parse_size, recipe_for
 if TYPE_CHECKING:
     from edgepose_train.distill import Lesson
     from edgepose_train.fit import Fitted, Settings
+    from edgepose_train.report import ReportData
 
 BOARDS = ("pi-zero-2w", "pi-3", "pi-4", "pi-5", "coral", "desktop")
 
@@ -64,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-int8-loss",
         type=_positive_number,
         metavar="PX",
-        help="mean error that int8 may add (default: one pixel of the model's input)",
+        help="mean error that int8 may add (default: one pixel of the model's input, leaving out the frame it adds "
+        "most to)",
     )
 
 
@@ -177,30 +179,12 @@ def _lesson(args: argparse.Namespace, dataset: Dataset) -> Lesson | None:
 
 def _conclude(args: argparse.Namespace, fitted: Fitted) -> int:
     """Tables, report, verdict; the exit status."""
-    from edgepose_train.blame import find_blame
-    from edgepose_train.report import ReportData, judge
+    from edgepose_train.report import judge
     from edgepose_train.report_page import write_report
-    from edgepose_train.targets import speed, speed_table
+    from edgepose_train.targets import speed_table
 
     model, card = args.output / "model.tflite", fitted.card
-    data = model.read_bytes()
-    allowed_px = args.max_int8_loss or _input_pixel(fitted)
-    blame = None
-    if card.scores["int8"].mean_px - card.scores["float"].mean_px > allowed_px:
-        print("looking for the layer that int8 loses it in ...", flush=True)
-        blame = find_blame(fitted.network, data, card, fitted.split.test)
-    found = ReportData(
-        fitted.split,
-        fitted.in_int8,
-        fitted.in_float,
-        allowed_px,
-        fitted.curve,
-        fitted.reliability,
-        speed(data, str(model)),
-        blame,
-        args.dataset,
-        shlex.join(["edgepose-train", *sys.argv[1:]]),
-    )
+    found = _measured(args, fitted, model)
     report = write_report(args.output, card, found)
     print_scores(card.scores, "frames it never saw")
     console = Console(highlight=False, soft_wrap=True)
@@ -211,10 +195,35 @@ def _conclude(args: argparse.Namespace, fitted: Fitted) -> int:
     for reason in verdict.reasons:
         console.print(f"  - {escape(reason)}")
     print(
-        f"{model} ({len(data) / 1000:.0f} kB) and its card model.json are ready; {report} shows what they are worth; "
-        f"try them with: edgepose analyze {model} VIDEO -o poses.csv"
+        f"{model} ({model.stat().st_size / 1000:.0f} kB) and its card model.json are ready; {report} shows what they "
+        f"are worth; try them with: edgepose analyze {model} VIDEO -o poses.csv"
     )
-    return 1 if blame else 0
+    return 1 if found.blame else 0
+
+
+def _measured(args: argparse.Namespace, fitted: Fitted, model: Path) -> ReportData:
+    from edgepose_train.blame import find_blame
+    from edgepose_train.report import ReportData, int8_loss_px
+    from edgepose_train.targets import speed
+
+    data, blame = model.read_bytes(), None
+    allowed_px, excused = args.max_int8_loss or _input_pixel(fitted), args.max_int8_loss is None
+    if int8_loss_px(fitted.in_int8, fitted.in_float, excused) > allowed_px:
+        print("looking for the layer that int8 loses it in ...", flush=True)
+        blame = find_blame(fitted.network, data, fitted.card, fitted.split.test)
+    return ReportData(
+        fitted.split,
+        fitted.in_int8,
+        fitted.in_float,
+        allowed_px,
+        excused,
+        fitted.curve,
+        fitted.reliability,
+        speed(data, str(model)),
+        blame,
+        args.dataset,
+        shlex.join(["edgepose-train", *sys.argv[1:]]),
+    )
 
 
 def _input_pixel(fitted: Fitted) -> float:
