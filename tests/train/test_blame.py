@@ -98,7 +98,9 @@ def test_a_layer_whose_range_explodes_is_blamed(trained, finished_run, dataset):
     blame = find_blame(trained, data, card, held_out(dataset, card))
     assert blame.loss_px > 1
     assert blame.guilty.layer == "heatmap output"
-    assert blame.guilty.without_px < 0.2 * blame.loss_px
+    # Nearly all that float gives back, this one layer gives back; how much that is, on four frames and after sixty
+    # steps of training, differs between processors.
+    assert blame.guilty.without_px - blame.together_px < 0.2 * (blame.loss_px - blame.together_px)
     assert blame.sentence().startswith("the layer to blame is heatmap output: with it in float, the loss on 4 frames")
 
 
