@@ -89,14 +89,15 @@ def finished_run(tmp_path_factory, rendered_project, weights_folder) -> Finished
     folder = tmp_path_factory.mktemp("fit") / "run"
     killed_folder, log = folder.with_name("killed"), folder.with_name("log")
     arguments = fit_arguments(rendered_project, output=folder, weights=weights_folder)
-    killed = _fit(arguments, log, kill_when=(folder / "checkpoint.npz").exists)
+    killed = run_fit(arguments, log, kill_when=(folder / "checkpoint.npz").exists)
     shutil.copytree(folder, killed_folder)
-    return FinishedRun(folder, killed_folder, rendered_project, weights_folder, killed, _fit(arguments, log))
+    return FinishedRun(folder, killed_folder, rendered_project, weights_folder, killed, run_fit(arguments, log))
 
 
-def _fit(
+def run_fit(
     arguments: list[str], log: Path, kill_when: Callable[[], bool] | None = None
 ) -> subprocess.CompletedProcess[str]:
+    """As a person runs it; log: where what it says is kept."""
     out, err = log.with_suffix(".out"), log.with_suffix(".err")
     command = [sys.executable, "-m", "edgepose_train.cli", *arguments]
     with (

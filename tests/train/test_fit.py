@@ -11,6 +11,7 @@ import threading
 import numpy as np
 import pytest
 from brokers import wait_until
+from conftest import run_fit
 
 from edgepose.core.card import read_card
 from edgepose.inference.estimator import Estimator
@@ -80,6 +81,35 @@ def test_the_card_says_where_the_model_comes_from(finished_run):
     assert all(score.n_frames == 4 and score.n_points == 16 for score in card.scores.values())
 
 
+def test_the_report_and_the_curves_are_there(finished_run):
+    page = (finished_run.folder / "report.html").read_text()
+    assert str(finished_run.folder / "report.html") in finished_run.finished.stdout
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert [path for path in finished_run.folder.rglob("*") if "tfevents" in path.name]
+
+
+def test_a_seed_gives_the_same_file_also_when_killed_in_between(finished_run, tmp_path):
+    again = run_fit(finished_run.arguments(output=tmp_path / "run"), tmp_path / "log")
+    assert again.returncode == 0, again.stderr
+    assert "going on" not in again.stdout
+    assert (tmp_path / "run" / "model.tflite").read_bytes() == finished_run.model.read_bytes()
+
+
+# Said by TensorFlow's converter at every quantization; `fit` shows its users none of what it says.
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
+def test_what_int8_costs_decides_the_exit_status(finished_run, tmp_path, capsys):
+    shutil.copytree(finished_run.folder, tmp_path / "run")
+    arguments = [*finished_run.arguments(output=tmp_path / "run"), "--max-int8-loss", "0.000001"]
+    status = cli.main(arguments)
+    out, err = capsys.readouterr()
+    scores = read_card(finished_run.model).scores
+    costs = scores["int8"].mean_px > scores["float"].mean_px
+    assert status == (1 if costs else 0), err
+    assert ("looking for the layer that int8 loses it in" in out) == costs, err
+    assert (re.search(r"the layers? to blame|no single layer", " ".join(out.split())) is not None) == costs
+
+
 def test_no_path_of_this_machine_gets_into_the_card(finished_run):
     assert str(finished_run.folder.parent.parent) not in (finished_run.folder / "model.json").read_text()
 
@@ -118,6 +148,14 @@ def test_a_damaged_checkpoint_is_told(finished_run, tmp_path, capsys):
         (["--backbone", "mobilenet_v1_0.75"], 2, "no weights of mobilenet_v1_0.75 there (found: mobilenet_v1_0.25_"),
         (["-o", "{}/config.yaml"], 2, "cannot make this folder (File exists)"),
         (["-o", "{}/config.yaml/run"], 2, "cannot make this folder (Not a directory)"),
+        (["--teacher", "{}/config.yaml"], 2, "--teacher MODEL and --unlabelled VIDEO belong together"),
+        (["--unlabelled", "{}/config.yaml"], 2, "--teacher MODEL and --unlabelled VIDEO belong together"),
+        (["--fps", "10"], 2, "give --target too"),
+        (["--target", "pi-4"], 2, "leave out --recipe, --backbone and --input, or --target"),
+        (["--folds", "21"], 2, "20 labelled frames"),
+        (["--folds", "5", "--split", "video"], 2, "4 labelled videos"),
+        (["--folds", "2", "--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"], 2, "model of --teacher"),
+        (["--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"], 78, "cannot read the model's card"),
     ],
 )
 def test_wrong_usage_is_one_line(finished_run, tmp_path, capsys, options, status, line):
