@@ -27,9 +27,10 @@ from edgepose_train.network_cost import network_cost
 from edgepose_train.quantize import to_int8
 from edgepose_train.quiet import quiet
 
-SIZES = ((256, 192), (320, 240), (384, 288), (448, 336), (640, 480))
+SIZES = ((256, 192), (304, 224), (320, 240), (384, 288), (448, 336), (640, 480))
 NETWORKS = (
     "mobilenet_v1_0.25,32,8",
+    "mobilenet_v1_0.5:7,32,8",
     "mobilenet_v1_0.5,32,8",
     "mobilenet_v1_0.5,32,4",
     "mobilenet_v1_0.75,48,8",
@@ -52,7 +53,7 @@ def main() -> None:
         for size_wh in SIZES:
             ms, reference_ms = _compare(_pose_network(backbone, head, size_wh), reference)
             cells.append(f"{ms / reference_ms:.2f}")
-            cost = network_cost(backbone, head, size_wh)
+            cost = network_cost(backbone, head[:3], size_wh)
             costs.append((cost.macs / 1e6, cost.written / 1e6))
             times_ms.append(ms)
         print(f"| {trunk}, {width}, {stride} | " + " | ".join(cells) + " |", flush=True)

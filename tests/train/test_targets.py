@@ -81,7 +81,7 @@ def test_more_frames_a_second_never_buy_more_computing():
     choices = [choose(TARGETS["pi-4"], fps, *OPEN_FIELD) for fps in (5, 10, 20, 40, 60)]
     assert all(a.estimate_ms >= b.estimate_ms for a, b in pairwise(choices))
     assert choices[0].backbone == "mobilenet_v2_1"
-    assert choices[-1].backbone == "mobilenet_v1_0.25"
+    assert choices[-1].backbone == "mobilenet_v1_0.25:8"
 
 
 def test_faster_boards_get_more():
@@ -110,7 +110,7 @@ def test_what_no_network_can_do_is_one_line_with_a_rate_that_works():
     with pytest.raises(UsageError, match=r"^--target pi-zero-2w: no network fits 500 fps there.* or less$") as caught:
         choose(TARGETS["pi-zero-2w"], 500, *OPEN_FIELD)
     possible = float(str(caught.value).split("--fps ")[1].split()[0])
-    assert choose(TARGETS["pi-zero-2w"], possible, *OPEN_FIELD).backbone == "mobilenet_v1_0.25"
+    assert choose(TARGETS["pi-zero-2w"], possible, *OPEN_FIELD).backbone == "mobilenet_v1_0.25:8"
 
 
 # --- what a model costs --------------------------------------------------------------------------------------
