@@ -100,7 +100,8 @@ def _reasons(card: ModelCard, data: ReportData) -> Iterator[str]:
             f"{100 * FEWEST_RIGHT:.0f} % should"
         )
     if behind := left_behind(errors, card.skeleton.keypoints):
-        yield f"{listing(behind)} is found much less well than the other keypoints"
+        is_are = "is" if len(behind) == 1 else "are"
+        yield f"{listing(behind)} {is_are} found much less well than the other keypoints"
 
 
 def int8_loss_px(in_int8: Predictions, in_float: Predictions, one_frame_excused: bool) -> float:
