@@ -16,11 +16,13 @@ Columns: TypeAlias = dict[str, F64 | NDArray[np.int64] | Sequence[str]]
 
 
 def centre(xy: F64) -> F64:
-    """(N, 2): mean of the keypoints (N, K, 2) of frames that show at least half of them, else NaN."""
+    """(N, 2): median of the keypoints (N, K, 2), along x and along y, of frames that show at least half of them, else
+    NaN. A mean would follow every single keypoint that is lost to another place."""
     seen: NDArray[np.bool_] = np.asarray(np.isfinite(xy).all(axis=2))
-    count = seen.sum(axis=1, keepdims=True)
-    mean = np.where(seen[..., None], xy, 0.0).sum(axis=1) / np.maximum(count, 1)
-    return np.where(count * 2 >= max(1, xy.shape[1]), mean, np.nan)
+    enough = seen.sum(axis=1) * 2 >= max(1, xy.shape[1])
+    found = np.full((len(xy), 2), np.nan)
+    found[enough] = np.nanmedian(np.where(seen[..., None], xy, np.nan)[enough], axis=1)
+    return found
 
 
 def speed(xy: F64, time_s: F64) -> F64:
@@ -76,7 +78,7 @@ def zone_times(centre_xy: F64, time_s: F64, zones: dict[str, F64]) -> Columns:
     return {
         "zone": list(zones),
         "entries": np.array([int(here[:1].sum() + (~here[:-1] & here[1:]).sum()) for here in there], np.int64),
-        "time_s": seconds,
+        "time_s": seconds.round(6),
         "share": seconds / total_s if total_s else np.full(len(seconds), np.nan),
         "first_s": np.array([time_s[seen][here.argmax()] if here.any() else np.nan for here in there]),
     }

@@ -13,8 +13,8 @@ NAN = np.nan
 
 
 def rigid(centres) -> np.ndarray:
-    """A right-angled animal (N, 3, 2) whose keypoints have their mean at `centres` (N, 2)."""
-    body = np.array([[20.0, -10], [-10, -10], [-10, 20]])
+    """A right-angled animal (N, 3, 2) whose keypoints have their median at `centres` (N, 2)."""
+    body = np.array([[30.0, 0], [0, 0], [0, 30]])
     return np.asarray(centres, np.float64).reshape(-1, 1, 2) + body
 
 
@@ -73,8 +73,14 @@ def test_very_short_videos(count, expected):
 
 def test_the_centre_needs_half_of_the_keypoints():
     xy = np.array([[[0.0, 0], [10, 0], [20, 6]], [[NAN, NAN], [10, 0], [20, 6]], [[NAN, NAN], [NAN, NAN], [20, 6]]])
-    np.testing.assert_allclose(centre(xy), [[10, 2], [15, 3], [NAN, NAN]])
+    np.testing.assert_allclose(centre(xy), [[10, 0], [15, 3], [NAN, NAN]])
     np.testing.assert_allclose(centre(xy[:, :1]), [[0, 0], [NAN, NAN], [NAN, NAN]])
+
+
+def test_one_keypoint_that_is_lost_does_not_move_the_centre():
+    xy = rigid([[100.0, 100]] * 3)
+    xy[1, 0] = (600, 20)
+    np.testing.assert_allclose(centre(xy), [[100, 100]] * 3)
 
 
 def test_an_angle_for_each_pair_of_edges_that_meet():
