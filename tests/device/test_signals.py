@@ -22,7 +22,7 @@ def start(*prefix: str, once: bool) -> subprocess.Popen[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_second_signal_ends_a_process_that_takes_too_long(number):
-    with start(once=True) as process:
+    with start("env", "--default-signal=HUP", once=True) as process:  # also where the tests run under nohup
         assert process.stdout.readline() == "ready False\n"
         process.send_signal(number)
         assert process.stdout.readline() == "stopping\n"
