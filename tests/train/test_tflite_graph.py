@@ -39,12 +39,16 @@ def test_first_convolution(demo):
     assert op.index == 1
     assert op.options["strideH"] == op.options["strideW"] == 2
     assert op.options["fusedActivationFunction"] == "RELU6"
-    assert [str(tensor) for tensor in op.inputs] == ["int8 ?x240x320x3", "int8 8x3x3x3", "int32 8"]
+    assert [str(tensor) for tensor in op.inputs] == ["int8 1x240x320x3", "int8 8x3x3x3", "int32 8"]
     assert op.macs == 120 * 160 * 8 * 27
 
 
-def test_a_batch_that_is_not_fixed_is_told(demo):
-    assert demo.inputs[0].shape == (-1, 240, 320, 3)
+def test_a_batch_that_is_not_fixed_is_told():
+    import keras
+
+    picture = keras.Input((6, 8, 3))
+    graph = read_graph(_converted(keras.Model(picture, keras.layers.Conv2D(2, 3)(picture))), "made")
+    assert graph.inputs[0].shape == (-1, 6, 8, 3)
 
 
 def test_weights_are_counted_once_and_are_most_of_the_file(demo):
