@@ -120,8 +120,14 @@ class Subscriber:
     def of(self, leaf: str) -> list[dict[str, Any]]:
         return [payload for topic, payload, _ in list(self.messages) if topic.endswith(f"/{leaf}")]
 
+    def poses(self) -> list[dict[str, Any]]:
+        """One by one, also of those that came many in a message."""
+        messages = [(topic.rsplit("/", 1)[1], payload) for topic, payload, _ in list(self.messages)]
+        batches = {"pose": lambda payload: [payload], "poses": lambda payload: payload["poses"]}
+        return [pose for leaf, payload in messages if leaf in batches for pose in batches[leaf](payload)]
+
     def seqs(self) -> list[int]:
-        return [payload["seq"] for payload in self.of("pose")]
+        return [pose["seq"] for pose in self.poses()]
 
     def close(self) -> None:
         self._client.disconnect()

@@ -18,6 +18,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def spool_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Daemons keep their spools in the test's own folder."""
+    for name in ("XDG_STATE_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+
+
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
     """Not yet started, so that a test can choose its users, or its absence."""

@@ -13,7 +13,7 @@ from edgepose.clock import SyncFlag
 from edgepose.core import config
 from edgepose.core.config import Config, read_config
 from edgepose.core.errors import CameraError, EdgeposeError
-from edgepose.delivery.broker import probe_broker
+from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
 
 LOW_DISK_BYTES = 200e6

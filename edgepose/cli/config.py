@@ -41,6 +41,16 @@ camera:
 #   username: null
 #   password_file: null    # a file whose first line is the password; it never stands in this one
 #   keepalive_s: 30
+#   tls: null              # {ca: ca.pem} encrypts and verifies; cert, key, server_name where the broker wants them
+#   format: json           # or msgpack, half as long
+#   frames_per_message: 1  # more: bulk logging, so many poses in a message on .../poses
+
+# spool:                   # where poses wait for the broker
+#   folder: null           # on the disk, for long; null: systemd's StateDirectory, or ~/.local/state/edgepose
+#   ram_folder: null       # in memory, for short; null: systemd's RuntimeDirectory, or the user's
+#   max_mb: 1000.0         # a day of four keypoints at 30 a second takes about 300
+#   max_age_h: 720.0
+#   when_full: drop_oldest # or drop_newest; either is counted and told
 """
 
 

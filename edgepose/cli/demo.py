@@ -117,7 +117,7 @@ def _daemon(model: Path, broker: DemoBroker) -> Iterator[_Daemon]:
     """`edgepose run` as systemd would start it."""
     from edgepose.cli.demo_broker import HOST, end
 
-    config = {
+    config: dict[str, object] = {
         "device": DEVICE,
         "model": str(model.resolve()),
         "camera": {"source": "synthetic", "size_wh": list(SIZE_WH), "rate_hz": RATE_HZ, "seed": SEED},
@@ -125,6 +125,7 @@ def _daemon(model: Path, broker: DemoBroker) -> Iterator[_Daemon]:
     }
     with tempfile.TemporaryDirectory(prefix="edgepose-demo-") as folder:
         path, log = Path(folder) / "edgepose.yaml", Path(folder) / "edgepose.log"
+        config["spool"] = {"folder": folder, "ram_folder": f"{folder}/ram"}
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
         command = [sys.executable, "-m", "edgepose", "run", "-c", str(path)]
         with log.open("wb") as output:

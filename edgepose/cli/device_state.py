@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgepose.cli.subscriber import AnyMessage
-from edgepose.core.messages import HealthMessage, InfoMessage, PoseMessage, StatusMessage
+from edgepose.core.messages import BatchMessage, EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage
+from edgepose.core.seqs import SeqSet
 from edgepose.core.types import F64
 
 _RATE_WINDOW_S = 3.0
@@ -22,7 +23,7 @@ class DeviceState:
     """Times are of the monotonic clock, seconds.
 
     truth: the true keypoints (K, 2) of a frame, where they are known; then errors_px holds each keypoint's distance
-    from it, (K,) per pose. trail: middle of the last poses. lost: poses whose seq never came."""
+    from it, (K,) per pose. trail: middle of the last poses. lost: poses whose seq has not come. event: the last one."""
 
     device: str
     truth: Callable[[int], F64] | None = None
@@ -30,20 +31,34 @@ class DeviceState:
     info: InfoMessage | None = None
     status: StatusMessage | None = None
     health: HealthMessage | None = None
-    poses: int = 0
+    event: EventMessage | None = None
     frames: int = 0
-    lost: int = 0
     first_s: float = 0.0
     last_s: float = 0.0
     latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
     errors_px: deque[F64] = field(default_factory=lambda: deque(maxlen=_RECENT))
     trail: deque[F64] = field(default_factory=lambda: deque(maxlen=_TRAIL))
     _arrivals_s: deque[float] = field(default_factory=deque)
+    _first_seq: int = 0
+    _seqs: SeqSet = field(default_factory=SeqSet)
+
+    @property
+    def poses(self) -> int:
+        return len(self._seqs)
+
+    @property
+    def lost(self) -> int:
+        return self._seqs.missing()
 
     def update(self, message: AnyMessage, now_s: float) -> None:
         match message:
             case PoseMessage():
                 self._add_pose(message, now_s)
+            case BatchMessage():
+                for pose in message.poses:
+                    self._add_pose(pose, now_s)
+            case EventMessage():
+                self.event = message
             case InfoMessage():
                 self.info = message
             case StatusMessage():
@@ -83,16 +98,17 @@ class DeviceState:
     def _add_pose(self, message: PoseMessage, now_s: float) -> None:
         last = self.pose
         if last is not None and last.boot == message.boot and message.seq <= last.seq:
-            return  # sent again: QoS 1 is at least once
+            if message.seq > self._first_seq:  # of this run, and perhaps a repeat: QoS 1 is at least once
+                self._seqs.add(message.seq)
+            return
         if last is not None and (last.boot != message.boot or message.frame <= last.frame):
             self._begin_anew()
         if self.pose is None:
-            self.first_s, self.frames = now_s, 1
+            self.first_s, self.frames, self._first_seq = now_s, 1, message.seq
         else:
-            self.lost += message.seq - self.pose.seq - 1
             self.frames += message.frame - self.pose.frame
         self.pose, self.last_s = message, now_s
-        self.poses += 1
+        self._seqs.add(message.seq)
         self._arrivals_s.append(now_s)
         self.latency_ms.append(message.latency_ms)
         xy = np.array([[point.x, point.y] for point in message.keypoints.values()])
@@ -103,7 +119,8 @@ class DeviceState:
     def _begin_anew(self) -> None:
         """Another run of the daemon counts from the start."""
         self.pose = None
-        self.poses = self.frames = self.lost = 0
+        self.frames = 0
+        self._seqs = SeqSet()
         self.latency_ms.clear()
         self.errors_px.clear()
         self.trail.clear()

@@ -170,7 +170,8 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
         lines.append(Text(f"{state.pose.model} · {w}x{h}", "dim"))
     if state.health is not None:
         lines.append(Text(state.health.runtime, "dim"))
-        waiting = f" · {state.health.waiting} waiting" if state.health.waiting else ""
+        left = state.health.waiting + state.health.spooled
+        waiting = f" · {left} waiting" if left else ""
         lines.append(Text(f"{state.health.rss_mb:.0f} MB{waiting}", "dim"))
     return lines
 

@@ -19,6 +19,7 @@ from edgepose.clock import boot_id, wall_us
 from edgepose.core.config import Config, read_config
 from edgepose.core.messages import HealthMessage, InfoMessage, StatusMessage
 from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.delivery.place import SpoolPlace
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
 from edgepose.pipeline import Pipeline
@@ -47,8 +48,10 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     estimator = Estimator(Path(config.model), config.inference.threads)
     device, boot = config.device_name(), boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
-    delivery = MqttDelivery(config.mqtt, status, info_message(device, boot, estimator), stop)
+    info = info_message(device, boot, estimator)
     camera = open_camera(config.camera)
+    place = SpoolPlace(config.spool, device, wait=not camera.live)
+    delivery = MqttDelivery(config.mqtt, place, status, info, stop)
     pipeline = Pipeline(camera, estimator, delivery, device)
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)
@@ -61,7 +64,9 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     finally:
         delivery.close()
     skipped, fps = sum(pipeline.skipped.values()), pipeline.poses / seconds
-    log.info("%d poses, %d delivered, %d frames skipped, %.1f fps", pipeline.poses, delivery.delivered, skipped, fps)
+    left = delivery.waiting + delivery.spooled
+    fate = f"{left} not delivered yet" if left else "all delivered"
+    log.info("%d poses, %s, %d frames skipped, %.1f fps", pipeline.poses, fate, skipped, fps)
 
 
 def warn_if_slow(runtime: Runtime) -> None:
@@ -92,8 +97,12 @@ def health_message(
         poses=pipeline.poses,
         delivered=delivery.delivered,
         waiting=delivery.waiting,
+        spooled=delivery.spooled,
+        spool_mb=delivery.spool_mb,
+        connects=delivery.connects,
+        alerts=delivery.alerts,
         skipped=pipeline.skipped,
-        dropped={**pipeline.dropped, **delivery.refused},
+        dropped={**pipeline.dropped, **delivery.given_up},
         stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
         rss_mb=rss_mb(),
         runtime=runtime,

@@ -15,10 +15,20 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError, UsageError
-from edgepose.core.messages import TOPICS, HealthMessage, InfoMessage, PoseMessage, StatusMessage, split_topic
+from edgepose.core.messages import (
+    TOPICS,
+    BatchMessage,
+    EventMessage,
+    HealthMessage,
+    InfoMessage,
+    PoseMessage,
+    StatusMessage,
+    decode,
+    split_topic,
+)
 from edgepose.delivery.broker import DENIED, TOO_NEW, is_host, new_client, trouble, where
 
-AnyMessage: TypeAlias = PoseMessage | InfoMessage | StatusMessage | HealthMessage
+AnyMessage: TypeAlias = PoseMessage | BatchMessage | EventMessage | InfoMessage | StatusMessage | HealthMessage
 
 _RETRY_S = 1.0
 _CONNECT_TIMEOUT_S = 3.0
@@ -101,7 +111,7 @@ class Subscriber:
         if place is None:
             return
         try:
-            self._inbox.append(msgspec.json.decode(message.payload, type=TOPICS[place[1]].payload))  # type: ignore[arg-type]
+            self._inbox.append(decode(bytes(message.payload), TOPICS[place[1]].payload))  # type: ignore[arg-type]
         except (msgspec.DecodeError, UnicodeDecodeError):  # also what does not fit the schema
             self.malformed += 1
 

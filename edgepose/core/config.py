@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -45,8 +45,21 @@ class Inference(_Section, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
 
 
+class Tls(_Section, frozen=True, kw_only=True):
+    """An encrypted connection, always verified. ca: PEM file of the authority that signed the broker's certificate;
+    without it the system's authorities. cert, key: PEM files of this device's own certificate, where the broker asks
+    for one. server_name: the name in the broker's certificate, where that is not `mqtt.host`."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+
+
 class Mqtt(_Section, frozen=True, kw_only=True):
-    """password_file: a file whose first line is the password; it never stands in the config itself."""
+    """The password never stands in the config. password_file: a file whose first line it is; without one, the
+    systemd credential `mqtt-password` or the variable EDGEPOSE_MQTT_PASSWORD.
+    format: of the payloads. frames_per_message: more than 1 logs in bulk, on /poses."""
 
     host: str = "localhost"
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
@@ -54,6 +67,21 @@ class Mqtt(_Section, frozen=True, kw_only=True):
     username: str | None = None
     password_file: str | None = None
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    tls: Tls | None = None
+    format: Literal["json", "msgpack"] = "json"
+    frames_per_message: Annotated[int, Meta(ge=1, le=100)] = 1
+
+
+class Spool(_Section, frozen=True, kw_only=True):
+    """Where poses wait for the broker. folder: on the disk, for what waits longer; ram_folder: in memory-backed
+    storage, for what was just sent. Default: systemd's, or the user's own.
+    when_full: which poses make way for a live camera beyond max_mb; a video waits instead."""
+
+    folder: str | None = None
+    ram_folder: str | None = None
+    max_mb: Annotated[float, Meta(ge=1, le=1e6)] = 1000.0
+    max_age_h: Annotated[float, Meta(gt=0, le=1e5)] = 720.0
+    when_full: Literal["drop_oldest", "drop_newest"] = "drop_oldest"
 
 
 class Config(_Section, frozen=True, kw_only=True):
@@ -64,9 +92,13 @@ class Config(_Section, frozen=True, kw_only=True):
     camera: Camera
     inference: Inference = Inference()
     mqtt: Mqtt = Mqtt()
+    spool: Spool = Spool()
 
     def device_name(self) -> str:
         return self.device or socket.gethostname()
+
+
+S = TypeVar("S", bound=_Section)
 
 
 def parse_config(text: str, where: str) -> Config:
@@ -99,9 +131,16 @@ def _absolute(config: Config, folder: Path) -> Config:
     camera, mqtt = config.camera, config.mqtt
     if isinstance(camera, VideoCamera):
         camera = msgspec.structs.replace(camera, path=_under(folder, camera.path))
-    if mqtt.password_file:
-        mqtt = msgspec.structs.replace(mqtt, password_file=_under(folder, mqtt.password_file))
-    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt)
+    mqtt = _resolved(mqtt, folder, "password_file")
+    if mqtt.tls:
+        mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))
+    spool = _resolved(config.spool, folder, "folder", "ram_folder")
+    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt, spool=spool)
+
+
+def _resolved(section: S, folder: Path, *keys: str) -> S:
+    paths = {key: _under(folder, path) for key in keys if (path := getattr(section, key))}
+    return msgspec.structs.replace(section, **paths)
 
 
 def _under(folder: Path, path: str) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from edgepose.core.types import Pose, Skeleton
+
+Wire = Literal["json", "msgpack"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,8 +62,31 @@ class StatusMessage(Message, frozen=True, kw_only=True):
     run: str
 
 
+class BatchMessage(Message, frozen=True, kw_only=True):
+    """Many poses in one message: a backlog (replay), or bulk logging. boot: of the daemon that sends; each pose
+    carries its own."""
+
+    replay: bool
+    poses: list[PoseMessage]
+
+
+class EventMessage(Message, frozen=True, kw_only=True):
+    """Something that happened, delivered like a pose. event: numbers events as seq does poses; (device, boot, event)
+    never repeats. kind: `mark` (an experiment's start, stop or note), `dropped` (poses given up), ..."""
+
+    event: int
+    t_us: int
+    synced: bool
+    replay: bool
+    kind: str
+    text: str
+    count: int = 0
+
+
 class HealthMessage(Message, frozen=True, kw_only=True):
     """Retained, every 30 s. Counters since the daemon started; `skipped` and `dropped` by reason.
+    delivered: poses acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk, spool_mb its size.
+    connects: to the broker. alerts: what is wrong now, by what it is about.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: int
@@ -71,6 +96,10 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     poses: int
     delivered: int
     waiting: int
+    spooled: int
+    spool_mb: float
+    connects: int
+    alerts: dict[str, str]
     skipped: dict[str, int]
     dropped: dict[str, int]
     stage_ms: dict[str, tuple[float, float, float]]
@@ -89,6 +118,8 @@ class Topic:
 
 TOPICS = {
     "pose": Topic("pose", PoseMessage, retained=False),
+    "poses": Topic("poses", BatchMessage, retained=False),
+    "event": Topic("event", EventMessage, retained=False),
     "info": Topic("info", InfoMessage, retained=True),
     "status": Topic("status", StatusMessage, retained=True),
     "health": Topic("health", HealthMessage, retained=True),
@@ -105,8 +136,19 @@ def split_topic(name: str) -> tuple[str, str] | None:
     return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "edgepose" and parts[2] in TOPICS else None
 
 
-def encode(message: Message) -> bytes:
-    return msgspec.json.encode(message)
+M = TypeVar("M", bound=Message)
+
+
+def encode(message: Message, wire: Wire = "json") -> bytes:
+    return msgspec.json.encode(message) if wire == "json" else msgspec.msgpack.encode(message)
+
+
+def decode(payload: bytes, kind: type[M]) -> M:
+    """Either wire format: JSON begins with a brace, MessagePack's maps never do.
+    Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the schema."""
+    if payload[:1] == b"{":
+        return msgspec.json.decode(payload, type=kind)
+    return msgspec.msgpack.decode(payload, type=kind)
 
 
 def keypoints_of(pose: Pose, skeleton: Skeleton) -> dict[str, Keypoint]:

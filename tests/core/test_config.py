@@ -52,7 +52,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (MINIMAL + "mqtt: {hots: x}", "f.yaml: mqtt.hots: unknown key; did you mean 'host'?"),
         (
             MINIMAL + "mqtt: {sourse: x}",
-            "f.yaml: mqtt.sourse: unknown key; known: host, keepalive_s, password_file, port, protocol, username",
+            "f.yaml: mqtt.sourse: unknown key; known: format, frames_per_message, host, keepalive_s, "
+            "password_file, port, protocol, tls, username",
         ),
         (MINIMAL + "mqtt: {protocol: '3.1'}", "f.yaml: mqtt.protocol: '3.1' is not known; did you mean '3.1.1'?"),
         (MINIMAL + "mqtt: {protocol: '4'}", "f.yaml: mqtt.protocol: '4' is not known; known: 3.1.1, 5"),
@@ -129,6 +130,7 @@ def test_the_starter_file_shows_every_key_with_its_default() -> None:
     assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
     shown = yaml.safe_load("\n".join(keys))
     assert set(shown["mqtt"]) == _keys("Mqtt")
+    assert set(shown["spool"]) == _keys("Spool")
     assert set(shown["camera"]) == _keys("SyntheticCamera")
     assert set(shown) == _keys("Config")
     video = yaml.safe_load("\n".join(line[2:] for line in STARTER.splitlines() if line.startswith("#   ")))

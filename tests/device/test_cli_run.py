@@ -86,9 +86,9 @@ def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     online, offline = subscriber.of("status")
     assert offline == {**online, "state": "offline"}
 
-    first = len(subscriber.seqs())
+    first = max(subscriber.seqs())
     stopped = daemon(configure())
-    wait_until(lambda: len(subscriber.seqs()) > first + 10, "poses of the second run")
+    wait_until(lambda: len([seq for seq in subscriber.seqs() if seq > first]) > 10, "poses of the second run")
     stopped.send_signal(signal.SIGTERM)
     log = log_of(stopped)
     assert stopped.returncode == 0
@@ -97,15 +97,16 @@ def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     assert again[0] != online["run"]
     assert set(again) == {again[0]}
 
-    seqs = subscriber.seqs()
-    assert seqs[first:] == list(range(seqs[first], seqs[first] + len(seqs) - first))
-    assert seqs[first] > seqs[first - 1]
-    assert f"{len(seqs) - first} poses, {len(seqs) - first} delivered" in log
+    # What the first run left comes with the second: it may have been lost.
+    seqs = [pose["seq"] for pose in subscriber.poses() if not pose["replay"] and pose["seq"] > first]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+    assert f"{len(seqs)} poses, all delivered" in log
     info, health = subscriber.of("info")[-1], subscriber.of("health")[-1]
     assert info["size_wh"] == [320, 240]
-    assert set(subscriber.of("pose")[-1]["keypoints"]) == set(info["skeleton"]["keypoints"])
+    assert set(subscriber.poses()[-1]["keypoints"]) == set(info["skeleton"]["keypoints"])
     assert set(health["stage_ms"]) == {"capture", "infer", "publish"}
-    assert health["poses"] == health["delivered"] == len(seqs) - first
+    assert health["poses"] == len(seqs) <= health["delivered"]
+    assert (health["waiting"], health["spooled"], health["alerts"]) == (0, 0, {})
 
 
 def test_a_video_is_published_frame_by_frame_also_to_a_broker_that_comes_late(
@@ -129,10 +130,10 @@ def test_a_video_is_published_frame_by_frame_also_to_a_broker_that_comes_late(
     mosquitto.start()
     log = log_of(process)
     assert process.returncode == 0
-    assert "45 poses, 45 delivered, 0 frames skipped" in log
+    assert "45 poses, all delivered, 0 frames skipped" in log
     assert "connection refused" not in log  # it was told already, once
     wait_until(lambda: len(subscriber.seqs()) == 45, "all poses")
-    assert [message["frame"] for message in subscriber.of("pose")] == list(range(45))
+    assert [message["frame"] for message in subscriber.poses()] == list(range(45))
     assert np.diff(subscriber.seqs()).tolist() == [1] * 44
 
 
@@ -144,7 +145,7 @@ def test_without_a_broker_sigterm_still_ends_it(
     while "keeping poses" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert "poses were not delivered" in log_of(process)
+    assert "poses are not delivered yet; the next start sends them" in log_of(process)
     assert process.returncode == 0
 
 

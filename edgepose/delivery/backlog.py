@@ -1,0 +1,280 @@
+"""What the broker did not acknowledge in time: batches of poses, written to the disk by a thread of their own, and read
+back when they may be sent.
+
+A message that is in flight while it is written is *covered*: its batch is not sent unless the connection ends before
+the acknowledgement comes. Acknowledged batches stay for `KEEP_ACKED_S`: a broker that is killed forgets them.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgepose.clock import SyncFlag, boot_us
+from edgepose.core.messages import BatchMessage, Wire, decode, encode
+from edgepose.delivery.disk_tier import PERMANENT, DiskError, DiskTier
+from edgepose.delivery.packing import Batch, Item, pack
+
+log = logging.getLogger(__name__)
+
+KEEP_ACKED_S = 60.0
+RETRY_REFUSED_S = 300.0  # one of the batches that the broker refused is tried again
+_READ_AHEAD = 16
+_TICK_S = 0.1
+_TIDY_S = 1.0
+_ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """wire: format of the payloads. group: live poses in a message. wait: a full disk takes nothing more, so that the
+    source has to wait, as a video can; otherwise poses are dropped, with drop_newest those that come."""
+
+    wire: Wire
+    group: int
+    wait: bool
+    drop_newest: bool
+
+
+class Source(Protocol):
+    """Who has the fresh messages."""
+
+    def overdue(self, *, all_of_it: bool) -> tuple[list[Item], list[Item]]:
+        """What waited too long: not sent, which leaves the source, and in flight."""
+
+    def written(self, items: Sequence[Item]) -> set[Item]:
+        """The disk has them; returns those still in flight."""
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """The disk did not take them."""
+
+
+class Backlog:
+    """changed: the lock of all state, held by whoever calls. dropped: poses given up, by reason.
+    trouble: of the disk, in words. opened: the disk was looked at."""
+
+    def __init__(self, disk: DiskTier, rules: Rules, changed: threading.Condition) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.trouble = ""
+        self.opened = False
+        self._disk, self._rules, self._changed = disk, rules, changed
+        self._covering: dict[Batch, set[Item]] = {}
+        self._ready: deque[Batch] = deque()
+        self._busy: set[int] = set()  # rows in `_ready` or in flight
+        self._done: dict[int, tuple[float, int]] = {}  # boot clock of the acknowledgement, and poses, by row
+        self._cursor = 0  # rows up to here were looked at
+        self._refusals: list[tuple[Batch, str]] = []
+        self._splits: list[Batch] = []
+        self._probe_s, self._probing = float("inf"), False
+        self._tidied_s = 0.0
+        self._sync = SyncFlag()
+        self._more = True  # there may be rows behind the cursor
+        self._hungry = threading.Event()
+        self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, source: Source) -> None:
+        self._thread = threading.Thread(target=self._work, args=(source,), name="spool", daemon=True)
+        self._thread.start()
+
+    def close(self, seconds: float) -> None:
+        """Writes what is left; not longer than that, should the disk hang."""
+        self._ending.set()
+        self._hungry.set()
+        if self._thread is not None:
+            self._thread.join(seconds)
+
+    @property
+    def poses(self) -> int:
+        """On the disk, neither acknowledged nor refused."""
+        return max(0, self._disk.poses - sum(poses for _, poses in self._done.values()))
+
+    @property
+    def set_aside(self) -> int:
+        """Poses on the disk that the broker has refused."""
+        return self._disk.refused
+
+    @property
+    def megabytes(self) -> float:
+        return round(self._disk.used_bytes / 1e6, 2)
+
+    # --- for the link ----------------------------------------------------------------------------------------
+
+    def take(self) -> Batch | None:
+        if len(self._ready) < _READ_AHEAD // 2 and self._more:
+            self._hungry.set()
+        return self._ready.popleft() if self._ready else None
+
+    def settle(self, item: Item) -> None:
+        """An item that the disk has too was acknowledged on its own."""
+        batch = item.batch
+        covered = self._covering.get(batch) if batch else None
+        if batch and covered is not None:
+            covered.discard(item)
+            if not covered:
+                del self._covering[batch]
+                self.finish(batch)
+
+    def finish(self, batch: Batch) -> None:
+        """Acknowledged."""
+        assert batch.id is not None
+        self._busy.discard(batch.id)
+        self._done[batch.id] = boot_us() / 1e6, batch.poses
+        if self._probing:  # the broker takes again what it refused
+            self._probe_s = 0.0
+
+    def give_back(self, batches: Sequence[Batch]) -> None:
+        """The connection ended with these unacknowledged, and nothing is in flight any more."""
+        self._ready.extendleft(reversed(batches))
+        if self._covering:
+            self._covering.clear()
+            self._cursor = 0
+
+    def refuse(self, batch: Batch, reason: str) -> None:
+        """The broker will not have it: set aside, or, when it is too large, taken apart."""
+        if reason == PERMANENT and batch.poses > 1:
+            self._splits.append(batch)
+        else:
+            self._refusals.append((batch, reason))
+            self._probing, self._probe_s = False, time.monotonic() + RETRY_REFUSED_S
+
+    def forget_acknowledged(self, before_s: float) -> int:
+        """What was acknowledged before that (boot clock) goes out again; returns how many poses."""
+        gone = {number: poses for number, (acked_s, poses) in self._done.items() if acked_s < before_s}
+        for number in gone:
+            del self._done[number]
+        if gone:
+            self._cursor = 0
+        return sum(gone.values())
+
+    # --- the disk's thread -----------------------------------------------------------------------------------
+
+    def _work(self, source: Source) -> None:
+        while not self._ending.is_set():
+            self._step(source)
+            self._hungry.wait(_TICK_S)
+            self._hungry.clear()
+        self._step(source)
+        self._disk.close()
+
+    def _step(self, source: Source) -> None:
+        """The lock is never held while the disk works."""
+        try:
+            self._disk.open()
+            self.opened = True
+            self._write(source)
+            self._set_aside()
+            self._take_apart()
+            self._read_ahead()
+            if time.monotonic() - self._tidied_s > _TIDY_S:
+                self._tidied_s = time.monotonic()
+                self._tidy()
+            self.trouble = ""
+        except DiskError as exc:
+            if not self.trouble:
+                log.warning("%s; poses wait in memory", exc)
+            self.trouble, self.opened = str(exc), True
+        with self._changed:
+            self._changed.notify_all()
+
+    def _write(self, source: Source) -> None:
+        ending = self._ending.is_set()
+        if self._rules.wait and not ending and not self._disk.room():
+            return
+        with self._changed:
+            unsent, sent = source.overdue(all_of_it=ending)
+        if self._rules.drop_newest and not self._disk.room():
+            self.dropped["spool_full"] += len(unsent)
+            with self._changed:
+                source.written(unsent)
+            return
+        packed = [(batch, items) for group in (unsent, sent) for batch, items in pack(group, self._rules.wire)]
+        if not packed:
+            return
+        try:
+            self._disk.append([batch for batch, _ in packed], self._sync.synced())
+        except DiskError:
+            with self._changed:
+                source.put_back(unsent)
+            raise
+        with self._changed:
+            in_flight = source.written([*unsent, *sent])
+            for batch, items in packed:
+                if covered := {item for item in items if item in in_flight}:
+                    self._covering[batch] = covered
+                    for item in covered:
+                        item.batch = batch
+        if not self._rules.wait:
+            self._drop()
+
+    def _set_aside(self) -> None:
+        while self._refusals:
+            batch, reason = self._refusals[0]
+            if batch.id is None:
+                self._disk.append([batch], self._sync.synced(), reason)
+            else:
+                self._disk.refuse(batch.id, reason)
+            with self._changed:
+                self._refusals.pop(0)
+                self._busy.discard(batch.id or 0)
+        if time.monotonic() > self._probe_s:
+            self._disk.release(_ALL if self._probe_s == 0.0 else 1)
+            self._probing, self._probe_s, self._cursor = self._probe_s > 0.0, float("inf"), 0
+
+    def _take_apart(self) -> None:
+        """Batches that are too large for the broker become one message for each pose."""
+        while self._splits:
+            batch = self._splits[0]
+            poses = decode(batch.payload, BatchMessage).poses
+            single = [Batch("pose", 1, encode(pose, self._rules.wire)) for pose in poses]
+            self._disk.append(single, self._sync.synced())
+            if batch.id is not None:
+                self._disk.remove([batch.id])
+            with self._changed:
+                self._splits.pop(0)
+                self._busy.discard(batch.id or 0)
+
+    def _read_ahead(self) -> None:
+        with self._changed:
+            room, cursor = _READ_AHEAD - len(self._ready), self._cursor
+            skip = self._busy | self._done.keys() | {batch.id for batch in self._covering}
+        wanted: list[int] = []
+        last = cursor
+        while room > 0 and not wanted and (numbers := self._disk.numbers(last)):
+            wanted = [number for number in numbers if number not in skip][:room]
+            last = wanted[-1] if len(wanted) == room else numbers[-1]
+        found = [batch for number in wanted if (batch := self._disk.read(number))]
+        with self._changed:
+            if self._cursor == cursor:  # unless a lost connection has set it back meanwhile
+                self._cursor, self._more = last, bool(wanted)
+                self._busy.update(batch.id for batch in found if batch.id)
+                self._ready.extend(found)
+
+    def _tidy(self) -> None:
+        """Removes what was acknowledged long enough ago."""
+        before_s = boot_us() / 1e6 - KEEP_ACKED_S
+        with self._changed:
+            old = [number for number, (acked_s, _) in self._done.items() if acked_s < before_s]
+        if old:
+            self._disk.remove(old)
+            with self._changed:
+                for number in old:
+                    self._done.pop(number, None)
+        if not self._rules.wait:
+            self._drop()
+
+    def _drop(self) -> None:
+        for reason, gone in self._disk.drop(self._sync.synced()).items():
+            with self._changed:
+                lost = {number: poses for number, poses in gone.items() if number not in self._done}
+                if lost:
+                    self.dropped[reason] += sum(lost.values())
+                for number in gone:
+                    self._done.pop(number, None)
+                    self._busy.discard(number)
+                self._ready = deque(batch for batch in self._ready if batch.id not in gone)

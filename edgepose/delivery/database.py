@@ -1,0 +1,91 @@
+"""SQLite files that stop no daemon: one that is damaged or foreign is set aside, and a new one begins."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x45504F53  # "EPOS", in the file's header
+KEPT_ASIDE = 3  # damaged files of one name that are kept for whoever wants to look
+_PARTS = ("", "-wal", "-shm", "-journal")
+
+
+def open_database(path: Path, version: int, schema: str, *pragmas: str) -> sqlite3.Connection:
+    """In autocommit mode, usable by several threads that take turns. Raises OSError or sqlite3.OperationalError where
+    the folder cannot be made or written, or another process has the file open."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _open(path, version, schema, pragmas)
+    except sqlite3.OperationalError as exc:
+        if not _is_damage(exc):
+            raise
+        why = str(exc)
+    except (sqlite3.DatabaseError, _ForeignError, UnicodeDecodeError) as exc:
+        why = str(exc)
+    set_aside(path, why)
+    return _open(path, version, schema, pragmas)
+
+
+def set_aside(path: Path, why: str) -> None:
+    """Renames the file and its companions, and tells so. Older ones set aside make way."""
+    numbers = sorted(int(found.suffix[1:]) for found in path.parent.glob(f"{path.name}.damaged.*") if _numbered(found))
+    aside = path.with_name(f"{path.name}.damaged.{numbers[-1] + 1 if numbers else 1}")
+    for number in numbers[: len(numbers) - KEPT_ASIDE + 1]:
+        path.with_name(f"{path.name}.damaged.{number}").unlink(missing_ok=True)
+    log.warning("%s: %s; kept as %s, beginning a new one", path, why, aside.name)
+    path.replace(aside)
+    for part in _PARTS[1:]:
+        Path(f"{path}{part}").unlink(missing_ok=True)
+
+
+def _numbered(path: Path) -> bool:
+    return path.suffix[1:].isdecimal()
+
+
+class _ForeignError(Exception):
+    """A database, but not ours."""
+
+
+def _is_damage(exc: sqlite3.OperationalError) -> bool:
+    """A file that opens and then cannot be read as what it says it is; not a full disk, a lock or a missing right."""
+    return any(word in str(exc) for word in ("no such", "malformed", "unsupported file format", "has no column"))
+
+
+def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sqlite3.Connection:
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder")
+    new = not path.exists() or path.stat().st_size == 0
+    if new:  # a log without its file is no news of ours
+        for part in _PARTS[1:]:
+            Path(f"{path}{part}").unlink(missing_ok=True)
+    database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+    with contextlib.ExitStack() as failed:
+        failed.callback(database.close)
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")  # no shared-memory file, and nobody else reads or writes
+        if new:
+            database.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        for pragma in ("journal_mode = WAL", *pragmas):
+            database.execute(f"PRAGMA {pragma}")
+        if new:
+            database.executescript(
+                f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; {schema}; COMMIT;"
+            )
+        _examine(database, version)
+        failed.pop_all()
+    return database
+
+
+def _examine(database: sqlite3.Connection, version: int) -> None:
+    """Raises _ForeignError, or sqlite3.DatabaseError for a damaged file."""
+    found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
+    if found[0] != APPLICATION_ID:
+        raise _ForeignError("not a file of edgepose")
+    if found[1] != version:
+        raise _ForeignError(f"written by another version of edgepose (format {found[1]}, this one's is {version})")
+    problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if problem != "ok":
+        raise sqlite3.DatabaseError(f"damaged ({problem})")

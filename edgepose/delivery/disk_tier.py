@@ -1,0 +1,212 @@
+"""What the broker has not acknowledged in time, on the disk: batches of poses in a bounded SQLite file that survives
+a power cut. It is touched only while the broker is slow or away."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from edgepose.clock import boot_id, boot_us, wall_us
+from edgepose.delivery.database import open_database, set_aside
+from edgepose.delivery.packing import Batch
+
+log = logging.getLogger(__name__)
+
+PERMANENT = "too_large"  # the reason for which a message is refused at any time
+REOPEN_S = 10.0  # between attempts to use a disk that failed
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE batch (id INTEGER PRIMARY KEY AUTOINCREMENT, leaf TEXT NOT NULL, poses INTEGER NOT NULL,
+                    boot TEXT NOT NULL, boot_s REAL NOT NULL, wall_s REAL NOT NULL, synced INTEGER NOT NULL,
+                    refused TEXT, payload BLOB NOT NULL);
+CREATE INDEX set_aside ON batch (id) WHERE refused IS NOT NULL
+"""
+_INSERT = """
+INSERT INTO batch (leaf, poses, boot, boot_s, wall_s, synced, refused, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_NUMBERS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 500"
+_RELEASE = """
+UPDATE batch SET refused = NULL
+WHERE id IN (SELECT id FROM batch WHERE refused IS NOT NULL AND refused != ? ORDER BY id LIMIT ?) RETURNING poses
+"""
+_AGES = """
+SELECT id, poses, boot = ?, boot_s < ?, synced AND ? AND wall_s < ? FROM batch ORDER BY id LIMIT 1000
+"""
+_LOW_WATER = 0.98  # of the bound: what is dropped at once when it is passed
+_PAGES_A_TIME = 1000  # given back to the disk at once after a drain
+
+
+class DiskError(Exception):
+    """The disk cannot be used now; the message is for the operator."""
+
+
+class DiskTier:
+    """For one thread. Every method but `close` raises DiskError while the disk is full, gone or read-only; it is tried
+    again after a pause. poses: in it and not refused; used_bytes: of its pages."""
+
+    def __init__(self, path: Path, max_bytes: float, max_age_s: float) -> None:
+        self.poses = self.refused = 0
+        self.used_bytes = 0
+        self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
+        self._database: sqlite3.Connection | None = None
+        self._closed_until = 0.0
+        self._why = ""
+
+    def room(self) -> bool:
+        return self.used_bytes < self._max_bytes
+
+    def append(self, batches: Sequence[Batch], synced: bool, refused: str | None = None) -> None:
+        """Written and synchronised when this returns; each batch has its id then. refused: set aside at once."""
+        made = (boot_id(), boot_us() / 1e6, wall_us() / 1e6, synced, refused)
+        with self._transaction() as database:
+            numbers = [
+                database.execute(_INSERT, (b.leaf, b.poses, *made, zlib.compress(b.payload, 1))).lastrowid
+                for b in batches
+            ]
+        for batch, number in zip(batches, numbers, strict=True):
+            batch.id = number
+        poses = sum(batch.poses for batch in batches)
+        if refused is None:
+            self.poses += poses
+        else:
+            self.refused += poses
+        self._measure()
+
+    def numbers(self, after: int) -> list[int]:
+        """Rows behind row `after`, oldest first, some hundreds at most; what was refused is not among them."""
+        with self._guarded() as database:
+            found = database.execute(_NUMBERS, (after,)).fetchall()
+        return [row[0] for row in found]
+
+    def read(self, number: int) -> Batch | None:
+        """None for a row that is gone, or damaged and therefore removed."""
+        with self._guarded() as database:
+            row = database.execute("SELECT leaf, poses, payload FROM batch WHERE id = ?", (number,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return Batch(row[0], row[1], zlib.decompress(row[2]), number)
+        except zlib.error as exc:
+            log.warning("%s: %d poses are damaged and given up (%s)", self._path, row[1], exc)
+            self.remove([number])
+            return None
+
+    def remove(self, numbers: Collection[int]) -> None:
+        delete = "DELETE FROM batch WHERE id = ? RETURNING refused, poses"
+        with self._transaction() as database:
+            gone = [row for number in numbers for row in database.execute(delete, (number,)).fetchall()]
+        with self._guarded() as database:
+            database.execute(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})").fetchall()
+        self.poses -= sum(poses for refused, poses in gone if refused is None)
+        self.refused -= sum(poses for refused, poses in gone if refused is not None)
+        self._measure()
+
+    def refuse(self, number: int, reason: str) -> None:
+        """Sets a batch aside."""
+        self._move("UPDATE batch SET refused = ? WHERE id = ? AND refused IS NULL RETURNING poses", (reason, number), 1)
+
+    def release(self, limit: int) -> None:
+        """Puts the oldest `limit` batches that were set aside back at their place, where they may fare better now."""
+        self._move(_RELEASE, (PERMANENT, limit), -1)
+
+    def drop(self, synced: bool) -> dict[str, dict[int, int]]:
+        """Removes what is too old, then beyond the bound in bytes the oldest, what was refused first. The ages of
+        earlier boots only synchronised clocks know. By reason: poses by the id of their batch."""
+        gone = {"spool_old": self._too_old(synced), "spool_full": {}}
+        if gone["spool_old"]:
+            self.remove(gone["spool_old"])
+        if self.used_bytes > self._max_bytes:
+            gone["spool_full"] = self._oldest(self.used_bytes - _LOW_WATER * self._max_bytes)
+            self.remove(gone["spool_full"])
+        return gone
+
+    def _move(self, statement: str, values: tuple[object, ...], to_refused: int) -> None:
+        with self._transaction() as database:
+            poses = sum(row[0] for row in database.execute(statement, values).fetchall())
+        self.refused += to_refused * poses
+        self.poses -= to_refused * poses
+
+    def _too_old(self, synced: bool) -> dict[int, int]:
+        values = (boot_id(), boot_us() / 1e6 - self._max_age_s, synced, wall_us() / 1e6 - self._max_age_s)
+        found: dict[int, int] = {}
+        with self._guarded() as database:
+            rows = database.execute(_AGES, values)
+            for number, poses, this_boot, old_here, old_before in rows:
+                if not (old_here if this_boot else old_before):
+                    break
+                found[number] = poses
+        return found
+
+    def _oldest(self, excess_bytes: float) -> dict[int, int]:
+        """Batches whose removal frees so many bytes."""
+        found: dict[int, int] = {}
+        columns = "SELECT id, poses, LENGTH(payload) FROM batch"
+        with self._guarded() as database:
+            for which in ("WHERE refused IS NOT NULL", "WHERE refused IS NULL"):
+                for number, poses, size in database.execute(f"{columns} {which} ORDER BY id"):
+                    if excess_bytes <= 0:
+                        return found
+                    excess_bytes -= size
+                    found[number] = poses
+        return found
+
+    def open(self) -> None:
+        """What is inside is counted only once the file is open."""
+        with self._guarded():
+            pass
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guarded() as database, database:  # the inner one ends what BEGIN began, also after an error
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._opened()
+        except (OSError, sqlite3.OperationalError) as exc:
+            self._fail(exc)
+        except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError) as exc:
+            self.close()
+            try:
+                set_aside(self._path, str(exc))
+            except OSError as unmovable:
+                self._fail(unmovable)
+            self._fail(exc)
+
+    def _fail(self, exc: Exception) -> NoReturn:
+        self.close()
+        self._closed_until = time.monotonic() + REOPEN_S
+        self._why = str(exc)
+        raise DiskError(f"{self._path}: {self._why}") from None
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            if time.monotonic() < self._closed_until:
+                raise DiskError(f"{self._path}: {self._why}")
+            database = open_database(self._path, _VERSION, _SCHEMA, "synchronous = FULL")
+            counts = "SELECT COALESCE(SUM(poses) FILTER (WHERE refused IS {}), 0) FROM batch"
+            self.poses, self.refused = (
+                database.execute(counts.format(which)).fetchone()[0] for which in ("NULL", "NOT NULL")
+            )
+            self._database = database
+            self._measure()
+        return self._database
+
+    def _measure(self) -> None:
+        with self._guarded() as database:
+            names = ("page_count", "freelist_count", "page_size")
+            pages, free, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        self.used_bytes = (pages - free) * size

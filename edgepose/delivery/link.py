@@ -1,0 +1,276 @@
+"""The thread that talks to the broker: connects, for ever anew, sends what the outbox has, a few messages at a time,
+and hands the answers back. All its state is its own; others only `notify`, `wake` and `close`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import re
+import socket
+import threading
+import time
+from collections import deque
+from typing import Protocol
+
+import paho.mqtt.client as paho
+
+from edgepose.clock import boot_us
+from edgepose.core.config import Mqtt
+from edgepose.core.errors import BrokerError, ConfigError
+from edgepose.core.messages import TOPICS, topic_name
+from edgepose.delivery.broker import client_id, read_password, where
+from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, Will
+from edgepose.delivery.disk_tier import PERMANENT
+from edgepose.delivery.outbox import Outbox, Parcel
+
+log = logging.getLogger(__name__)
+
+WINDOW = 20  # unacknowledged at a time; brokers allow at least this many
+BACKLOG_WINDOW = 4  # of these, messages of the backlog: a live pose never waits behind many
+HEALTH_S = 30.0
+ACK_TIMEOUT_S = 10.0  # of a broker that answers and acknowledges nothing; only a new connection mends that
+SESSION_S = 7 * 86_400  # the broker keeps our session so long: without it, it has lost its memory
+DOUBT_S = 2.0  # how long the broker may take to say when it was started
+STABLE_S = 10.0  # a connection that held so long was one
+FLAPS, FLAPS_WITHIN_S = 4, 60.0  # connections cut short one after the other: somebody else has our client id
+LONGEST_PAUSE_S = 30.0
+LAST_WORD_S = 2.0
+UPTIME = "$SYS/broker/uptime"
+_TICK_S = 0.1
+_OVERHEAD = 32  # bytes of a PUBLISH besides topic and payload, at most
+
+
+class Voice(Protocol):
+    """What the device says of itself."""
+
+    def on_connected(self) -> None:
+        """Notifies what every broker must know."""
+
+    def on_heartbeat(self) -> None:
+        """Every `HEALTH_S`, and when connected."""
+
+    def last_words(self) -> None:
+        """Before a clean end."""
+
+    def on_message(self, message: paho.MQTTMessage) -> None:
+        """A command."""
+
+
+class Link:
+    """connects: how often the broker has accepted us. online: now. alerts: what is wrong with the broker, in words, by
+    what it is about."""
+
+    def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
+        self.connects = 0
+        self.online = False
+        self.alerts: dict[str, str] = {}
+        self._mqtt, self._device, self._outbox = mqtt, device, outbox
+        self._name = client_id(device)
+        self._will = Will(topic_name(device, "status"), will)
+        self._wake_in, self._wake_out = socket.socketpair()
+        for end in (self._wake_in, self._wake_out):
+            end.setblocking(False)
+        outbox.wake = self.wake
+        self._notices: deque[tuple[str, bytes]] = deque()
+        self._in_flight: dict[int, Parcel] = {}  # by message id, in the order they were sent
+        self._told: set[str] = set()  # of this outage
+        self._short_lives: deque[float] = deque(maxlen=FLAPS)
+        self._pauses = 0
+        self._ending = threading.Event()
+
+    def start(self, voice: Voice) -> None:
+        self._thread = threading.Thread(target=self._run, args=(voice,), name="mqtt", daemon=True)
+        self._thread.start()
+
+    def notify(self, leaf: str, payload: bytes) -> None:
+        """Sends a message that only the newest of matters, when there is a connection."""
+        self._notices.append((leaf, payload))
+        self.wake()
+
+    def wake(self) -> None:
+        with contextlib.suppress(OSError):  # it is being woken already, or has ended
+            self._wake_out.send(b"\0")
+
+    def close(self) -> None:
+        """Says the last words where there is a connection. Never hangs."""
+        self._ending.set()
+        self.wake()
+        self._thread.join(LAST_WORD_S + CONNECT_S)
+        self._wake_out.close()
+        if not self._thread.is_alive():
+            self._wake_in.close()
+
+    # --- the thread ------------------------------------------------------------------------------------------
+
+    def _run(self, voice: Voice) -> None:
+        while not self._ending.is_set():
+            try:
+                password = read_password(self._mqtt)
+                connection = Connection(self._mqtt, self._name, password, self._will, session_s=SESSION_S)
+            except (BrokerError, ConfigError) as exc:
+                self._tell(str(exc))
+            else:
+                self._live(connection, voice)
+            self._pause()
+
+    def _live(self, connection: Connection, voice: Voice) -> None:
+        """Serves one connection to its end."""
+        since = time.monotonic()
+        try:
+            self._greet(connection, voice)
+            self._serve(connection, voice)
+        except ConnectionLostError as exc:
+            self._tell(f"{where(self._mqtt)}: connection lost ({exc})")
+            self._judge(time.monotonic() - since, str(exc))
+        except Exception:  # a bug must not end delivery: a new connection is a new start
+            log.exception("%s: the connection is given up", where(self._mqtt))
+        finally:
+            self.online = False
+            connection.cut()
+            self._outbox.lost([parcel for parcel in self._in_flight.values() if parcel.counts])
+            self._in_flight.clear()
+
+    def _greet(self, connection: Connection, voice: Voice) -> None:
+        self.online, self._told = True, set()
+        self.connects += 1
+        self.alerts.pop("broker", None)
+        left = self._outbox.waiting + self._outbox.backlog.poses
+        log.info("%s: connected%s", where(self._mqtt), f", {left} poses waiting" if left else "")
+        self._window = min(WINDOW, connection.welcome.receive_maximum)
+        self._largest = connection.welcome.largest
+        self._progress = time.monotonic()
+        self._doubt_ends = time.monotonic() + DOUBT_S
+        if connection.welcome.session:
+            connection.subscribe(UPTIME, qos=0)
+        else:
+            self._send_again(float("inf"))
+        self._notices.clear()
+        voice.on_connected()
+        self._health_due = 0.0
+
+    def _serve(self, connection: Connection, voice: Voice) -> None:
+        said_by = 0.0  # monotonic clock; 0 before the end
+        while not said_by or (self._unsaid() and time.monotonic() < said_by):
+            if self._ending.is_set() and not said_by:
+                said_by = time.monotonic() + LAST_WORD_S
+                self._notices.clear()
+                voice.last_words()
+            self._send(connection)
+            connection.step(_TICK_S, self._wake_in)
+            self._take_answers(connection, voice)
+            self._watch(voice)
+        if not self._unsaid():
+            connection.goodbye()
+
+    def _unsaid(self) -> bool:
+        """Whether a notice is not acknowledged yet."""
+        return bool(self._notices) or any(not parcel.counts for parcel in self._in_flight.values())
+
+    def _send(self, connection: Connection) -> None:
+        while len(self._in_flight) < self._window:
+            parcel = self._next()
+            if parcel is None:
+                return
+            topic = topic_name(self._device, parcel.leaf)
+            if len(topic) + len(parcel.payload) + _OVERHEAD > self._largest:
+                self._refuse(parcel, PERMANENT)
+                continue
+            number = -1  # of a message that did not get out
+            try:
+                number = connection.publish(topic, parcel.payload, retain=TOPICS[parcel.leaf].retained)
+            finally:
+                self._in_flight[number] = parcel
+
+    def _next(self) -> Parcel | None:
+        if self._notices:
+            return Parcel(*self._notices.popleft())
+        backlog = sum(parcel.batch is not None for parcel in self._in_flight.values())
+        return self._outbox.take(backlog=backlog < BACKLOG_WINDOW and not self._ending.is_set())
+
+    def _take_answers(self, connection: Connection, voice: Voice) -> None:
+        taken = []
+        for number, reason in connection.acks:
+            parcel = self._in_flight.pop(number, None)
+            if parcel is None:
+                continue
+            self._progress = time.monotonic()
+            if reason.is_failure:
+                self._refuse(parcel, str(reason).lower().replace(" ", "_"))
+            elif parcel.counts:
+                taken.append(parcel)
+                self.alerts.pop(parcel.leaf, None)
+        connection.acks.clear()
+        if taken:
+            self._outbox.acknowledge(taken)
+        for message in connection.inbox:
+            if message.topic == UPTIME:
+                self._compare(connection, message.payload)
+            else:
+                voice.on_message(message)
+        connection.inbox.clear()
+
+    def _refuse(self, parcel: Parcel, reason: str) -> None:
+        topic = topic_name(self._device, parcel.leaf)
+        remedy = "raise its limit" if reason == PERMANENT else "correct its access list"
+        text = f"{where(self._mqtt)}: refuses {topic}: {reason.replace('_', ' ')}; {remedy}"
+        if self.alerts.get(parcel.leaf) != text:
+            log.warning("%s", text)
+        self.alerts[parcel.leaf] = text
+        if parcel.counts:
+            self._outbox.refuse(parcel, reason)
+
+    def _watch(self, voice: Voice) -> None:
+        now = time.monotonic()
+        if not self._in_flight:
+            self._progress = now
+        if now - self._progress > ACK_TIMEOUT_S:
+            raise ConnectionLostError(f"no acknowledgement for {ACK_TIMEOUT_S:g} s")
+        if now > self._doubt_ends:
+            self._send_again(float("inf"))
+        if now >= self._health_due:
+            self._health_due = now + HEALTH_S
+            self._outbox.forget_old()
+            voice.on_heartbeat()
+
+    def _compare(self, connection: Connection, payload: bytes | bytearray) -> None:
+        """Whether the broker was started since it acknowledged our messages; `payload` is such as b"59 seconds"."""
+        match = re.match(rb"(\d+)", payload)
+        if match and self._doubt_ends < float("inf"):
+            self._send_again(boot_us() / 1e6 - int(match[1]))
+        connection.unsubscribe(UPTIME)
+
+    def _send_again(self, before_s: float) -> None:
+        """What it acknowledged before that (boot clock) it has forgotten. Once for each connection."""
+        self._doubt_ends = float("inf")
+        if again := self._outbox.forgotten(before_s):
+            log.info("%s: it may have lost %d poses that it acknowledged; sending them again", where(self._mqtt), again)
+
+    # --- trouble ---------------------------------------------------------------------------------------------
+
+    def _tell(self, trouble: str) -> None:
+        """Each trouble once, not at every attempt."""
+        self.alerts["broker"] = trouble
+        if trouble not in self._told:
+            log.warning("%s; keeping poses and trying again", trouble)
+            self._told.add(trouble)
+
+    def _judge(self, seconds: float, reason: str) -> None:
+        """Connections that are cut short again and again are somebody else's doing."""
+        if seconds > STABLE_S:
+            self._pauses = 0
+        if seconds < STABLE_S or "taken over" in reason:
+            self._short_lives.append(time.monotonic())
+        many = len(self._short_lives) == FLAPS and self._short_lives[-1] - self._short_lives[0] < FLAPS_WITHIN_S
+        if "taken over" in reason or many:
+            text = f"another client connects as {self._name}, perhaps a copied SD card: give each its own machine id"
+            if "client_id" not in self.alerts:
+                log.warning("%s: %s", where(self._mqtt), text)
+            self.alerts["client_id"] = text
+
+    def _pause(self) -> None:
+        """Full jitter: a hundred devices do not all come back at once."""
+        longest = min(LONGEST_PAUSE_S, 2.0**self._pauses)
+        self._pauses += 1
+        self._ending.wait(random.uniform(0, longest))  # noqa: S311  no secret

@@ -1,0 +1,201 @@
+"""Every message from `accept` to the broker's acknowledgement.
+
+A fresh message is live: in memory, and in the RAM tier in case we are killed. What is not acknowledged after `SPILL_S`
+goes to the backlog, which sends it as replay, after what is live. What was acknowledged is kept for `KEEP_ACKED_S`,
+because a broker that is killed forgets what it acknowledged.
+
+Three threads meet here, under one lock: the pipeline's (`accept`), the link's (`take` and what becomes of it) and the
+backlog's (`overdue`, `written`, `put_back`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from edgepose.clock import boot_us
+from edgepose.core.messages import PoseMessage, decode
+from edgepose.delivery.backlog import KEEP_ACKED_S, Backlog, Rules
+from edgepose.delivery.disk_tier import DiskTier
+from edgepose.delivery.packing import Batch, Item, bundle, pack
+from edgepose.delivery.ram_tier import RamTier
+
+SPILL_S = 0.5
+RAM_POSES = 20_000  # in memory at most, while the disk cannot be used: 11 minutes at 30 a second, about 15 MB
+GROUP_S = 2.0  # longest wait for a group of live poses to fill
+_WAIT_S = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class Parcel:
+    """One MQTT message to send: live items, a batch of the backlog, or a notice that nobody keeps."""
+
+    leaf: str
+    payload: bytes
+    items: tuple[Item, ...] = ()
+    batch: Batch | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it has to arrive."""
+        return bool(self.items) or self.batch is not None
+
+
+class Outbox:
+    """wake: told of every message that may be sent. delivered: messages acknowledged, repeats included; refused: set
+    aside, by reason."""
+
+    def __init__(self, ram: RamTier, disk: DiskTier, rules: Rules) -> None:
+        self.wake: Callable[[], None] = lambda: None
+        self.delivered = 0
+        self.refused: Counter[str] = Counter()
+        self.changed = threading.Condition()
+        self.backlog = Backlog(disk, rules, self.changed)
+        self._ram, self._rules = ram, rules
+        self._spill_s = SPILL_S + (GROUP_S if rules.group > 1 else 0.0)
+        self._live: deque[Item] = deque()
+        self._again: list[Item] = []  # to the backlog at once
+        self._in_flight: dict[Item, None] = {}
+        self._recent: deque[tuple[float, Item]] = deque()  # boot clock of the acknowledgement
+        self._take_over()
+        self._numbers = itertools.count(max((left.number for left in ram.leftovers), default=0) + 1)
+
+    def _take_over(self) -> None:
+        """What an earlier run left."""
+        for left in sorted(self._ram.leftovers, key=lambda left: left.acked_s or 0.0):
+            item = Item(left.number, left.leaf, left.payload, time.monotonic())
+            if left.acked_s is None:
+                self._again.append(item)
+            else:
+                self._recent.append((left.acked_s, item))
+
+    @property
+    def dropped(self) -> Counter[str]:
+        return self.backlog.dropped
+
+    @property
+    def waiting(self) -> int:
+        """Messages in memory, neither acknowledged nor given up."""
+        return len(self._live) + len(self._again) + len(self._in_flight)
+
+    def empty(self) -> bool:
+        with self.changed:
+            return self.backlog.opened and not self.waiting and not self.backlog.poses
+
+    def accept(self, leaf: str, payload: bytes, give_way: threading.Event) -> None:
+        """Takes charge of one message. Where it has to wait for room, `give_way` ends that."""
+        with self.changed:
+            while self._rules.wait and self.waiting >= RAM_POSES and not give_way.is_set():
+                self.changed.wait(_WAIT_S)
+            item = Item(next(self._numbers), leaf, payload, time.monotonic())
+            self._ram.add(item.number, leaf, payload)
+            self._live.append(item)
+            if not self._rules.wait and self.waiting > RAM_POSES:
+                oldest = self._live.popleft()
+                self._ram.remove([oldest.number])
+                self.dropped["memory_full"] += 1
+        self.wake()
+
+    # --- for the link ----------------------------------------------------------------------------------------
+
+    def take(self, *, backlog: bool) -> Parcel | None:
+        """What to send now: what is live, else, where `backlog` allows, the oldest batch."""
+        with self.changed:
+            if self._live and (items := self._next_live()):
+                self._in_flight.update(dict.fromkeys(items))
+                if len(items) == 1:
+                    return Parcel(items[0].leaf, items[0].payload, tuple(items))
+                poses = [decode(item.payload, PoseMessage) for item in items]
+                return Parcel("poses", bundle(poses, self._rules.wire, replay=False), tuple(items))
+            batch = self.backlog.take() if backlog else None
+            return Parcel(batch.leaf, batch.payload, batch=batch) if batch else None
+
+    def _next_live(self) -> list[Item]:
+        """One message, or as many poses as go together; none while more of them may come."""
+        if self._rules.group == 1 or self._live[0].leaf != "pose":
+            return [self._live.popleft()]
+        poses = list(
+            itertools.takewhile(lambda item: item.leaf == "pose", itertools.islice(self._live, self._rules.group))
+        )
+        if len(poses) == len(self._live) < self._rules.group and time.monotonic() - poses[0].accepted_s < GROUP_S:
+            return []
+        return [self._live.popleft() for _ in poses]
+
+    def acknowledge(self, parcels: Iterable[Parcel]) -> None:
+        now_s = boot_us() / 1e6
+        numbers = []
+        with self.changed:
+            for parcel in parcels:
+                self.delivered += parcel.batch.poses if parcel.batch else len(parcel.items)
+                for item in parcel.items:
+                    del self._in_flight[item]
+                    self.backlog.settle(item)
+                    if item.batch is None:
+                        self._recent.append((now_s, item))
+                        numbers.append(item.number)
+                if parcel.batch:
+                    self.backlog.finish(parcel.batch)
+            self._ram.acknowledge(numbers, now_s)
+            while self._recent and self._recent[0][0] < now_s - KEEP_ACKED_S:
+                self._recent.popleft()
+            self.changed.notify_all()
+
+    def forget_old(self) -> None:
+        """To be called now and then."""
+        with self.changed:
+            before_s = boot_us() / 1e6 - KEEP_ACKED_S
+            while self._recent and self._recent[0][0] < before_s:
+                self._recent.popleft()
+            self._ram.forget(before_s)
+
+    def refuse(self, parcel: Parcel, reason: str) -> None:
+        """The broker will not have it: sending it again would be refused again, so it is set aside and counted."""
+        with self.changed:
+            self.refused[reason] += parcel.batch.poses if parcel.batch else len(parcel.items)
+            for item in parcel.items:
+                del self._in_flight[item]
+                self.backlog.settle(item)
+            alone = [item for item in parcel.items if item.batch is None]
+            for batch in [parcel.batch] if parcel.batch else [batch for batch, _ in pack(alone, self._rules.wire)]:
+                self.backlog.refuse(batch, reason)
+            self._ram.remove([item.number for item in alone])
+
+    def lost(self, parcels: Sequence[Parcel]) -> None:
+        """The connection ended with these unacknowledged."""
+        with self.changed:
+            items = [item for parcel in parcels for item in parcel.items]
+            self._in_flight.clear()
+            self._live.extendleft(reversed([item for item in items if item.batch is None]))
+            self.backlog.give_back([parcel.batch for parcel in parcels if parcel.batch])
+
+    def forgotten(self, before_s: float) -> int:
+        """The broker has lost what it acknowledged before that (boot clock): it goes out again. Returns how much."""
+        with self.changed:
+            again = len(self._again)
+            while self._recent and self._recent[0][0] < before_s:
+                self._again.append(self._recent.popleft()[1])
+            return len(self._again) - again + self.backlog.forget_acknowledged(before_s)
+
+    # --- for the backlog, with the lock held -----------------------------------------------------------------
+
+    def overdue(self, *, all_of_it: bool) -> tuple[list[Item], list[Item]]:
+        before_s = time.monotonic() - (-1e9 if all_of_it else self._spill_s)
+        unsent, self._again = self._again, []
+        while self._live and self._live[0].accepted_s < before_s:
+            unsent.append(self._live.popleft())
+        return unsent, [item for item in self._in_flight if item.batch is None and item.accepted_s < before_s]
+
+    def written(self, items: Sequence[Item]) -> set[Item]:
+        done = set(items)
+        in_flight = done & self._in_flight.keys()
+        if self._live:  # given back while the disk was at work
+            self._live = deque(item for item in self._live if item not in done)
+        self._ram.remove([item.number for item in items])
+        return in_flight
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        self._live.extendleft(reversed(items))

@@ -1,0 +1,67 @@
+"""Where the spool lies, and that one daemon alone uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import IO
+
+from edgepose.core.config import Spool
+from edgepose.core.errors import EdgeposeError
+from edgepose.delivery.disk_tier import DiskTier
+from edgepose.delivery.ram_tier import RamTier
+
+with contextlib.suppress(ImportError):  # not on Windows
+    import fcntl
+
+
+def disk_folder(spool: Spool, device: str) -> Path:
+    """From the config, systemd's StateDirectory=, or the user's own state folder."""
+    if spool.folder:
+        return Path(spool.folder) / device
+    if state := os.environ.get("STATE_DIRECTORY", "").split(":")[0]:
+        return Path(state) / "spool" / device
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "edgepose" / "spool" / device
+
+
+def ram_folder(spool: Spool, device: str) -> Path:
+    """From the config, systemd's RuntimeDirectory=, the user's, or /dev/shm."""
+    if spool.ram_folder:
+        return Path(spool.ram_folder) / device
+    if runtime := os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
+        return Path(runtime) / "spool" / device
+    if user := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(user) / "edgepose" / "spool" / device
+    return Path(f"/dev/shm/edgepose-{os.getuid()}/spool") / device  # noqa: S108  of this user alone
+
+
+class SpoolPlace:
+    """The two tiers of one device, and the lock on them until `close`. wait: the source can, when the disk is full.
+    Raises EdgeposeError when another daemon has them."""
+
+    def __init__(self, spool: Spool, device: str, *, wait: bool) -> None:
+        self.wait, self.drop_newest = wait, spool.when_full == "drop_newest"
+        self._lock: IO[bytes] | None = None
+        ram, disk = ram_folder(spool, device), disk_folder(spool, device)
+        with contextlib.suppress(OSError):  # the tier itself tells what is wrong with its folder
+            ram.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._take_lock(ram / "lock", device)
+        self.ram = RamTier(ram / "sent.db")
+        self.disk = DiskTier(disk / "spool.db", spool.max_mb * 1e6, spool.max_age_h * 3600)
+
+    def close(self) -> None:
+        self.ram.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _take_lock(self, path: Path, device: str) -> None:
+        self._lock = path.open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise EdgeposeError(
+                f"another edgepose already runs as device {device}; stop it, or give this one another `device`"
+            ) from None
