@@ -180,6 +180,8 @@ class Backlog:
                 log.warning("%s; poses wait in memory", exc)
             self.trouble, self.opened = str(exc), True
         with self._changed:
+            if self._disk.damaged:
+                self.dropped["spool_damaged"] = self._disk.damaged
             self._changed.notify_all()
 
     def _write(self, source: Source) -> None:

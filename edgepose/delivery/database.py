@@ -20,11 +20,9 @@ def open_database(path: Path, version: int, schema: str, *pragmas: str) -> sqlit
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         return _open(path, version, schema, pragmas)
-    except sqlite3.OperationalError as exc:
-        if not _is_damage(exc):
+    except (sqlite3.Error, UnicodeDecodeError, _ForeignError) as exc:  # SQLite quotes what it read
+        if not is_damage(exc):
             raise
-        why = str(exc)
-    except (sqlite3.DatabaseError, _ForeignError, UnicodeDecodeError) as exc:
         why = str(exc)
     set_aside(path, why)
     return _open(path, version, schema, pragmas)
@@ -50,9 +48,10 @@ class _ForeignError(Exception):
     """A database, but not ours."""
 
 
-def _is_damage(exc: sqlite3.OperationalError) -> bool:
-    """A file that opens and then cannot be read as what it says it is; not a full disk, a lock or a missing right."""
-    return any(word in str(exc) for word in ("no such", "malformed", "unsupported file format", "has no column"))
+def is_damage(exc: Exception) -> bool:
+    """A file that is not what it should be; not a full disk, a lock or a missing right."""
+    words = ("no such", "malformed", "unsupported file format", "no column", "has no", "invalid")
+    return not isinstance(exc, sqlite3.OperationalError) or any(word in str(exc) for word in words)
 
 
 def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sqlite3.Connection:
@@ -63,6 +62,7 @@ def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sq
         for part in _PARTS[1:]:
             Path(f"{path}{part}").unlink(missing_ok=True)
     database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
+    database.text_factory = lambda text: text.decode("utf-8", "replace")  # of a damaged row
     with contextlib.ExitStack() as failed:
         failed.callback(database.close)
         database.execute("PRAGMA locking_mode = EXCLUSIVE")  # no shared-memory file, and nobody else reads or writes
@@ -86,6 +86,6 @@ def _examine(database: sqlite3.Connection, version: int) -> None:
         raise _ForeignError("not a file of edgepose")
     if found[1] != version:
         raise _ForeignError(f"written by another version of edgepose (format {found[1]}, this one's is {version})")
-    problem = database.execute("PRAGMA quick_check(1)").fetchone()[0]
+    problem = " ".join(str(database.execute("PRAGMA quick_check(1)").fetchone()[0]).split())
     if problem != "ok":
         raise sqlite3.DatabaseError(f"damaged ({problem})")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgepose.clock import boot_id, boot_us, wall_us
-from edgepose.delivery.database import open_database, set_aside
+from edgepose.core.messages import TOPICS
+from edgepose.delivery.database import is_damage, open_database, set_aside
 from edgepose.delivery.packing import Batch
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ _VERSION = 1
 _SCHEMA = """
 CREATE TABLE batch (id INTEGER PRIMARY KEY AUTOINCREMENT, leaf TEXT NOT NULL, poses INTEGER NOT NULL,
                     boot TEXT NOT NULL, boot_s REAL NOT NULL, wall_s REAL NOT NULL, synced INTEGER NOT NULL,
-                    refused TEXT, payload BLOB NOT NULL);
+                    refused TEXT, payload BLOB NOT NULL) STRICT;
 CREATE INDEX set_aside ON batch (id) WHERE refused IS NOT NULL
 """
 _INSERT = """
@@ -48,10 +49,11 @@ class DiskError(Exception):
 
 class DiskTier:
     """For one thread. Every method but `close` raises DiskError while the disk is full, gone or read-only; it is tried
-    again after a pause. poses: in it and not refused; used_bytes: of its pages."""
+    again after a pause. poses: in it and not refused; damaged: given up, since the start; used_bytes: of its
+    pages."""
 
     def __init__(self, path: Path, max_bytes: float, max_age_s: float) -> None:
-        self.poses = self.refused = 0
+        self.poses = self.refused = self.damaged = 0
         self.used_bytes = 0
         self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
         self._database: sqlite3.Connection | None = None
@@ -90,19 +92,21 @@ class DiskTier:
             row = database.execute("SELECT leaf, poses, payload FROM batch WHERE id = ?", (number,)).fetchone()
         if row is None:
             return None
-        try:
-            return Batch(row[0], row[1], zlib.decompress(row[2]), number)
-        except zlib.error as exc:
-            log.warning("%s: %d poses are damaged and given up (%s)", self._path, row[1], exc)
-            self.remove([number])
-            return None
+        with contextlib.suppress(zlib.error):
+            if row[0] in TOPICS:
+                return Batch(row[0], row[1], zlib.decompress(row[2]), number)
+        log.warning("%s: %d poses are damaged and given up", self._path, row[1])
+        self.damaged += row[1]
+        self.remove([number])
+        return None
 
     def remove(self, numbers: Collection[int]) -> None:
         delete = "DELETE FROM batch WHERE id = ? RETURNING refused, poses"
         with self._transaction() as database:
             gone = [row for number in numbers for row in database.execute(delete, (number,)).fetchall()]
         with self._guarded() as database:
-            database.execute(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})").fetchall()
+            # A script, because its rows have no columns, and `execute` takes it to be done after the first.
+            database.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})")
         self.poses -= sum(poses for refused, poses in gone if refused is None)
         self.refused -= sum(poses for refused, poses in gone if refused is not None)
         self._measure()
@@ -176,14 +180,11 @@ class DiskTier:
     def _guarded(self) -> Iterator[sqlite3.Connection]:
         try:
             yield self._opened()
-        except (OSError, sqlite3.OperationalError) as exc:
-            self._fail(exc)
-        except (sqlite3.DatabaseError, UnicodeDecodeError, OverflowError) as exc:
-            self.close()
-            try:
-                set_aside(self._path, str(exc))
-            except OSError as unmovable:
-                self._fail(unmovable)
+        except (OSError, sqlite3.Error, UnicodeDecodeError, OverflowError) as exc:
+            if not isinstance(exc, OSError) and is_damage(exc):
+                self.close()
+                with contextlib.suppress(OSError):  # then the next attempt to open it tells
+                    set_aside(self._path, str(exc))
             self._fail(exc)
 
     def _fail(self, exc: Exception) -> NoReturn:

@@ -75,6 +75,7 @@ class Outbox:
 
     @property
     def dropped(self) -> Counter[str]:
+        """Given up, by reason."""
         return self.backlog.dropped
 
     @property

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.clock import boot_id
-from edgepose.delivery.database import open_database, set_aside
+from edgepose.core.messages import TOPICS
+from edgepose.delivery.database import is_damage, open_database, set_aside
 
 log = logging.getLogger(__name__)
 
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE message (id INTEGER PRIMARY KEY, boot TEXT NOT NULL, leaf TEXT NOT NULL, payload BLOB NOT NULL,
-                      acked_s REAL)
+                      acked_s REAL) STRICT
 """
 
 
@@ -72,7 +73,7 @@ class RamTier:
         """Of another boot, when the folder was not in memory after all, only what nobody acknowledged is of use."""
         database.execute("DELETE FROM message WHERE boot != ? AND acked_s IS NOT NULL", (boot_id(),))
         rows = database.execute("SELECT id, leaf, payload, acked_s FROM message ORDER BY id").fetchall()
-        self.leftovers = [Leftover(*row) for row in rows]
+        self.leftovers = [Leftover(*row) for row in rows if row[1] in TOPICS]
 
     def _many(self, statement: str, rows: Sequence[tuple[float | int, ...]]) -> None:
         if not rows:
@@ -88,17 +89,16 @@ class RamTier:
 
         self._try(together)
 
-    def _try(self, action: object) -> None:
+    def _try(self, action: Callable[[sqlite3.Connection], object]) -> None:
         if self._database is None:
             return
         try:
-            action(self._database)  # type: ignore[operator]
+            action(self._database)
             self.trouble = ""
-        except sqlite3.OperationalError as exc:  # full: the next message may find room again
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             self._tell(exc)
-        except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
-            self._tell(exc)
-            self._begin_anew(str(exc))
+            if is_damage(exc):  # otherwise it is full, and the next message may find room again
+                self._begin_anew(str(exc))
 
     def _begin_anew(self, why: str) -> None:
         self.close()

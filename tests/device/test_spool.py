@@ -1,0 +1,243 @@
+"""The two tiers of the spool: what they keep, what they give up, and that no damaged file stops a daemon."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgepose.delivery import database, disk_tier
+from edgepose.delivery.disk_tier import PERMANENT, DiskError, DiskTier
+from edgepose.delivery.packing import Batch
+from edgepose.delivery.ram_tier import RamTier
+
+HOUR_S = 3600.0
+
+
+def new_disk(folder: Path, max_mb: float = 10.0, max_age_s: float = HOUR_S) -> DiskTier:
+    return DiskTier(folder / "spool.db", max_mb * 1e6, max_age_s)
+
+
+def batch(poses: int = 15, size: int = 100) -> Batch:
+    """Of bytes that do not compress."""
+    return Batch("poses", poses, random.Random(size).randbytes(size))
+
+
+def all_of(disk: DiskTier) -> list[Batch]:
+    return [found for number in disk.numbers(0) if (found := disk.read(number))]
+
+
+def test_what_was_appended_is_there_after_a_restart_oldest_first(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path)
+    payloads = [b"%d" % i * 100 for i in range(50)]
+    disk.append([Batch("poses", 2, payload) for payload in payloads], synced=True)
+    disk.close()
+    again = new_disk(tmp_path)
+    assert [found.payload for found in all_of(again)] == payloads
+    assert again.poses == 100
+
+
+def test_beyond_its_bound_the_oldest_make_way_and_are_counted(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path, max_mb=1.0)
+    dropped = 0
+    for _ in range(300):
+        disk.append([batch(size=5000)], synced=True)
+        dropped += sum(disk.drop(synced=True)["spool_full"].values())
+        assert disk.used_bytes <= 1.0e6
+    left = all_of(disk)
+    assert dropped + disk.poses == 300 * 15
+    assert left[-1].id == 300
+    assert disk.poses == 15 * len(left) > 0
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1.0e6 + 5e6  # and the log
+
+
+def test_what_was_refused_makes_way_first(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path, max_mb=1.0)
+    disk.append([batch(size=5000) for _ in range(150)], synced=True)
+    newest = disk.numbers(0)[-1]
+    disk.refuse(newest, "not_authorized")
+    disk.append([batch(size=5000) for _ in range(60)], synced=True)
+    assert newest in disk.drop(synced=True)["spool_full"]
+
+
+@pytest.mark.parametrize(
+    ("this_boot", "was_synced", "is_synced", "goes"),
+    [
+        (True, False, False, True),  # the boot clock knows
+        (False, True, True, True),
+        (False, True, False, False),  # this clock may be in 1970
+        (False, False, True, False),  # that one was
+    ],
+)
+def test_only_clocks_that_cannot_jump_tell_an_age(
+    this_boot: bool, was_synced: bool, is_synced: bool, goes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = new_disk(tmp_path, max_age_s=HOUR_S)
+    disk.append([batch()], synced=was_synced)
+    later_us = disk_tier.boot_us() + int(2 * HOUR_S * 1e6)
+    wall_us = disk_tier.wall_us() + int(2 * HOUR_S * 1e6)
+    monkeypatch.setattr(disk_tier, "boot_us", lambda: later_us if this_boot else 1_000_000)
+    monkeypatch.setattr(disk_tier, "wall_us", lambda: wall_us)
+    if not this_boot:
+        monkeypatch.setattr(disk_tier, "boot_id", lambda: "another")
+    assert bool(disk.drop(synced=is_synced)["spool_old"]) == goes
+
+
+def test_what_was_refused_is_set_aside_and_may_come_back(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path)
+    disk.append([batch(), batch(), batch()], synced=True)
+    first, second, third = disk.numbers(0)
+    disk.refuse(first, "not_authorized")
+    disk.refuse(second, PERMANENT)
+    assert disk.numbers(0) == [third]
+    assert (disk.poses, disk.refused) == (15, 30)
+    disk.release(10)
+    assert disk.numbers(0) == [first, third]
+    assert (disk.poses, disk.refused) == (30, 15)
+
+
+def test_a_drained_spool_gives_the_disk_its_room_back(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path)
+    disk.append([batch(size=20_000) for _ in range(100)], synced=True)
+    disk.remove(disk.numbers(0))
+    disk.close()
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 200_000
+
+
+def test_a_full_disk_takes_nothing_and_loses_nothing(tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = new_disk(tiny_disk)
+    disk.append([batch(size=1000)], synced=True)
+    (tiny_disk / "ballast").write_bytes(b"x" * 200_000)
+    with pytest.raises(DiskError, match="full"):
+        disk.append([batch(size=300_000)], synced=True)
+    with pytest.raises(DiskError, match="full"):  # at once, not asking the disk again
+        disk.open()
+    (tiny_disk / "ballast").unlink()
+    monkeypatch.setattr(disk, "_closed_until", 0.0)
+    disk.append([batch(size=50_000)], synced=True)
+    assert [len(found.payload) for found in all_of(disk)] == [1000, 50_000]
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(DiskError, match="file"):
+        new_disk(tmp_path / "file").open()
+    assert RamTier(tmp_path / "file" / "sent.db").trouble
+
+
+def _foreign(path: Path) -> None:
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE recipe (name TEXT)")
+    other.close()
+
+
+def _of_tomorrow(path: Path) -> None:
+    database.open_database(path, 99, "CREATE TABLE batch (id INTEGER)").close()
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _text(path: Path) -> None:
+    path.write_text("not a database, but long enough to be looked at" * 10, encoding="utf-8")
+
+
+@pytest.mark.parametrize("spoil", [_foreign, _of_tomorrow, _text, _empty])
+def test_a_file_that_is_not_ours_is_set_aside(
+    spoil: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(tmp_path / "spool.db")
+    disk = new_disk(tmp_path)
+    disk.append([batch()], synced=True)
+    assert disk.poses == 15
+    aside = list(tmp_path.glob("*.damaged.*"))
+    assert len(aside) == (0 if spoil is _empty else 1)
+    assert len(caplog.messages) == len(aside)
+
+
+def test_only_the_last_few_damaged_files_are_kept(tmp_path: Path) -> None:
+    for _ in range(6):
+        _text(tmp_path / "spool.db")
+        disk = new_disk(tmp_path)
+        disk.open()
+        disk.close()
+    assert sorted(path.name for path in tmp_path.glob("*.damaged.*")) == [f"spool.db.damaged.{i}" for i in (4, 5, 6)]
+
+
+def test_a_thousand_damaged_files_stop_neither_tier(tmp_path: Path) -> None:
+    """Bytes flipped, cut out, overwritten or cut off, in the file or its log: what is left can be used, or is new."""
+    whole = tmp_path / "whole"
+    disk = new_disk(whole)
+    disk.append([batch(size=700) for _ in range(40)], synced=True)
+    disk.close()
+    ram = RamTier(whole / "sent.db")
+    for number in range(40):
+        ram.add(number, "pose", b"x" * 400)
+    ram.close()
+    chance = random.Random(0)
+    for trial in range(500):
+        for name in ("spool.db", "sent.db"):
+            folder = tmp_path / f"{name}-{trial}"
+            folder.mkdir()
+            (folder / name).write_bytes(_damaged((whole / name).read_bytes(), chance))
+            if chance.random() < 0.3:
+                (folder / f"{name}-wal").write_bytes(chance.randbytes(5000))
+        _use_disk(new_disk(tmp_path / f"spool.db-{trial}"))
+        _use_ram(tmp_path / f"sent.db-{trial}" / "sent.db")
+
+
+def _damaged(data: bytes, chance: random.Random) -> bytes:
+    spoiled = bytearray(data)
+    at, size = chance.randrange(len(data)), chance.randrange(1, 3000)
+    match chance.randrange(4):
+        case 0:
+            for _ in range(20):
+                spoiled[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        case 1:
+            del spoiled[at : at + size]
+        case 2:
+            spoiled[at : at + size] = chance.randbytes(size)
+        case 3:
+            del spoiled[at:]
+    return bytes(spoiled)
+
+
+def _use_disk(disk: DiskTier) -> None:
+    """Damage that shows only when it is read closes the file for a while; a new one follows."""
+    disk_tier_pause = disk_tier.REOPEN_S
+    disk_tier.REOPEN_S = 0.0
+    try:
+        for _ in range(2):
+            try:
+                for number in disk.numbers(0):
+                    disk.read(number)
+                disk.append([batch()], synced=True)
+                disk.drop(synced=True)
+                disk.remove(disk.numbers(0))
+            except DiskError as exc:
+                trouble = str(exc)
+                continue
+            break
+        else:
+            pytest.fail(f"could not be used at the second attempt either: {trouble}")
+        assert disk.numbers(0) == []
+    finally:
+        disk_tier.REOPEN_S = disk_tier_pause
+        disk.close()
+
+
+def _use_ram(path: Path) -> None:
+    ram = RamTier(path)
+    for left in ram.leftovers:
+        assert isinstance(left.payload, bytes)
+    for number in (1000, 1001):
+        ram.add(number, "pose", b"y")
+    ram.acknowledge([1000], 5.0)
+    ram.close()
+    again = RamTier(path)
+    assert {(left.number, left.acked_s) for left in again.leftovers} >= {(1000, 5.0), (1001, None)}
+    again.close()
