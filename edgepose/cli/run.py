@@ -121,4 +121,5 @@ def rss_mb() -> float:
 def log_to_stderr() -> None:
     """One line an event. The journal stamps lines itself."""
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=f"{stamp}%(levelname)s %(message)s")
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=f"{stamp}%(levelname)s %(message)s")
+    log.setLevel(logging.INFO)

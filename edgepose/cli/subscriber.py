@@ -13,7 +13,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edgepose.core.config import Mqtt
+from edgepose.core.config import Mqtt, Tls
 from edgepose.core.errors import BrokerError, UsageError
 from edgepose.core.messages import (
     TOPICS,
@@ -45,7 +45,7 @@ class Subscriber:
     """
 
     def __init__(self, url: str, device: str = "+") -> None:
-        self.mqtt, self._password = _parse(url)
+        self.mqtt, self._password = parse_url(url)
         self.connected = False
         self.trouble = ""
         self.malformed = 0
@@ -116,14 +116,20 @@ class Subscriber:
             self.malformed += 1
 
 
-def _parse(url: str) -> tuple[Mqtt, str | None]:
-    """The broker and the password."""
+def parse_url(url: str) -> tuple[Mqtt, str | None]:
+    """The broker and the password. Raises UsageError."""
     try:
         parts = urlsplit(url if "://" in url else f"mqtt://{url}")
-        port = parts.port or 1883
+        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
     except ValueError as exc:
         raise UsageError(f"--broker {url}: {exc}; give mqtt://HOST:PORT") from None
-    if parts.scheme != "mqtt" or not parts.hostname or parts.path.strip("/") or not is_host(parts.hostname):
+    if (
+        parts.scheme not in {"mqtt", "mqtts"}
+        or not parts.hostname
+        or parts.path.strip("/")
+        or not is_host(parts.hostname)
+    ):
         raise UsageError(f"--broker {url}: not a broker's address; give mqtt://HOST:PORT")
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
-    return Mqtt(host=parts.hostname, port=port, username=user), password
+    tls = Tls() if parts.scheme == "mqtts" else None
+    return Mqtt(host=parts.hostname, port=port, username=user, tls=tls), password

@@ -31,6 +31,15 @@ class SeqSet:
             self._lasts.insert(at, seq)
         return True
 
+    def add_range(self, first: int, last: int) -> None:
+        """None of which is there yet."""
+        self.add(first)
+        at = bisect_right(self._firsts, first) - 1
+        self._lasts[at] = last
+        if at + 1 < len(self._firsts) and self._firsts[at + 1] == last + 1:
+            self._lasts[at] = self._lasts.pop(at + 1)
+            del self._firsts[at + 1]
+
     def __contains__(self, seq: int) -> bool:
         at = bisect_right(self._firsts, seq)
         return at > 0 and seq <= self._lasts[at - 1]

@@ -113,22 +113,23 @@ def read_password(mqtt: Mqtt) -> str | None:
     if mqtt.password_file is not None:
         if mqtt.username is None:
             raise ConfigError("mqtt.password_file: needs mqtt.username as well; add it")
-        return _first_line(Path(mqtt.password_file))
+        return first_line(Path(mqtt.password_file), "mqtt.password_file")
     if mqtt.username is None:
         return None
     if credential is not None and credential.exists():
-        return _first_line(credential)
+        return first_line(credential, "$CREDENTIALS_DIRECTORY")
     return os.environ.get(PASSWORD_VARIABLE)
 
 
-def _first_line(path: Path) -> str:
+def first_line(path: Path, what: str) -> str:
+    """Of a file that holds a password. Raises ConfigError, whose message begins with `what` names the file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as exc:  # ValueError: not text, or a path that cannot be one
         why = "not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else getattr(exc, "strerror", exc)
-        raise ConfigError(f"mqtt.password_file: cannot read {path} ({why})") from None
+        raise ConfigError(f"{what}: cannot read {path} ({why})") from None
     if not lines or not lines[0]:
-        raise ConfigError(f"mqtt.password_file: {path} is empty; its first line is the password")
+        raise ConfigError(f"{what}: {path} is empty; its first line is the password")
     return lines[0]
 
 

@@ -27,6 +27,7 @@ from edgepose.delivery.broker import check_settings, new_client, read_password, 
 CONNECT_S = 5.0  # for the network, for TLS, and for the broker's answer, each
 LARGEST_INBOUND = 65_536  # bytes of a message to us
 _RECEIVE_MAXIMUM = 65_535  # what a broker accepts that says nothing
+_PACKETS_AT_ONCE = 500
 _OK = MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
@@ -51,28 +52,40 @@ class Welcome:
 
 
 class Connection:
-    """session_s: how long the broker keeps our session when we are away.
+    """session_s: how long the broker keeps our session when we are away. acknowledge: what comes, by itself; otherwise
+    the caller does, when it has it safe. largest: bytes of a message to us.
     acks: (message id, reason) of what the broker has answered, inbox: what it has sent; both for the caller to
-    take out.
+    take out. granted: answers to `subscribe`, one for each topic.
 
     Raises BrokerError with the reason when no connection comes about.
     """
 
-    def __init__(
-        self, mqtt: Mqtt, client_id: str, password: str | None, will: Will | None = None, *, session_s: int = 0
+    def __init__(  # noqa: PLR0913  everything that a CONNECT says
+        self,
+        mqtt: Mqtt,
+        client_id: str,
+        password: str | None,
+        will: Will | None = None,
+        *,
+        session_s: int = 0,
+        acknowledge: bool = True,
+        largest: int = LARGEST_INBOUND,
     ) -> None:
         self.acks: list[tuple[int, ReasonCode]] = []
         self.inbox: list[paho.MQTTMessage] = []
-        self._mqtt, self._session_s = mqtt, session_s
+        self.granted: list[ReasonCode] = []
+        self._mqtt, self._session_s, self._largest = mqtt, session_s, largest
         self._reason = ""
         self._answers: list[tuple[ReasonCode, Welcome]] = []
         self._client = new_client(mqtt, client_id, password, keep_session=session_s > 0)
         self._client.connect_timeout = CONNECT_S
+        self._client.manual_ack_set(not acknowledge)
         self._client.max_inflight_messages_set(0)  # the window is the caller's
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = lambda _c, _d, mid, reason, _p: self.acks.append((mid, reason))
         self._client.on_message = lambda _c, _d, message: self.inbox.append(message)
+        self._client.on_subscribe = lambda _c, _d, _mid, reasons, _p: self.granted.extend(reasons)
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         try:
@@ -105,7 +118,7 @@ class Connection:
             return {}
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = self._session_s
-        properties.MaximumPacketSize = LARGEST_INBOUND
+        properties.MaximumPacketSize = self._largest
         return {"clean_start": self._session_s == 0, "properties": properties}
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties | None = None) -> int:
@@ -114,6 +127,11 @@ class Connection:
         if info.rc != _OK:
             raise ConnectionLostError(self._reason or str(paho.error_string(info.rc)))
         return info.mid
+
+    def acknowledge(self, message: paho.MQTTMessage) -> None:
+        """Raises ConnectionLostError; then the broker sends it again."""
+        if self._client.ack(message.mid, message.qos) != _OK:
+            raise ConnectionLostError(self._reason or "the broker closed the connection")
 
     def subscribe(self, *topics: str, qos: int = 1) -> None:
         self._client.subscribe([(topic, qos) for topic in topics])
@@ -135,15 +153,27 @@ class Connection:
         if wake in readable and wake is not None:
             with contextlib.suppress(BlockingIOError):
                 wake.recv(4096)
-        rc = _OK
-        if decrypted or sock in readable:
-            rc = self._client.loop_read()
+        rc = self._read() if decrypted or sock in readable else _OK
         if rc == _OK and writable:
             rc = self._client.loop_write()
         if rc == _OK:
             rc = self._client.loop_misc()
         if rc != _OK or self._client.socket() is None:
             raise ConnectionLostError(self._reason or "the broker closed the connection")
+
+    def _read(self) -> MQTTErrorCode:
+        """All that has come, up to a bound; paho takes one packet at a time."""
+        rc = _OK
+        for _ in range(_PACKETS_AT_ONCE):
+            rc = self._client.loop_read()
+            sock: Any = self._client.socket()
+            if (
+                rc != _OK
+                or sock is None
+                or not (getattr(sock, "pending", int)() or select.select([sock], [], [], 0)[0])
+            ):
+                break
+        return rc
 
     def goodbye(self) -> None:
         """The broker sends no will."""
