@@ -143,9 +143,9 @@ class Backlog:
             self._refusals.append((batch, reason))
             self._probing, self._probe_s = False, time.monotonic() + RETRY_REFUSED_S
 
-    def forget_acknowledged(self, before_s: float) -> int:
-        """What was acknowledged before that (boot clock) goes out again; returns how many poses."""
-        gone = {number: poses for number, (acked_s, poses) in self._done.items() if acked_s < before_s}
+    def forget_acknowledged(self, from_s: float, before_s: float) -> int:
+        """What was acknowledged between these (boot clock) goes out again; returns how many poses."""
+        gone = {number: poses for number, (acked_s, poses) in self._done.items() if from_s <= acked_s < before_s}
         for number in gone:
             del self._done[number]
         if gone:

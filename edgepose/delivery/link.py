@@ -39,6 +39,7 @@ LONGEST_PAUSE_S = 30.0
 LAST_WORD_S = 2.0
 UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
+_NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 _OVERHEAD = 32  # bytes of a PUBLISH besides topic and payload, at most
 
 
@@ -199,6 +200,7 @@ class Link:
             if reason.is_failure:
                 self._refuse(parcel, str(reason).lower().replace(" ", "_"))
             elif parcel.counts:
+                parcel.unheard = reason.value == _NO_READER
                 taken.append(parcel)
                 self.alerts.pop(parcel.leaf, None)
         connection.acks.clear()
@@ -244,7 +246,7 @@ class Link:
     def _send_again(self, before_s: float) -> None:
         """What it acknowledged before that (boot clock) it has forgotten. Once for each connection."""
         self._doubt_ends = float("inf")
-        if again := self._outbox.forgotten(before_s):
+        if again := self._outbox.forgotten(0.0, before_s):
             log.info("%s: it may have lost %d poses that it acknowledged; sending them again", where(self._mqtt), again)
 
     # --- trouble ---------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ class Parcel:
     payload: bytes
     items: tuple[Item, ...] = ()
     batch: Batch | None = None
+    unheard: bool = False  # taken by the broker while nobody subscribed
 
     @property
     def counts(self) -> bool:
@@ -61,6 +62,7 @@ class Outbox:
         self._again: list[Item] = []  # to the backlog at once
         self._in_flight: dict[Item, None] = {}
         self._recent: deque[tuple[float, Item]] = deque()  # boot clock of the acknowledgement
+        self._unheard_s: dict[str, float] = {}  # boot clock of the first acknowledgement without a reader
         self._take_over()
         self._numbers = itertools.count(max((left.number for left in ram.leftovers), default=0) + 1)
 
@@ -127,6 +129,8 @@ class Outbox:
         return [self._live.popleft() for _ in poses]
 
     def acknowledge(self, parcels: Iterable[Parcel]) -> None:
+        """Parcels that the broker has taken. Those it took although nobody subscribed go out again once somebody has:
+        a broker that was wiped knows no reader before that one comes back."""
         now_s = boot_us() / 1e6
         numbers = []
         with self.changed:
@@ -140,10 +144,20 @@ class Outbox:
                         numbers.append(item.number)
                 if parcel.batch:
                     self.backlog.finish(parcel.batch)
+                self._note_readers(parcel, now_s)
             self._ram.acknowledge(numbers, now_s)
             while self._recent and self._recent[0][0] < now_s - KEEP_ACKED_S:
                 self._recent.popleft()
             self.changed.notify_all()
+
+    def _note_readers(self, parcel: Parcel, now_s: float) -> None:
+        kind = "backlog" if parcel.batch else "live"
+        if parcel.leaf == "event":
+            return
+        if parcel.unheard:
+            self._unheard_s.setdefault(kind, now_s)
+        elif (since_s := self._unheard_s.pop(kind, None)) is not None:
+            self.forgotten(since_s, now_s)
 
     def forget_old(self) -> None:
         """To be called now and then."""
@@ -173,13 +187,13 @@ class Outbox:
             self._live.extendleft(reversed([item for item in items if item.batch is None]))
             self.backlog.give_back([parcel.batch for parcel in parcels if parcel.batch])
 
-    def forgotten(self, before_s: float) -> int:
-        """The broker has lost what it acknowledged before that (boot clock): it goes out again. Returns how much."""
+    def forgotten(self, from_s: float, before_s: float) -> int:
+        """The broker has lost what it acknowledged between these (boot clock): it goes out again. Returns how much."""
         with self.changed:
-            again = len(self._again)
-            while self._recent and self._recent[0][0] < before_s:
-                self._again.append(self._recent.popleft()[1])
-            return len(self._again) - again + self.backlog.forget_acknowledged(before_s)
+            again = [item for acked_s, item in self._recent if from_s <= acked_s < before_s]
+            self._recent = deque(kept for kept in self._recent if not from_s <= kept[0] < before_s)
+            self._again.extend(again)
+            return len(again) + self.backlog.forget_acknowledged(from_s, before_s)
 
     # --- for the backlog, with the lock held -----------------------------------------------------------------
 

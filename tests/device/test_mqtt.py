@@ -337,3 +337,18 @@ def test_a_bug_in_what_the_device_says_of_itself_ends_no_delivery(
     delivery.wait_delivered()
     assert delivery.delivered >= 1  # so young a broker may be another one than before, and gets it twice
     delivery.close()
+
+
+def test_what_nobody_heard_is_sent_again_when_somebody_listens(
+    mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber], deliver_to: Callable[..., MqttDelivery]
+) -> None:
+    mosquitto.start()
+    delivery = deliver_to(at(mosquitto))
+    for seq in range(50):
+        delivery.deliver(pose(seq))
+    delivery.wait_delivered()
+    subscriber = subscribe(mosquitto.port)
+    delivery.deliver(pose(50))
+    wait_until(lambda: len(set(subscriber.seqs())) == 51, "what was said to nobody")
+    delivery.wait_delivered()
+    assert len(subscriber.seqs()) == 51

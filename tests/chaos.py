@@ -1,0 +1,221 @@
+"""Faults at random moments: is every accepted pose in the collector's files afterwards, once?
+
+    python tests/chaos.py --faults 100 --poses 100000 --seed 1
+
+A device, a broker and a collector, each a real process; the device reaches the broker through a proxy. The same seed
+chooses the same faults and pauses."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from brokers import Mosquitto
+from chaos_proxy import Proxy
+
+from edgepose.clock import boot_id
+from edgepose.collect.hours import read_hour
+
+HERE = Path(__file__).parent
+DURABLE = HERE.parent / "firmware_configs" / "broker" / "mosquitto-durable.conf"
+FAULTS = (
+    "device",
+    "broker",
+    "collector",
+    "cut",
+    "stall",
+    "swallow",
+    "delay",
+    "wipe",
+    "device+broker",
+    "collector+broker",
+)
+
+
+@dataclass
+class Outcome:
+    """lost: accepted and in no file. twice: rows that repeat another. gaps: that the collector reports."""
+
+    seed: int
+    accepted: int
+    lost: list[int]
+    twice: int
+    gaps: int
+    seconds: float
+    faults: Counter[str] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        faults = ", ".join(f"{n} {name}" for name, n in sorted(self.faults.items()))
+        return (
+            f"seed {self.seed}: {sum(self.faults.values())} faults ({faults}) over {self.accepted} poses in "
+            f"{self.seconds:.0f} s: {len(self.lost)} lost, {self.twice} twice, {self.gaps} gaps reported"
+        )
+
+
+class Chaos:
+    """Everything lies in `folder`: ledger, spool, broker and the collector's files."""
+
+    def __init__(self, folder: Path, poses: int, rate_hz: float) -> None:
+        self._folder, self._poses, self._rate_hz = folder, poses, rate_hz
+        (folder / "mosquitto").mkdir()
+        self._broker = Mosquitto(folder / "mosquitto")
+        self._broker.start("allow_anonymous true", *durable_settings())
+        self._proxy = Proxy(self._broker.port)
+        config = {
+            "model": "none",
+            "camera": {"source": "synthetic"},
+            "mqtt": {"host": "127.0.0.1", "port": self._proxy.port, "keepalive_s": 5},
+            "spool": {"folder": str(folder / "spool"), "ram_folder": str(folder / "ram")},
+        }
+        (folder / "edgepose.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+        self._log = (folder / "log.txt").open("a", encoding="utf-8")
+        self._collector = self._start_collector()
+        self._device = self._start_device()
+
+    def run(self, faults: int, seed: int) -> Outcome:
+        chance = random.Random(seed)
+        begin, done = time.monotonic(), Counter[str]()
+        for _ in range(faults):
+            time.sleep(chance.uniform(0.2, 2.0))
+            name = chance.choice(FAULTS)
+            self._note(f"--- {name}")
+            self._do(name, chance.uniform(0.1, 3.0))
+            done[name] += 1
+        self._note("--- healed")
+        self._device.wait(600)
+        assert self._device.returncode == 0, f"the device failed; see {self._folder}/log.txt"
+        time.sleep(3.0)  # what the broker still has for the collector
+        self._collector.terminate()
+        assert self._collector.wait(120) == 0, f"the collector failed; see {self._folder}/log.txt"
+        return self._judge(seed, done, time.monotonic() - begin)
+
+    def close(self) -> None:
+        for process in (self._device, self._collector):
+            process.kill()
+            process.wait()
+        self._proxy.close()
+        self._broker.kill()
+        self._log.close()
+
+    def _do(self, name: str, seconds: float) -> None:
+        """Makes the fault, waits so long, and mends it."""
+        match name:
+            case "cut":
+                self._proxy.cut()
+            case "stall" | "swallow" | "delay":
+                self._proxy.mode = name
+                time.sleep(seconds * 4)
+                self._proxy.mode = "pass"
+            case "wipe":
+                self._wipe()
+            case _:
+                self._kill(name.split("+"), seconds)
+
+    def _kill(self, names: list[str], seconds: float) -> None:
+        if "device" in names:
+            self._device.kill()
+            self._device.wait()
+        if "collector" in names:
+            self._collector.kill()
+            self._collector.wait()
+        if "broker" in names:
+            self._broker.kill()
+        time.sleep(seconds)
+        if "broker" in names:
+            self._broker.start()
+        if "collector" in names:
+            self._collector = self._start_collector()
+        if "device" in names:
+            self._device = self._start_device()
+
+    def _wipe(self) -> None:
+        """Nobody can save what a broker deletes while the reader is away, so the reader is given time to catch up."""
+        time.sleep(5.0)
+        self._broker.kill()
+        for path in (self._folder / "mosquitto").glob("mosquitto.db*"):
+            path.unlink()
+        self._broker.start()
+
+    def _start_device(self) -> subprocess.Popen[str]:
+        words = [
+            str(self._folder / "edgepose.yaml"),
+            str(self._folder / "ledger"),
+            str(self._poses),
+            str(self._rate_hz),
+        ]
+        return self._start([sys.executable, str(HERE / "chaos_device.py"), *words])
+
+    def _start_collector(self) -> subprocess.Popen[str]:
+        url = f"mqtt://127.0.0.1:{self._broker.port}"
+        return self._start(
+            [sys.executable, "-m", "edgepose", "collect", "--broker", url, "-o", str(self._folder / "out")]
+        )
+
+    def _start(self, command: list[str]) -> subprocess.Popen[str]:
+        return subprocess.Popen(command, stdout=self._log, stderr=self._log, text=True)
+
+    def _note(self, text: str) -> None:
+        self._log.write(f"{text}\n")
+        self._log.flush()
+
+    def _judge(self, seed: int, faults: Counter[str], seconds: float) -> Outcome:
+        data = (self._folder / "ledger").read_bytes()
+        accepted = {int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)}
+        rows = [
+            (boot, seq)
+            for path in (self._folder / "out").glob("*/*.parquet")
+            for boot, seq in zip(*read_hour(path, ["boot", "seq"]).to_pydict().values(), strict=True)
+        ]
+        assert {boot for boot, _ in rows} <= {boot_id()}
+        lost = sorted(accepted - {seq for _, seq in rows})
+        gaps = max(0, len((self._folder / "out" / "gaps.csv").read_text(encoding="utf-8").splitlines()) - 1)
+        return Outcome(seed, len(accepted), lost, len(rows) - len(set(rows)), gaps, seconds, faults)
+
+
+def durable_settings() -> list[str]:
+    """Of the configuration that we ship, what does not depend on the machine."""
+    lines = DURABLE.read_text(encoding="utf-8").splitlines()
+    return [
+        line
+        for line in lines
+        if line.split(" ")[0] in {"persistence", "autosave_on_changes", "autosave_interval"}
+        or line.startswith(("max_", "persistent_"))
+    ]
+
+
+@contextlib.contextmanager
+def chaos(folder: Path, poses: int, rate_hz: float) -> Iterator[Chaos]:
+    made = Chaos(folder, poses, rate_hz)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faults", type=int, default=100)
+    parser.add_argument("--poses", type=int, default=100_000)
+    parser.add_argument("--rate", type=float, default=200.0, metavar="HZ")
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
+    args = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="edgepose-chaos-"))
+    print(f"seed {args.seed}, in {folder}", flush=True)
+    with chaos(folder, args.poses, args.rate) as made:
+        outcome = made.run(args.faults, args.seed)
+    print(outcome)
+    return 1 if outcome.lost or outcome.twice else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

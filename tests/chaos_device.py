@@ -1,0 +1,91 @@
+"""A device for `chaos.py`, and for measurements: the real delivery, fed at a fixed rate without a camera. What it has
+handed over it writes down, so that afterwards everybody knows what had to arrive.
+
+chaos_device.py CONFIG LEDGER TOTAL RATE_HZ: ends when the ledger holds TOTAL poses and all are delivered."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from edgepose.cli.run import log_to_stderr, rss_mb
+from edgepose.clock import boot_id, boot_us, wall_us
+from edgepose.core.config import read_config
+from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, StatusMessage
+from edgepose.core.types import Skeleton
+from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.delivery.place import SpoolPlace
+
+NAMES = ("snout", "leftear", "rightear", "tailbase")
+
+
+def main(config_path: str, ledger_path: str, total: str, rate_hz: str) -> None:
+    log_to_stderr()
+    config, device, boot = read_config(Path(config_path)), "cage-07", boot_id()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    status = StatusMessage(device=device, boot=boot, state="online", run=str(os.getpid()))
+    info = InfoMessage(device=device, boot=boot, model="m@1", skeleton=Skeleton(NAMES, ()), size_wh=None, versions={})
+    delivery = MqttDelivery(config.mqtt, SpoolPlace(config.spool, device, wait=False), status, info, stop)
+    delivery.start(lambda: health(delivery, device, boot))
+    first = boot_us()
+    with Path(ledger_path).open("ab", buffering=0) as ledger:
+        begin, frame = time.monotonic(), 0
+        while ledger.tell() < 8 * int(total) and not stop.is_set():
+            delivery.deliver(pose(device, boot, first + frame, frame))
+            ledger.write((first + frame).to_bytes(8, "little"))
+            frame += 1
+            ahead = begin + frame / float(rate_hz) - time.monotonic()
+            if ahead > 0.001:
+                time.sleep(ahead)
+    if not stop.is_set():
+        delivery.wait_delivered()
+    delivery.close()
+
+
+def pose(device: str, boot: str, seq: int, frame: int) -> PoseMessage:
+    points = {name: Keypoint(round(100 + frame % 500 + i * 7.31, 2), 200.12, 0.987) for i, name in enumerate(NAMES)}
+    return PoseMessage(
+        device=device,
+        boot=boot,
+        seq=seq,
+        frame=frame,
+        t_us=wall_us(),
+        synced=True,
+        replay=False,
+        latency_ms=1.0,
+        model="m@1",
+        size_wh=(640, 480),
+        keypoints=points,
+    )
+
+
+def health(delivery: MqttDelivery, device: str, boot: str) -> HealthMessage:
+    return HealthMessage(
+        device=device,
+        boot=boot,
+        t_us=wall_us(),
+        uptime_s=0.0,
+        fps=0.0,
+        captured=0,
+        poses=0,
+        delivered=delivery.delivered,
+        waiting=delivery.waiting,
+        spooled=delivery.spooled,
+        spool_mb=delivery.spool_mb,
+        connects=delivery.connects,
+        alerts=delivery.alerts,
+        skipped={},
+        dropped=delivery.given_up,
+        stage_ms={},
+        rss_mb=rss_mb(),
+        runtime="none",
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
