@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from edgepose.clock import SyncFlag, boot_id, boot_us
 from edgepose.core.card import ModelCard
-from edgepose.core.messages import PoseMessage, keypoints_of
+from edgepose.core.geometry import clip_region
+from edgepose.core.messages import PoseMessage, Settings, keypoints_of
+from edgepose.core.recent import Recent
 from edgepose.core.types import Frame, Pose
-
-T = TypeVar("T")
+from edgepose.handover import Handover
 
 POSE_QUEUE = 64  # poses waiting for a delivery that is full: two seconds at 30 poses a second
-RECENT = 500  # poses that fps and the percentiles look back on
 STOP_GRACE_S = 2.0  # for a camera that is waiting for a frame when everybody is told to stop
 
 
@@ -51,77 +50,6 @@ class Delivery(Protocol):
         """Takes charge of one pose. May wait while its own store is full; never loses one silently."""
 
 
-class Handover(Generic[T]):
-    """A bounded queue between two threads. When it is full, `put` waits, or, with `newest_wins`, displaces the
-    oldest item and counts it."""
-
-    def __init__(self, size: int, *, newest_wins: bool) -> None:
-        self.displaced = 0
-        self._items: deque[T] = deque()
-        self._size = size
-        self._newest_wins = newest_wins
-        self._closed = False
-        self._changed = threading.Condition()
-
-    def put(self, item: T) -> bool:
-        """False when the other side has closed: nobody will take the item."""
-        with self._changed:
-            while not self._closed and len(self._items) >= self._size:
-                if self._newest_wins:
-                    self._items.popleft()
-                    self.displaced += 1
-                else:
-                    self._changed.wait()
-            if self._closed:
-                return False
-            self._items.append(item)
-            self._changed.notify_all()
-            return True
-
-    def get(self) -> T | None:
-        """The oldest item, waiting for one; None once closed and empty."""
-        with self._changed:
-            while not self._items and not self._closed:
-                self._changed.wait()
-            if not self._items:
-                return None
-            item = self._items.popleft()
-            self._changed.notify_all()
-            return item
-
-    def close(self) -> None:
-        """Takes no more items; those inside can still be got."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-
-class Recent:
-    """The last `RECENT` numbers; one thread adds, any may read."""
-
-    def __init__(self) -> None:
-        self._ring = np.zeros(RECENT)
-        self._count = 0
-
-    def add(self, value: float) -> None:
-        self._ring[self._count % RECENT] = value
-        self._count += 1
-
-    def percentiles(self) -> tuple[float, float, float]:
-        """Median, 95th and 99th percentile; zeros while there is nothing."""
-        if self._count == 0:
-            return 0.0, 0.0, 0.0
-        p50, p95, p99 = np.percentile(self._ring[: self._count], (50, 95, 99)).round(3).tolist()
-        return p50, p95, p99
-
-    def per_second(self, now: float) -> float:
-        """Rate of the stored instants, in seconds, up to `now`; it falls when no more are added."""
-        if self._count < 2:
-            return 0.0
-        oldest = self._ring[0 if self._count <= RECENT else self._count % RECENT]
-        return round(min(self._count, RECENT) / max(now - float(oldest), 1e-9), 2)
-
-
 @dataclass(frozen=True, slots=True)
 class _Accepted:
     """A pose on its way out; of its frame only the numbers, so that the picture's memory is free again."""
@@ -135,7 +63,8 @@ class _Accepted:
 
 
 class Pipeline:
-    """Runs once. `captured` and `poses` count; `stages` holds each stage's milliseconds.
+    """Runs once. `captured` and `poses` count; `stages` holds each stage's milliseconds; `settings` may be replaced at
+    any time; `first_seq` is that of its first pose.
 
     `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
     a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
@@ -145,21 +74,28 @@ class Pipeline:
     def __init__(self, camera: Camera, estimator: Estimator, delivery: Delivery, device: str) -> None:
         self.captured = 0
         self.poses = 0
+        self.settings = Settings()
+        self.first_seq = boot_us()
         self.stages = {"capture": Recent(), "infer": Recent(), "publish": Recent()}
         self._camera, self._estimator, self._delivery = camera, estimator, delivery
-        self._device, self._boot, self._first_seq = device, boot_id(), boot_us()
-        self._model, self._skeleton = estimator.card.model_id(), estimator.card.skeleton
+        self._device, self._boot = device, boot_id()
+        self._model, self.skeleton = estimator.card.model_id(), estimator.card.skeleton
         self._instants = Recent()
         self._frames = Handover[Frame](1, newest_wins=camera.live)
         self._accepted = Handover[_Accepted](POSE_QUEUE, newest_wins=camera.live)
         self._ending = threading.Event()
         self._finished = threading.Event()
         self._failure: BaseException | None = None
+        self._too_many = 0  # frames that rate_hz leaves out
+        self._due_s = 0.0  # monotonic clock of the next pose that rate_hz allows
+        self._looked = threading.Condition()
+        self._lookers = 0
+        self._seen: tuple[Frame, Pose] | None = None
 
     @property
     def skipped(self) -> dict[str, int]:
         """Frames that no pose was made of, by reason."""
-        return {"newer_frame": self._frames.displaced}
+        return {"newer_frame": self._frames.displaced, "rate": self._too_many}
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -169,6 +105,14 @@ class Pipeline:
     def fps(self) -> float:
         """Poses a second, lately."""
         return self._instants.per_second(time.monotonic())
+
+    def look(self, seconds: float) -> tuple[Frame, Pose] | None:
+        """The next frame with its pose; None when none comes in time."""
+        with self._looked:
+            self._lookers, self._seen = self._lookers + 1, None
+            self._looked.wait_for(lambda: self._seen is not None, seconds)
+            self._lookers -= 1
+            return self._seen
 
     def run(self, stop: threading.Event) -> None:
         """Returns when the camera ends or `stop` is set and every pose made has been handed over; closes the
@@ -214,10 +158,14 @@ class Pipeline:
     def _infer(self) -> None:
         try:
             while (frame := self._frames.get()) is not None:
+                if not self._is_due():
+                    self._too_many += 1
+                    continue
                 start = time.perf_counter()
-                pose = self._estimator.estimate(frame)
+                pose = self._estimate(frame)
                 self.stages["infer"].add((time.perf_counter() - start) * 1e3)
-                seq = self._first_seq + self.poses
+                self._show(frame, pose)
+                seq = self.first_seq + self.poses
                 self.poses += 1
                 self._instants.add(time.monotonic())
                 accepted = _Accepted(seq, frame.index, frame.captured_mono_ns, frame.captured_us, frame.size_wh, pose)
@@ -227,6 +175,30 @@ class Pipeline:
         finally:
             self._frames.close()
             self._accepted.close()
+
+    def _is_due(self) -> bool:
+        """Whether `rate_hz` allows a pose now; over time there are so many, however the frames fall."""
+        rate_hz, now = self.settings.rate_hz, time.monotonic()
+        if rate_hz is None or not self._camera.live:
+            return True
+        if now < self._due_s:
+            return False
+        self._due_s = max(self._due_s, now - 1 / rate_hz) + 1 / rate_hz
+        return True
+
+    def _estimate(self, frame: Frame) -> Pose:
+        if self.settings.region is None:
+            return self._estimator.estimate(frame)
+        x, y, w, h = clip_region(self.settings.region, frame.size_wh)
+        pose = self._estimator.estimate(replace(frame, image=frame.image[y : y + h, x : x + w]))
+        return Pose(pose.xy_px + np.array([x, y], np.float32), pose.score)
+
+    def _show(self, frame: Frame, pose: Pose) -> None:
+        """To whoever wants to look."""
+        if self._lookers:
+            with self._looked:
+                self._seen = frame, pose
+                self._looked.notify_all()
 
     def _publish(self) -> None:
         sync = SyncFlag()
@@ -251,5 +223,5 @@ class Pipeline:
             latency_ms=round((time.monotonic_ns() - item.captured_mono_ns) / 1e6, 2),
             model=self._model,
             size_wh=item.size_wh,
-            keypoints=keypoints_of(item.pose, self._skeleton),
+            keypoints=keypoints_of(item.pose, self.skeleton, self.settings.min_score),
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from edgepose.cli.run import log_to_stderr, rss_mb
 from edgepose.clock import boot_id, boot_us, wall_us
 from edgepose.core.config import read_config
-from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, StatusMessage
+from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
 from edgepose.core.types import Skeleton
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.delivery.place import SpoolPlace
@@ -29,7 +29,16 @@ def main(config_path: str, ledger_path: str, total: str, rate_hz: str) -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     status = StatusMessage(device=device, boot=boot, state="online", run=str(os.getpid()))
-    info = InfoMessage(device=device, boot=boot, model="m@1", skeleton=Skeleton(NAMES, ()), size_wh=None, versions={})
+    info = InfoMessage(
+        device=device,
+        boot=boot,
+        model="m@1",
+        skeleton=Skeleton(NAMES, ()),
+        size_wh=None,
+        versions={},
+        tags={},
+        settings=Settings(),
+    )
     delivery = MqttDelivery(config.mqtt, SpoolPlace(config.spool, device, wait=False), status, info, stop)
     delivery.start(lambda: health(delivery, device, boot))
     first = boot_us()
@@ -81,6 +90,7 @@ def health(delivery: MqttDelivery, device: str, boot: str) -> HealthMessage:
         alerts=delivery.alerts,
         skipped={},
         dropped=delivery.given_up,
+        rejected={},
         stage_ms={},
         rss_mb=rss_mb(),
         runtime="none",

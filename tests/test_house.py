@@ -23,7 +23,8 @@ import edgepose
 from edgepose.cli import main as device
 from edgepose.core.config import read_config
 from edgepose.core.errors import ConfigError, EdgeposeError, ModelError
-from edgepose.core.messages import TOPICS, schemas
+from edgepose.core.messages import TOPICS
+from edgepose.core.schemas import schemas
 from edgepose_train import cli as desk
 
 ROOT = Path(__file__).parents[1]

@@ -22,9 +22,10 @@ from edgepose.cli.run import rss_mb
 from edgepose.clock import wall_us
 from edgepose.core.errors import EdgeposeError, UsageError
 from edgepose.core.messages import PoseMessage, encode
+from edgepose.core.recent import Recent
 from edgepose.core.types import U8, Frame, Pose
 from edgepose.inference.estimator import Estimator
-from edgepose.pipeline import Pipeline, Recent
+from edgepose.pipeline import Pipeline
 
 PRELOADED = 64  # frames held in memory, 59 MB at 640x480
 SYNTHETIC_WH = (640, 480)

@@ -51,6 +51,9 @@ camera:
 #   max_mb: 1000.0         # a day of four keypoints at 30 a second takes about 300
 #   max_age_h: 720.0
 #   when_full: drop_oldest # or drop_newest; either is counted and told
+
+# tags: {}                 # what is recorded, such as {subject: m3, cage: "7"}; on /info and in the files
+# commands: [ping]         # what may be asked over MQTT: also health, snapshot, set, mark, restart
 """
 
 

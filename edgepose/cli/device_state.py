@@ -111,6 +111,8 @@ class DeviceState:
         self._seqs.add(message.seq)
         self._arrivals_s.append(now_s)
         self.latency_ms.append(message.latency_ms)
+        if not message.keypoints:  # all below the min_score that a command set
+            return
         xy = np.array([[point.x, point.y] for point in message.keypoints.values()])
         self.trail.append(xy.mean(axis=0))
         if self.truth is not None:

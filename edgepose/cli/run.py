@@ -16,13 +16,16 @@ from edgepose import __version__
 from edgepose.camera import open_camera
 from edgepose.cli.signals import stop_on_signals
 from edgepose.clock import boot_id, wall_us
+from edgepose.control import Control
 from edgepose.core.config import Config, read_config
-from edgepose.core.messages import HealthMessage, InfoMessage, StatusMessage
+from edgepose.core.errors import EdgeposeError
+from edgepose.core.messages import HealthMessage, InfoMessage, Settings, StatusMessage
 from edgepose.delivery.mqtt import MqttDelivery
-from edgepose.delivery.place import SpoolPlace
+from edgepose.delivery.place import SpoolPlace, disk_folder
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
 from edgepose.pipeline import Pipeline
+from edgepose.settings import SettingsFile
 
 log = logging.getLogger("edgepose")
 
@@ -44,19 +47,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def run_daemon(config: Config, stop: threading.Event) -> None:
-    """Returns when the camera ends and all is delivered, or when `stop` is set."""
+    """Returns when the camera ends and all is delivered, or when `stop` is set. Raises EdgeposeError when a command
+    asked for a restart: systemd starts again what has failed."""
     estimator = Estimator(Path(config.model), config.inference.threads)
     device, boot = config.device_name(), boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
-    info = info_message(device, boot, estimator)
+    file = SettingsFile(disk_folder(config.spool, device) / "settings.json")
+    info = info_message(device, boot, estimator, config.tags, file.current)
     camera = open_camera(config.camera)
     place = SpoolPlace(config.spool, device, wait=not camera.live)
-    delivery = MqttDelivery(config.mqtt, place, status, info, stop)
+    delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
     pipeline = Pipeline(camera, estimator, delivery, device)
+    pipeline.settings = file.current
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)
     started = time.monotonic()
-    delivery.start(lambda: health_message(status, started, pipeline, delivery, estimator.runtime.describe()))
+
+    def health() -> HealthMessage:
+        return health_message(status, started, pipeline, delivery, estimator.runtime.describe())
+
+    control = Control(pipeline, delivery, file, health, stop)
+    delivery.start(health, control.handlers(), pipeline.first_seq)
+    delivery.tell("started", f"edgepose {__version__}, model {info.model}")
     try:
         pipeline.run(stop)
         seconds = time.monotonic() - started
@@ -67,6 +79,8 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     left = delivery.waiting + delivery.spooled
     fate = f"{left} not delivered yet" if left else "all delivered"
     log.info("%d poses, %s, %d frames skipped, %.1f fps", pipeline.poses, fate, skipped, fps)
+    if control.restarting:
+        raise EdgeposeError("stopped by the command `restart`, to be started again")
 
 
 def warn_if_slow(runtime: Runtime) -> None:
@@ -75,11 +89,18 @@ def warn_if_slow(runtime: Runtime) -> None:
         log.warning("%s: XNNPACK did not take the model over, expect a fraction of the frames", runtime.name)
 
 
-def info_message(device: str, boot: str, estimator: Estimator) -> InfoMessage:
+def info_message(device: str, boot: str, estimator: Estimator, tags: dict[str, str], settings: Settings) -> InfoMessage:
     versions = {"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name}
     card = estimator.card
     return InfoMessage(
-        device=device, boot=boot, model=card.model_id(), skeleton=card.skeleton, size_wh=None, versions=versions
+        device=device,
+        boot=boot,
+        model=card.model_id(),
+        skeleton=card.skeleton,
+        size_wh=None,
+        versions=versions,
+        tags=tags,
+        settings=settings,
     )
 
 
@@ -103,6 +124,7 @@ def health_message(
         alerts=delivery.alerts,
         skipped=pipeline.skipped,
         dropped={**pipeline.dropped, **delivery.given_up},
+        rejected=delivery.rejected,
         stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
         rss_mb=rss_mb(),
         runtime=runtime,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 
-from edgepose.core.messages import schemas
+from edgepose.core.schemas import schemas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Prints one JSON object: the JSON Schema of each topic's payload, by the topic's last level."
+    parser.description = (
+        "Prints one JSON object: the JSON Schema of each topic's payload, by what follows edgepose/<device>/."
+    )
     parser.epilog = "example:\n  edgepose schema > edgepose-topics.json"
 
 

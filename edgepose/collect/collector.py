@@ -113,7 +113,7 @@ class Collector:
 
     def _take(self, connection: Connection) -> None:
         """All that has come, in one transaction; acknowledged when that is on the disk."""
-        messages = list(connection.inbox)
+        messages = [message for message, _ in connection.inbox]
         connection.inbox.clear()
         with self._journal.transaction():
             for message in messages:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
 from edgepose.core.strict import convert, read_yaml
 
@@ -84,8 +85,14 @@ class Spool(_Section, frozen=True, kw_only=True):
     when_full: Literal["drop_oldest", "drop_newest"] = "drop_oldest"
 
 
+Tag = Annotated[str, Meta(max_length=200)]
+TagName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,40}$", description="such as subject or cage")]
+
+
 class Config(_Section, frozen=True, kw_only=True):
-    """device: name in the topics, default the host name. model: path of a .tflite with its card beside it."""
+    """device: name in the topics, default the host name. model: path of a .tflite with its card beside it.
+    tags: what the recordings are of, such as subject, cage and experiment; they travel with the poses.
+    commands: which ones are carried out when somebody sends them over MQTT."""
 
     device: DeviceName | None = None
     model: str
@@ -93,6 +100,8 @@ class Config(_Section, frozen=True, kw_only=True):
     inference: Inference = Inference()
     mqtt: Mqtt = Mqtt()
     spool: Spool = Spool()
+    tags: dict[TagName, Tag] = {}
+    commands: tuple[CommandName, ...] = ("ping",)
 
     def device_name(self) -> str:
         return self.device or socket.gethostname()

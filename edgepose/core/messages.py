@@ -1,15 +1,21 @@
-"""Every MQTT payload, the topic table, and the JSON Schemas made from them."""
+"""Every MQTT payload that a device sends by itself, and the topic table."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from edgepose.core.types import Pose, Skeleton
 
 Wire = Literal["json", "msgpack"]
+Rate = Annotated[float, Meta(gt=0, le=1000)]
+Score = Annotated[float, Meta(ge=0, le=1)]
+Corner = Annotated[int, Meta(ge=0, le=65_535)]
+Side = Annotated[int, Meta(ge=16, le=65_535)]
+Region = tuple[Corner, Corner, Side, Side]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,13 +51,25 @@ class PoseMessage(Message, frozen=True, kw_only=True):
     keypoints: dict[str, Keypoint]
 
 
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the command `set` changes. rate_hz: most poses a second. min_score: keypoints below are left out of the
+    poses. region: (x, y, w, h) of the frame to look at. None: no limit, the whole frame."""
+
+    rate_hz: Rate | None = None
+    min_score: Score = 0.0
+    region: Region | None = None
+
+
 class InfoMessage(Message, frozen=True, kw_only=True):
-    """What a subscriber needs to read poses. Retained. size_wh: of the frames; null until the first one."""
+    """What a subscriber needs to read poses. Retained. size_wh: of the frames; null until the first one.
+    tags: from the config, such as subject or cage. settings: in effect now."""
 
     model: str
     skeleton: Skeleton
     size_wh: tuple[int, int] | None
     versions: dict[str, str]
+    tags: dict[str, str]
+    settings: Settings
 
 
 class StatusMessage(Message, frozen=True, kw_only=True):
@@ -72,21 +90,26 @@ class BatchMessage(Message, frozen=True, kw_only=True):
 
 class EventMessage(Message, frozen=True, kw_only=True):
     """Something that happened, delivered like a pose. event: numbers events as seq does poses; (device, boot, event)
-    never repeats. kind: `mark` (an experiment's start, stop or note), `dropped` (poses given up), ..."""
+    never repeats. seq: of the first pose that was accepted after it. kind: `started` (the daemon), `mark_start`,
+    `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
+    count of them). tags: from the config; those of `started` hold for the poses up to the next one."""
 
     event: int
+    seq: int
     t_us: int
     synced: bool
     replay: bool
     kind: str
     text: str
-    count: int = 0
+    count: int
+    tags: dict[str, str]
 
 
 class HealthMessage(Message, frozen=True, kw_only=True):
     """Retained, every 30 s. Counters since the daemon started; `skipped` and `dropped` by reason.
-    delivered: poses acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk, spool_mb its size.
-    connects: to the broker. alerts: what is wrong now, by what it is about.
+    delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
+    spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands, by
+    reason.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: int
@@ -102,6 +125,7 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     alerts: dict[str, str]
     skipped: dict[str, int]
     dropped: dict[str, int]
+    rejected: dict[str, int]
     stage_ms: dict[str, tuple[float, float, float]]
     rss_mb: float
     runtime: str
@@ -131,12 +155,13 @@ def topic_name(device: str, leaf: str) -> str:
 
 
 def split_topic(name: str) -> tuple[str, str] | None:
-    """(device, leaf) of one of our topics, None for any other."""
+    """(device, leaf) of one of our topics, None for any other. Of a command or a reply the leaf is that word."""
     parts = name.split("/")
-    return (parts[1], parts[2]) if len(parts) == 3 and parts[0] == "edgepose" and parts[2] in TOPICS else None
+    leaves = {3: TOPICS.keys(), 4: {"command", "reply"}}.get(len(parts), set())
+    return (parts[1], parts[2]) if parts[0] == "edgepose" and leaves and parts[2] in leaves else None
 
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=msgspec.Struct)
 
 
 def encode(message: Message, wire: Wire = "json") -> bytes:
@@ -151,18 +176,10 @@ def decode(payload: bytes, kind: type[M]) -> M:
     return msgspec.msgpack.decode(payload, type=kind)
 
 
-def keypoints_of(pose: Pose, skeleton: Skeleton) -> dict[str, Keypoint]:
+def keypoints_of(pose: Pose, skeleton: Skeleton, min_score: float = 0.0) -> dict[str, Keypoint]:
     """Rounded to 0.01 px and 0.001: ten times finer than the best human label, and short."""
     return {
         name: Keypoint(round(x, 2), round(y, 2), round(score, 3))
         for name, (x, y), score in zip(skeleton.keypoints, pose.xy_px.tolist(), pose.score.tolist(), strict=True)
+        if score >= min_score
     }
-
-
-def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema of each topic's payload, by topic leaf."""
-    found = {}
-    for leaf, topic in TOPICS.items():
-        schema = msgspec.json.schema(topic.payload)
-        found[leaf] = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-    return found

@@ -54,8 +54,9 @@ class Welcome:
 class Connection:
     """session_s: how long the broker keeps our session when we are away. acknowledge: what comes, by itself; otherwise
     the caller does, when it has it safe. largest: bytes of a message to us.
-    acks: (message id, reason) of what the broker has answered, inbox: what it has sent; both for the caller to
-    take out. granted: answers to `subscribe`, one for each topic.
+    acks: (message id, reason) of what the broker has answered, inbox: what it has sent, and whether that was before
+    it had our subscriptions, that is, kept from earlier; both for the caller to take out. granted: answers to
+    `subscribe`, one for each topic.
 
     Raises BrokerError with the reason when no connection comes about.
     """
@@ -72,7 +73,7 @@ class Connection:
         largest: int = LARGEST_INBOUND,
     ) -> None:
         self.acks: list[tuple[int, ReasonCode]] = []
-        self.inbox: list[paho.MQTTMessage] = []
+        self.inbox: list[tuple[paho.MQTTMessage, bool]] = []
         self.granted: list[ReasonCode] = []
         self._mqtt, self._session_s, self._largest = mqtt, session_s, largest
         self._reason = ""
@@ -84,7 +85,7 @@ class Connection:
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = lambda _c, _d, mid, reason, _p: self.acks.append((mid, reason))
-        self._client.on_message = lambda _c, _d, message: self.inbox.append(message)
+        self._client.on_message = lambda _c, _d, message: self.inbox.append((message, not self.granted))
         self._client.on_subscribe = lambda _c, _d, _mid, reasons, _p: self.granted.extend(reasons)
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)

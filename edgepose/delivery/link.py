@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import random
 import re
 import socket
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import Protocol
 
 import paho.mqtt.client as paho
+from paho.mqtt.properties import Properties
 
 from edgepose.clock import boot_us
 from edgepose.core.config import Mqtt
@@ -24,6 +25,7 @@ from edgepose.delivery.broker import client_id, read_password, where
 from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, Will
 from edgepose.delivery.disk_tier import PERMANENT
 from edgepose.delivery.outbox import Outbox, Parcel
+from edgepose.delivery.patience import Patience
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +35,22 @@ HEALTH_S = 30.0
 ACK_TIMEOUT_S = 10.0  # of a broker that answers and acknowledges nothing; only a new connection mends that
 SESSION_S = 7 * 86_400  # the broker keeps our session so long: without it, it has lost its memory
 DOUBT_S = 2.0  # how long the broker may take to say when it was started
-STABLE_S = 10.0  # a connection that held so long was one
-FLAPS, FLAPS_WITHIN_S = 4, 60.0  # connections cut short one after the other: somebody else has our client id
-LONGEST_PAUSE_S = 30.0
 LAST_WORD_S = 2.0
 UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
 _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
+ANSWERS = 100  # replies to commands that may wait
 _OVERHEAD = 32  # bytes of a PUBLISH besides topic and payload, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A message that nobody keeps: only the newest matters, or whoever asked will ask again."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    properties: Properties | None = None
 
 
 class Voice(Protocol):
@@ -55,30 +65,25 @@ class Voice(Protocol):
     def last_words(self) -> None:
         """Before a clean end."""
 
-    def on_message(self, message: paho.MQTTMessage) -> None:
-        """A command."""
+    def on_message(self, message: paho.MQTTMessage, *, late: bool) -> None:
+        """A command. late: it was sent while we were away."""
 
 
 class Link:
-    """connects: how often the broker has accepted us. online: now. alerts: what is wrong with the broker, in words, by
-    what it is about."""
+    """connects: how often the broker has accepted us. online: now."""
 
     def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
         self.connects = 0
         self.online = False
-        self.alerts: dict[str, str] = {}
+        self.patience = Patience(mqtt, client_id(device))
         self._mqtt, self._device, self._outbox = mqtt, device, outbox
-        self._name = client_id(device)
         self._will = Will(topic_name(device, "status"), will)
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
             end.setblocking(False)
         outbox.wake = self.wake
-        self._notices: deque[tuple[str, bytes]] = deque()
-        self._in_flight: dict[int, Parcel] = {}  # by message id, in the order they were sent
-        self._told: set[str] = set()  # of this outage
-        self._short_lives: deque[float] = deque(maxlen=FLAPS)
-        self._pauses = 0
+        self._notices: deque[Notice] = deque()
+        self._in_flight: dict[int, Parcel | Notice] = {}  # by message id, in the order they were sent
         self._ending = threading.Event()
 
     def start(self, voice: Voice) -> None:
@@ -87,8 +92,14 @@ class Link:
 
     def notify(self, leaf: str, payload: bytes) -> None:
         """Sends a message that only the newest of matters, when there is a connection."""
-        self._notices.append((leaf, payload))
+        self._notices.append(self._notice(leaf, payload))
         self.wake()
+
+    def answer(self, topic: str, payload: bytes, properties: Properties | None) -> None:
+        """Once, while there is a connection: who asked will ask again. Dropped when too many wait."""
+        if len(self._notices) < ANSWERS:
+            self._notices.append(Notice(topic, payload, retain=False, properties=properties))
+            self.wake()
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):  # it is being woken already, or has ended
@@ -109,40 +120,41 @@ class Link:
         while not self._ending.is_set():
             try:
                 password = read_password(self._mqtt)
-                connection = Connection(self._mqtt, self._name, password, self._will, session_s=SESSION_S)
+                connection = Connection(self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S)
             except (BrokerError, ConfigError) as exc:
-                self._tell(str(exc))
+                self.patience.tell(str(exc))
             else:
                 self._live(connection, voice)
-            self._pause()
+            self._ending.wait(self.patience.pause_s())
 
     def _live(self, connection: Connection, voice: Voice) -> None:
         """Serves one connection to its end."""
-        since = time.monotonic()
+        self._since = time.monotonic()
         try:
             self._greet(connection, voice)
             self._serve(connection, voice)
         except ConnectionLostError as exc:
-            self._tell(f"{where(self._mqtt)}: connection lost ({exc})")
-            self._judge(time.monotonic() - since, str(exc))
+            self.patience.tell(f"{where(self._mqtt)}: connection lost ({exc})")
+            self.patience.judge(time.monotonic() - self._since, str(exc))
         except Exception:  # a bug must not end delivery: a new connection is a new start
             log.exception("%s: the connection is given up", where(self._mqtt))
         finally:
             self.online = False
             connection.cut()
-            self._outbox.lost([parcel for parcel in self._in_flight.values() if parcel.counts])
+            self._outbox.lost([parcel for parcel in self._in_flight.values() if isinstance(parcel, Parcel)])
             self._in_flight.clear()
 
     def _greet(self, connection: Connection, voice: Voice) -> None:
-        self.online, self._told = True, set()
+        self.online = True
         self.connects += 1
-        self.alerts.pop("broker", None)
+        self.patience.connected()
         left = self._outbox.waiting + self._outbox.backlog.poses
         log.info("%s: connected%s", where(self._mqtt), f", {left} poses waiting" if left else "")
         self._window = min(WINDOW, connection.welcome.receive_maximum)
         self._largest = connection.welcome.largest
         self._progress = time.monotonic()
         self._doubt_ends = time.monotonic() + DOUBT_S
+        connection.subscribe(topic_name(self._device, "command/+"))
         if connection.welcome.session:
             connection.subscribe(UPTIME, qos=0)
         else:
@@ -156,7 +168,6 @@ class Link:
         while not said_by or (self._unsaid() and time.monotonic() < said_by):
             if self._ending.is_set() and not said_by:
                 said_by = time.monotonic() + LAST_WORD_S
-                self._notices.clear()
                 voice.last_words()
             self._send(connection)
             connection.step(_TICK_S, self._wake_in)
@@ -167,28 +178,31 @@ class Link:
 
     def _unsaid(self) -> bool:
         """Whether a notice is not acknowledged yet."""
-        return bool(self._notices) or any(not parcel.counts for parcel in self._in_flight.values())
+        return bool(self._notices) or any(isinstance(parcel, Notice) for parcel in self._in_flight.values())
 
     def _send(self, connection: Connection) -> None:
         while len(self._in_flight) < self._window:
-            parcel = self._next()
+            parcel = self._notices.popleft() if self._notices else self._next()
             if parcel is None:
                 return
-            topic = topic_name(self._device, parcel.leaf)
-            if len(topic) + len(parcel.payload) + _OVERHEAD > self._largest:
+            notice = parcel if isinstance(parcel, Notice) else self._notice(parcel.leaf, parcel.payload)
+            if len(notice.topic) + len(notice.payload) + _OVERHEAD > self._largest:
                 self._refuse(parcel, PERMANENT)
                 continue
             number = -1  # of a message that did not get out
             try:
-                number = connection.publish(topic, parcel.payload, retain=TOPICS[parcel.leaf].retained)
+                number = connection.publish(
+                    notice.topic, notice.payload, retain=notice.retain, properties=notice.properties
+                )
             finally:
                 self._in_flight[number] = parcel
 
     def _next(self) -> Parcel | None:
-        if self._notices:
-            return Parcel(*self._notices.popleft())
-        backlog = sum(parcel.batch is not None for parcel in self._in_flight.values())
+        backlog = sum(isinstance(parcel, Parcel) and parcel.batch is not None for parcel in self._in_flight.values())
         return self._outbox.take(backlog=backlog < BACKLOG_WINDOW and not self._ending.is_set())
+
+    def _notice(self, leaf: str, payload: bytes) -> Notice:
+        return Notice(topic_name(self._device, leaf), payload, retain=TOPICS[leaf].retained)
 
     def _take_answers(self, connection: Connection, voice: Voice) -> None:
         taken = []
@@ -199,29 +213,33 @@ class Link:
             self._progress = time.monotonic()
             if reason.is_failure:
                 self._refuse(parcel, str(reason).lower().replace(" ", "_"))
-            elif parcel.counts:
+                continue
+            self.patience.alerts.pop(self._short(parcel), None)
+            if isinstance(parcel, Parcel):
                 parcel.unheard = reason.value == _NO_READER
                 taken.append(parcel)
-                self.alerts.pop(parcel.leaf, None)
         connection.acks.clear()
         if taken:
             self._outbox.acknowledge(taken)
-        for message in connection.inbox:
+        for message, late in connection.inbox:
             if message.topic == UPTIME:
                 self._compare(connection, message.payload)
             else:
-                voice.on_message(message)
+                voice.on_message(message, late=late)
         connection.inbox.clear()
 
-    def _refuse(self, parcel: Parcel, reason: str) -> None:
-        topic = topic_name(self._device, parcel.leaf)
+    def _refuse(self, parcel: Parcel | Notice, reason: str) -> None:
+        about = self._short(parcel)
         remedy = "raise its limit" if reason == PERMANENT else "correct its access list"
-        text = f"{where(self._mqtt)}: refuses {topic}: {reason.replace('_', ' ')}; {remedy}"
-        if self.alerts.get(parcel.leaf) != text:
-            log.warning("%s", text)
-        self.alerts[parcel.leaf] = text
-        if parcel.counts:
+        self.patience.alert(about, f"refuses {topic_name(self._device, about)}: {reason.replace('_', ' ')}; {remedy}")
+        if isinstance(parcel, Parcel):
             self._outbox.refuse(parcel, reason)
+
+    def _short(self, parcel: Parcel | Notice) -> str:
+        """The topic without the device, where it is one of ours."""
+        if isinstance(parcel, Parcel):
+            return parcel.leaf
+        return parcel.topic.removeprefix(topic_name(self._device, ""))
 
     def _watch(self, voice: Voice) -> None:
         now = time.monotonic()
@@ -234,6 +252,7 @@ class Link:
         if now >= self._health_due:
             self._health_due = now + HEALTH_S
             self._outbox.forget_old()
+            self.patience.steady(now - self._since)
             voice.on_heartbeat()
 
     def _compare(self, connection: Connection, payload: bytes | bytearray) -> None:
@@ -248,31 +267,3 @@ class Link:
         self._doubt_ends = float("inf")
         if again := self._outbox.forgotten(0.0, before_s):
             log.info("%s: it may have lost %d poses that it acknowledged; sending them again", where(self._mqtt), again)
-
-    # --- trouble ---------------------------------------------------------------------------------------------
-
-    def _tell(self, trouble: str) -> None:
-        """Each trouble once, not at every attempt."""
-        self.alerts["broker"] = trouble
-        if trouble not in self._told:
-            log.warning("%s; keeping poses and trying again", trouble)
-            self._told.add(trouble)
-
-    def _judge(self, seconds: float, reason: str) -> None:
-        """Connections that are cut short again and again are somebody else's doing."""
-        if seconds > STABLE_S:
-            self._pauses = 0
-        if seconds < STABLE_S or "taken over" in reason:
-            self._short_lives.append(time.monotonic())
-        many = len(self._short_lives) == FLAPS and self._short_lives[-1] - self._short_lives[0] < FLAPS_WITHIN_S
-        if "taken over" in reason or many:
-            text = f"another client connects as {self._name}, perhaps a copied SD card: give each its own machine id"
-            if "client_id" not in self.alerts:
-                log.warning("%s: %s", where(self._mqtt), text)
-            self.alerts["client_id"] = text
-
-    def _pause(self) -> None:
-        """Full jitter: a hundred devices do not all come back at once."""
-        longest = min(LONGEST_PAUSE_S, 2.0**self._pauses)
-        self._pauses += 1
-        self._ending.wait(random.uniform(0, longest))  # noqa: S311  no secret

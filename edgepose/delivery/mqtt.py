@@ -13,16 +13,19 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
 
 from edgepose.clock import SyncFlag, boot_us, wall_us
+from edgepose.core.commands import ReplyMessage
 from edgepose.core.config import Mqtt
 from edgepose.core.messages import EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage, encode
 from edgepose.delivery.backlog import Rules
 from edgepose.delivery.broker import check_settings, where
+from edgepose.delivery.inbox import Address, Handler, Inbox
 from edgepose.delivery.link import Link
 from edgepose.delivery.outbox import Outbox
 from edgepose.delivery.place import SpoolPlace
@@ -36,12 +39,20 @@ class MqttDelivery:
     """Delivers one device's poses, and keeps its retained /status, /info and /health up to date.
 
     status: what to say when connected; the last will and the clean stop are made from it. info: republished with
-    the frames' size as soon as a pose tells it. stop: when set, a full spool holds nobody up any more.
+    the frames' size as soon as a pose tells it. commands: names of those that are carried out. stop: when set, a
+    full spool holds nobody up any more.
     Raises ConfigError when the password or a TLS file cannot be read; connects only in `start`.
     """
 
-    def __init__(
-        self, mqtt: Mqtt, place: SpoolPlace, status: StatusMessage, info: InfoMessage, stop: threading.Event
+    def __init__(  # noqa: PLR0913  all that a device is
+        self,
+        mqtt: Mqtt,
+        place: SpoolPlace,
+        status: StatusMessage,
+        info: InfoMessage,
+        stop: threading.Event,
+        *,
+        commands: Collection[str] = (),
     ) -> None:
         check_settings(mqtt)
         self._place, self._wire, self._status, self._info, self._stop = place, mqtt.format, status, info, stop
@@ -52,6 +63,8 @@ class MqttDelivery:
         self._events = itertools.count(boot_us())
         self._drops: Counter[str] = Counter()  # that an event has told
         self._sync = SyncFlag()
+        self._next_seq = 0
+        self._inbox = Inbox(info.device, info.boot, commands, self._reply)
 
     @property
     def delivered(self) -> int:
@@ -82,23 +95,37 @@ class MqttDelivery:
         return {**self._outbox.dropped, **{f"refused_{name}": n for name, n in self._outbox.refused.items()}}
 
     @property
+    def rejected(self) -> dict[str, int]:
+        """Commands that were not carried out, by reason."""
+        return dict(self._inbox.rejected)
+
+    @property
     def alerts(self) -> dict[str, str]:
         """What is wrong now, in words, by what it is about."""
         tiers = {"spool": self._outbox.backlog.trouble, "memory": self._place.ram.trouble}
-        return {**self._link.alerts, **{name: trouble for name, trouble in tiers.items() if trouble}}
+        return {**self._link.patience.alerts, **{name: trouble for name, trouble in tiers.items() if trouble}}
 
-    def start(self, health: Callable[[], HealthMessage]) -> None:
-        """Begins to connect, and keeps trying for ever. health: called by the link."""
-        self._health = health
+    def start(
+        self, health: Callable[[], HealthMessage], handlers: Mapping[str, Handler] | None = None, first_seq: int = 0
+    ) -> None:
+        """Begins to connect, and keeps trying for ever. health: called by the link. handlers: of the commands, called
+        by a thread of their own. first_seq: of the first pose that will come."""
+        self._health, self._next_seq = health, first_seq
+        self._inbox.start(handlers or {})
         self._outbox.backlog.start(self._outbox)
         self._link.start(self)
 
     def deliver(self, message: PoseMessage) -> None:
         """Takes charge of one pose. At a stop the spool's bound gives way: what the pipeline still holds is little."""
         self._outbox.accept("pose", encode(message, self._wire), self._stop)
+        self._next_seq = message.seq + 1
         if self._info.size_wh != message.size_wh:
-            self._info = msgspec.structs.replace(self._info, size_wh=message.size_wh)
-            self._link.notify("info", encode(self._info, self._wire))
+            self.change_info(size_wh=message.size_wh)
+
+    def change_info(self, **changes: Any) -> None:
+        """Publishes the info anew, with these fields."""
+        self._info = msgspec.structs.replace(self._info, **changes)
+        self._link.notify("info", encode(self._info, self._wire))
 
     def tell(self, kind: str, text: str, count: int = 0) -> None:
         """Delivers an event as safely as a pose."""
@@ -106,12 +133,14 @@ class MqttDelivery:
             device=self._info.device,
             boot=self._info.boot,
             event=next(self._events),
+            seq=self._next_seq,
             t_us=wall_us(),
             synced=self._sync.synced(),
             replay=False,
             kind=kind,
             text=text,
             count=count,
+            tags=self._info.tags,
         )
         self._outbox.accept("event", encode(event, self._wire), self._stop)
 
@@ -149,8 +178,11 @@ class MqttDelivery:
         self._link.notify("health", encode(self._health(), self._wire))  # the final counts stay retained
         self._link.notify("status", self._encoded_status("stopped"))
 
-    def on_message(self, message: paho.MQTTMessage) -> None:
-        """No commands yet."""
+    def on_message(self, message: paho.MQTTMessage, *, late: bool) -> None:
+        self._inbox.take(message, late=late)
+
+    def _reply(self, address: Address, reply: ReplyMessage) -> None:
+        self._link.answer(address.topic, encode(reply, self._wire), address.properties)
 
     def _encoded_status(self, state: str) -> bytes:
         return encode(msgspec.structs.replace(self._status, state=state), self._wire)

@@ -32,18 +32,13 @@ _WAIT_S = 0.1
 
 @dataclass(slots=True, eq=False)
 class Parcel:
-    """One MQTT message to send: live items, a batch of the backlog, or a notice that nobody keeps."""
+    """One MQTT message to send that has to arrive: live items, or a batch of the backlog."""
 
     leaf: str
     payload: bytes
     items: tuple[Item, ...] = ()
     batch: Batch | None = None
     unheard: bool = False  # taken by the broker while nobody subscribed
-
-    @property
-    def counts(self) -> bool:
-        """Whether it has to arrive."""
-        return bool(self.items) or self.batch is not None
 
 
 class Outbox:

@@ -12,16 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepose.core.commands import COMMANDS
 from edgepose.core.messages import (
     TOPICS,
     PoseMessage,
     StatusMessage,
     encode,
     keypoints_of,
-    schemas,
     split_topic,
     topic_name,
 )
+from edgepose.core.schemas import schemas
 from edgepose.core.types import Pose, Skeleton
 
 POSE: dict[str, Any] = {
@@ -60,7 +61,7 @@ def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any]) -> N
 
 
 def test_every_topic_has_a_valid_schema() -> None:
-    assert set(schemas()) == set(TOPICS)
+    assert set(schemas()) == {*TOPICS, *(f"command/{name}" for name in COMMANDS), "reply"}
     for schema in schemas().values():
         jsonschema.Draft202012Validator.check_schema(schema)
 

@@ -11,6 +11,7 @@ from edgepose.core.messages import (
     Keypoint,
     Message,
     PoseMessage,
+    Settings,
     StatusMessage,
     encode,
     topic_name,
@@ -43,7 +44,16 @@ def status(run: str = "1", state: str = "online", device: str = "cage-07") -> St
     return StatusMessage(device=device, boot="b", state=state, run=run)
 
 
-INFO = InfoMessage(device="cage-07", boot="b", model="mouse@123456", skeleton=SKELETON, size_wh=None, versions={})
+INFO = InfoMessage(
+    device="cage-07",
+    boot="b",
+    model="mouse@123456",
+    skeleton=SKELETON,
+    size_wh=None,
+    versions={},
+    tags={},
+    settings=Settings(),
+)
 HEALTH = HealthMessage(
     device="cage-07",
     boot="b",
@@ -60,6 +70,7 @@ HEALTH = HealthMessage(
     alerts={},
     skipped={},
     dropped={},
+    rejected={},
     stage_ms={},
     rss_mb=88.6,
     runtime="litert, 1 thread",

@@ -11,7 +11,7 @@ import pytest
 
 from edgepose.cli.main import COMMANDS, main
 from edgepose.core.errors import ConfigError, EdgeposeError
-from edgepose.core.messages import schemas
+from edgepose.core.schemas import schemas
 from edgepose.exit_status import exit_status
 
 

@@ -97,7 +97,17 @@ def test_poses_of_every_form_are_written_once_by_hour(
     send(mosquitto.port, *poses[:40], batch_of(*poses[30:60]))
     send(mosquitto.port, batch_of(*poses[60:]), wire="msgpack")
     mark = EventMessage(
-        device="cage-07", boot="b", event=1, t_us=HOUR_US, synced=True, replay=False, kind="mark", text="light on"
+        device="cage-07",
+        boot="b",
+        event=1,
+        seq=5,
+        t_us=HOUR_US,
+        synced=True,
+        replay=False,
+        kind="mark_note",
+        text="light on",
+        count=0,
+        tags={},
     )
     send(mosquitto.port, mark, mark)
     wait_until(lambda: not _queued(mosquitto), "the messages to be taken")

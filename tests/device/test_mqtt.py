@@ -15,8 +15,8 @@ from fakes import SIZE_WH, SKELETON
 
 from edgepose.core.config import Mqtt, Spool
 from edgepose.core.errors import BrokerError, EdgeposeError
-from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, StatusMessage
-from edgepose.delivery import link, outbox
+from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
+from edgepose.delivery import link, outbox, patience
 from edgepose.delivery import mqtt as mqtt_module
 from edgepose.delivery.connection import probe_broker
 from edgepose.delivery.disk_tier import DiskTier
@@ -52,6 +52,7 @@ def health() -> HealthMessage:
         skipped={},
         dropped={},
         stage_ms={},
+        rejected={},
         rss_mb=0.0,
         runtime="",
         spool_mb=0.0,
@@ -62,7 +63,16 @@ def health() -> HealthMessage:
 
 def new_delivery(settings: Mqtt, stop: threading.Event | None = None, *, wait: bool = False) -> MqttDelivery:
     status = StatusMessage(device=DEVICE, boot=BOOT, state="online", run="r")
-    info = InfoMessage(device=DEVICE, boot=BOOT, model="fake@000000", skeleton=SKELETON, size_wh=None, versions={})
+    info = InfoMessage(
+        device=DEVICE,
+        boot=BOOT,
+        model="fake@000000",
+        skeleton=SKELETON,
+        size_wh=None,
+        versions={},
+        tags={},
+        settings=Settings(),
+    )
     place = SpoolPlace(Spool(), DEVICE, wait=wait)
     return MqttDelivery(settings, place, status, info, stop or threading.Event())
 
@@ -72,7 +82,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some brokers here never take what is left, and come back at once."""
     monkeypatch.setattr(mqtt_module, "DRAIN_S", 0.5)
     monkeypatch.setattr(link, "LAST_WORD_S", 0.5)
-    monkeypatch.setattr(link, "LONGEST_PAUSE_S", 0.2)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.2)
 
 
 @pytest.fixture

@@ -13,7 +13,9 @@ from fakes import FakeCamera, FakeEstimator, ListDelivery
 
 from edgepose.clock import boot_id, boot_us
 from edgepose.core.errors import BrokerError, CameraError
-from edgepose.pipeline import POSE_QUEUE, RECENT, Handover, Pipeline, Recent
+from edgepose.core.recent import RECENT, Recent
+from edgepose.handover import Handover
+from edgepose.pipeline import POSE_QUEUE, Pipeline
 
 
 def run(camera: FakeCamera, estimator: FakeEstimator, delivery: ListDelivery) -> Pipeline:
@@ -43,7 +45,7 @@ def test_a_live_camera_skips_to_the_newest_frame_and_counts_the_rest() -> None:
     thread.join(10)
     assert delivery.messages[-1].frame == 49
     assert len(delivery.messages) <= 2  # the one in work when the gate was shut, and the newest
-    assert pipeline.skipped == {"newer_frame": 50 - len(delivery.messages)}
+    assert pipeline.skipped == {"newer_frame": 50 - len(delivery.messages), "rate": 0}
 
 
 def test_a_full_delivery_costs_a_live_camera_its_oldest_poses_and_counts_them() -> None:
