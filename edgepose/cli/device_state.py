@@ -62,9 +62,7 @@ class DeviceState:
             case InfoMessage():
                 self.info = message
             case StatusMessage():
-                if self.status is not None and self.status.run != message.run:
-                    self._begin_anew()
-                self.status = message
+                self._take_status(message)
             case HealthMessage():
                 self.health = message
 
@@ -117,6 +115,15 @@ class DeviceState:
         self.trail.append(xy.mean(axis=0))
         if self.truth is not None:
             self.errors_px.append(np.linalg.norm(xy - self.truth(message.frame), axis=1))
+
+    def _take_status(self, message: StatusMessage) -> None:
+        """The last will of an earlier run may come late: it says nothing of the one that is online."""
+        last = self.status
+        if last is not None and last.run != message.run:
+            if message.state == "offline" and last.state == "online":
+                return
+            self._begin_anew()
+        self.status = message
 
     def _begin_anew(self) -> None:
         """Another run of the daemon counts from the start."""

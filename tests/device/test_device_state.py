@@ -26,3 +26,12 @@ def test_another_run_counts_anew():
     # the same without its /status: frames begin again
     feed(state, pose(1, seq=10**9 + 1), pose(0, seq=2 * 10**9))
     assert (state.poses, state.lost) == (1, 0)
+
+
+def test_a_will_that_comes_late_is_no_news():
+    state = feed(DeviceState("cage-07"), status(run="2"), status(run="1", state="offline"))
+    assert state.status == status(run="2")
+    feed(state, status(run="2", state="offline"))
+    assert state.status == status(run="2", state="offline")
+    feed(state, status(run="3"))
+    assert state.status == status(run="3")
