@@ -49,8 +49,17 @@ def test_a_pose_is_sent_as_documented() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"v": 2}, {"seq": "1"}, {"size_wh": [640]}, {"keypoints": {"snout": {"x": 1.0, "y": 2.0}}}, {"extra": 1}],
-    ids=["version", "type", "length", "missing", "unknown"],
+    [
+        {"v": 2},
+        {"seq": "1"},
+        {"size_wh": [640]},
+        {"keypoints": {"snout": {"x": 1.0, "y": 2.0}}},
+        {"extra": 1},
+        {"seq": -1},
+        {"size_wh": [640, 0]},
+        {"keypoints": {"snout": {"x": 1.0, "y": 2.0, "score": 1.01}}},
+    ],
+    ids=["version", "type", "length", "missing", "unknown", "below 0", "no size", "score"],
 )
 def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any]) -> None:
     broken = {**POSE, **change}
