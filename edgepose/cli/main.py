@@ -20,7 +20,7 @@ COMMANDS = {
     "analyze": ("edgepose.cli.analyze", "keypoints of video files, as tables DeepLabCut reads"),
     "bench": ("edgepose.cli.bench", "how fast a model runs here, stage by stage"),
     "config": ("edgepose.cli.config", "starter config file, its schema, the effective config"),
-    "schema": ("edgepose.cli.schema", "JSON Schemas of every MQTT topic"),
+    "schema": ("edgepose.cli.schema", "JSON Schemas and AsyncAPI document of the MQTT topics"),
 }
 
 
