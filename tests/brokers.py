@@ -98,6 +98,28 @@ class Mosquitto:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
+def retained(port: int) -> dict[str, bytes]:
+    """What the broker keeps, by topic."""
+    found: dict[str, bytes] = {}
+    heard: list[str] = []
+
+    def on_message(_client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            found[message.topic] = message.payload
+        heard.append(message.topic)
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda *_: client.subscribe("#", qos=1)
+    client.on_subscribe = lambda *_: client.publish("all-told", qos=1)  # comes after what was kept
+    client.on_message = on_message
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    wait_until(lambda: "all-told" in heard, "what the broker keeps")
+    client.disconnect()
+    client.loop_stop()
+    return found
+
+
 def _validators() -> dict[str, tuple[Validator, Validator]]:
     found, components = schemas(), asyncapi()["components"]
     return {

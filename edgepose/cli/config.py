@@ -44,6 +44,7 @@ camera:
 #   tls: null              # {ca: ca.pem} encrypts and verifies; cert, key, server_name where the broker wants them
 #   format: json           # or msgpack, half as long
 #   frames_per_message: 1  # more: bulk logging, so many poses in a message on .../poses
+#   home_assistant: false  # true: Home Assistant shows the device; `edgepose purge` makes it forget it
 
 # spool:                   # where poses wait for the broker
 #   folder: null           # on the disk, for long; null: systemd's StateDirectory, or ~/.local/state/edgepose
