@@ -164,6 +164,11 @@ def split_topic(name: str) -> tuple[str, str] | None:
     return (parts[1], parts[2]) if parts[0] == "edgepose" and leaves and parts[2] in leaves else None
 
 
+def is_purged(leaf: str, payload: bytes | bytearray) -> bool:
+    """Whether this says that a retained message was removed from the broker."""
+    return not payload and leaf in TOPICS and TOPICS[leaf].retained
+
+
 M = TypeVar("M", bound=msgspec.Struct)
 
 
