@@ -113,9 +113,13 @@ def _refuse_running(connection: Connection, device: str, found: dict[str, bytes]
     if state != "online":
         return
     print(f"{device} is online, says the broker; listening for a sign of life for {ALIVE_S:g} s", flush=True)
-    heard = lambda: any(message.topic in own and not message.retain for message, _ in connection.inbox)  # noqa: E731
-    if _await(connection, heard, ALIVE_S):
+    if _await(connection, lambda: _heard(connection, own), ALIVE_S):
         raise EdgeposeError(f"{device} is running and would publish all of it again; stop it first")
+
+
+def _heard(connection: Connection, topics: set[str]) -> bool:
+    """Whether something was said just now, and not kept from earlier."""
+    return any(message.topic in topics and not message.retain for message, _ in connection.inbox)
 
 
 def _clear(connection: Connection, topics: list[str]) -> list[str]:
