@@ -16,10 +16,12 @@ from typing import Any
 
 import jsonschema
 import paho.mqtt.client as paho
+from jsonschema.protocols import Validator
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edgepose.core.asyncapi import asyncapi
 from edgepose.core.messages import split_topic
 from edgepose.core.schemas import schemas
 
@@ -96,15 +98,52 @@ class Mosquitto:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
+def retained(port: int) -> dict[str, bytes]:
+    """What the broker keeps, by topic."""
+    found: dict[str, bytes] = {}
+    heard: list[str] = []
+
+    def on_message(_client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            found[message.topic] = message.payload
+        heard.append(message.topic)
+
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_connect = lambda *_: client.subscribe("#", qos=1)
+    client.on_subscribe = lambda *_: client.publish("all-told", qos=1)  # comes after what was kept
+    client.on_message = on_message
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    wait_until(lambda: "all-told" in heard, "what the broker keeps")
+    client.disconnect()
+    client.loop_stop()
+    return found
+
+
+def _validators() -> dict[str, tuple[Validator, Validator]]:
+    found, components = schemas(), asyncapi()["components"]
+    return {
+        name: (
+            jsonschema.Draft202012Validator(found[name]),
+            jsonschema.Draft7Validator({**message["payload"], "components": components}),
+        )
+        for name, message in components["messages"].items()
+        if name in found
+    }
+
+
+VALIDATORS = _validators()
+"""Of what a device sends, by the name of its payload: JSON Schema, and AsyncAPI document."""
+
+
 class Subscriber:
-    """Everything on edgepose/#, in order of arrival; each payload is checked against its shipped schema.
+    """Everything on edgepose/#, in order of arrival; each payload is checked against its shipped schemas.
 
     The broker keeps its session: what comes while it is away, it gets later."""
 
     def __init__(self, port: int) -> None:
         self.messages: list[tuple[str, dict[str, Any], bool]] = []
         self.problems: list[str] = []
-        self._validators = {leaf: jsonschema.Draft202012Validator(schema) for leaf, schema in schemas().items()}
         self._subscribed = False
         name = f"subscriber-{next(_NUMBERS)}"
         self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
@@ -140,6 +179,7 @@ class Subscriber:
         if place is None:
             self.problems.append(f"unknown topic {message.topic}")
         else:
-            errors = self._validators[place[1]].iter_errors(payload)
-            self.problems.extend(f"{message.topic}: {error.message}" for error in errors)
+            for validator in VALIDATORS[place[1]]:
+                errors = validator.iter_errors(payload)
+                self.problems.extend(f"{message.topic}: {error.message}" for error in errors)
         self.messages.append((message.topic, payload, bool(message.retain)))

@@ -30,6 +30,7 @@ from edgepose_train import cli as desk
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path.relative_to(ROOT) for folder in ("edgepose", "train") for path in (ROOT / folder).rglob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FLEET = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
 HEAVY = {"tensorflow", "keras", "pandas", "tables", "matplotlib"}
 
 
@@ -138,8 +139,8 @@ def test_one_version_everywhere():
     assert released[0] == citation["version"] == edgepose.__version__
 
 
-@pytest.mark.parametrize("command", commands_in(README), ids=" ".join)
-def test_the_readmes_commands_are_accepted(command):
+@pytest.mark.parametrize("command", commands_in(README + FLEET), ids=" ".join)
+def test_the_documents_commands_are_accepted(command):
     parser = (device if command[0] == "edgepose" else desk)._parser(command[1])
     assert parser.parse_args(command[1:]).command == command[1]
 
@@ -167,7 +168,7 @@ def test_the_readme_shows_a_valid_message():
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "DECISIONS.md", "benchmarks/README.md"]
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "DECISIONS.md", "benchmarks/README.md", "docs/fleet.md"]
 )
 def test_links_lead_somewhere(name):
     path = ROOT / name
@@ -177,6 +178,7 @@ def test_links_lead_somewhere(name):
 
 def test_contributing_is_short():
     assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 30
+    assert len(FLEET.splitlines()) <= 120
 
 
 # --- installing ----------------------------------------------------------------------------------------------

@@ -17,10 +17,11 @@ COMMANDS = {
     "demo": ("edgepose.cli.demo", "the whole device side on a synthetic mouse and its own broker"),
     "watch": ("edgepose.cli.watch", "live terminal view of a device's keypoints"),
     "collect": ("edgepose.cli.collect", "writes what devices publish to files, each pose once"),
+    "purge": ("edgepose.cli.purge", "makes a broker, and Home Assistant, forget a device"),
     "analyze": ("edgepose.cli.analyze", "keypoints of video files, as tables DeepLabCut reads"),
     "bench": ("edgepose.cli.bench", "how fast a model runs here, stage by stage"),
     "config": ("edgepose.cli.config", "starter config file, its schema, the effective config"),
-    "schema": ("edgepose.cli.schema", "JSON Schemas of every MQTT topic"),
+    "schema": ("edgepose.cli.schema", "JSON Schemas and AsyncAPI document of the MQTT topics"),
 }
 
 

@@ -24,6 +24,7 @@ from edgepose.core.messages import (
     PoseMessage,
     StatusMessage,
     decode,
+    is_purged,
     split_topic,
 )
 from edgepose.delivery.broker import DENIED, TOO_NEW, is_host, new_client, trouble, where
@@ -108,7 +109,7 @@ class Subscriber:
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         place = split_topic(message.topic)
-        if place is None:
+        if place is None or is_purged(place[1], message.payload):
             return
         try:
             self._inbox.append(decode(bytes(message.payload), TOPICS[place[1]].payload))  # type: ignore[arg-type]

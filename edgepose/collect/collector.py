@@ -31,6 +31,7 @@ from edgepose.core.messages import (
     PoseMessage,
     StatusMessage,
     decode,
+    is_purged,
     split_topic,
 )
 from edgepose.delivery.broker import where
@@ -126,6 +127,8 @@ class Collector:
         place = split_topic(message.topic)
         if place is None or not _DEVICE.fullmatch(place[0]):
             self.rejected["topic"] += 1
+            return
+        if is_purged(place[1], message.payload):
             return
         try:
             found = decode(bytes(message.payload), TOPICS[place[1]].payload)

@@ -60,7 +60,8 @@ class Tls(_Section, frozen=True, kw_only=True):
 class Mqtt(_Section, frozen=True, kw_only=True):
     """The password never stands in the config. password_file: a file whose first line it is; without one, the
     systemd credential `mqtt-password` or the variable EDGEPOSE_MQTT_PASSWORD.
-    format: of the payloads. frames_per_message: more than 1 logs in bulk, on /poses."""
+    format: of the payloads. frames_per_message: more than 1 logs in bulk, on /poses.
+    home_assistant: makes the device known there; needs format json."""
 
     host: str = "localhost"
     port: Annotated[int, Meta(ge=1, le=65535)] = 1883
@@ -71,6 +72,7 @@ class Mqtt(_Section, frozen=True, kw_only=True):
     tls: Tls | None = None
     format: Literal["json", "msgpack"] = "json"
     frames_per_message: Annotated[int, Meta(ge=1, le=100)] = 1
+    home_assistant: bool = False
 
 
 class Spool(_Section, frozen=True, kw_only=True):

@@ -16,6 +16,9 @@ Score = Annotated[float, Meta(ge=0, le=1)]
 Corner = Annotated[int, Meta(ge=0, le=65_535)]
 Side = Annotated[int, Meta(ge=16, le=65_535)]
 Region = tuple[Corner, Corner, Side, Side]
+Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0)]
+Pixels = Annotated[int, Meta(ge=1, le=65_535)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -31,7 +34,7 @@ class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     x: float
     y: float
-    score: float
+    score: Score
 
 
 class PoseMessage(Message, frozen=True, kw_only=True):
@@ -40,14 +43,14 @@ class PoseMessage(Message, frozen=True, kw_only=True):
     replay: sent again or late, from the spool. latency_ms: capture to first hand-over.
     size_wh: of the frame."""
 
-    seq: int
-    frame: int
-    t_us: int
+    seq: Count
+    frame: Count
+    t_us: Count
     synced: bool
     replay: bool
-    latency_ms: float
+    latency_ms: float  # no limit: no pose is to be refused for what a camera's clock says
     model: str
-    size_wh: tuple[int, int]
+    size_wh: tuple[Pixels, Pixels]
     keypoints: dict[str, Keypoint]
 
 
@@ -66,15 +69,15 @@ class InfoMessage(Message, frozen=True, kw_only=True):
 
     model: str
     skeleton: Skeleton
-    size_wh: tuple[int, int] | None
+    size_wh: tuple[Pixels, Pixels] | None
     versions: dict[str, str]
     tags: dict[str, str]
     settings: Settings
 
 
 class StatusMessage(Message, frozen=True, kw_only=True):
-    """Retained. online; stopped = shut down cleanly; offline = the broker sent the last will.
-    run: id of this start of the daemon, so that the late will of an earlier one is recognised."""
+    """Whether the daemon is there. Retained. online; stopped = shut down cleanly; offline = the broker sent the last
+    will. run: id of this start of the daemon, so that the late will of an earlier one is recognised."""
 
     state: Literal["online", "stopped", "offline"]
     run: str
@@ -94,40 +97,40 @@ class EventMessage(Message, frozen=True, kw_only=True):
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
     count of them). tags: from the config; those of `started` hold for the poses up to the next one."""
 
-    event: int
-    seq: int
-    t_us: int
+    event: Count
+    seq: Count
+    t_us: Count
     synced: bool
     replay: bool
     kind: str
     text: str
-    count: int
+    count: Count
     tags: dict[str, str]
 
 
 class HealthMessage(Message, frozen=True, kw_only=True):
-    """Retained, every 30 s. Counters since the daemon started; `skipped` and `dropped` by reason.
+    """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
     spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands, by
     reason.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
-    t_us: int
-    uptime_s: float
-    fps: float
-    captured: int
-    poses: int
-    delivered: int
-    waiting: int
-    spooled: int
-    spool_mb: float
-    connects: int
+    t_us: Count
+    uptime_s: Amount
+    fps: Amount
+    captured: Count
+    poses: Count
+    delivered: Count
+    waiting: Count
+    spooled: Count
+    spool_mb: Amount
+    connects: Count
     alerts: dict[str, str]
-    skipped: dict[str, int]
-    dropped: dict[str, int]
-    rejected: dict[str, int]
-    stage_ms: dict[str, tuple[float, float, float]]
-    rss_mb: float
+    skipped: dict[str, Count]
+    dropped: dict[str, Count]
+    rejected: dict[str, Count]
+    stage_ms: dict[str, tuple[Amount, Amount, Amount]]
+    rss_mb: Amount
     runtime: str
 
 
@@ -159,6 +162,11 @@ def split_topic(name: str) -> tuple[str, str] | None:
     parts = name.split("/")
     leaves = {3: TOPICS.keys(), 4: {"command", "reply"}}.get(len(parts), set())
     return (parts[1], parts[2]) if parts[0] == "edgepose" and leaves and parts[2] in leaves else None
+
+
+def is_purged(leaf: str, payload: bytes | bytearray) -> bool:
+    """Whether this says that a retained message was removed from the broker."""
+    return not payload and leaf in TOPICS and TOPICS[leaf].retained
 
 
 M = TypeVar("M", bound=msgspec.Struct)

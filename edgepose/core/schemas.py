@@ -12,9 +12,24 @@ from edgepose.core.messages import TOPICS
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def schemas() -> dict[str, dict[str, Any]]:
-    """JSON Schema of each topic's payload: by topic leaf, and `command/<name>` and `reply`."""
+def payloads() -> dict[str, type[msgspec.Struct]]:
+    """What is on each topic: by topic leaf, and `command/<name>` and `reply`."""
     kinds: dict[str, type[msgspec.Struct]] = {leaf: topic.payload for leaf, topic in TOPICS.items()}
-    kinds |= {f"command/{name}": command for name, command in COMMANDS.items()}
-    kinds["reply"] = ReplyMessage
-    return {name: {"$schema": _DRAFT, **msgspec.json.schema(kind)} for name, kind in kinds.items()}
+    return kinds | {f"command/{name}": command for name, command in COMMANDS.items()} | {"reply": ReplyMessage}
+
+
+def schemas() -> dict[str, dict[str, Any]]:
+    """JSON Schema of each topic's payload, by the names of `payloads`."""
+    return {name: {"$schema": _DRAFT, **tidy(msgspec.json.schema(kind))} for name, kind in payloads().items()}
+
+
+def tidy(schema: dict[str, Any]) -> dict[str, Any]:
+    """Docstrings without their indentation."""
+    return {
+        key: " ".join(value.split())
+        if key == "description" and isinstance(value, str)
+        else tidy(value)
+        if isinstance(value, dict)
+        else value
+        for key, value in schema.items()
+    }

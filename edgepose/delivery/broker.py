@@ -134,9 +134,12 @@ def first_line(path: Path, what: str) -> str:
 
 
 def check_settings(mqtt: Mqtt) -> None:
-    """Raises ConfigError when the host cannot be one, or the password or a TLS file cannot be read."""
+    """Raises ConfigError when the host cannot be one, the password or a TLS file cannot be read, or settings
+    contradict each other."""
     if not is_host(mqtt.host):
         raise ConfigError(f"mqtt.host: {mqtt.host!r} is not a host name; correct it")
+    if mqtt.home_assistant and mqtt.format != "json":
+        raise ConfigError(f"mqtt.home_assistant: it cannot read {mqtt.format}; set mqtt.format: json, or turn it off")
     new_client(mqtt, "", read_password(mqtt))
 
 

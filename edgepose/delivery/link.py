@@ -95,6 +95,11 @@ class Link:
         self._notices.append(self._notice(leaf, payload))
         self.wake()
 
+    def announce(self, topic: str, payload: bytes) -> None:
+        """Retained, on a topic that is not the device's own."""
+        self._notices.append(Notice(topic, payload, retain=True))
+        self.wake()
+
     def answer(self, topic: str, payload: bytes, properties: Properties | None) -> None:
         """Once, while there is a connection: who asked will ask again. Dropped when too many wait."""
         if len(self._notices) < ANSWERS:
@@ -229,9 +234,9 @@ class Link:
         connection.inbox.clear()
 
     def _refuse(self, parcel: Parcel | Notice, reason: str) -> None:
-        about = self._short(parcel)
+        topic = parcel.topic if isinstance(parcel, Notice) else topic_name(self._device, parcel.leaf)
         remedy = "raise its limit" if reason == PERMANENT else "correct its access list"
-        self.patience.alert(about, f"refuses {topic_name(self._device, about)}: {reason.replace('_', ' ')}; {remedy}")
+        self.patience.alert(self._short(parcel), f"refuses {topic}: {reason.replace('_', ' ')}; {remedy}")
         if isinstance(parcel, Parcel):
             self._outbox.refuse(parcel, reason)
 

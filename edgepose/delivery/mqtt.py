@@ -22,6 +22,7 @@ import paho.mqtt.client as paho
 from edgepose.clock import SyncFlag, boot_us, wall_us
 from edgepose.core.commands import ReplyMessage
 from edgepose.core.config import Mqtt
+from edgepose.core.home_assistant import discovery, discovery_topic
 from edgepose.core.messages import EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage, encode
 from edgepose.delivery.backlog import Rules
 from edgepose.delivery.broker import check_settings, where
@@ -56,7 +57,7 @@ class MqttDelivery:
     ) -> None:
         check_settings(mqtt)
         self._place, self._wire, self._status, self._info, self._stop = place, mqtt.format, status, info, stop
-        self._where = where(mqtt)
+        self._where, self._home_assistant = where(mqtt), mqtt.home_assistant
         rules = Rules(mqtt.format, mqtt.frames_per_message, place.wait, place.drop_newest)
         self._outbox = Outbox(place.ram, place.disk, rules)
         self._link = Link(mqtt, info.device, self._encoded_status("offline"), self._outbox)
@@ -166,6 +167,8 @@ class MqttDelivery:
     def on_connected(self) -> None:
         self._link.notify("status", self._encoded_status("online"))
         self._link.notify("info", encode(self._info, self._wire))
+        if self._home_assistant:  # retained, so there is no need to wait for Home Assistant's own birth message
+            self._link.announce(discovery_topic(self._info.device), msgspec.json.encode(discovery(self._info)))
 
     def on_heartbeat(self) -> None:
         dropped = Counter(self._outbox.dropped)

@@ -52,7 +52,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         (MINIMAL + "mqtt: {hots: x}", "f.yaml: mqtt.hots: unknown key; did you mean 'host'?"),
         (
             MINIMAL + "mqtt: {sourse: x}",
-            "f.yaml: mqtt.sourse: unknown key; known: format, frames_per_message, host, keepalive_s, "
+            "f.yaml: mqtt.sourse: unknown key; known: format, frames_per_message, home_assistant, host, keepalive_s, "
             "password_file, port, protocol, tls, username",
         ),
         (MINIMAL + "mqtt: {protocol: '3.1'}", "f.yaml: mqtt.protocol: '3.1' is not known; did you mean '3.1.1'?"),

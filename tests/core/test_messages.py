@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -13,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepose.core.commands import COMMANDS
+from edgepose.core.examples import POSE as POSE_MESSAGE
 from edgepose.core.messages import (
     TOPICS,
+    Keypoint,
     PoseMessage,
     StatusMessage,
     encode,
@@ -49,8 +52,17 @@ def test_a_pose_is_sent_as_documented() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"v": 2}, {"seq": "1"}, {"size_wh": [640]}, {"keypoints": {"snout": {"x": 1.0, "y": 2.0}}}, {"extra": 1}],
-    ids=["version", "type", "length", "missing", "unknown"],
+    [
+        {"v": 2},
+        {"seq": "1"},
+        {"size_wh": [640]},
+        {"keypoints": {"snout": {"x": 1.0, "y": 2.0}}},
+        {"extra": 1},
+        {"seq": -1},
+        {"size_wh": [640, 0]},
+        {"keypoints": {"snout": {"x": 1.0, "y": 2.0, "score": 1.01}}},
+    ],
+    ids=["version", "type", "length", "missing", "unknown", "below 0", "no size", "score"],
 )
 def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any]) -> None:
     broken = {**POSE, **change}
@@ -92,6 +104,16 @@ def test_keypoints_keep_a_hundredth_of_a_pixel(points: list[tuple[float, float, 
         assert found[name].x == pytest.approx(x, abs=0.0051)
         assert found[name].y == pytest.approx(y, abs=0.0051)
         assert found[name].score == pytest.approx(score, abs=0.00051)
+
+
+@pytest.mark.parametrize(("count", "told"), [(4, "435"), (12, "837"), (20, "1,243")])
+def test_a_pose_is_as_long_as_the_fleet_document_says(count: int, told: str) -> None:
+    point = Keypoint(321.45, 123.45, 0.987)
+    pose = msgspec.structs.replace(POSE_MESSAGE, keypoints={f"bodypart{i:02d}": point for i in range(count)})
+    text = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text(encoding="utf-8")
+    assert f"| {count} | {told} |" in text
+    assert len(encode(pose)) == pytest.approx(int(told.replace(",", "")), rel=0.03)
+    assert 0.85 < len(encode(pose, "msgpack")) / len(encode(pose)) < 0.95
 
 
 def test_a_status_reads_back() -> None:

@@ -37,11 +37,13 @@ def batch_of(*poses: PoseMessage) -> BatchMessage:
     return BatchMessage(device=poses[0].device, boot=poses[0].boot, replay=True, poses=list(poses))
 
 
-def send(port: int, *messages: Message, wire: Any = "json") -> None:
+def _as_sent(*messages: Message, wire: Any = "json") -> list[tuple[str, bytes, int, bool]]:
     leaves = {PoseMessage: "pose", BatchMessage: "poses", EventMessage: "event"}
-    publish.multiple(
-        [(topic_name(one.device, leaves[type(one)]), encode(one, wire), 1, False) for one in messages], port=port
-    )
+    return [(topic_name(one.device, leaves[type(one)]), encode(one, wire), 1, False) for one in messages]
+
+
+def send(port: int, *messages: Message, wire: Any = "json") -> None:
+    publish.multiple(_as_sent(*messages, wire=wire), port=port)
 
 
 def poses_in(folder: Path) -> list[tuple[str, str, int]]:
@@ -186,6 +188,15 @@ def test_what_is_not_ours_is_rejected_and_counted(
     _queued(mosquitto)
     assert "1 poses, 0 came twice, 0 missing, 5 messages rejected" in end(process)
     assert poses_in(tmp_path / "out") == [("cage-07", "b", 1)]
+
+
+def test_a_purge_is_no_message(mosquitto: Mosquitto, collect: Callable[..., subprocess.Popen[str]]) -> None:
+    mosquitto.start()
+    process = collect()
+    topics = [topic_name("cage-07", leaf) for leaf in ("info", "status")]
+    publish.multiple([*((topic, b"", 1, True) for topic in topics), *_as_sent(pose(1))], port=mosquitto.port)
+    _queued(mosquitto)
+    assert end(process).splitlines()[-1].endswith("1 poses, 0 came twice, 0 missing")
 
 
 def test_a_group_splits_the_load_and_merge_joins_it(
