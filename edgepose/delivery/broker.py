@@ -135,8 +135,16 @@ def _remedy(exc: BaseException | None, mqtt: Mqtt) -> str:
         return "start the broker, or correct mqtt.host and mqtt.port"
     if isinstance(exc, socket.gaierror):
         return "correct mqtt.host"
-    hint = "; does the port speak TLS?" if isinstance(exc, TimeoutError) and mqtt.tls else ""
+    hint = "; does the port speak TLS?" if isinstance(exc, TimeoutError | ConnectionResetError) and mqtt.tls else ""
     return f"check the network, mqtt.host and mqtt.port{hint}"
+
+
+def silent(mqtt: Mqtt, instead: str = "") -> str:
+    """Of a port that takes connections and does not answer. instead: what came."""
+    what = f"{instead} instead of an answer" if instead else "accepts connections, but does not answer as MQTT"
+    tls = "mqtt.tls.cert where the broker asks for one" if mqtt.tls else "mqtt.tls where the broker wants TLS"
+    old = ", or mqtt.protocol: '3.1.1' where it is old" if mqtt.protocol == "5" else ""
+    return f"{what}; correct mqtt.port, or set {tls}{old}"
 
 
 def refused(reason: ReasonCode) -> str:

@@ -7,7 +7,6 @@ is used up by what an earlier connection left, and no exception ends it unnotice
 from __future__ import annotations
 
 import contextlib
-import re
 import secrets
 import select
 import socket
@@ -23,8 +22,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError
-from edgepose.delivery.broker import CLOSED, check_settings, new_client, read_password, refused, unreachable, where
-from edgepose.delivery.tls import words
+from edgepose.delivery.broker import (
+    CLOSED,
+    check_settings,
+    new_client,
+    read_password,
+    refused,
+    silent,
+    unreachable,
+    where,
+)
 
 CONNECT_S = 5.0  # for the network, for TLS, and for the broker's answer, each
 LARGEST_INBOUND = 65_536  # bytes of a message to us
@@ -90,7 +97,6 @@ class Connection:
         self._client.on_publish = lambda _c, _d, mid, reason, _p: self.acks.append((mid, reason))
         self._client.on_message = lambda _c, _d, message: self.inbox.append((message, not self.granted))
         self._client.on_subscribe = self._on_subscribe
-        self._client.on_log = self._on_log
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         try:
@@ -98,7 +104,6 @@ class Connection:
         except BaseException:
             self.cut()
             raise
-        self._client.on_log = None
 
     def _open(self) -> Welcome:
         try:
@@ -106,16 +111,14 @@ class Connection:
         except (OSError, ValueError) as exc:  # ValueError: a certificate's, before Python 3.13
             raise BrokerError(f"{where(self._mqtt)}: {unreachable(exc, self._mqtt)}") from None
         deadline = time.monotonic() + CONNECT_S
-        tls = "mqtt.tls.cert where the broker asks for one" if self._mqtt.tls else "mqtt.tls where the broker wants TLS"
-        remedy = f"correct mqtt.port, or {tls}"
         while not self._answers:
             if time.monotonic() > deadline:
-                raise BrokerError(f"{where(self._mqtt)}: accepts connections, but does not answer as MQTT; {remedy}")
+                raise BrokerError(f"{where(self._mqtt)}: {silent(self._mqtt)}")
             try:
                 self.step(0.1)
             except ConnectionLostError as exc:
                 if not self._answers:
-                    raise BrokerError(f"{where(self._mqtt)}: {exc} instead of an answer; {remedy}") from None
+                    raise BrokerError(f"{where(self._mqtt)}: {silent(self._mqtt, str(exc))}") from None
         reason, welcome = self._answers[0]
         if reason.is_failure:
             raise BrokerError(f"{where(self._mqtt)}: {refused(reason)}")
@@ -210,11 +213,6 @@ class Connection:
 
     def _on_subscribe(self, _client: Any, _data: Any, number: int, reasons: list[ReasonCode], _properties: Any) -> None:
         self.granted.update(zip(self._asked.pop(number, ()), reasons, strict=False))
-
-    def _on_log(self, _client: Any, _data: Any, _level: Any, text: str) -> None:
-        """A broker that does not accept our certificate says so after the handshake, and paho only to its log."""
-        if found := re.search(r"\[SSL: (\w+)\]", text):
-            self._reason = words(found[1])
 
 
 def probe_broker(mqtt: Mqtt) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import select
 import socket
 import ssl
 from typing import Any
@@ -9,6 +12,7 @@ from typing import Any
 from edgepose.core.config import Tls
 from edgepose.core.errors import ConfigError
 
+VERDICT_S = 1.0
 _NO_TLS = {  # how the other side of a plain port ends a handshake
     "WRONG_VERSION_NUMBER",
     "RECORD_LAYER_FAILURE",
@@ -18,7 +22,7 @@ _NO_TLS = {  # how the other side of a plain port ends a handshake
 
 def tls_context(tls: Tls) -> ssl.SSLContext:
     """Verifies the broker's certificate and name. Raises ConfigError when a file cannot be used."""
-    context: ssl.SSLContext = _Named(tls.server_name) if tls.server_name else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _Context(tls.server_name)
     try:
         if tls.ca is None:
             context.load_default_certs()
@@ -36,18 +40,40 @@ def tls_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-class _Named(ssl.SSLContext):
-    """Asks for, and insists on, another name than the host's."""
+class _Context(ssl.SSLContext):
+    """Asks for, and insists on, the name, where there is one, instead of the host's. Shakes hands at once, because paho
+    would leave the socket of a handshake that fails open."""
 
-    _name: str
+    _name: str | None
 
-    def __new__(cls, name: str) -> _Named:
+    def __new__(cls, name: str | None) -> _Context:
         context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
         context._name = name
         return context
 
     def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        return super().wrap_socket(sock, *args, **{**kwargs, "server_hostname": self._name})
+        if self._name:
+            kwargs["server_hostname"] = self._name
+        encrypted = super().wrap_socket(sock, *args, **kwargs)
+        try:
+            encrypted.do_handshake()
+            if encrypted.version() == "TLSv1.3":
+                _hear_verdict(encrypted)
+        except BaseException:
+            encrypted.close()
+            raise
+        return encrypted
+
+
+def _hear_verdict(encrypted: ssl.SSLSocket) -> None:
+    """On our certificate: in TLS 1.3 it comes after the handshake, as an alert or as a ticket for the next time, and what
+    we had sent before that might make it vanish. Raises ssl.SSLError."""
+    if select.select([encrypted], [], [], VERDICT_S)[0]:
+        seconds = encrypted.gettimeout()
+        encrypted.setblocking(False)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            encrypted.recv(1)
+        encrypted.settimeout(seconds)
 
 
 class _EncryptedKeyError(Exception):
@@ -66,8 +92,8 @@ def _file_trouble(exc: Exception) -> str:
 
 
 def words(reason: str) -> str:
-    """OpenSSL's name of what is wrong, for people."""
-    return reason.lower().replace("_", " ")
+    """OpenSSL's name of what is wrong, for people. An alert is what the other side says."""
+    return re.sub(r"^\w+ alert ", "the broker says: ", reason.lower().replace("_", " "))
 
 
 def tls_trouble(exc: ssl.SSLError) -> str:
