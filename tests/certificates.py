@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import itertools
 import shutil
 import subprocess
@@ -61,4 +61,4 @@ def _key(name: str) -> list[str]:
 
 
 def _day(days: int) -> str:
-    return (datetime.datetime.now(datetime.UTC) + datetime.timedelta(days)).strftime("%Y%m%d%H%M%SZ")
+    return (dt.datetime.now(dt.UTC) + dt.timedelta(days)).strftime("%Y%m%d%H%M%SZ")

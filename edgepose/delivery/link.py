@@ -139,6 +139,7 @@ class Link:
             self._serve(connection, voice)
         except ConnectionLostError as exc:
             reason = str(exc)
+            self._take_answers(connection, voice)  # that came before the end
         finally:
             self.online = False
             connection.cut()

@@ -66,8 +66,8 @@ class _Context(ssl.SSLContext):
 
 
 def _hear_verdict(encrypted: ssl.SSLSocket) -> None:
-    """On our certificate: in TLS 1.3 it comes after the handshake, as an alert or as a ticket for the next time, and what
-    we had sent before that might make it vanish. Raises ssl.SSLError."""
+    """On our certificate: in TLS 1.3 it comes after the handshake, as an alert or as a ticket for the next time, and
+    what we had sent before that might make it vanish. Raises ssl.SSLError."""
     if select.select([encrypted], [], [], VERDICT_S)[0]:
         seconds = encrypted.gettimeout()
         encrypted.setblocking(False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import socket
@@ -166,7 +165,7 @@ def test_a_port_that_never_begins_tls_is_told(authority: Authority, monkeypatch:
     monkeypatch.setattr(connection, "CONNECT_S", 0.3)
     with socket.create_server((HOST, 0)) as server:
         settings = Mqtt(host=HOST, port=server.getsockname()[1], tls=Tls(ca=str(authority.path)))
-        with pytest.raises(BrokerError, match="no answer; .* does the port speak TLS?"):
+        with pytest.raises(BrokerError, match=r"no answer; .* does the port speak TLS\?"):
             probe_broker(settings)
 
 
@@ -219,8 +218,12 @@ def test_a_key_that_we_may_not_read_is_told(lab: Lab, lock: Callable[[Path], Non
     vault.mkdir()
     shutil.move(pair["key"], vault / "device.key")
     lock(vault)
-    with pytest.raises(ConfigError, match="mqtt.tls.cert: cannot use .*Permission denied"):
+    with pytest.raises(ConfigError, match=r"mqtt.tls.cert: cannot use .*Permission denied"):
         probe_broker(Mqtt(host=HOST, tls=Tls(cert=pair["cert"], key=str(vault / "device.key"))))
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
@@ -233,7 +236,7 @@ def test_failed_attempts_leave_nothing_open(fault: Callable[[Lab], Mqtt], lab: L
             probe_broker(settings)
 
     attempt()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     for _ in range(20):
         attempt()
-    assert len(os.listdir("/proc/self/fd")) <= before
+    assert open_files() <= before
