@@ -46,4 +46,4 @@ chaos: .venv/ready mosquitto
 
 # Debian keeps the broker where only root's PATH leads. Without it the tests that need one are skipped.
 mosquitto:
-	@PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || sh .ci/debian mosquitto mosquitto-clients || true
+	@PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || sh .ci/debian mosquitto mosquitto-clients openssl || true

@@ -50,23 +50,31 @@ class Mosquitto:
         self.port = free_port()
         self._folder = folder
         self._config = folder / "mosquitto.conf"
+        self._log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *lines: str) -> None:
         """lines: configuration; without any that of the last start, at first that everybody may do everything."""
         assert MOSQUITTO is not None
         if lines or not self._config.exists():
-            settings = [
-                f"listener {self.port} 127.0.0.1",
-                "user root",
-                f"persistence_location {self._folder}/",
-                *(lines or ["allow_anonymous true"]),
-            ]
-            self._config.write_text("\n".join(settings) + "\n", encoding="utf-8")
-        self._process = subprocess.Popen(
-            [MOSQUITTO, "-c", str(self._config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+            self.configure(*(lines or ["allow_anonymous true"]))
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([MOSQUITTO, "-c", str(self._config)], stdout=log, stderr=log)
         wait_until(self._answers, "mosquitto to start")
+
+    def configure(self, *lines: str) -> None:
+        """For the next start, or `reload`."""
+        settings = [f"listener {self.port} 127.0.0.1", "user root", f"persistence_location {self._folder}/", *lines]
+        self._config.write_text("\n".join(settings) + "\n", encoding="utf-8")
+
+    def reload(self) -> None:
+        """It reads its configuration anew, as far as it can without a restart; connections stay."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
+
+    def connections(self) -> int:
+        """How many it has been asked for, our own look at the port included."""
+        return self._log.read_bytes().count(b"New connection from")
 
     def kill(self) -> None:
         """As a power cut would: nothing is saved, nobody is told."""
@@ -141,12 +149,14 @@ class Subscriber:
 
     The broker keeps its session: what comes while it is away, it gets later."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, user: str | None = None, password: str | None = None) -> None:
         self.messages: list[tuple[str, dict[str, Any], bool]] = []
         self.problems: list[str] = []
         self._subscribed = False
         name = f"subscriber-{next(_NUMBERS)}"
         self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
+        if user is not None:
+            self._client.username_pw_set(user, password)
         self._client.on_connect = lambda client, *_: client.subscribe("edgepose/#", qos=1)
         self._client.on_subscribe = lambda *_: setattr(self, "_subscribed", True)
         self._client.on_message = self._on_message

@@ -15,11 +15,11 @@ _PUBACK = 0x40
 
 class Proxy:
     """mode: pass; stall (half open: nothing is passed on, nothing is closed); swallow (the broker's PUBACKs vanish);
-    delay (everything 0.3 s late). `cut` ends all connections."""
+    delay (everything 0.3 s late). target_port: of the broker, for new connections. `cut` ends all of them."""
 
     def __init__(self, target_port: int) -> None:
         self.mode: Mode = "pass"
-        self._target_port = target_port
+        self.target_port = target_port
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
@@ -44,7 +44,7 @@ class Proxy:
             except OSError:
                 return
             try:
-                broker = socket.create_connection(("127.0.0.1", self._target_port), 2)
+                broker = socket.create_connection(("127.0.0.1", self.target_port), 2)
             except OSError:
                 client.close()
                 continue

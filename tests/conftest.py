@@ -6,11 +6,13 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from brokers import MOSQUITTO, Mosquitto, Subscriber
+from certificates import OPENSSL, Authority
+from daemons import Daemon
 
 import edgepose
 
@@ -40,18 +42,39 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @pytest.fixture
-def subscribe() -> Iterator[Callable[[int], Subscriber]]:
-    """subscribe(port) makes a Subscriber; the test fails if any message it saw broke its schema."""
+def subscribe() -> Iterator[Callable[..., Subscriber]]:
+    """subscribe(port, user, password) makes a Subscriber; the test fails if any message it saw broke its schema."""
     made: list[Subscriber] = []
 
-    def make(port: int) -> Subscriber:
-        made.append(Subscriber(port))
+    def make(port: int, *user: str) -> Subscriber:
+        made.append(Subscriber(port, *user))
         return made[-1]
 
     yield make
     for subscriber in made:
         subscriber.close()
     assert [problem for subscriber in made for problem in subscriber.problems] == []
+
+
+@pytest.fixture
+def run() -> Iterator[Callable[..., Daemon]]:
+    """run(config) starts `edgepose run`."""
+    made: list[Daemon] = []
+
+    def start(config: Path, env: Mapping[str, str] | None = None) -> Daemon:
+        made.append(Daemon(config, env))
+        return made[-1]
+
+    yield start
+    for daemon in made:
+        daemon.kill()
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    if OPENSSL is None:
+        pytest.skip("needs openssl (apt install openssl)")
+    return Authority(tmp_path)
 
 
 @pytest.fixture

@@ -94,7 +94,7 @@ def _retained(connection: Connection, device: str) -> dict[str, bytes]:
     connection.subscribe(*filters)
     if not _await(connection, quiet, ANSWER_S):
         raise BrokerError("the broker does not answer, or keeps sending; try again")
-    if any(reason.is_failure for reason in connection.granted):
+    if any(reason.is_failure for reason in connection.granted.values()):
         raise BrokerError(f"the broker lets us not read {' and '.join(filters)}; give --broker a user who may")
     return dict(sorted(found.items(), key=lambda item: (item[0] != filters[0], item[0])))
 

@@ -98,7 +98,7 @@ class Collector:
         connection.subscribe(*(f"edgepose/+/{leaf}" for leaf in _KEPT))  # retained: a shared subscription gets none
         while len(connection.granted) < len(_STREAMED) + len(_KEPT) and not stop.is_set():
             connection.step(_TICK_S)
-        if refused := {str(reason) for reason in connection.granted if reason.is_failure}:
+        if refused := {str(reason) for reason in connection.granted.values() if reason.is_failure}:
             raise ConnectionLostError(f"it refuses our subscriptions: {', '.join(refused)}; correct its access list")
         self._told, self._pause_s = "", _FIRST_PAUSE_S
         log.info("%s: listening%s", where(self._mqtt), "" if connection.welcome.session else ", in a new session")

@@ -16,18 +16,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from edgepose.clock import SyncFlag, boot_us
-from edgepose.core.messages import BatchMessage, Wire, decode, encode
-from edgepose.delivery.disk_tier import PERMANENT, DiskError, DiskTier
+from edgepose.core.messages import Wire
+from edgepose.delivery.aside import Aside
+from edgepose.delivery.disk_tier import DiskError, DiskTier
 from edgepose.delivery.packing import Batch, Item, pack
 
 log = logging.getLogger(__name__)
 
 KEEP_ACKED_S = 60.0
-RETRY_REFUSED_S = 300.0  # one of the batches that the broker refused is tried again
 _READ_AHEAD = 16
 _TICK_S = 0.1
 _TIDY_S = 1.0
-_ALL = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +54,8 @@ class Source(Protocol):
 
 
 class Backlog:
-    """changed: the lock of all state, held by whoever calls. dropped: poses given up, by reason.
-    trouble: of the disk, in words. opened: the disk was looked at."""
+    """changed: the lock of all state, held by whoever calls. dropped: poses given up, by reason. aside: those that the
+    broker has refused. trouble: of the disk, in words. opened: the disk was looked at."""
 
     def __init__(self, disk: DiskTier, rules: Rules, changed: threading.Condition) -> None:
         self.dropped: Counter[str] = Counter()
@@ -68,9 +67,7 @@ class Backlog:
         self._busy: set[int] = set()  # rows in `_ready` or in flight
         self._done: dict[int, tuple[float, int]] = {}  # boot clock of the acknowledgement, and poses, by row
         self._cursor = 0  # rows up to here were looked at
-        self._refusals: list[tuple[Batch, str]] = []
-        self._splits: list[Batch] = []
-        self._probe_s, self._probing = float("inf"), False
+        self.aside = Aside(disk, rules.wire, self._busy, changed)
         self._tidied_s = 0.0
         self._sync = SyncFlag()
         self._more = True  # there may be rows behind the cursor
@@ -93,11 +90,6 @@ class Backlog:
     def poses(self) -> int:
         """On the disk, neither acknowledged nor refused."""
         return max(0, self._disk.poses - sum(poses for _, poses in self._done.values()))
-
-    @property
-    def set_aside(self) -> int:
-        """Poses on the disk that the broker has refused."""
-        return self._disk.refused
 
     @property
     def megabytes(self) -> float:
@@ -125,8 +117,12 @@ class Backlog:
         assert batch.id is not None
         self._busy.discard(batch.id)
         self._done[batch.id] = boot_us() / 1e6, batch.poses
-        if self._probing:  # the broker takes again what it refused
-            self._probe_s = 0.0
+        self.aside.finish(batch.id)
+
+    def uncover(self, batch: Batch) -> None:
+        """An item that the disk has too was refused on its own: the batch is sent after all, and then set aside."""
+        if self._covering.pop(batch, None) is not None:
+            self._cursor = 0
 
     def give_back(self, batches: Sequence[Batch]) -> None:
         """The connection ended with these unacknowledged, and nothing is in flight any more."""
@@ -134,14 +130,6 @@ class Backlog:
         if self._covering:
             self._covering.clear()
             self._cursor = 0
-
-    def refuse(self, batch: Batch, reason: str) -> None:
-        """The broker will not have it: set aside, or, when it is too large, taken apart."""
-        if reason == PERMANENT and batch.poses > 1:
-            self._splits.append(batch)
-        else:
-            self._refusals.append((batch, reason))
-            self._probing, self._probe_s = False, time.monotonic() + RETRY_REFUSED_S
 
     def forget_acknowledged(self, from_s: float, before_s: float) -> int:
         """What was acknowledged between these (boot clock) goes out again; returns how many poses."""
@@ -168,12 +156,10 @@ class Backlog:
             self._disk.open()
             self.opened = True
             self._write(source)
-            self._set_aside()
-            self._take_apart()
-            self._read_ahead()
-            if time.monotonic() - self._tidied_s > _TIDY_S:
+            if time.monotonic() - self._tidied_s > _TIDY_S or self._ending.is_set():
                 self._tidied_s = time.monotonic()
-                self._tidy()
+                self._tidy(source)
+            self._read_ahead()
             self.trouble = ""
         except DiskError as exc:
             if not self.trouble:
@@ -214,33 +200,6 @@ class Backlog:
         if not self._rules.wait:
             self._drop()
 
-    def _set_aside(self) -> None:
-        while self._refusals:
-            batch, reason = self._refusals[0]
-            if batch.id is None:
-                self._disk.append([batch], self._sync.synced(), reason)
-            else:
-                self._disk.refuse(batch.id, reason)
-            with self._changed:
-                self._refusals.pop(0)
-                self._busy.discard(batch.id or 0)
-        if time.monotonic() > self._probe_s:
-            self._disk.release(_ALL if self._probe_s == 0.0 else 1)
-            self._probing, self._probe_s, self._cursor = self._probe_s > 0.0, float("inf"), 0
-
-    def _take_apart(self) -> None:
-        """Batches that are too large for the broker become one message for each pose."""
-        while self._splits:
-            batch = self._splits[0]
-            poses = decode(batch.payload, BatchMessage).poses
-            single = [Batch("pose", 1, encode(pose, self._rules.wire)) for pose in poses]
-            self._disk.append(single, self._sync.synced())
-            if batch.id is not None:
-                self._disk.remove([batch.id])
-            with self._changed:
-                self._splits.pop(0)
-                self._busy.discard(batch.id or 0)
-
     def _read_ahead(self) -> None:
         with self._changed:
             room, cursor = _READ_AHEAD - len(self._ready), self._cursor
@@ -257,8 +216,11 @@ class Backlog:
                 self._busy.update(batch.id for batch in found if batch.id)
                 self._ready.extend(found)
 
-    def _tidy(self) -> None:
-        """Removes what was acknowledged long enough ago."""
+    def _tidy(self, source: Source) -> None:
+        """Sets aside what was refused, and removes what was acknowledged long enough ago."""
+        if self.aside.step(source, self._sync.synced()):
+            with self._changed:
+                self._cursor = 0
         before_s = boot_us() / 1e6 - KEEP_ACKED_S
         with self._changed:
             old = [number for number, (acked_s, _) in self._done.items() if acked_s < before_s]

@@ -8,84 +8,49 @@ import socket
 import ssl
 import uuid
 from pathlib import Path
-from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edgepose.core.config import Mqtt, Tls
+from edgepose.core.config import Mqtt
 from edgepose.core.errors import ConfigError
+from edgepose.delivery.tls import tls_context, tls_remedy, tls_trouble
 
 CREDENTIAL = "mqtt-password"
 PASSWORD_VARIABLE = "EDGEPOSE_MQTT_PASSWORD"  # noqa: S105  its name
 DENIED = ("Not authorized", "Bad user name or password", "Banned")  # trying again changes nothing
 TOO_NEW = "Unsupported protocol version"
+TAKEN_OVER = "Session taken over"  # by a client of the same id
+CLOSED = "the broker closed the connection"  # without a word
 _PROTOCOL = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
+_FAILURES = 0x80  # reason codes from here on
+
+# Brokers refuse also with reasons that the standard has for other packets, as mosquitto does with "Packet too large" in
+# a PUBACK. paho takes that for a broken connection, and the message would come again and break the next one.
+ReasonCode.names = {
+    code: {name: [*range(16)] for name in names} if code >= _FAILURES else names
+    for code, names in ReasonCode.names.items()
+}
 
 
 def new_client(mqtt: Mqtt, client_id: str, password: str | None, *, keep_session: bool = False) -> paho.Client:
     """Not yet connected. Raises ConfigError when a TLS file cannot be used. keep_session: for MQTT 3.1.1; of 5,
     `connect` is told."""
     clean = None if mqtt.protocol == "5" else not keep_session
-    client = paho.Client(CallbackAPIVersion.VERSION2, client_id, clean_session=clean, protocol=_PROTOCOL[mqtt.protocol])
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id,
+        clean_session=clean,
+        protocol=_PROTOCOL[mqtt.protocol],
+        reconnect_on_failure=False,  # nor tries an older protocol by itself, from inside its own callbacks
+    )
     client.on_socket_open = _no_delay
     if mqtt.username is not None:
         client.username_pw_set(mqtt.username, password)
     if mqtt.tls is not None:
         client.tls_set_context(tls_context(mqtt.tls))
     return client
-
-
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """Verifies the broker's certificate and name, always. Raises ConfigError when a file cannot be used."""
-    context: ssl.SSLContext = _Named(tls.server_name) if tls.server_name else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if tls.ca is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(tls.ca)
-    except OSError as exc:  # also ssl.SSLError
-        raise ConfigError(f"mqtt.tls.ca: cannot use {tls.ca} ({_file_trouble(exc)})") from None
-    if tls.key is not None and tls.cert is None:
-        raise ConfigError("mqtt.tls.key: needs mqtt.tls.cert as well; add it")
-    try:
-        if tls.cert is not None:
-            context.load_cert_chain(tls.cert, tls.key, password=_no_password)
-    except (OSError, _EncryptedKeyError) as exc:
-        raise ConfigError(
-            f"mqtt.tls.cert: cannot use {tls.cert} with key {tls.key or tls.cert} ({_file_trouble(exc)})"
-        ) from None
-    return context
-
-
-class _Named(ssl.SSLContext):
-    """Asks for, and insists on, another name than the host's."""
-
-    _name: str
-
-    def __new__(cls, name: str) -> _Named:
-        context = super().__new__(cls, ssl.PROTOCOL_TLS_CLIENT)
-        context._name = name
-        return context
-
-    def wrap_socket(self, sock: socket.socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        return super().wrap_socket(sock, *args, **{**kwargs, "server_hostname": self._name})
-
-
-class _EncryptedKeyError(Exception):
-    pass
-
-
-def _no_password() -> str:
-    """Instead of OpenSSL's question on the terminal."""
-    raise _EncryptedKeyError("the key is encrypted; give one without a passphrase")
-
-
-def _file_trouble(exc: Exception) -> str:
-    if isinstance(exc, ssl.SSLError):
-        return "no PEM certificates in it" if exc.reason is None or "PEM" in str(exc) else exc.reason.lower()
-    return str(getattr(exc, "strerror", None) or exc)
 
 
 def is_host(name: str) -> bool:
@@ -101,7 +66,7 @@ def client_id(device: str) -> str:
     id throw each other out for ever."""
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except OSError:
+    except (OSError, ValueError):
         machine = f"{uuid.getnode():x}"
     return f"edgepose-{device}-{hashlib.sha256(machine.encode()).hexdigest()[:8]}"
 
@@ -111,8 +76,6 @@ def read_password(mqtt: Mqtt) -> str | None:
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     credential = Path(folder) / CREDENTIAL if folder else None
     if mqtt.password_file is not None:
-        if mqtt.username is None:
-            raise ConfigError("mqtt.password_file: needs mqtt.username as well; add it")
         return first_line(Path(mqtt.password_file), "mqtt.password_file")
     if mqtt.username is None:
         return None
@@ -122,7 +85,7 @@ def read_password(mqtt: Mqtt) -> str | None:
 
 
 def first_line(path: Path, what: str) -> str:
-    """Of a file that holds a password. Raises ConfigError, whose message begins with `what` names the file."""
+    """Of a file that holds a password. Raises ConfigError, whose message begins with `what` and names the file."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as exc:  # ValueError: not text, or a path that cannot be one
@@ -134,13 +97,15 @@ def first_line(path: Path, what: str) -> str:
 
 
 def check_settings(mqtt: Mqtt) -> None:
-    """Raises ConfigError when the host cannot be one, the password or a TLS file cannot be read, or settings
-    contradict each other."""
+    """Raises ConfigError for what only another config can mend. Files may come later, or be renewed."""
     if not is_host(mqtt.host):
         raise ConfigError(f"mqtt.host: {mqtt.host!r} is not a host name; correct it")
     if mqtt.home_assistant and mqtt.format != "json":
         raise ConfigError(f"mqtt.home_assistant: it cannot read {mqtt.format}; set mqtt.format: json, or turn it off")
-    new_client(mqtt, "", read_password(mqtt))
+    if mqtt.password_file is not None and mqtt.username is None:
+        raise ConfigError("mqtt.password_file: needs mqtt.username as well; add it")
+    if mqtt.tls is not None and mqtt.tls.key is not None and mqtt.tls.cert is None:
+        raise ConfigError("mqtt.tls.key: needs mqtt.tls.cert as well; add it")
 
 
 def where(mqtt: Mqtt) -> str:
@@ -155,10 +120,8 @@ def trouble(exc: BaseException | None) -> str:
         return f"host name not found ({exc.strerror})"
     if isinstance(exc, TimeoutError):
         return "no answer"
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted ({exc.verify_message.rstrip('.')})"
     if isinstance(exc, ssl.SSLError):
-        return f"no TLS connection ({(exc.reason or str(exc)).lower().replace('_', ' ')})"
+        return tls_trouble(exc)
     return str(getattr(exc, "strerror", None) or exc)
 
 
@@ -169,25 +132,21 @@ def unreachable(exc: BaseException | None, mqtt: Mqtt) -> str:
 
 def _remedy(exc: BaseException | None, mqtt: Mqtt) -> str:
     if isinstance(exc, ssl.SSLError):
-        return _tls_remedy(exc)
+        return tls_remedy(exc)
     if isinstance(exc, ConnectionRefusedError):
         return "start the broker, or correct mqtt.host and mqtt.port"
     if isinstance(exc, socket.gaierror):
         return "correct mqtt.host"
-    hint = "; does the port speak TLS?" if isinstance(exc, TimeoutError) and mqtt.tls else ""
+    hint = "; does the port speak TLS?" if isinstance(exc, TimeoutError | ConnectionResetError) and mqtt.tls else ""
     return f"check the network, mqtt.host and mqtt.port{hint}"
 
 
-def _tls_remedy(exc: ssl.SSLError) -> str:
-    if not isinstance(exc, ssl.SSLCertVerificationError):
-        if exc.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
-            return "the port does not speak TLS: correct mqtt.port, often 8883, or remove mqtt.tls"
-        return "check mqtt.tls.cert and mqtt.tls.key"
-    if "expired" in exc.verify_message or "not yet valid" in exc.verify_message:
-        return "renew it, or set this device's clock"
-    if "mismatch" in exc.verify_message:
-        return "set mqtt.host, or mqtt.tls.server_name, to the name in it"
-    return "mqtt.tls.ca must name the authority that signed it"
+def silent(mqtt: Mqtt, instead: str = "") -> str:
+    """Of a port that takes connections and does not answer. instead: what came."""
+    what = f"{instead} instead of an answer" if instead else "accepts connections, but does not answer as MQTT"
+    tls = "mqtt.tls.cert where the broker asks for one" if mqtt.tls else "mqtt.tls where the broker wants TLS"
+    old = ", or mqtt.protocol: '3.1.1' where it is old" if mqtt.protocol == "5" else ""
+    return f"{what}; correct mqtt.port, or set {tls}{old}"
 
 
 def refused(reason: ReasonCode) -> str:

@@ -22,7 +22,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError
-from edgepose.delivery.broker import check_settings, new_client, read_password, refused, unreachable, where
+from edgepose.delivery.broker import (
+    CLOSED,
+    check_settings,
+    new_client,
+    read_password,
+    refused,
+    silent,
+    unreachable,
+    where,
+)
 
 CONNECT_S = 5.0  # for the network, for TLS, and for the broker's answer, each
 LARGEST_INBOUND = 65_536  # bytes of a message to us
@@ -55,8 +64,8 @@ class Connection:
     """session_s: how long the broker keeps our session when we are away. acknowledge: what comes, by itself; otherwise
     the caller does, when it has it safe. largest: bytes of a message to us.
     acks: (message id, reason) of what the broker has answered, inbox: what it has sent, and whether that was before
-    it had our subscriptions, that is, kept from earlier; both for the caller to take out. granted: answers to
-    `subscribe`, one for each topic.
+    it had our subscriptions, that is, kept from earlier; both for the caller to take out. granted: the answers to
+    `subscribe`, by topic.
 
     Raises BrokerError with the reason when no connection comes about.
     """
@@ -74,10 +83,11 @@ class Connection:
     ) -> None:
         self.acks: list[tuple[int, ReasonCode]] = []
         self.inbox: list[tuple[paho.MQTTMessage, bool]] = []
-        self.granted: list[ReasonCode] = []
+        self.granted: dict[str, ReasonCode] = {}
         self._mqtt, self._session_s, self._largest = mqtt, session_s, largest
         self._reason = ""
         self._answers: list[tuple[ReasonCode, Welcome]] = []
+        self._asked: dict[int, tuple[str, ...]] = {}  # topics, by the id of the SUBSCRIBE
         self._client = new_client(mqtt, client_id, password, keep_session=session_s > 0)
         self._client.connect_timeout = CONNECT_S
         self._client.manual_ack_set(not acknowledge)
@@ -86,7 +96,7 @@ class Connection:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = lambda _c, _d, mid, reason, _p: self.acks.append((mid, reason))
         self._client.on_message = lambda _c, _d, message: self.inbox.append((message, not self.granted))
-        self._client.on_subscribe = lambda _c, _d, _mid, reasons, _p: self.granted.extend(reasons)
+        self._client.on_subscribe = self._on_subscribe
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
         try:
@@ -103,12 +113,12 @@ class Connection:
         deadline = time.monotonic() + CONNECT_S
         while not self._answers:
             if time.monotonic() > deadline:
-                raise BrokerError(f"{where(self._mqtt)}: accepts connections, but does not answer as MQTT; {_HINT}")
+                raise BrokerError(f"{where(self._mqtt)}: {silent(self._mqtt)}")
             try:
                 self.step(0.1)
             except ConnectionLostError as exc:
                 if not self._answers:
-                    raise BrokerError(f"{where(self._mqtt)}: {exc} instead of an answer; {_HINT}") from None
+                    raise BrokerError(f"{where(self._mqtt)}: {silent(self._mqtt, str(exc))}") from None
         reason, welcome = self._answers[0]
         if reason.is_failure:
             raise BrokerError(f"{where(self._mqtt)}: {refused(reason)}")
@@ -126,16 +136,17 @@ class Connection:
         """Its message id. Raises ConnectionLostError."""
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if info.rc != _OK:
-            raise ConnectionLostError(self._reason or str(paho.error_string(info.rc)))
+            raise ConnectionLostError(self._reason or CLOSED)
         return info.mid
 
     def acknowledge(self, message: paho.MQTTMessage) -> None:
         """Raises ConnectionLostError; then the broker sends it again."""
         if self._client.ack(message.mid, message.qos) != _OK:
-            raise ConnectionLostError(self._reason or "the broker closed the connection")
+            raise ConnectionLostError(self._reason or CLOSED)
 
     def subscribe(self, *topics: str, qos: int = 1) -> None:
-        self._client.subscribe([(topic, qos) for topic in topics])
+        _, number = self._client.subscribe([(topic, qos) for topic in topics])
+        self._asked[number or 0] = topics  # none without a connection, which the next step tells
 
     def unsubscribe(self, topic: str) -> None:
         self._client.unsubscribe(topic)
@@ -145,7 +156,7 @@ class Connection:
         ConnectionLostError."""
         sock: Any = self._client.socket()
         if sock is None:
-            raise ConnectionLostError(self._reason or "the broker closed the connection")
+            raise ConnectionLostError(self._reason or CLOSED)
         decrypted = sock.pending() if hasattr(sock, "pending") else 0
         writing = [sock] if self._client.want_write() else []
         readable, writable, _ = select.select(
@@ -160,7 +171,7 @@ class Connection:
         if rc == _OK:
             rc = self._client.loop_misc()
         if rc != _OK or self._client.socket() is None:
-            raise ConnectionLostError(self._reason or "the broker closed the connection")
+            raise ConnectionLostError(self._reason or CLOSED)
 
     def _read(self) -> MQTTErrorCode:
         """All that has come, up to a bound; paho takes one packet at a time."""
@@ -200,12 +211,13 @@ class Connection:
         elif "eep alive" in str(reason):
             self._reason = "the broker answers no more"
 
-
-_HINT = "correct mqtt.port, or mqtt.tls where the broker wants TLS"
+    def _on_subscribe(self, _client: Any, _data: Any, number: int, reasons: list[ReasonCode], _properties: Any) -> None:
+        self.granted.update(zip(self._asked.pop(number, ()), reasons, strict=False))
 
 
 def probe_broker(mqtt: Mqtt) -> None:
-    """Connects once. Raises BrokerError with the reason when the broker is absent or refuses, ConfigError."""
+    """Connects once. Raises BrokerError with the reason when the broker is absent or refuses, ConfigError also for a
+    file that cannot be read."""
     check_settings(mqtt)
     connection = Connection(mqtt, f"edgepose-check-{secrets.token_hex(4)}", read_password(mqtt))
     connection.goodbye()

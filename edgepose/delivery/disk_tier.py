@@ -8,6 +8,7 @@ import logging
 import sqlite3
 import time
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -19,7 +20,6 @@ from edgepose.delivery.packing import Batch
 
 log = logging.getLogger(__name__)
 
-PERMANENT = "too_large"  # the reason for which a message is refused at any time
 REOPEN_S = 10.0  # between attempts to use a disk that failed
 _VERSION = 1
 _SCHEMA = """
@@ -32,10 +32,7 @@ _INSERT = """
 INSERT INTO batch (leaf, poses, boot, boot_s, wall_s, synced, refused, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
 _NUMBERS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 500"
-_RELEASE = """
-UPDATE batch SET refused = NULL
-WHERE id IN (SELECT id FROM batch WHERE refused IS NOT NULL AND refused != ? ORDER BY id LIMIT ?) RETURNING poses
-"""
+_SET_ASIDE = "SELECT id, poses, refused FROM batch WHERE refused IS NOT NULL ORDER BY id LIMIT ?"
 _AGES = """
 SELECT id, poses, boot = ?, boot_s < ?, synced AND ? AND wall_s < ? FROM batch ORDER BY id LIMIT 1000
 """
@@ -49,11 +46,12 @@ class DiskError(Exception):
 
 class DiskTier:
     """For one thread. Every method but `close` raises DiskError while the disk is full, gone or read-only; it is tried
-    again after a pause. poses: in it and not refused; damaged: given up, since the start; used_bytes: of its
-    pages."""
+    again after a pause. poses: in it and not refused; refused: poses set aside, by reason; damaged: given up, since the
+    start; used_bytes: of its pages."""
 
     def __init__(self, path: Path, max_bytes: float, max_age_s: float) -> None:
-        self.poses = self.refused = self.damaged = 0
+        self.poses = self.damaged = 0
+        self.refused: Counter[str] = Counter()
         self.used_bytes = 0
         self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
         self._database: sqlite3.Connection | None = None
@@ -77,7 +75,7 @@ class DiskTier:
         if refused is None:
             self.poses += poses
         else:
-            self.refused += poses
+            self.refused[refused] += poses
         self._measure()
 
     def numbers(self, after: int) -> list[int]:
@@ -107,17 +105,31 @@ class DiskTier:
         with self._guarded() as database:
             # A script, because its rows have no columns, and `execute` takes it to be done after the first.
             database.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})")
-        self.poses -= sum(poses for refused, poses in gone if refused is None)
-        self.refused -= sum(poses for refused, poses in gone if refused is not None)
+        for refused, poses in gone:
+            self._count(refused, -poses)
         self._measure()
 
-    def refuse(self, number: int, reason: str) -> None:
-        """Sets a batch aside."""
-        self._move("UPDATE batch SET refused = ? WHERE id = ? AND refused IS NULL RETURNING poses", (reason, number), 1)
+    def refuse(self, rows: Sequence[tuple[int, str]]) -> None:
+        """Sets batches aside, each with its reason."""
+        statement = "UPDATE batch SET refused = ? WHERE id = ? AND refused IS NULL RETURNING poses"
+        moved = []
+        with self._transaction() as database:
+            for number, reason in rows:
+                moved += [(reason, row[0]) for row in database.execute(statement, (reason, number)).fetchall()]
+        for reason, poses in moved:
+            self._count(None, -poses)
+            self._count(reason, poses)
 
-    def release(self, limit: int) -> None:
-        """Puts the oldest `limit` batches that were set aside back at their place, where they may fare better now."""
-        self._move(_RELEASE, (PERMANENT, limit), -1)
+    def release(self, limit: int) -> list[int]:
+        """Puts the oldest `limit` batches that were set aside back at their place, where they may fare better now.
+        Returns which."""
+        with self._transaction() as database:
+            found = database.execute(_SET_ASIDE, (limit,)).fetchall()
+            database.executemany("UPDATE batch SET refused = NULL WHERE id = ?", [(number,) for number, _, _ in found])
+        for _, poses, reason in found:
+            self._count(reason, -poses)
+            self._count(None, poses)
+        return [number for number, _, _ in found]
 
     def drop(self, synced: bool) -> dict[str, dict[int, int]]:
         """Removes what is too old, then beyond the bound in bytes the oldest, what was refused first. The ages of
@@ -130,11 +142,11 @@ class DiskTier:
             self.remove(gone["spool_full"])
         return gone
 
-    def _move(self, statement: str, values: tuple[object, ...], to_refused: int) -> None:
-        with self._transaction() as database:
-            poses = sum(row[0] for row in database.execute(statement, values).fetchall())
-        self.refused += to_refused * poses
-        self.poses -= to_refused * poses
+    def _count(self, refused: str | None, poses: int) -> None:
+        if refused is None:
+            self.poses += poses
+        else:
+            self.refused[refused] += poses
 
     def _too_old(self, synced: bool) -> dict[int, int]:
         values = (boot_id(), boot_us() / 1e6 - self._max_age_s, synced, wall_us() / 1e6 - self._max_age_s)
@@ -198,10 +210,8 @@ class DiskTier:
             if time.monotonic() < self._closed_until:
                 raise DiskError(f"{self._path}: {self._why}")
             database = open_database(self._path, _VERSION, _SCHEMA, "synchronous = FULL")
-            counts = "SELECT COALESCE(SUM(poses) FILTER (WHERE refused IS {}), 0) FROM batch"
-            self.poses, self.refused = (
-                database.execute(counts.format(which)).fetchone()[0] for which in ("NULL", "NOT NULL")
-            )
+            counts = dict(database.execute("SELECT refused, SUM(poses) FROM batch GROUP BY refused").fetchall())
+            self.poses, self.refused = counts.pop(None, 0), Counter(counts)
             self._database = database
             self._measure()
         return self._database

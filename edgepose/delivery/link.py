@@ -21,11 +21,12 @@ from edgepose.clock import boot_us
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError, ConfigError
 from edgepose.core.messages import TOPICS, topic_name
-from edgepose.delivery.broker import client_id, read_password, where
+from edgepose.delivery.aside import RETRY_REFUSED_S
+from edgepose.delivery.broker import CLOSED, TAKEN_OVER, read_password, where
 from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, Will
-from edgepose.delivery.disk_tier import PERMANENT
+from edgepose.delivery.limits import AT_ONCE_S, TOO_LARGE, Limit, packet_bytes, reason_word
 from edgepose.delivery.outbox import Outbox, Parcel
-from edgepose.delivery.patience import Patience
+from edgepose.delivery.patience import STABLE_S, Patience
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
 _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 ANSWERS = 100  # replies to commands that may wait
-_OVERHEAD = 32  # bytes of a PUBLISH besides topic and payload, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Link:
     def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
         self.connects = 0
         self.online = False
-        self.patience = Patience(mqtt, client_id(device))
+        self.patience = Patience(mqtt, device)
         self._mqtt, self._device, self._outbox = mqtt, device, outbox
         self._will = Will(topic_name(device, "status"), will)
         self._wake_in, self._wake_out = socket.socketpair()
@@ -84,6 +84,9 @@ class Link:
         outbox.wake = self.wake
         self._notices: deque[Notice] = deque()
         self._in_flight: dict[int, Parcel | Notice] = {}  # by message id, in the order they were sent
+        self._limit = Limit()
+        self._sent_s, self._sent_bytes = 0.0, 0  # of the last message: monotonic clock, size
+        self._commands = topic_name(device, "command/+")
         self._ending = threading.Event()
 
     def start(self, voice: Voice) -> None:
@@ -126,45 +129,56 @@ class Link:
             try:
                 password = read_password(self._mqtt)
                 connection = Connection(self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S)
+                self._live(connection, voice)
             except (BrokerError, ConfigError) as exc:
                 self.patience.tell(str(exc))
-            else:
-                self._live(connection, voice)
+            except Exception as exc:  # a bug must not end delivery: a new connection is a new start
+                self.patience.tell(f"{where(self._mqtt)}: the connection is given up ({exc!r})", bug=True)
             self._ending.wait(self.patience.pause_s())
 
     def _live(self, connection: Connection, voice: Voice) -> None:
         """Serves one connection to its end."""
-        self._since = time.monotonic()
+        self._since, reason = time.monotonic(), ""
         try:
             self._greet(connection, voice)
             self._serve(connection, voice)
         except ConnectionLostError as exc:
-            self.patience.tell(f"{where(self._mqtt)}: connection lost ({exc})")
-            self.patience.judge(time.monotonic() - self._since, str(exc))
-        except Exception:  # a bug must not end delivery: a new connection is a new start
-            log.exception("%s: the connection is given up", where(self._mqtt))
+            reason = str(exc)
+            self._take_answers(connection, voice)  # that came before the end
         finally:
             self.online = False
             connection.cut()
+            self._judge(reason)
             self._outbox.lost([parcel for parcel in self._in_flight.values() if isinstance(parcel, Parcel)])
             self._in_flight.clear()
+
+    def _judge(self, reason: str) -> None:
+        """What the end of a connection says of the broker, and of the one message that was on its way."""
+        now = time.monotonic()
+        self.patience.judge(now - self._since, reason)
+        if reason and TAKEN_OVER not in reason:  # which it has judged
+            self.patience.tell(f"{where(self._mqtt)}: connection lost ({reason})")
+        if now - self._since > STABLE_S:
+            self._limit.forget()
+        elif self.patience.flapping and reason == CLOSED:
+            at_once = len(self._in_flight) == 1 and now - self._sent_s < AT_ONCE_S
+            self._limit.cut(self._sent_bytes if at_once else None)
 
     def _greet(self, connection: Connection, voice: Voice) -> None:
         self.online = True
         self.connects += 1
-        self.patience.connected()
-        left = self._outbox.waiting + self._outbox.backlog.poses
-        log.info("%s: connected%s", where(self._mqtt), f", {left} poses waiting" if left else "")
-        self._window = min(WINDOW, connection.welcome.receive_maximum)
-        self._largest = connection.welcome.largest
+        self.patience.connected(self._outbox.waiting + self._outbox.backlog.poses)
+        self._window = self._safe_window(connection)
+        self._limit.announce(connection.welcome.largest)
         self._progress = time.monotonic()
         self._doubt_ends = time.monotonic() + DOUBT_S
-        connection.subscribe(topic_name(self._device, "command/+"))
+        connection.subscribe(self._commands)
         if connection.welcome.session:
             connection.subscribe(UPTIME, qos=0)
         else:
             self._send_again(float("inf"))
         self._notices.clear()
+        self._outbox.retry_refused()
         voice.on_connected()
         self._health_due = 0.0
 
@@ -177,9 +191,15 @@ class Link:
             self._send(connection)
             connection.step(_TICK_S, self._wake_in)
             self._take_answers(connection, voice)
-            self._watch(voice)
+            self._watch(connection, voice)
+            if self._limit.exceeded and time.monotonic() - self._since > RETRY_REFUSED_S:
+                break  # a broker says only to a new connection how much it takes by now
         if not self._unsaid():
             connection.goodbye()
+
+    def _safe_window(self, connection: Connection) -> int:
+        """Messages at a time; one, to see which, while something makes the broker cut our connections."""
+        return 1 if self.patience.flapping else min(WINDOW, connection.welcome.receive_maximum)
 
     def _unsaid(self) -> bool:
         """Whether a notice is not acknowledged yet."""
@@ -191,10 +211,12 @@ class Link:
             if parcel is None:
                 return
             notice = parcel if isinstance(parcel, Notice) else self._notice(parcel.leaf, parcel.payload)
-            if len(notice.topic) + len(notice.payload) + _OVERHEAD > self._largest:
-                self._refuse(parcel, PERMANENT)
+            size = packet_bytes(notice.topic, notice.payload, notice.properties)
+            if not self._limit.allows(size):
+                self._refuse(parcel, TOO_LARGE)
                 continue
             number = -1  # of a message that did not get out
+            self._sent_s, self._sent_bytes = time.monotonic(), size
             try:
                 number = connection.publish(
                     notice.topic, notice.payload, retain=notice.retain, properties=notice.properties
@@ -217,15 +239,21 @@ class Link:
                 continue
             self._progress = time.monotonic()
             if reason.is_failure:
-                self._refuse(parcel, str(reason).lower().replace(" ", "_"))
+                self._refuse(parcel, reason_word(reason))
                 continue
-            self.patience.alerts.pop(self._short(parcel), None)
+            if self.patience.healed(self._about(parcel)):
+                self._outbox.retry_refused()
             if isinstance(parcel, Parcel):
                 parcel.unheard = reason.value == _NO_READER
                 taken.append(parcel)
         connection.acks.clear()
         if taken:
             self._outbox.acknowledge(taken)
+        if (granted := connection.granted.get(self._commands)) is not None:
+            if granted.is_failure:
+                self.patience.refused("command/+", reason_word(granted))
+            else:
+                self.patience.healed("command/+")
         for message, late in connection.inbox:
             if message.topic == UPTIME:
                 self._compare(connection, message.payload)
@@ -234,19 +262,17 @@ class Link:
         connection.inbox.clear()
 
     def _refuse(self, parcel: Parcel | Notice, reason: str) -> None:
-        topic = parcel.topic if isinstance(parcel, Notice) else topic_name(self._device, parcel.leaf)
-        remedy = "raise its limit" if reason == PERMANENT else "correct its access list"
-        self.patience.alert(self._short(parcel), f"refuses {topic}: {reason.replace('_', ' ')}; {remedy}")
+        self.patience.refused(self._about(parcel), reason)
         if isinstance(parcel, Parcel):
             self._outbox.refuse(parcel, reason)
 
-    def _short(self, parcel: Parcel | Notice) -> str:
-        """The topic without the device, where it is one of ours."""
+    def _about(self, parcel: Parcel | Notice) -> str:
+        """The topic, without the device where it is one of its own; all replies are one, wherever they go."""
         if isinstance(parcel, Parcel):
             return parcel.leaf
-        return parcel.topic.removeprefix(topic_name(self._device, ""))
+        return parcel.topic.removeprefix(topic_name(self._device, "")) if parcel.retain else "reply"
 
-    def _watch(self, voice: Voice) -> None:
+    def _watch(self, connection: Connection, voice: Voice) -> None:
         now = time.monotonic()
         if not self._in_flight:
             self._progress = now
@@ -258,6 +284,11 @@ class Link:
             self._health_due = now + HEALTH_S
             self._outbox.forget_old()
             self.patience.steady(now - self._since)
+            self._window = self._safe_window(connection)
+            if self.patience.alerts.keys() & {"status", "info"}:  # refused, and it may be mended by now
+                voice.on_connected()
+            if "command/+" in self.patience.alerts:
+                connection.subscribe(self._commands)
             voice.on_heartbeat()
 
     def _compare(self, connection: Connection, payload: bytes | bytearray) -> None:

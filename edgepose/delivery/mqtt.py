@@ -42,7 +42,7 @@ class MqttDelivery:
     status: what to say when connected; the last will and the clean stop are made from it. info: republished with
     the frames' size as soon as a pose tells it. commands: names of those that are carried out. stop: when set, a
     full spool holds nobody up any more.
-    Raises ConfigError when the password or a TLS file cannot be read; connects only in `start`.
+    Raises ConfigError for settings that no broker could be reached with; connects only in `start`.
     """
 
     def __init__(  # noqa: PLR0913  all that a device is
@@ -92,8 +92,9 @@ class MqttDelivery:
 
     @property
     def given_up(self) -> dict[str, int]:
-        """Messages, by reason; those refused lie on the disk."""
-        return {**self._outbox.dropped, **{f"refused_{name}": n for name, n in self._outbox.refused.items()}}
+        """Messages, by reason; those that the broker refuses now lie on the disk, and may be taken later."""
+        refused = self._outbox.backlog.aside.counts()
+        return {**self._outbox.dropped, **{f"refused_{name}": n for name, n in refused.items()}}
 
     @property
     def rejected(self) -> dict[str, int]:

@@ -21,7 +21,8 @@ from edgepose.clock import boot_us
 from edgepose.core.messages import PoseMessage, decode
 from edgepose.delivery.backlog import KEEP_ACKED_S, Backlog, Rules
 from edgepose.delivery.disk_tier import DiskTier
-from edgepose.delivery.packing import Batch, Item, bundle, pack
+from edgepose.delivery.limits import may_be_size
+from edgepose.delivery.packing import Batch, Item, bundle
 from edgepose.delivery.ram_tier import RamTier
 
 SPILL_S = 0.5
@@ -42,13 +43,11 @@ class Parcel:
 
 
 class Outbox:
-    """wake: told of every message that may be sent. delivered: messages acknowledged, repeats included; refused: set
-    aside, by reason."""
+    """wake: told of every message that may be sent. delivered: messages acknowledged, repeats included."""
 
     def __init__(self, ram: RamTier, disk: DiskTier, rules: Rules) -> None:
         self.wake: Callable[[], None] = lambda: None
         self.delivered = 0
-        self.refused: Counter[str] = Counter()
         self.changed = threading.Condition()
         self.backlog = Backlog(disk, rules, self.changed)
         self._ram, self._rules = ram, rules
@@ -163,16 +162,26 @@ class Outbox:
             self._ram.forget(before_s)
 
     def refuse(self, parcel: Parcel, reason: str) -> None:
-        """The broker will not have it: sending it again would be refused again, so it is set aside and counted."""
+        """The broker will not have it: it is set aside and counted, and tried again only now and then."""
         with self.changed:
-            self.refused[reason] += parcel.batch.poses if parcel.batch else len(parcel.items)
             for item in parcel.items:
                 del self._in_flight[item]
-                self.backlog.settle(item)
+                if item.batch is not None:
+                    self.backlog.uncover(item.batch)
             alone = [item for item in parcel.items if item.batch is None]
-            for batch in [parcel.batch] if parcel.batch else [batch for batch, _ in pack(alone, self._rules.wire)]:
-                self.backlog.refuse(batch, reason)
-            self._ram.remove([item.number for item in alone])
+            if parcel.batch:
+                self.backlog.aside.refuse(parcel.batch, reason)
+            elif len(alone) > 1 and may_be_size(reason):  # a group of live poses: the backlog takes it apart
+                self._again.extend(alone)
+            elif alone and not self.backlog.aside.add(alone, reason):
+                self._ram.remove([item.number for item in alone])
+                self.dropped["memory_full"] += len(alone)
+            self.changed.notify_all()
+
+    def retry_refused(self) -> None:
+        """It may fare better now."""
+        with self.changed:
+            self.backlog.aside.retry()
 
     def lost(self, parcels: Sequence[Parcel]) -> None:
         """The connection ended with these unacknowledged."""

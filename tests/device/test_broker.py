@@ -11,7 +11,7 @@ from brokers import free_port
 
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError, ConfigError
-from edgepose.delivery.broker import check_settings, client_id
+from edgepose.delivery.broker import client_id
 from edgepose.delivery.connection import probe_broker
 
 
@@ -28,7 +28,7 @@ from edgepose.delivery.connection import probe_broker
 )
 def test_settings_that_no_client_can_use_are_config_errors(settings: Mqtt, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        check_settings(settings)
+        probe_broker(settings)
 
 
 @pytest.mark.parametrize(

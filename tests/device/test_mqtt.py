@@ -244,7 +244,7 @@ def test_a_message_the_broker_refuses_is_counted_and_not_repeated(
     assert delivery.given_up == {"refused_not_authorized": 100}
     assert (delivery.delivered, delivery.waiting) == (0, 0)
     assert "access list" in delivery.alerts["pose"]
-    wait_until(lambda: delivery._outbox.backlog.set_aside == 100, "all of it to be set aside")
+    wait_until(lambda: delivery._outbox.backlog._disk.refused.total() == 100, "all of it to be set aside")
     assert sum("refuses edgepose/cage-07/pose: not authorized" in line for line in caplog.messages) == 1
 
 

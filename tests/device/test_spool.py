@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgepose.delivery import database, disk_tier
-from edgepose.delivery.disk_tier import PERMANENT, DiskError, DiskTier
+from edgepose.delivery.disk_tier import DiskError, DiskTier
+from edgepose.delivery.limits import TOO_LARGE
 from edgepose.delivery.packing import Batch
 from edgepose.delivery.ram_tier import RamTier
 
@@ -58,7 +59,7 @@ def test_what_was_refused_makes_way_first(tmp_path: Path) -> None:
     disk = new_disk(tmp_path, max_mb=1.0)
     disk.append([batch(size=5000) for _ in range(150)], synced=True)
     newest = disk.numbers(0)[-1]
-    disk.refuse(newest, "not_authorized")
+    disk.refuse([(newest, "not_authorized")])
     disk.append([batch(size=5000) for _ in range(60)], synced=True)
     assert newest in disk.drop(synced=True)["spool_full"]
 
@@ -90,13 +91,14 @@ def test_what_was_refused_is_set_aside_and_may_come_back(tmp_path: Path) -> None
     disk = new_disk(tmp_path)
     disk.append([batch(), batch(), batch()], synced=True)
     first, second, third = disk.numbers(0)
-    disk.refuse(first, "not_authorized")
-    disk.refuse(second, PERMANENT)
+    disk.refuse([(first, "not_authorized"), (second, TOO_LARGE)])
     assert disk.numbers(0) == [third]
-    assert (disk.poses, disk.refused) == (15, 30)
-    disk.release(10)
-    assert disk.numbers(0) == [first, third]
-    assert (disk.poses, disk.refused) == (30, 15)
+    assert (disk.poses, disk.refused) == (15, {"not_authorized": 15, TOO_LARGE: 15})
+    disk.close()
+    again = new_disk(tmp_path)
+    assert again.release(1) == [first]
+    assert again.numbers(0) == [first, third]
+    assert (again.poses, +again.refused) == (30, {TOO_LARGE: 15})
 
 
 def test_a_drained_spool_gives_the_disk_its_room_back(tmp_path: Path) -> None:

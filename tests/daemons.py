@@ -1,0 +1,54 @@
+"""The real `edgepose run` in a process of its own, and what it tells."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+from brokers import wait_until
+
+
+class Daemon:
+    """lines: of its stderr, our own only."""
+
+    def __init__(self, config: Path, env: Mapping[str, str] | None = None) -> None:
+        self.lines: list[str] = []
+        words = [sys.executable, "-m", "edgepose", "run", "-c", str(config)]
+        self.process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: any(text in line for line in self.lines) or self._ended(), f"the line {text!r}", 30)
+
+    def warnings(self) -> list[str]:
+        return [line for line in self.lines if " WARNING " in line or " ERROR " in line]
+
+    def stop(self) -> str:
+        """Ends it as systemd would. Returns its last line."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(30)
+        self._reader.join(10)
+        assert self.process.returncode == 0, self.lines
+        return self.lines[-1]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join(10)
+
+    def _ended(self) -> bool:
+        assert self.process.poll() is None, self.lines
+        return False
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        with self.process.stderr as lines:
+            for line in lines:
+                if "XNNPACK delegate" not in line:
+                    self.lines.append(line.rstrip())

@@ -1,0 +1,51 @@
+"""A device whose broker refuses some of what it sends: with a health that tells, and little patience."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Collection
+
+import pytest
+from chaos_device import health
+from fakes import SKELETON
+
+from edgepose.core.config import Mqtt, Spool
+from edgepose.core.messages import InfoMessage, Settings, StatusMessage
+from edgepose.delivery import aside, link, patience
+from edgepose.delivery import mqtt as mqtt_module
+from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.delivery.place import SpoolPlace
+
+BOOT = "b"
+
+
+def be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, seconds in (
+        (mqtt_module, "DRAIN_S", 0.5),
+        (link, "LAST_WORD_S", 0.5),
+        (link, "HEALTH_S", 0.2),
+        (aside, "SOONEST_S", 0.2),
+        (patience, "LONGEST_PAUSE_S", 0.2),
+    ):
+        monkeypatch.setattr(module, name, seconds)
+
+
+def new_device(
+    mqtt: Mqtt, device: str = "cage-07", commands: Collection[str] = (), spool: Spool | None = None
+) -> MqttDelivery:
+    status = StatusMessage(device=device, boot=BOOT, state="online", run="r")
+    info = InfoMessage(
+        device=device,
+        boot=BOOT,
+        model="fake@000000",
+        skeleton=SKELETON,
+        size_wh=None,
+        versions={},
+        tags={},
+        settings=Settings(),
+    )
+    place = SpoolPlace(spool or Spool(), device, wait=False)
+    delivery = MqttDelivery(mqtt, place, status, info, threading.Event(), commands=commands)
+    delivery.start(functools.partial(health, delivery, device, BOOT), {"ping": lambda _: {"version": "1"}})
+    return delivery
