@@ -1,8 +1,8 @@
 """Every message from `accept` to the broker's acknowledgement.
 
 A fresh message is live: in memory, and in the RAM tier in case we are killed. What is not acknowledged after `SPILL_S`
-goes to the backlog, which sends it as replay, after what is live. What was acknowledged is kept for `KEEP_ACKED_S`,
-because a broker that is killed forgets what it acknowledged.
+goes to the backlog, which sends it as replay, after what is live. What was acknowledged is kept for `KEEP_ACKED_S` or
+more, because a broker that is killed forgets what it acknowledged.
 
 Three threads meet here, under one lock: the pipeline's (`accept`), the link's (`take` and what becomes of it) and the
 backlog's (`overdue`, `written`, `put_back`).
@@ -141,8 +141,6 @@ class Outbox:
                     self.backlog.finish(parcel.batch)
                 self._note_readers(parcel, now_s)
             self._ram.acknowledge(numbers, now_s)
-            while self._recent and self._recent[0][0] < now_s - KEEP_ACKED_S:
-                self._recent.popleft()
             self.changed.notify_all()
 
     def _note_readers(self, parcel: Parcel, now_s: float) -> None:
@@ -155,21 +153,24 @@ class Outbox:
             self.forgotten(since_s, now_s)
 
     def forget_old(self) -> None:
-        """To be called now and then."""
+        """To be called now and then while the broker is there, and known for the one that acknowledged: while it is
+        away, nobody knows what it will have forgotten."""
         with self.changed:
             before_s = boot_us() / 1e6 - KEEP_ACKED_S
             while self._recent and self._recent[0][0] < before_s:
                 self._recent.popleft()
             self._ram.forget(before_s)
+            self.backlog.let_go(before_s)
 
     def refuse(self, parcel: Parcel, reason: str) -> None:
-        """The broker will not have it: sending it again would be refused again, so it is set aside and counted."""
+        """The broker will not have it: sending it again would be refused again, so it is set aside and counted. What
+        the disk has too is tried once more from there."""
         with self.changed:
-            self.refused[reason] += parcel.batch.poses if parcel.batch else len(parcel.items)
             for item in parcel.items:
                 del self._in_flight[item]
-                self.backlog.settle(item)
+                self.backlog.uncover(item)
             alone = [item for item in parcel.items if item.batch is None]
+            self.refused[reason] += parcel.batch.poses if parcel.batch else len(alone)
             for batch in [parcel.batch] if parcel.batch else [batch for batch, _ in pack(alone, self._rules.wire)]:
                 self.backlog.refuse(batch, reason)
             self._ram.remove([item.number for item in alone])
@@ -193,11 +194,14 @@ class Outbox:
     # --- for the backlog, with the lock held -----------------------------------------------------------------
 
     def overdue(self, *, all_of_it: bool) -> tuple[list[Item], list[Item]]:
+        """Once the oldest has waited too long, the younger come with it: one write for half a second of poses."""
         before_s = time.monotonic() - (-1e9 if all_of_it else self._spill_s)
         unsent, self._again = self._again, []
-        while self._live and self._live[0].accepted_s < before_s:
-            unsent.append(self._live.popleft())
-        return unsent, [item for item in self._in_flight if item.batch is None and item.accepted_s < before_s]
+        if self._live and self._live[0].accepted_s < before_s:
+            unsent.extend(self._live)
+            self._live.clear()
+        sent = [item for item in self._in_flight if item.batch is None]
+        return unsent, sent if sent and sent[0].accepted_s < before_s else []
 
     def written(self, items: Sequence[Item]) -> set[Item]:
         done = set(items)
