@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edgepose.cli.run import log_to_stderr, rss_mb
 from edgepose.clock import boot_id, boot_us, wall_us
-from edgepose.core.config import read_config
+from edgepose.core.config import Config, read_config
 from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
 from edgepose.core.types import Skeleton
 from edgepose.delivery.mqtt import MqttDelivery
@@ -28,18 +28,7 @@ def main(config_path: str, ledger_path: str, total: str, rate_hz: str) -> None:
     config, device, boot = read_config(Path(config_path)), "cage-07", boot_id()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    status = StatusMessage(device=device, boot=boot, state="online", run=str(os.getpid()))
-    info = InfoMessage(
-        device=device,
-        boot=boot,
-        model="m@1",
-        skeleton=Skeleton(NAMES, ()),
-        size_wh=None,
-        versions={},
-        tags={},
-        settings=Settings(),
-    )
-    delivery = MqttDelivery(config.mqtt, SpoolPlace(config.spool, device, wait=False), status, info, stop)
+    delivery = new_delivery(config, device, stop)
     delivery.start(lambda: health(delivery, device, boot))
     first = boot_us()
     with Path(ledger_path).open("ab", buffering=0) as ledger:
@@ -54,6 +43,23 @@ def main(config_path: str, ledger_path: str, total: str, rate_hz: str) -> None:
     if not stop.is_set():
         delivery.wait_delivered()
     delivery.close()
+
+
+def new_delivery(config: Config, device: str, stop: threading.Event) -> MqttDelivery:
+    """Of a live camera."""
+    boot = boot_id()
+    status = StatusMessage(device=device, boot=boot, state="online", run=str(os.getpid()))
+    info = InfoMessage(
+        device=device,
+        boot=boot,
+        model="m@1",
+        skeleton=Skeleton(NAMES, ()),
+        size_wh=None,
+        versions={},
+        tags={},
+        settings=Settings(),
+    )
+    return MqttDelivery(config.mqtt, SpoolPlace(config.spool, device, wait=False), status, info, stop)
 
 
 def pose(device: str, boot: str, seq: int, frame: int) -> PoseMessage:
