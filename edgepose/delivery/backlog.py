@@ -154,7 +154,8 @@ class Backlog:
         """What was acknowledged between these (boot clock) goes out again; returns how many poses."""
         gone = [run for run in self._done.runs if run.last_s >= from_s and run.first_s < before_s]
         self._done.remove(gone)
-        if gone:
+        if gone or self._covering:  # of what is covered some may have been acknowledged
+            self._covering.clear()
             self._cursor = 0
         return sum(run.poses for run in gone)
 

@@ -125,41 +125,43 @@ class Outbox:
 
     def acknowledge(self, parcels: Iterable[Parcel]) -> None:
         """Parcels that the broker has taken. Those it took although nobody subscribed go out again once somebody has:
-        a broker that was wiped knows no reader before that one comes back."""
+        a broker that was wiped knows no reader before that one comes back. In the RAM tier they wait till then."""
         now_s = boot_us() / 1e6
         numbers = []
         with self.changed:
             for parcel in parcels:
+                self._note_readers(parcel, now_s)
                 self.delivered += parcel.batch.poses if parcel.batch else len(parcel.items)
                 for item in parcel.items:
                     del self._in_flight[item]
                     self.backlog.settle(item)
                     if item.batch is None:
                         self._recent.append((now_s, item))
-                        numbers.append(item.number)
+                        numbers += [] if parcel.unheard else [item.number]
                 if parcel.batch:
                     self.backlog.finish(parcel.batch)
-                self._note_readers(parcel, now_s)
             self._ram.acknowledge(numbers, now_s)
             self.changed.notify_all()
 
     def _note_readers(self, parcel: Parcel, now_s: float) -> None:
+        """Called before the parcel counts as acknowledged: when it was heard, what came before it was not."""
         kind = "backlog" if parcel.batch else "live"
         if parcel.leaf == "event":
             return
         if parcel.unheard:
             self._unheard_s.setdefault(kind, now_s)
         elif (since_s := self._unheard_s.pop(kind, None)) is not None:
-            self.forgotten(since_s, now_s)
+            self.forgotten(since_s, float("inf"))
 
     def forget_old(self) -> None:
         """To be called now and then while the broker is there, and known for the one that acknowledged: while it is
         away, nobody knows what it will have forgotten."""
         with self.changed:
             before_s = boot_us() / 1e6 - KEEP_ACKED_S
+            old = []
             while self._recent and self._recent[0][0] < before_s:
-                self._recent.popleft()
-            self._ram.forget(before_s)
+                old.append(self._recent.popleft()[1].number)
+            self._ram.remove(old)
             self.backlog.let_go(before_s)
 
     def refuse(self, parcel: Parcel, reason: str) -> None:
@@ -188,6 +190,7 @@ class Outbox:
         with self.changed:
             again = [item for acked_s, item in self._recent if from_s <= acked_s < before_s]
             self._recent = deque(kept for kept in self._recent if not from_s <= kept[0] < before_s)
+            self._ram.acknowledge([item.number for item in again], None)
             self._again.extend(again)
             return len(again) + self.backlog.forget_acknowledged(from_s, before_s)
 
