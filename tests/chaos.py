@@ -2,13 +2,16 @@
 
     python tests/chaos.py --faults 100 --poses 100000 --seed 1
 
-A device, a broker and a collector, each a real process; the device reaches the broker through a proxy. The same seed
-chooses the same faults and pauses."""
+A device, a broker and a collector, each a real process; the device reaches the broker through a proxy. There are so
+many faults, and more for as long as the device makes poses. A seed chooses the same faults, with the same pauses and
+lengths; the log has each, and when it came."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import csv
+import itertools
 import random
 import subprocess
 import sys
@@ -20,11 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from brokers import Mosquitto
+from brokers import Mosquitto, wait_until
 from chaos_proxy import Proxy
 
 from edgepose.clock import boot_id
 from edgepose.collect.hours import read_hour
+from edgepose.delivery.outbox import KEEP_ACKED_S
 
 HERE = Path(__file__).parent
 DURABLE = HERE.parent / "firmware_configs" / "broker" / "mosquitto-durable.conf"
@@ -40,17 +44,36 @@ FAULTS = (
     "device+broker",
     "collector+broker",
 )
+LONG_EVERY, LONG_S = 50, 75.0  # now and then the broker is away for longer than a device remembers by its clock alone
+
+
+@dataclass(frozen=True)
+class Fault:
+    """pause_s: before it. seconds: how long it lasts."""
+
+    pause_s: float
+    name: str
+    seconds: float
+
+
+def faults_of(seed: int) -> Iterator[Fault]:
+    """Without end, and the same for the same seed."""
+    chance = random.Random(seed)
+    for number in itertools.count(1):
+        fault = Fault(chance.uniform(0.2, 2.0), chance.choice(FAULTS), chance.uniform(0.1, 3.0))
+        yield fault if number % LONG_EVERY else Fault(fault.pause_s, "broker", LONG_S)
 
 
 @dataclass
 class Outcome:
-    """lost: accepted and in no file. twice: rows that repeat another. gaps: that the collector reports."""
+    """lost: accepted and in no file. twice: rows that repeat another. gaps: first and last seq of those that the
+    collector reports."""
 
     seed: int
     accepted: int
     lost: list[int]
     twice: int
-    gaps: int
+    gaps: list[tuple[int, int]]
     seconds: float
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -58,15 +81,16 @@ class Outcome:
         faults = ", ".join(f"{n} {name}" for name, n in sorted(self.faults.items()))
         return (
             f"seed {self.seed}: {sum(self.faults.values())} faults ({faults}) over {self.accepted} poses in "
-            f"{self.seconds:.0f} s: {len(self.lost)} lost, {self.twice} twice, {self.gaps} gaps reported"
+            f"{self.seconds:.0f} s: {len(self.lost)} lost, {self.twice} twice, {len(self.gaps)} gaps reported"
         )
 
 
 class Chaos:
-    """Everything lies in `folder`: ledger, spool, broker and the collector's files."""
+    """Everything lies in `folder`: ledger, spool, broker and the collector's files. memory_s: how long the device
+    remembers what a broker has acknowledged."""
 
-    def __init__(self, folder: Path, poses: int, rate_hz: float) -> None:
-        self._folder, self._poses, self._rate_hz = folder, poses, rate_hz
+    def __init__(self, folder: Path, poses: int, rate_hz: float, memory_s: float = KEEP_ACKED_S) -> None:
+        self._folder, self._poses, self._rate_hz, self._memory_s = folder, poses, rate_hz, memory_s
         (folder / "mosquitto").mkdir()
         self._broker = Mosquitto(folder / "mosquitto")
         self._broker.start("allow_anonymous true", *durable_settings())
@@ -83,21 +107,50 @@ class Chaos:
         self._device = self._start_device()
 
     def run(self, faults: int, seed: int) -> Outcome:
-        chance = random.Random(seed)
         begin, done = time.monotonic(), Counter[str]()
-        for _ in range(faults):
-            time.sleep(chance.uniform(0.2, 2.0))
-            name = chance.choice(FAULTS)
-            self._note(f"--- {name}")
-            self._do(name, chance.uniform(0.1, 3.0))
-            done[name] += 1
+        for fault in faults_of(seed):
+            if done.total() >= faults and len(self._accepted()) >= self._poses:
+                break
+            time.sleep(fault.pause_s)
+            done[fault.name] += 1
+            self._note(f"--- {done.total()}, {time.monotonic() - begin:.1f} s, {len(self._accepted())} poses: {fault}")
+            self._do(fault.name, fault.seconds)
+        return self._heal(seed, done, begin)
+
+    def wipe_while_the_reader_is_away(self) -> Outcome:
+        """For longer than the device remembers what it sent."""
+        begin = time.monotonic()
+        wait_until(lambda: self._listening() > self._listened, "the collector to listen", 60)
+        self._wait_for_poses(100)
+        self._collector.kill()
+        self._collector.wait()
+        time.sleep(2 * self._memory_s)
+        self._wipe()
+        self._collector = self._start_collector()
+        wait_until(lambda: self._listening() > self._listened, "the collector to listen", 60)
+        self._wait_for_poses(100)
+        return self._heal(0, Counter(wipe=1), begin)
+
+    def _wait_for_poses(self, more: int) -> None:
+        enough = len(self._accepted()) + more
+        wait_until(lambda: len(self._accepted()) >= enough, f"{more} more poses", 60)
+
+    def _heal(self, seed: int, faults: Counter[str], begin: float) -> Outcome:
+        """No more faults: what was accepted arrives, or never will."""
         self._note("--- healed")
+        (self._folder / "healed").touch()
         self._device.wait(600)
         assert self._device.returncode == 0, f"the device failed; see {self._folder}/log.txt"
-        time.sleep(3.0)  # what the broker still has for the collector
-        self._collector.terminate()
-        assert self._collector.wait(120) == 0, f"the collector failed; see {self._folder}/log.txt"
-        return self._judge(seed, done, time.monotonic() - begin)
+        for _ in range(5):
+            wait_until(lambda: self._listening() > self._listened, "the collector to listen", 60)
+            time.sleep(3.0)  # what the broker still has for it
+            self._collector.terminate()
+            assert self._collector.wait(120) == 0, f"the collector failed; see {self._folder}/log.txt"
+            outcome = self._judge(seed, faults, time.monotonic() - begin)
+            if not outcome.lost:
+                break
+            self._collector = self._start_collector()
+        return outcome
 
     def close(self) -> None:
         for process in (self._device, self._collector):
@@ -117,6 +170,8 @@ class Chaos:
                 time.sleep(seconds * 4)
                 self._proxy.mode = "pass"
             case "wipe":
+                # Nobody can save what a broker deletes while the reader is away, so this one has time to catch up.
+                time.sleep(5.0)
                 self._wipe()
             case _:
                 self._kill(name.split("+"), seconds)
@@ -139,8 +194,6 @@ class Chaos:
             self._device = self._start_device()
 
     def _wipe(self) -> None:
-        """Nobody can save what a broker deletes while the reader is away, so the reader is given time to catch up."""
-        time.sleep(5.0)
         self._broker.kill()
         for path in (self._folder / "mosquitto").glob("mosquitto.db*"):
             path.unlink()
@@ -152,10 +205,13 @@ class Chaos:
             str(self._folder / "ledger"),
             str(self._poses),
             str(self._rate_hz),
+            str(self._folder / "healed"),
+            str(self._memory_s),
         ]
         return self._start([sys.executable, str(HERE / "chaos_device.py"), *words])
 
     def _start_collector(self) -> subprocess.Popen[str]:
+        self._listened = self._listening()
         url = f"mqtt://127.0.0.1:{self._broker.port}"
         return self._start(
             [sys.executable, "-m", "edgepose", "collect", "--broker", url, "-o", str(self._folder / "out")]
@@ -164,13 +220,20 @@ class Chaos:
     def _start(self, command: list[str]) -> subprocess.Popen[str]:
         return subprocess.Popen(command, stdout=self._log, stderr=self._log, text=True)
 
+    def _listening(self) -> int:
+        """How often a collector has begun to."""
+        return (self._folder / "log.txt").read_text(encoding="utf-8").count(": listening")
+
     def _note(self, text: str) -> None:
         self._log.write(f"{text}\n")
         self._log.flush()
 
+    def _accepted(self) -> set[int]:
+        data = (self._folder / "ledger").read_bytes() if (self._folder / "ledger").exists() else b""
+        return {int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)}
+
     def _judge(self, seed: int, faults: Counter[str], seconds: float) -> Outcome:
-        data = (self._folder / "ledger").read_bytes()
-        accepted = {int.from_bytes(data[at : at + 8], "little") for at in range(0, len(data), 8)}
+        accepted = self._accepted()
         rows = [
             (boot, seq)
             for path in (self._folder / "out").glob("*/*.parquet")
@@ -178,7 +241,8 @@ class Chaos:
         ]
         assert {boot for boot, _ in rows} <= {boot_id()}
         lost = sorted(accepted - {seq for _, seq in rows})
-        gaps = max(0, len((self._folder / "out" / "gaps.csv").read_text(encoding="utf-8").splitlines()) - 1)
+        with (self._folder / "out" / "gaps.csv").open(encoding="utf-8") as file:
+            gaps = [(int(row["first_seq"]), int(row["last_seq"])) for row in csv.DictReader(file)]
         return Outcome(seed, len(accepted), lost, len(rows) - len(set(rows)), gaps, seconds, faults)
 
 
@@ -194,8 +258,8 @@ def durable_settings() -> list[str]:
 
 
 @contextlib.contextmanager
-def chaos(folder: Path, poses: int, rate_hz: float) -> Iterator[Chaos]:
-    made = Chaos(folder, poses, rate_hz)
+def chaos(folder: Path, poses: int, rate_hz: float, memory_s: float = KEEP_ACKED_S) -> Iterator[Chaos]:
+    made = Chaos(folder, poses, rate_hz, memory_s)
     try:
         yield made
     finally:

@@ -1,7 +1,8 @@
 """A device for `chaos.py`, and for measurements: the real delivery, fed at a fixed rate without a camera. What it has
 handed over it writes down, so that afterwards everybody knows what had to arrive.
 
-chaos_device.py CONFIG LEDGER TOTAL RATE_HZ: ends when the ledger holds TOTAL poses and all are delivered."""
+chaos_device.py CONFIG LEDGER TOTAL RATE_HZ HEALED MEMORY_S: ends when the ledger holds TOTAL poses, the file HEALED is
+there and all are delivered. Remembers for MEMORY_S what a broker has acknowledged."""
 
 from __future__ import annotations
 
@@ -14,20 +15,42 @@ from pathlib import Path
 
 from edgepose.cli.run import log_to_stderr, rss_mb
 from edgepose.clock import boot_id, boot_us, wall_us
-from edgepose.core.config import read_config
+from edgepose.core.config import Config, read_config
 from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
 from edgepose.core.types import Skeleton
+from edgepose.delivery import link, outbox
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.delivery.place import SpoolPlace
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")
 
 
-def main(config_path: str, ledger_path: str, total: str, rate_hz: str) -> None:
+def main(config_path: str, ledger_path: str, total: str, rate_hz: str, healed: str, memory_s: str) -> None:
     log_to_stderr()
     config, device, boot = read_config(Path(config_path)), "cage-07", boot_id()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    outbox.KEEP_ACKED_S, link.HEALTH_S = float(memory_s), min(link.HEALTH_S, float(memory_s) / 2)
+    delivery = new_delivery(config, device, stop)
+    delivery.start(lambda: health(delivery, device, boot))
+    first = boot_us()
+    with Path(ledger_path).open("ab", buffering=0) as ledger:
+        begin, frame = time.monotonic(), 0
+        while (ledger.tell() < 8 * int(total) or not Path(healed).exists()) and not stop.is_set():
+            delivery.deliver(pose(device, boot, first + frame, frame))
+            ledger.write((first + frame).to_bytes(8, "little"))
+            frame += 1
+            ahead = begin + frame / float(rate_hz) - time.monotonic()
+            if ahead > 0.001:
+                time.sleep(ahead)
+    if not stop.is_set():
+        delivery.wait_delivered()
+    delivery.close()
+
+
+def new_delivery(config: Config, device: str, stop: threading.Event) -> MqttDelivery:
+    """Of a live camera."""
+    boot = boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=str(os.getpid()))
     info = InfoMessage(
         device=device,
@@ -39,21 +62,7 @@ def main(config_path: str, ledger_path: str, total: str, rate_hz: str) -> None:
         tags={},
         settings=Settings(),
     )
-    delivery = MqttDelivery(config.mqtt, SpoolPlace(config.spool, device, wait=False), status, info, stop)
-    delivery.start(lambda: health(delivery, device, boot))
-    first = boot_us()
-    with Path(ledger_path).open("ab", buffering=0) as ledger:
-        begin, frame = time.monotonic(), 0
-        while ledger.tell() < 8 * int(total) and not stop.is_set():
-            delivery.deliver(pose(device, boot, first + frame, frame))
-            ledger.write((first + frame).to_bytes(8, "little"))
-            frame += 1
-            ahead = begin + frame / float(rate_hz) - time.monotonic()
-            if ahead > 0.001:
-                time.sleep(ahead)
-    if not stop.is_set():
-        delivery.wait_delivered()
-    delivery.close()
+    return MqttDelivery(config.mqtt, SpoolPlace(config.spool, device, wait=False), status, info, stop)
 
 
 def pose(device: str, boot: str, seq: int, frame: int) -> PoseMessage:

@@ -176,10 +176,15 @@ def encode(message: Message, wire: Wire = "json") -> bytes:
     return msgspec.json.encode(message) if wire == "json" else msgspec.msgpack.encode(message)
 
 
+def wire_of(payload: bytes) -> Wire:
+    """JSON begins with a brace, MessagePack's maps never do."""
+    return "json" if payload[:1] == b"{" else "msgpack"
+
+
 def decode(payload: bytes, kind: type[M]) -> M:
-    """Either wire format: JSON begins with a brace, MessagePack's maps never do.
-    Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the schema."""
-    if payload[:1] == b"{":
+    """Either wire format. Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the
+    schema."""
+    if wire_of(payload) == "json":
         return msgspec.json.decode(payload, type=kind)
     return msgspec.msgpack.decode(payload, type=kind)
 

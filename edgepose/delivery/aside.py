@@ -36,7 +36,7 @@ class Aside:
         self._disk, self._wire, self._busy, self._changed = disk, wire, busy, changed
         self._items: dict[str, list[Item]] = {}  # by reason; not on the disk yet
         self._rows: list[tuple[int, str]] = []
-        self._large: list[tuple[int, Batch]] = []
+        self._large: list[Batch] = []
         self._trial: set[int] = set()  # rows that are sent once more
         self._due_s = math.inf  # monotonic clock of the next trial
         self._tried_s = -math.inf
@@ -56,16 +56,15 @@ class Aside:
         return True
 
     def refuse(self, batch: Batch, reason: str) -> None:
-        assert batch.id is not None
         if may_be_size(reason) and batch.poses > 1:
-            self._large.append((batch.id, batch))
+            self._large.append(batch)
         else:
-            self._rows.append((batch.id, reason))
+            self._rows.extend((row, reason) for row in batch.rows)
             self._failed()
 
-    def finish(self, number: int) -> None:
-        """The broker has taken this row."""
-        if number in self._trial:  # it takes again what it refused
+    def finish(self, batch: Batch) -> None:
+        """The broker has taken it."""
+        if not self._trial.isdisjoint(batch.rows):  # it takes again what it refused
             self._trial.clear()
             self._all = True
 
@@ -85,7 +84,7 @@ class Aside:
         self._write_items(source, synced)
         self._write_rows()
         while self._large:
-            self._take_apart(*self._large[0], synced)
+            self._take_apart(self._large[0], synced)
         return self._release()
 
     def _write_items(self, source: Source, synced: bool) -> None:
@@ -104,24 +103,24 @@ class Aside:
             self._disk.refuse(rows)
             with self._changed:
                 del self._rows[: len(rows)]
-                self._busy.difference_update(number for number, _ in rows)
+                self._busy.difference_update(row for row, _ in rows)
 
-    def _take_apart(self, number: int, batch: Batch, synced: bool) -> None:
+    def _take_apart(self, batch: Batch, synced: bool) -> None:
         """Into one message for each pose."""
         try:
             poses = decode(batch.payload, BatchMessage).poses
         except (msgspec.DecodeError, UnicodeDecodeError):  # of another version
             single = []
-            self._disk.refuse([(number, TOO_LARGE)])
+            self._disk.refuse([(row, TOO_LARGE) for row in batch.rows])
         else:
             single = [Batch("pose", 1, encode(pose, self._wire)) for pose in poses]
             self._disk.append(single, synced)
-            self._disk.remove([number])
+            self._disk.remove([(row, row) for row in batch.rows])
         with self._changed:
             self._large.pop(0)
-            self._busy.discard(number)
-            if number in self._trial:
-                self._trial.update(one.id for one in single if one.id is not None)
+            self._busy.difference_update(batch.rows)
+            if not self._trial.isdisjoint(batch.rows):
+                self._trial.update(row for one in single for row in one.rows)
 
     def _release(self) -> bool:
         if not self._all and time.monotonic() < self._due_s:

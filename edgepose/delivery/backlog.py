@@ -2,7 +2,7 @@
 back when they may be sent.
 
 A message that is in flight while it is written is *covered*: its batch is not sent unless the connection ends before
-the acknowledgement comes. Acknowledged batches stay for `KEEP_ACKED_S`: a broker that is killed forgets them.
+the acknowledgement comes. Acknowledged batches stay for `KEEP_ACKED_S` and more: a broker that is killed forgets them.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from typing import Protocol
 
 from edgepose.clock import SyncFlag, boot_us
 from edgepose.core.messages import Wire
+from edgepose.delivery.acked import GRAIN_S, AckedRows
 from edgepose.delivery.aside import Aside
 from edgepose.delivery.disk_tier import DiskError, DiskTier
-from edgepose.delivery.packing import Batch, Item, pack
+from edgepose.delivery.packing import Batch, Item, join, pack
 
 log = logging.getLogger(__name__)
 
 KEEP_ACKED_S = 60.0
-_READ_AHEAD = 16
+_READ_AHEAD, _ENOUGH = 64, 8  # rows at a time, until so many messages are ready
 _TICK_S = 0.1
 _TIDY_S = 1.0
 
@@ -65,7 +66,8 @@ class Backlog:
         self._covering: dict[Batch, set[Item]] = {}
         self._ready: deque[Batch] = deque()
         self._busy: set[int] = set()  # rows in `_ready` or in flight
-        self._done: dict[int, tuple[float, int]] = {}  # boot clock of the acknowledgement, and poses, by row
+        self._done = AckedRows()
+        self._safe_s = 0.0  # boot clock: what was acknowledged before that no broker forgets any more
         self._cursor = 0  # rows up to here were looked at
         self.aside = Aside(disk, rules.wire, self._busy, changed)
         self._tidied_s = 0.0
@@ -89,7 +91,7 @@ class Backlog:
     @property
     def poses(self) -> int:
         """On the disk, neither acknowledged nor refused."""
-        return max(0, self._disk.poses - sum(poses for _, poses in self._done.values()))
+        return max(0, self._disk.poses - self._done.poses)
 
     @property
     def megabytes(self) -> float:
@@ -98,7 +100,7 @@ class Backlog:
     # --- for the link ----------------------------------------------------------------------------------------
 
     def take(self) -> Batch | None:
-        if len(self._ready) < _READ_AHEAD // 2 and self._more:
+        if len(self._ready) < _ENOUGH and self._more:
             self._hungry.set()
         return self._ready.popleft() if self._ready else None
 
@@ -112,17 +114,17 @@ class Backlog:
                 del self._covering[batch]
                 self.finish(batch)
 
+    def uncover(self, item: Item) -> None:
+        """An item that the disk may have too was refused on its own."""
+        if item.batch and self._covering.pop(item.batch, None):
+            self._cursor = 0
+
     def finish(self, batch: Batch) -> None:
         """Acknowledged."""
-        assert batch.id is not None
-        self._busy.discard(batch.id)
-        self._done[batch.id] = boot_us() / 1e6, batch.poses
-        self.aside.finish(batch.id)
-
-    def uncover(self, batch: Batch) -> None:
-        """An item that the disk has too was refused on its own: the batch is sent after all, and then set aside."""
-        if self._covering.pop(batch, None) is not None:
-            self._cursor = 0
+        self._busy.difference_update(batch.rows)
+        for row, poses in batch.rows.items():
+            self._done.add(row, poses, boot_us() / 1e6)
+        self.aside.finish(batch)
 
     def give_back(self, batches: Sequence[Batch]) -> None:
         """The connection ended with these unacknowledged, and nothing is in flight any more."""
@@ -133,12 +135,16 @@ class Backlog:
 
     def forget_acknowledged(self, from_s: float, before_s: float) -> int:
         """What was acknowledged between these (boot clock) goes out again; returns how many poses."""
-        gone = {number: poses for number, (acked_s, poses) in self._done.items() if from_s <= acked_s < before_s}
-        for number in gone:
-            del self._done[number]
-        if gone:
+        gone = [run for run in self._done.runs if run.last_s >= from_s and run.first_s < before_s]
+        self._done.remove(gone)
+        if gone or self._covering:  # of what is covered some may have been acknowledged
+            self._covering.clear()
             self._cursor = 0
-        return sum(gone.values())
+        return sum(run.poses for run in gone)
+
+    def let_go(self, before_s: float) -> None:
+        """What was acknowledged before that need not be kept."""
+        self._safe_s = before_s
 
     # --- the disk's thread -----------------------------------------------------------------------------------
 
@@ -197,48 +203,51 @@ class Backlog:
                     self._covering[batch] = covered
                     for item in covered:
                         item.batch = batch
-        if not self._rules.wait:
-            self._drop()
+        self._drop()
 
     def _read_ahead(self) -> None:
         with self._changed:
-            room, cursor = _READ_AHEAD - len(self._ready), self._cursor
-            skip = self._busy | self._done.keys() | {batch.id for batch in self._covering}
+            if len(self._ready) >= _ENOUGH:
+                return
+            cursor = last = self._cursor
         wanted: list[int] = []
-        last = cursor
-        while room > 0 and not wanted and (numbers := self._disk.numbers(last)):
-            wanted = [number for number in numbers if number not in skip][:room]
-            last = wanted[-1] if len(wanted) == room else numbers[-1]
-        found = [batch for number in wanted if (batch := self._disk.read(number))]
+        while not wanted and (rows := self._disk.rows(last)):
+            wanted = [row for row in rows if not self._spoken_for(row)][:_READ_AHEAD]
+            last = wanted[-1] if len(wanted) == _READ_AHEAD else rows[-1]
+        found = join(batch for row in wanted if (batch := self._disk.read(row)))
         with self._changed:
             if self._cursor == cursor:  # unless a lost connection has set it back meanwhile
                 self._cursor, self._more = last, bool(wanted)
-                self._busy.update(batch.id for batch in found if batch.id)
+                for batch in found:
+                    self._busy.update(batch.rows)
                 self._ready.extend(found)
 
+    def _spoken_for(self, row: int) -> bool:
+        """On its way, or acknowledged. Only the disk's thread takes rows that are not."""
+        with self._changed:
+            return row in self._busy or row in self._done or any(row in batch.rows for batch in self._covering)
+
     def _tidy(self, source: Source) -> None:
-        """Sets aside what was refused, and removes what was acknowledged long enough ago."""
+        """Sets aside what was refused. Removes what was acknowledged long enough ago, or, where room is short, sooner
+        than what was not."""
         if self.aside.step(source, self._sync.synced()):
             with self._changed:
                 self._cursor = 0
-        before_s = boot_us() / 1e6 - KEEP_ACKED_S
         with self._changed:
-            old = [number for number, (acked_s, _) in self._done.items() if acked_s < before_s]
-        if old:
-            self._disk.remove(old)
-            with self._changed:
-                for number in old:
-                    self._done.pop(number, None)
-        if not self._rules.wait:
-            self._drop()
+            over_s = boot_us() / 1e6 - GRAIN_S  # no run that may still grow
+            done = sorted((run for run in self._done.runs if run.first_s < over_s), key=lambda run: run.last_s)
+        for run in done:
+            if run.last_s < self._safe_s or not (self._rules.wait or self._disk.room()):
+                self._disk.remove([(run.first, run.last)])
+                with self._changed:
+                    self._done.remove([run])
+        self._drop()
+        self._disk.shrink()
 
     def _drop(self) -> None:
-        for reason, gone in self._disk.drop(self._sync.synced()).items():
-            with self._changed:
-                lost = {number: poses for number, poses in gone.items() if number not in self._done}
-                if lost:
-                    self.dropped[reason] += sum(lost.values())
-                for number in gone:
-                    self._done.pop(number, None)
-                    self._busy.discard(number)
-                self._ready = deque(batch for batch in self._ready if batch.id not in gone)
+        if self._rules.wait:
+            return
+        old = self._disk.drop_old(self._sync.synced(), self._spoken_for)
+        oldest = 0 if self._rules.drop_newest else self._disk.drop_oldest(self._spoken_for)
+        with self._changed:
+            self.dropped.update({reason: n for reason, n in (("spool_old", old), ("spool_full", oldest)) if n})

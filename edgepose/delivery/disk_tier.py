@@ -9,7 +9,7 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -30,14 +30,17 @@ CREATE INDEX set_aside ON batch (id) WHERE refused IS NOT NULL
 """
 _INSERT = """
 INSERT INTO batch (leaf, poses, boot, boot_s, wall_s, synced, refused, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+RETURNING id
 """
-_NUMBERS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 500"
+_ROWS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 500"
 _SET_ASIDE = "SELECT id, poses, refused FROM batch WHERE refused IS NOT NULL ORDER BY id LIMIT ?"
 _AGES = """
 SELECT id, poses, boot = ?, boot_s < ?, synced AND ? AND wall_s < ? FROM batch ORDER BY id LIMIT 1000
 """
+_SIZES = "SELECT id, poses, LENGTH(payload) FROM batch"
 _LOW_WATER = 0.98  # of the bound: what is dropped at once when it is passed
 _PAGES_A_TIME = 1000  # given back to the disk at once after a drain
+_SLACK_BYTES = 1e6  # free pages that are kept for what comes next
 
 
 class DiskError(Exception):
@@ -52,7 +55,7 @@ class DiskTier:
     def __init__(self, path: Path, max_bytes: float, max_age_s: float) -> None:
         self.poses = self.damaged = 0
         self.refused: Counter[str] = Counter()
-        self.used_bytes = 0
+        self.used_bytes = self._free_bytes = 0
         self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
         self._database: sqlite3.Connection | None = None
         self._closed_until = 0.0
@@ -62,15 +65,15 @@ class DiskTier:
         return self.used_bytes < self._max_bytes
 
     def append(self, batches: Sequence[Batch], synced: bool, refused: str | None = None) -> None:
-        """Written and synchronised when this returns; each batch has its id then. refused: set aside at once."""
+        """Written and synchronised when this returns; each batch has its row then. refused: set aside at once."""
         made = (boot_id(), boot_us() / 1e6, wall_us() / 1e6, synced, refused)
         with self._transaction() as database:
-            numbers = [
-                database.execute(_INSERT, (b.leaf, b.poses, *made, zlib.compress(b.payload, 1))).lastrowid
+            rows = [
+                database.execute(_INSERT, (b.leaf, b.poses, *made, zlib.compress(b.payload, 1))).fetchone()[0]
                 for b in batches
             ]
-        for batch, number in zip(batches, numbers, strict=True):
-            batch.id = number
+        for batch, row in zip(batches, rows, strict=True):
+            batch.rows[row] = batch.poses
         poses = sum(batch.poses for batch in batches)
         if refused is None:
             self.poses += poses
@@ -78,44 +81,52 @@ class DiskTier:
             self.refused[refused] += poses
         self._measure()
 
-    def numbers(self, after: int) -> list[int]:
-        """Rows behind row `after`, oldest first, some hundreds at most; what was refused is not among them."""
+    def rows(self, after: int) -> list[int]:
+        """Those behind row `after`, oldest first, some hundreds at most; what was refused is not among them."""
         with self._guarded() as database:
-            found = database.execute(_NUMBERS, (after,)).fetchall()
+            found = database.execute(_ROWS, (after,)).fetchall()
         return [row[0] for row in found]
 
-    def read(self, number: int) -> Batch | None:
+    def read(self, row: int) -> Batch | None:
         """None for a row that is gone, or damaged and therefore removed."""
         with self._guarded() as database:
-            row = database.execute("SELECT leaf, poses, payload FROM batch WHERE id = ?", (number,)).fetchone()
-        if row is None:
+            found = database.execute("SELECT leaf, poses, payload FROM batch WHERE id = ?", (row,)).fetchone()
+        if found is None:
             return None
+        leaf, poses, payload = found
         with contextlib.suppress(zlib.error):
-            if row[0] in TOPICS:
-                return Batch(row[0], row[1], zlib.decompress(row[2]), number)
-        log.warning("%s: %d poses are damaged and given up", self._path, row[1])
-        self.damaged += row[1]
-        self.remove([number])
+            if leaf in TOPICS:
+                return Batch(leaf, poses, zlib.decompress(payload), {row: poses})
+        log.warning("%s: %d poses are damaged and given up", self._path, poses)
+        self.damaged += poses
+        self.remove([(row, row)])
         return None
 
-    def remove(self, numbers: Collection[int]) -> None:
-        delete = "DELETE FROM batch WHERE id = ? RETURNING refused, poses"
+    def remove(self, runs: Iterable[tuple[int, int]]) -> None:
+        """Rows first to last of each."""
+        delete = "DELETE FROM batch WHERE id BETWEEN ? AND ? RETURNING refused, poses"
         with self._transaction() as database:
-            gone = [row for number in numbers for row in database.execute(delete, (number,)).fetchall()]
-        with self._guarded() as database:
-            # A script, because its rows have no columns, and `execute` takes it to be done after the first.
-            database.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})")
+            gone = [row for run in runs for row in database.execute(delete, run).fetchall()]
         for refused, poses in gone:
             self._count(refused, -poses)
         self._measure()
 
+    def shrink(self) -> None:
+        """To be called now and then: gives the disk its room back, some at a time, once most of the file is free.
+        Earlier it would only move what makes room by itself soon."""
+        if self._free_bytes > max(self.used_bytes, _SLACK_BYTES):
+            with self._guarded() as database:
+                # A script, because its rows have no columns, and `execute` takes it to be done after the first.
+                database.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})")
+            self._measure()
+
     def refuse(self, rows: Sequence[tuple[int, str]]) -> None:
-        """Sets batches aside, each with its reason."""
+        """Sets rows aside, each with its reason."""
         statement = "UPDATE batch SET refused = ? WHERE id = ? AND refused IS NULL RETURNING poses"
         moved = []
         with self._transaction() as database:
-            for number, reason in rows:
-                moved += [(reason, row[0]) for row in database.execute(statement, (reason, number)).fetchall()]
+            for row, reason in rows:
+                moved += [(reason, found[0]) for found in database.execute(statement, (reason, row)).fetchall()]
         for reason, poses in moved:
             self._count(None, -poses)
             self._count(reason, poses)
@@ -131,46 +142,46 @@ class DiskTier:
             self._count(None, poses)
         return [number for number, _, _ in found]
 
-    def drop(self, synced: bool) -> dict[str, dict[int, int]]:
-        """Removes what is too old, then beyond the bound in bytes the oldest, what was refused first. The ages of
-        earlier boots only synchronised clocks know. By reason: poses by the id of their batch."""
-        gone = {"spool_old": self._too_old(synced), "spool_full": {}}
-        if gone["spool_old"]:
-            self.remove(gone["spool_old"])
-        if self.used_bytes > self._max_bytes:
-            gone["spool_full"] = self._oldest(self.used_bytes - _LOW_WATER * self._max_bytes)
-            self.remove(gone["spool_full"])
-        return gone
+    def drop_old(self, synced: bool, kept: Callable[[int], bool]) -> int:
+        """Removes what is too old, but no row that is `kept`; returns how many poses. The ages of earlier boots only
+        synchronised clocks know."""
+        values = (boot_id(), boot_us() / 1e6 - self._max_age_s, synced, wall_us() / 1e6 - self._max_age_s)
+        found: dict[int, int] = {}
+        with self._guarded() as database:
+            for row, poses, this_boot, old_here, old_before in database.execute(_AGES, values):
+                if not (old_here if this_boot else old_before):
+                    break
+                if not kept(row):
+                    found[row] = poses
+        return self._give_up(found)
+
+    def drop_oldest(self, kept: Callable[[int], bool]) -> int:
+        """Removes what is beyond the bound in bytes, the oldest, what was refused first, but no row that is `kept`;
+        returns how many poses."""
+        if self.used_bytes <= self._max_bytes:
+            return 0
+        excess_bytes = self.used_bytes - _LOW_WATER * self._max_bytes
+        found: dict[int, int] = {}
+        with self._guarded() as database:
+            for which in ("WHERE refused IS NOT NULL", "WHERE refused IS NULL"):
+                for row, poses, size in database.execute(f"{_SIZES} {which} ORDER BY id"):
+                    if excess_bytes <= 0:
+                        break
+                    if not kept(row):
+                        excess_bytes -= size
+                        found[row] = poses
+        return self._give_up(found)
+
+    def _give_up(self, found: dict[int, int]) -> int:
+        if found:
+            self.remove((row, row) for row in found)
+        return sum(found.values())
 
     def _count(self, refused: str | None, poses: int) -> None:
         if refused is None:
             self.poses += poses
         else:
             self.refused[refused] += poses
-
-    def _too_old(self, synced: bool) -> dict[int, int]:
-        values = (boot_id(), boot_us() / 1e6 - self._max_age_s, synced, wall_us() / 1e6 - self._max_age_s)
-        found: dict[int, int] = {}
-        with self._guarded() as database:
-            rows = database.execute(_AGES, values)
-            for number, poses, this_boot, old_here, old_before in rows:
-                if not (old_here if this_boot else old_before):
-                    break
-                found[number] = poses
-        return found
-
-    def _oldest(self, excess_bytes: float) -> dict[int, int]:
-        """Batches whose removal frees so many bytes."""
-        found: dict[int, int] = {}
-        columns = "SELECT id, poses, LENGTH(payload) FROM batch"
-        with self._guarded() as database:
-            for which in ("WHERE refused IS NOT NULL", "WHERE refused IS NULL"):
-                for number, poses, size in database.execute(f"{columns} {which} ORDER BY id"):
-                    if excess_bytes <= 0:
-                        return found
-                    excess_bytes -= size
-                    found[number] = poses
-        return found
 
     def open(self) -> None:
         """What is inside is counted only once the file is open."""
@@ -220,4 +231,4 @@ class DiskTier:
         with self._guarded() as database:
             names = ("page_count", "freelist_count", "page_size")
             pages, free, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
-        self.used_bytes = (pages - free) * size
+        self.used_bytes, self._free_bytes = (pages - free) * size, free * size

@@ -282,7 +282,8 @@ class Link:
             self._send_again(float("inf"))
         if now >= self._health_due:
             self._health_due = now + HEALTH_S
-            self._outbox.forget_old()
+            if self._doubt_ends == float("inf"):
+                self._outbox.forget_old()
             self.patience.steady(now - self._since)
             self._window = self._safe_window(connection)
             if self.patience.alerts.keys() & {"status", "info"}:  # refused, and it may be mended by now

@@ -1,8 +1,8 @@
 """Every message from `accept` to the broker's acknowledgement.
 
 A fresh message is live: in memory, and in the RAM tier in case we are killed. What is not acknowledged after `SPILL_S`
-goes to the backlog, which sends it as replay, after what is live. What was acknowledged is kept for `KEEP_ACKED_S`,
-because a broker that is killed forgets what it acknowledged.
+goes to the backlog, which sends it as replay, after what is live. What was acknowledged is kept for `KEEP_ACKED_S` or
+more, because a broker that is killed forgets what it acknowledged.
 
 Three threads meet here, under one lock: the pipeline's (`accept`), the link's (`take` and what becomes of it) and the
 backlog's (`overdue`, `written`, `put_back`).
@@ -124,50 +124,51 @@ class Outbox:
 
     def acknowledge(self, parcels: Iterable[Parcel]) -> None:
         """Parcels that the broker has taken. Those it took although nobody subscribed go out again once somebody has:
-        a broker that was wiped knows no reader before that one comes back."""
+        a broker that was wiped knows no reader before that one comes back. In the RAM tier they wait till then."""
         now_s = boot_us() / 1e6
         numbers = []
         with self.changed:
             for parcel in parcels:
+                self._note_readers(parcel, now_s)
                 self.delivered += parcel.batch.poses if parcel.batch else len(parcel.items)
                 for item in parcel.items:
                     del self._in_flight[item]
                     self.backlog.settle(item)
                     if item.batch is None:
                         self._recent.append((now_s, item))
-                        numbers.append(item.number)
+                        numbers += [] if parcel.unheard else [item.number]
                 if parcel.batch:
                     self.backlog.finish(parcel.batch)
-                self._note_readers(parcel, now_s)
             self._ram.acknowledge(numbers, now_s)
-            while self._recent and self._recent[0][0] < now_s - KEEP_ACKED_S:
-                self._recent.popleft()
             self.changed.notify_all()
 
     def _note_readers(self, parcel: Parcel, now_s: float) -> None:
+        """Called before the parcel counts as acknowledged: when it was heard, what came before it was not."""
         kind = "backlog" if parcel.batch else "live"
         if parcel.leaf == "event":
             return
         if parcel.unheard:
             self._unheard_s.setdefault(kind, now_s)
         elif (since_s := self._unheard_s.pop(kind, None)) is not None:
-            self.forgotten(since_s, now_s)
+            self.forgotten(since_s, float("inf"))
 
     def forget_old(self) -> None:
-        """To be called now and then."""
+        """To be called now and then while the broker is there, and known for the one that acknowledged: while it is
+        away, nobody knows what it will have forgotten."""
         with self.changed:
             before_s = boot_us() / 1e6 - KEEP_ACKED_S
+            old = []
             while self._recent and self._recent[0][0] < before_s:
-                self._recent.popleft()
-            self._ram.forget(before_s)
+                old.append(self._recent.popleft()[1].number)
+            self._ram.remove(old)
+            self.backlog.let_go(before_s)
 
     def refuse(self, parcel: Parcel, reason: str) -> None:
         """The broker will not have it: it is set aside and counted, and tried again only now and then."""
         with self.changed:
             for item in parcel.items:
                 del self._in_flight[item]
-                if item.batch is not None:
-                    self.backlog.uncover(item.batch)
+                self.backlog.uncover(item)
             alone = [item for item in parcel.items if item.batch is None]
             if parcel.batch:
                 self.backlog.aside.refuse(parcel.batch, reason)
@@ -196,17 +197,21 @@ class Outbox:
         with self.changed:
             again = [item for acked_s, item in self._recent if from_s <= acked_s < before_s]
             self._recent = deque(kept for kept in self._recent if not from_s <= kept[0] < before_s)
+            self._ram.acknowledge([item.number for item in again], None)
             self._again.extend(again)
             return len(again) + self.backlog.forget_acknowledged(from_s, before_s)
 
     # --- for the backlog, with the lock held -----------------------------------------------------------------
 
     def overdue(self, *, all_of_it: bool) -> tuple[list[Item], list[Item]]:
+        """Once the oldest has waited too long, the younger come with it: one write for half a second of poses."""
         before_s = time.monotonic() - (-1e9 if all_of_it else self._spill_s)
         unsent, self._again = self._again, []
-        while self._live and self._live[0].accepted_s < before_s:
-            unsent.append(self._live.popleft())
-        return unsent, [item for item in self._in_flight if item.batch is None and item.accepted_s < before_s]
+        if self._live and self._live[0].accepted_s < before_s:
+            unsent.extend(self._live)
+            self._live.clear()
+        sent = [item for item in self._in_flight if item.batch is None]
+        return unsent, sent if sent and sent[0].accepted_s < before_s else []
 
     def written(self, items: Sequence[Item]) -> set[Item]:
         done = set(items)

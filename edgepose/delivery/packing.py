@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 
 from edgepose.clock import boot_id
-from edgepose.core.messages import TOPICS, BatchMessage, PoseMessage, Wire, decode, encode
+from edgepose.core.messages import TOPICS, BatchMessage, Message, PoseMessage, Wire, decode, encode, wire_of
 
 BATCH_POSES, BATCH_BYTES = 60, 40_000  # in one message of the backlog
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """One MQTT message of the backlog. poses: in it; an event counts as one. id: its row on the disk."""
+    """One MQTT message of the backlog. poses: in it; an event counts as one. rows: its rows on the disk, with the poses
+    of each."""
 
     leaf: str
     poses: int
     payload: bytes
-    id: int | None = None
+    rows: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +69,43 @@ def _alone(item: Item, wire: Wire) -> Batch:
         message = decode(payload, TOPICS[item.leaf].payload)
         payload = encode(msgspec.structs.replace(message, replay=True), wire)
     return Batch(item.leaf, 1, payload)
+
+
+def join(batches: Iterable[Batch]) -> list[Batch]:
+    """Neighbours of a backlog together: to a broker a small message is as much work as a large one."""
+    groups: list[list[Batch]] = []
+    for batch in batches:
+        if groups and _fits(groups[-1], batch):
+            groups[-1].append(batch)
+        else:
+            groups.append([batch])
+    return [joined for group in groups for joined in _merged(group)]
+
+
+def _fits(group: list[Batch], batch: Batch) -> bool:
+    alike = batch.leaf == group[0].leaf == "poses" and wire_of(batch.payload) == wire_of(group[0].payload)
+    few = sum(one.poses for one in group) + batch.poses <= BATCH_POSES
+    return alike and few and sum(len(one.payload) for one in group) + len(batch.payload) <= BATCH_BYTES
+
+
+class _Bundle(Message, frozen=True, kw_only=True):
+    """A BatchMessage whose poses are not read."""
+
+    replay: bool
+    poses: list[msgspec.Raw]
+
+
+def _merged(group: list[Batch]) -> list[Batch]:
+    if len(group) == 1:
+        return group
+    try:
+        parts = [decode(batch.payload, _Bundle) for batch in group]
+    except (msgspec.DecodeError, UnicodeDecodeError):  # another version's
+        return group
+    poses = [pose for part in parts for pose in part.poses]
+    whole = _Bundle(device=parts[0].device, boot=boot_id(), replay=True, poses=poses)
+    rows = {row: count for batch in group for row, count in batch.rows.items()}
+    return [Batch("poses", len(poses), encode(whole, wire_of(group[0].payload)), rows)]
 
 
 def bundle(poses: Sequence[PoseMessage], wire: Wire, *, replay: bool) -> bytes:

@@ -52,17 +52,13 @@ class RamTier:
             lambda db: db.execute("INSERT INTO message VALUES (?, ?, ?, ?, NULL)", (number, boot_id(), leaf, payload))
         )
 
-    def acknowledge(self, numbers: Sequence[int], now_s: float) -> None:
-        """now_s: boot clock."""
+    def acknowledge(self, numbers: Sequence[int], now_s: float | None) -> None:
+        """now_s: boot clock; None: the broker has forgotten them."""
         rows = [(now_s, number) for number in numbers]
         self._many("UPDATE message SET acked_s = ? WHERE id = ?", rows)
 
     def remove(self, numbers: Iterable[int]) -> None:
         self._many("DELETE FROM message WHERE id = ?", [(number,) for number in numbers])
-
-    def forget(self, before_s: float) -> None:
-        """Removes what was acknowledged before that."""
-        self._try(lambda db: db.execute("DELETE FROM message WHERE acked_s < ?", (before_s,)))
 
     def close(self) -> None:
         if self._database is not None:
@@ -75,7 +71,7 @@ class RamTier:
         rows = database.execute("SELECT id, leaf, payload, acked_s FROM message ORDER BY id").fetchall()
         self.leftovers = [Leftover(*row) for row in rows if row[1] in TOPICS]
 
-    def _many(self, statement: str, rows: Sequence[tuple[float | int, ...]]) -> None:
+    def _many(self, statement: str, rows: Sequence[tuple[float | None, ...]]) -> None:
         if not rows:
             return
         if len(rows) == 1:

@@ -196,6 +196,29 @@ def test_what_was_acknowledged_is_sent_again_to_a_broker_that_forgot_it(
     assert all(pose["replay"] for pose in subscriber.poses())
 
 
+def test_while_the_broker_is_away_nothing_that_it_may_forget_grows_old(
+    mosquitto: Mosquitto,
+    subscribe: Callable[[int], Subscriber],
+    deliver_to: Callable[..., MqttDelivery],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has saved the sessions, and not what came after, and does not tell when it was started."""
+    monkeypatch.setattr(link, "DOUBT_S", 0.3)
+    mosquitto.start("allow_anonymous true", "persistence true", "sys_interval 0")
+    subscriber = subscribe(mosquitto.port)
+    delivery = deliver_to(at(mosquitto))
+    wait_until(lambda: delivery.connects, "the connection")
+    mosquitto.save()
+    for seq in range(100):
+        delivery.deliver(pose(seq))
+    delivery.wait_delivered()
+    wait_until(lambda: len(subscriber.seqs()) == 100, "all poses")
+    mosquitto.kill()
+    monkeypatch.setattr(outbox, "KEEP_ACKED_S", 0.0)  # as if it were away longer than that
+    mosquitto.start()
+    wait_until(lambda: len(subscriber.seqs()) == 200, "all poses again")
+
+
 def test_an_absent_broker_is_told_once_and_awaited(
     mosquitto: Mosquitto, deliver_to: Callable[..., MqttDelivery], caplog: pytest.LogCaptureFixture
 ) -> None:

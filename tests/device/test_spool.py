@@ -28,7 +28,11 @@ def batch(poses: int = 15, size: int = 100) -> Batch:
 
 
 def all_of(disk: DiskTier) -> list[Batch]:
-    return [found for number in disk.numbers(0) if (found := disk.read(number))]
+    return [found for row in disk.rows(0) if (found := disk.read(row))]
+
+
+def nothing(row: int) -> bool:
+    return False
 
 
 def test_what_was_appended_is_there_after_a_restart_oldest_first(tmp_path: Path) -> None:
@@ -46,11 +50,11 @@ def test_beyond_its_bound_the_oldest_make_way_and_are_counted(tmp_path: Path) ->
     dropped = 0
     for _ in range(300):
         disk.append([batch(size=5000)], synced=True)
-        dropped += sum(disk.drop(synced=True)["spool_full"].values())
+        dropped += disk.drop_oldest(nothing)
         assert disk.used_bytes <= 1.0e6
     left = all_of(disk)
     assert dropped + disk.poses == 300 * 15
-    assert left[-1].id == 300
+    assert list(left[-1].rows) == [300]
     assert disk.poses == 15 * len(left) > 0
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1.0e6 + 5e6  # and the log
 
@@ -58,10 +62,19 @@ def test_beyond_its_bound_the_oldest_make_way_and_are_counted(tmp_path: Path) ->
 def test_what_was_refused_makes_way_first(tmp_path: Path) -> None:
     disk = new_disk(tmp_path, max_mb=1.0)
     disk.append([batch(size=5000) for _ in range(150)], synced=True)
-    newest = disk.numbers(0)[-1]
+    newest = disk.rows(0)[-1]
     disk.refuse([(newest, "not_authorized")])
     disk.append([batch(size=5000) for _ in range(60)], synced=True)
-    assert newest in disk.drop(synced=True)["spool_full"]
+    assert disk.drop_oldest(nothing)
+    assert disk.read(newest) is None
+
+
+def test_what_is_on_its_way_does_not_make_way(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path, max_mb=1.0)
+    disk.append([batch(size=5000) for _ in range(300)], synced=True)
+    assert disk.drop_oldest(lambda row: row <= 3) == 15 * (300 - len(disk.rows(0)))
+    assert disk.rows(0)[:3] == [1, 2, 3]
+    assert disk.rows(0)[3] > 4
 
 
 @pytest.mark.parametrize(
@@ -84,27 +97,28 @@ def test_only_clocks_that_cannot_jump_tell_an_age(
     monkeypatch.setattr(disk_tier, "wall_us", lambda: wall_us)
     if not this_boot:
         monkeypatch.setattr(disk_tier, "boot_id", lambda: "another")
-    assert bool(disk.drop(synced=is_synced)["spool_old"]) == goes
+    assert disk.drop_old(is_synced, nothing) == (15 if goes else 0)
 
 
 def test_what_was_refused_is_set_aside_and_may_come_back(tmp_path: Path) -> None:
     disk = new_disk(tmp_path)
     disk.append([batch(), batch(), batch()], synced=True)
-    first, second, third = disk.numbers(0)
+    first, second, third = disk.rows(0)
     disk.refuse([(first, "not_authorized"), (second, TOO_LARGE)])
-    assert disk.numbers(0) == [third]
+    assert disk.rows(0) == [third]
     assert (disk.poses, disk.refused) == (15, {"not_authorized": 15, TOO_LARGE: 15})
     disk.close()
     again = new_disk(tmp_path)
     assert again.release(1) == [first]
-    assert again.numbers(0) == [first, third]
+    assert again.rows(0) == [first, third]
     assert (again.poses, +again.refused) == (30, {TOO_LARGE: 15})
 
 
 def test_a_drained_spool_gives_the_disk_its_room_back(tmp_path: Path) -> None:
     disk = new_disk(tmp_path)
     disk.append([batch(size=20_000) for _ in range(100)], synced=True)
-    disk.remove(disk.numbers(0))
+    disk.remove([(1, 100)])
+    disk.shrink()
     disk.close()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 200_000
 
@@ -215,18 +229,20 @@ def _use_disk(disk: DiskTier) -> None:
     try:
         for _ in range(2):
             try:
-                for number in disk.numbers(0):
-                    disk.read(number)
+                for row in disk.rows(0):
+                    disk.read(row)
                 disk.append([batch()], synced=True)
-                disk.drop(synced=True)
-                disk.remove(disk.numbers(0))
+                disk.drop_old(True, nothing)
+                disk.drop_oldest(nothing)
+                disk.remove((row, row) for row in disk.rows(0))
+                disk.shrink()
             except DiskError as exc:
                 trouble = str(exc)
                 continue
             break
         else:
             pytest.fail(f"could not be used at the second attempt either: {trouble}")
-        assert disk.numbers(0) == []
+        assert disk.rows(0) == []
     finally:
         disk_tier.REOPEN_S = disk_tier_pause
         disk.close()

@@ -1,0 +1,162 @@
+"""Loss-free delivery, measured: a real device process, a real mosquitto with the shipped durable configuration, and a
+subscriber with a durable session that checks that every pose came.
+
+    export PYTHONPATH=tests
+    python benchmarks/delivery.py outage              # 24 h at 30 fps without a broker, then the drain: 20 minutes
+    python benchmarks/delivery.py outage --max-mb 20 --poses 500000    # beyond the bound: which poses are given up?
+    python benchmarks/delivery.py healthy             # an hour with a broker: does the disk tier write anything?
+    python benchmarks/delivery.py publish [MODEL]     # what a pose costs beside its inference
+    python benchmarks/delivery.py broker              # what mosquitto's settings cost and save
+
+Each prints its numbers, with --json FILE also into a file. `make bench-delivery` runs all. Exit status 1 where a pose
+is neither received nor counted as dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from brokers import wait_until
+from delivery_broker import measure_brokers
+from delivery_lab import lab, percentiles
+
+import edgepose
+
+DAY, HOUR = 24 * 3600 * 30, 3600 * 30  # poses
+LIVE_HZ = 30.0
+SPEED = 100  # times faster than in truth pass the poses of the outage, and the spool's own half second
+HEALTHY_HZ = 300.0
+
+
+def outage(args: argparse.Namespace) -> dict[str, Any]:
+    """RSS and the disk while poses wait, how fast they go out, and what the live ones suffer meanwhile."""
+    with lab(args.max_mb) as (broker, device, reader):
+        device.ask("live", LIVE_HZ)
+        time.sleep(10)
+        device.ask("quiet")
+        before = device.ask("tell")
+        broker.kill()
+        fed = device.ask("feed", args.poses, SPEED * LIVE_HZ, SPEED)
+        wait_until(lambda: not device.ask("tell")["waiting"], "the rest to be on the disk")
+        full, files = device.ask("tell"), device.files()
+        reader.live_ms.clear()
+        device.ask("live", LIVE_HZ)
+        broker.start()
+        while (drained := device.ask("tell"))["spooled"] > 0:
+            time.sleep(0.2)
+        live_ms = list(reader.live_ms)
+        device.ask("quiet")
+        end = device.ask("end")
+        dropped = sum(end["dropped"].values())
+        wait_until(lambda: len(reader.seqs) + dropped >= end["accepted"], "the reader to have all", 60)
+        gaps, drain_s = reader.seqs.gaps(), reader.replayed_s[1] - reader.replayed_s[0]
+        return {
+            "poses accepted": end["accepted"],
+            "poses received": len(reader.seqs),
+            "poses dropped, by reason": end["dropped"],
+            "neither received nor dropped": end["accepted"] - len(reader.seqs) - dropped,
+            "came twice": reader.twice,
+            "gaps": len(gaps),
+            "fed, poses/s": round(args.poses / fed["seconds"]),
+            "drained, poses/s": round(reader.replayed / drain_s),
+            "live during the drain, ms": percentiles(live_ms),
+            "RSS before / full / drained / peak, MB": [
+                *(told["rss_mb"] for told in (before, full, drained)),
+                round(device.peak_mb, 1),
+            ],
+            "spool used / its files / bound, MB": [
+                full["spool_mb"],
+                round(sum(size for size, _ in files.values()) / 1e6, 2),
+                args.max_mb,
+            ],
+            "bytes a spooled pose": round(full["spool_mb"] * 1e6 / full["spooled"]),
+            "device CPU, us a drained pose": round(_cpu_s(full, drained) / reader.replayed * 1e6, 1),
+        }
+
+
+def _cpu_s(before: dict[str, Any], after: dict[str, Any]) -> float:
+    return float(after["process_cpu_s"] - before["process_cpu_s"])
+
+
+def healthy(args: argparse.Namespace) -> dict[str, Any]:
+    """`write_bytes` of /proc/self/io counts what a process causes to be written to storage; memory-backed files do not
+    count. `wchar` counts every write(), so it has the RAM tier's too; sockets are written by send() and in neither."""
+    with lab() as (_, device, reader):
+        device.ask("feed", LIVE_HZ, LIVE_HZ)
+        wait_until(lambda: not device.ask("tell")["waiting"], "the first acknowledgements")
+        before, files = device.ask("tell"), device.files()
+        fed = device.ask("feed", args.poses, args.rate)
+        wait_until(lambda: not device.ask("tell")["waiting"], "the last acknowledgements")
+        after, files_after = device.ask("tell"), device.files()
+        wait_until(lambda: len(reader.seqs) >= after["accepted"], "the reader to have all")
+        written, wchar = (after["io"][name] - before["io"][name] for name in ("write_bytes", "wchar"))
+        return {
+            "poses accepted": after["accepted"],
+            "neither received nor dropped": after["accepted"] - len(reader.seqs),
+            "fed, poses/s": round(args.poses / fed["seconds"]),
+            "bytes to storage (write_bytes)": written,
+            "bytes to storage a frame": round(written / args.poses, 2),
+            "bytes to the RAM tier a frame (wchar)": round(wchar / args.poses),
+            "files of the disk tier changed": [name for name in files_after if files_after[name] != files.get(name)],
+            "live, ms": percentiles(reader.live_ms),
+            "RSS before / after, MB": [before["rss_mb"], after["rss_mb"]],
+            "device CPU, us a pose": round(_cpu_s(before, after) / args.poses * 1e6),
+        }
+
+
+def publish(args: argparse.Namespace) -> dict[str, Any]:
+    """CPU time of `deliver` (encode, RAM tier, hand-over to the link) in the running pipeline, and of all threads."""
+    with lab() as (_, device, _reader):
+        told = device.ask("infer", args.model.resolve(), args.seconds)
+    share = told["deliver_us"]["p50"] / told["bare_invoke_us"]["p50"]
+    return {
+        "model": str(args.model),
+        "poses": told["poses"],
+        "deliver, us": told["deliver_us"],
+        "bare invoke, us": told["bare_invoke_us"],
+        "invoke in the pipeline, us": told["invoke_us"],
+        "deliver / bare invoke": round(share, 4),
+        "CPU of each thread, us a pose": told["thread_us_per_pose"],
+        "CPU of the process, us a pose": told["process_us_per_pose"],
+    }
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    commands = parser.add_subparsers(required=True, dest="command")
+    one = commands.add_parser("outage")
+    one.add_argument("--poses", type=int, default=DAY)
+    one.add_argument("--max-mb", type=float, default=1000.0)
+    one.set_defaults(run=outage)
+    one = commands.add_parser("healthy")
+    one.add_argument("--poses", type=int, default=HOUR)
+    one.add_argument("--rate", type=float, default=HEALTHY_HZ, metavar="HZ")
+    one.set_defaults(run=healthy)
+    one = commands.add_parser("publish")
+    one.add_argument("model", nargs="?", type=Path, default=Path(edgepose.__file__).parent / "demo" / "demo.tflite")
+    one.add_argument("--seconds", type=float, default=60.0)
+    one.set_defaults(run=publish)
+    commands.add_parser("broker").set_defaults(run=lambda _: measure_brokers())
+    return parser.parse_args()
+
+
+def main() -> int:
+    args = parse()
+    load = os.getloadavg()[0]
+    result = {**args.run(args), "load average before / after": [round(load, 1), round(os.getloadavg()[0], 1)]}
+    for name, value in result.items():
+        print(f"{name:42} {value}")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    return 1 if result.get("neither received nor dropped") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
