@@ -11,10 +11,7 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
 
-import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 
 from edgepose.clock import boot_us
@@ -27,6 +24,7 @@ from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostEr
 from edgepose.delivery.limits import AT_ONCE_S, TOO_LARGE, Limit, packet_bytes, reason_word
 from edgepose.delivery.outbox import Outbox, Parcel
 from edgepose.delivery.patience import STABLE_S, Patience
+from edgepose.delivery.voice import Notice, Voice
 
 log = logging.getLogger(__name__)
 
@@ -41,32 +39,6 @@ UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
 _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 ANSWERS = 100  # replies to commands that may wait
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A message that nobody keeps: only the newest matters, or whoever asked will ask again."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    properties: Properties | None = None
-
-
-class Voice(Protocol):
-    """What the device says of itself."""
-
-    def on_connected(self) -> None:
-        """Notifies what every broker must know."""
-
-    def on_heartbeat(self) -> None:
-        """Every `HEALTH_S`, and when connected."""
-
-    def last_words(self) -> None:
-        """Before a clean end."""
-
-    def on_message(self, message: paho.MQTTMessage, *, late: bool) -> None:
-        """A command. late: it was sent while we were away."""
 
 
 class Link:
