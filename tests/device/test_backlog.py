@@ -184,13 +184,13 @@ def test_what_is_refused_alone_is_tried_once_more_from_the_disk(new_outbox: Call
     disk_works(outbox)
     outbox.acknowledge([second])
     outbox.refuse(first, "not_authorized")
-    assert not outbox.refused["not_authorized"]
+    assert not outbox.backlog.aside.counts()
     disk_works(outbox)
     parcels = sent(outbox)
     assert seqs_of(parcels) == [1, 2]
     outbox.refuse(parcels[0], "not_authorized")
     disk_works(outbox)
-    assert (outbox.refused["not_authorized"], outbox.backlog.set_aside) == (2, 2)
+    assert outbox.backlog.aside.counts() == {"not_authorized": 2}
     assert outbox.empty()
 
 
