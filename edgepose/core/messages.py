@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +13,9 @@ from msgspec import Meta
 from edgepose.core.types import Pose, Skeleton
 
 Wire = Literal["json", "msgpack"]
+Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
+BootId = Annotated[str, Meta(max_length=64)]
+Pixels = Annotated[int, Meta(ge=1, le=65_535)]
 Rate = Annotated[float, Meta(gt=0, le=1000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
 Corner = Annotated[int, Meta(ge=0, le=65_535)]
@@ -23,10 +28,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     v: Literal[1] = 1
     device: str
-    boot: str
+    boot: BootId
 
 
-class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """x, y: pixels of the frame, pixel (0, 0) is the centre of the top-left pixel. score: 0..1."""
 
     x: float
@@ -40,14 +45,14 @@ class PoseMessage(Message, frozen=True, kw_only=True):
     replay: sent again or late, from the spool. latency_ms: capture to first hand-over.
     size_wh: of the frame."""
 
-    seq: int
-    frame: int
-    t_us: int
+    seq: Number
+    frame: Number
+    t_us: Number
     synced: bool
     replay: bool
     latency_ms: float
     model: str
-    size_wh: tuple[int, int]
+    size_wh: tuple[Pixels, Pixels]
     keypoints: dict[str, Keypoint]
 
 
@@ -66,7 +71,7 @@ class InfoMessage(Message, frozen=True, kw_only=True):
 
     model: str
     skeleton: Skeleton
-    size_wh: tuple[int, int] | None
+    size_wh: tuple[Pixels, Pixels] | None
     versions: dict[str, str]
     tags: dict[str, str]
     settings: Settings
@@ -94,14 +99,14 @@ class EventMessage(Message, frozen=True, kw_only=True):
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
     count of them). tags: from the config; those of `started` hold for the poses up to the next one."""
 
-    event: int
-    seq: int
-    t_us: int
+    event: Number
+    seq: Number
+    t_us: Number
     synced: bool
     replay: bool
     kind: str
     text: str
-    count: int
+    count: Number
     tags: dict[str, str]
 
 
@@ -171,9 +176,13 @@ def encode(message: Message, wire: Wire = "json") -> bytes:
 def decode(payload: bytes, kind: type[M]) -> M:
     """Either wire format: JSON begins with a brace, MessagePack's maps never do.
     Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the schema."""
-    if payload[:1] == b"{":
-        return msgspec.json.decode(payload, type=kind)
-    return msgspec.msgpack.decode(payload, type=kind)
+    found: M = _decoder(kind, payload[:1] == b"{")(payload)
+    return found
+
+
+@functools.cache
+def _decoder(kind: type[msgspec.Struct], json: bool) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(kind).decode if json else msgspec.msgpack.Decoder(kind).decode
 
 
 def keypoints_of(pose: Pose, skeleton: Skeleton, min_score: float = 0.0) -> dict[str, Keypoint]:
