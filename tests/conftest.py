@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from brokers import MOSQUITTO, Mosquitto, Subscriber
+from collecting import Collecting
 
 import edgepose
 
@@ -52,6 +53,20 @@ def subscribe() -> Iterator[Callable[[int], Subscriber]]:
     for subscriber in made:
         subscriber.close()
     assert [problem for subscriber in made for problem in subscriber.problems] == []
+
+
+@pytest.fixture
+def collect(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[Callable[..., Collecting]]:
+    """collect(*words, folder="out") starts `edgepose collect`, and returns when it listens."""
+    made: list[Collecting] = []
+
+    def make(*words: str, folder: str = "out", listens: bool = True) -> Collecting:
+        made.append(Collecting(mosquitto.port, tmp_path / folder, words, listens=listens))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture
