@@ -136,16 +136,16 @@ class Archive:
         path, info = hour_path(self._folder, device, hour), read_info(self._folder / device / "info.json")
         before = self._read(path)
         tables = [*more, *tables_of(self._journal.poses(device, hour))]
-        starts = [] if self._shared else [event for event in self._events(device) if event.kind == "started"]
-        if tables or before is not None:  # else somebody has taken the file away, which is not ours to mend
+        if tables or before is not None:
+            starts = [] if self._shared else [event for event in self._events(device) if event.kind == "started"]
             table = write_hour(path, before, tables, starts, info)
             write_deeplabcut(path, table, info, self._also)
-            runs = runs_in(table)
-            if not self._shared:
-                for run in runs:
-                    self._know(device, run)
-            self._journal.learn(device, hour, None if self._shared else runs)
-        self._journal.settle(device, hour)
+            runs = None if self._shared else runs_in(table)
+            for run in runs or ():
+                self._know(device, run)
+            self._journal.settle(device, hour, runs)
+        else:  # somebody has taken the file away, whose tags were to be corrected
+            self._journal.forget_stale(device, hour)
         self._arrivals.pop((device, hour), None)
 
     def _write_events(self, device: str) -> None:

@@ -42,6 +42,7 @@ _STREAMED = ("pose", "poses", "event")
 _KEPT = ("info", "status")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _TICK_S = 0.2
+_SOON_S = 10.0  # after a connection; who has our name takes it over as often as we do
 _DEVICE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
 
 
@@ -56,6 +57,7 @@ class Collector:
         self._mqtt, self._password, self._name, self._archive, self._share = mqtt, password, client_id, archive, share
         self._told = ""
         self._pause_s = _FIRST_PAUSE_S
+        self._listening_s = -_SOON_S
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then writes what it has. Raises EdgeposeError when the folder cannot be written."""
@@ -72,7 +74,9 @@ class Collector:
             except (BrokerError, ConfigError) as exc:
                 self._tell(str(exc))
             except ConnectionLostError as exc:
-                self._tell(f"{where(self._mqtt)}: connection lost ({exc})")
+                again = time.monotonic() - self._listening_s < _SOON_S
+                hint = "; where that goes on, two collectors have one --name" if again else ""
+                self._tell(f"{where(self._mqtt)}: connection lost ({exc}){hint}")
             self._wait(stop)
         self._archive.finish()
 
@@ -91,7 +95,7 @@ class Collector:
             connection.step(_TICK_S)
         if refused := {str(reason) for reason in connection.granted if reason.is_failure}:
             raise ConnectionLostError(f"it refuses our subscriptions: {', '.join(refused)}; correct its access list")
-        self._told, self._pause_s = "", _FIRST_PAUSE_S
+        self._told, self._pause_s, self._listening_s = "", _FIRST_PAUSE_S, time.monotonic()
         log.info("%s: listening%s", where(self._mqtt), "" if connection.welcome.session else ", in a new session")
         report_due, pause_s = time.monotonic() + REPORT_S, 0.0
         while not stop.is_set():

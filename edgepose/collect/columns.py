@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -12,11 +13,14 @@ import numpy as np
 
 from edgepose.core.messages import EventMessage, InfoMessage, PoseMessage
 
+log = logging.getLogger(__name__)
+
 Table: TypeAlias = Any  # of pyarrow, which is imported only where it is needed
 
 PARTS = ("x", "y", "score")
 _TAG = "tag_"
 _ROWS_AT_ONCE = 10_000
+_MOST = 1_000  # keypoints
 
 
 def base_schema() -> Any:
@@ -60,7 +64,7 @@ def _table(poses: Sequence[PoseMessage]) -> Table:
         [pose.size_wh[1] for pose in poses],
     ]
     columns = {field.name: arrow.array(column, field.type) for field, column in zip(schema, values, strict=True)}
-    for name in dict.fromkeys(name for pose in poses for name in pose.keypoints):
+    for name in _bounded(name for pose in poses for name in pose.keypoints):
         points = [pose.keypoints.get(name) for pose in poses]
         columns[f"{name}_x"] = arrow.array([point and point.x for point in points], arrow.float32())
         columns[f"{name}_y"] = arrow.array([point and point.y for point in points], arrow.float32())
@@ -68,11 +72,19 @@ def _table(poses: Sequence[PoseMessage]) -> Table:
     return arrow.table(columns)
 
 
+def _bounded(names: Iterable[str]) -> list[str]:
+    """Each once. A program that makes up ever new names must not stop the others' files."""
+    found = list(dict.fromkeys(names))
+    if len(found) > _MOST:
+        log.warning("more than %d keypoints in an hour: %s and others are left out", _MOST, found[_MOST])
+    return found[:_MOST]
+
+
 def keypoints_in(table: Table) -> list[str]:
     """Names, in the order of the columns."""
     arrow: Any = importlib.import_module("pyarrow")
-    scores = [field.name for field in table.schema if field.type == arrow.float32() and field.name.endswith("_score")]
-    return [name.removesuffix("_score") for name in scores]
+    scores = [name for name in table.column_names if name.endswith("_score")]
+    return [name.removesuffix("_score") for name in scores if table[name].type == arrow.float32()]
 
 
 def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> tuple[str, ...]:
@@ -91,14 +103,13 @@ def plain(table: Table) -> Table:
 def in_order(table: Table, keypoints: Sequence[str]) -> Table:
     """Every file's columns, tags as dictionaries, and the keypoints: these first, whether the table has them or not."""
     arrow: Any = importlib.import_module("pyarrow")
-    names = [f"{name}_{part}" for name in dict.fromkeys([*keypoints, *keypoints_in(table)]) for part in PARTS]
-    for name in names:
-        if name not in table.column_names:
-            table = table.append_column(name, arrow.nulls(len(table), arrow.float32()))
-    for name in _tags_in(table):
-        column = table[name].combine_chunks().dictionary_encode()
-        table = table.set_column(table.column_names.index(name), name, column)
-    return table.select([*base_schema().names, *_tags_in(table), *names])
+    found = dict(zip(table.column_names, table.columns, strict=True))
+    nothing = arrow.nulls(len(table), arrow.float32())
+    columns = {name: found[name] for name in base_schema().names}
+    columns |= {name: found[name].combine_chunks().dictionary_encode() for name in _tags_in(table)}
+    for name in _bounded([*keypoints, *keypoints_in(table)]):
+        columns |= {f"{name}_{part}": found.get(f"{name}_{part}", nothing) for part in PARTS}
+    return arrow.table(columns)
 
 
 def with_tags(table: Table, starts: Iterable[EventMessage]) -> Table:
@@ -137,5 +148,5 @@ def _latest(table: Table, starts: Sequence[EventMessage]) -> Any:
 
 def _tags_in(table: Table) -> list[str]:
     arrow: Any = importlib.import_module("pyarrow")
-    fields = [field for field in table.schema if field.name.startswith(_TAG)]
-    return sorted(field.name for field in fields if field.type != arrow.float32())
+    names = [name for name in table.column_names if name.startswith(_TAG)]
+    return sorted(name for name in names if table[name].type != arrow.float32())

@@ -16,7 +16,7 @@ import numpy as np
 from edgepose.collect.columns import PARTS, Table, keypoints_in, skeleton_of
 from edgepose.collect.hours import boot_changes
 from edgepose.core.messages import InfoMessage
-from edgepose.core.types import F64, Skeleton
+from edgepose.core.types import Skeleton
 from edgepose.tables import PoseTable, write_table
 
 ENDINGS = ("csv", "h5")
@@ -49,18 +49,14 @@ def _starts(table: Table) -> list[Table]:
 
 def _pose_table(part: Table, info: InfoMessage | None) -> PoseTable | None:
     """None where no keypoint is known."""
-    model = part["model"][0].as_py()
-    seen = [name for name in keypoints_in(part) if part[f"{name}_score"].null_count < len(part)]
+    found, model = dict(zip(part.column_names, part.columns, strict=True)), part["model"][0].as_py()
+    seen = [name for name in keypoints_in(part) if found[f"{name}_score"].null_count < len(part)]
     names = tuple(dict.fromkeys([*skeleton_of(info, [model]), *seen]))
     if not names:
         return None
-    values: F64 = np.stack([_column(part, f"{name}_{one}") for name in names for one in PARTS], axis=1)
-    frames = tuple(part["frame"].to_pylist())
-    return PoseTable(values.reshape(len(part), len(names), 3), frames, Skeleton(names), model)
-
-
-def _column(part: Table, name: str) -> F64:
-    if name not in part.column_names:
-        return np.full(len(part), np.nan)
-    values: F64 = part[name].to_numpy().astype(np.float64)
-    return np.round(values, _DECIMALS)
+    values = np.full((len(part), len(names), len(PARTS)), np.nan)
+    for k, name in enumerate(names):
+        for c, one in enumerate(PARTS):
+            if (column := found.get(f"{name}_{one}")) is not None:
+                values[:, k, c] = np.round(column.to_numpy().astype(np.float64), _DECIMALS)
+    return PoseTable(values, tuple(part["frame"].to_pylist()), Skeleton(names), model)

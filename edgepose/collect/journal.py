@@ -141,21 +141,30 @@ class Journal:
         with self._transaction() as database:
             database.executemany("INSERT INTO written (device, hour) VALUES (?, ?)", hours)
 
-    def learn(self, device: str, hour: int, runs: Iterable[Run] | None) -> None:
-        """What its file holds; None: nobody needs to know."""
-        rows = [(device, hour, *run) for run in runs or ()]
+    def learn(self, device: str, hour: int, runs: Iterable[Run]) -> None:
+        """What an older file holds."""
         with self._transaction() as database:
-            database.execute("DELETE FROM written WHERE device = ? AND hour = ?", (device, hour))
-            database.executemany("INSERT INTO written VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
-            if runs is None:
-                database.execute("INSERT INTO written (device, hour) VALUES (?, ?)", (device, hour))
+            self._learn(database, device, hour, runs)
 
-    def settle(self, device: str, hour: int) -> None:
-        """Nothing of it waits any more: its file is complete."""
+    def settle(self, device: str, hour: int, runs: Iterable[Run] | None) -> None:
+        """Nothing of it waits any more: its file is complete, and holds `runs`. None: nobody needs to know."""
         with self._transaction() as database:
             for table in ("message", "stale"):
                 database.execute(f"DELETE FROM {table} WHERE device = ? AND hour = ?", (device, hour))  # noqa: S608
+            self._learn(database, device, hour, runs or ())
+            if runs is None:
+                database.execute("INSERT INTO written (device, hour) VALUES (?, ?)", (device, hour))
         self._give_back()
+
+    def forget_stale(self, device: str, hour: int) -> None:
+        """Its file has been taken away."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM stale WHERE device = ? AND hour = ?", (device, hour))
+
+    def _learn(self, database: sqlite3.Connection, device: str, hour: int, runs: Iterable[Run]) -> None:
+        database.execute("DELETE FROM written WHERE device = ? AND hour = ?", (device, hour))
+        rows = [(device, hour, *run) for run in runs]
+        database.executemany("INSERT INTO written VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def events_written(self, device: str, stale: Iterable[int]) -> None:
         """Its events are in their file. stale: the hours that they change."""

@@ -16,6 +16,7 @@ Wire = Literal["json", "msgpack"]
 Number = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
 BootId = Annotated[str, Meta(max_length=64)]
 Pixels = Annotated[int, Meta(ge=1, le=65_535)]
+Tags = Annotated[dict[str, str], Meta(max_length=100)]
 Rate = Annotated[float, Meta(gt=0, le=1000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
 Corner = Annotated[int, Meta(ge=0, le=65_535)]
@@ -53,7 +54,7 @@ class PoseMessage(Message, frozen=True, kw_only=True):
     latency_ms: float
     model: str
     size_wh: tuple[Pixels, Pixels]
-    keypoints: dict[str, Keypoint]
+    keypoints: Annotated[dict[str, Keypoint], Meta(max_length=1_000)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +74,7 @@ class InfoMessage(Message, frozen=True, kw_only=True):
     skeleton: Skeleton
     size_wh: tuple[Pixels, Pixels] | None
     versions: dict[str, str]
-    tags: dict[str, str]
+    tags: Tags
     settings: Settings
 
 
@@ -107,7 +108,7 @@ class EventMessage(Message, frozen=True, kw_only=True):
     kind: str
     text: str
     count: Number
-    tags: dict[str, str]
+    tags: Tags
 
 
 class HealthMessage(Message, frozen=True, kw_only=True):

@@ -165,6 +165,12 @@ def test_one_folder_is_for_one_collector(tmp_path: Path, mosquitto: Mosquitto, c
     assert "Traceback" not in other.text
 
 
+def test_two_collectors_of_one_name_are_told(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+    mosquitto.start()
+    both = [collect(folder=name) for name in ("a", "b")]
+    wait_until(lambda: any(one.tells("two collectors have one --name") for one in both), "the hint")
+
+
 def test_a_full_disk_ends_it_and_nothing_is_lost(tiny_disk: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     mosquitto.start()
     ballast = tiny_disk / "ballast"

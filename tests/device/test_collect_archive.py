@@ -84,6 +84,14 @@ def test_coordinates_that_are_no_numbers_are_kept_as_such(tmp_path: Path) -> Non
     assert str([row["snout_x"], row["snout_y"], row["tail_x"], row["tail_score"]]) == "[nan, inf, inf, nan]"
 
 
+def test_ever_new_keypoints_do_not_fill_the_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = iter(range(5_000))
+    poses = [pose(n, keypoints={f"k{next(names)}": Keypoint(0.25, 2.0, 0.5) for _ in range(500)}) for n in range(3)]
+    collect(tmp_path, *poses)
+    assert [sum(value == 0.25 for value in row.values()) for row in rows_in(tmp_path)] == [500, 500, 0]
+    assert "more than 1000 keypoints" in caplog.text
+
+
 @pytest.mark.parametrize("t_us", [0, 2**32 * 10**6, 2**53 - 1])
 def test_clocks_that_jump_find_their_hour(tmp_path: Path, t_us: int) -> None:
     collect(tmp_path, pose(1, t_us=t_us), pose(2))
