@@ -55,7 +55,7 @@ class Archive:
         if unknown := self._journal.unknown():
             log.info("%s: reading %d files, to know what has come before", self._folder, len(unknown))
         for device, hour in unknown:
-            table = self._read(hour_path(self._folder, device, hour))
+            table = self._read(hour_path(self._folder, device, hour), ["boot", "seq", "frame"])
             self._journal.learn(device, hour, [] if table is None else runs_in(table))
         for device, run in self._journal.written():
             self._know(device, run)
@@ -182,10 +182,10 @@ class Archive:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def _read(self, path: Path) -> Table | None:
+    def _read(self, path: Path, columns: list[str] | None = None) -> Table | None:
         """None where there is no file. A damaged one is set aside: one file must not stop a fleet."""
         try:
-            return read_hour(path) if path.exists() else None
+            return read_hour(path, columns) if path.exists() else None
         except EdgeposeError as exc:
             _set_aside(path, exc)
             return None

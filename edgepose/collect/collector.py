@@ -44,6 +44,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _TICK_S = 0.2
 _SOON_S = 10.0  # after a connection; who has our name takes it over as often as we do
 _DEVICE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
+_OURS = ("journal.db", "gaps.csv")  # files in the folder where each device has its own
 
 
 class Collector:
@@ -164,4 +165,4 @@ def _place(message: paho.MQTTMessage) -> tuple[str, str] | None:
         place = split_topic(message.topic)
     except UnicodeDecodeError:
         return None
-    return place if place is not None and _DEVICE.fullmatch(place[0]) else None
+    return place if place and _DEVICE.fullmatch(place[0]) and not place[0].startswith(_OURS) else None

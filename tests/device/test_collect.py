@@ -99,13 +99,15 @@ def test_what_is_not_ours_is_rejected_and_counted(tmp_path: Path, mosquitto: Mos
             ("edgepose/other/pose", good, 1, False),
             ("edgepose/../pose", good, 1, False),
             (f"edgepose/{'x' * 300}/pose", good, 1, False),
+            ("edgepose/gaps.csv/pose", good.replace(b"cage-07", b"gaps.csv"), 1, False),
+            ("edgepose/journal.db-wal/info", encode(INFO).replace(b"cage-07", b"journal.db-wal"), 1, True),
             ("edgepose/cage-07/info", b"", 1, True),  # cleared, which is no mistake
             ("edgepose/cage-07/pose", good, 1, False),
         ],
         port=mosquitto.port,
     )
     caught_up(mosquitto.port, collector)
-    assert "1 poses, 0 came twice, 0 missing, 9 messages rejected" in collector.end()
+    assert "1 poses, 0 came twice, 0 missing, 11 messages rejected" in collector.end()
     assert poses_in(tmp_path / "out") == all_of(1)
 
 

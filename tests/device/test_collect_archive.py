@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mouse_messages import INFO
 
 from edgepose.collect import archive as archive_module
+from edgepose.collect import journal as journal_module
 from edgepose.collect.archive import Archive
 from edgepose.collect.hours import hour_path, read_hour
 from edgepose.collect.reports import read_events, write_events
@@ -253,6 +254,16 @@ def test_a_group_member_keeps_no_account_of_what_others_have(tmp_path: Path) -> 
     with sqlite3.connect(tmp_path / "journal.db") as database:
         assert database.execute("SELECT count(*) FROM written").fetchone() == (1,)
     database.close()
+
+
+def test_a_journal_gives_back_what_a_flood_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_FREE_PAGES", 10)
+    archive = Archive(tmp_path)
+    take(archive, *(pose(seq, model="x" * 100_000) for seq in range(30)))
+    archive._journal._read("PRAGMA wal_checkpoint")
+    assert (tmp_path / "journal.db").stat().st_size > 3_000_000
+    archive.finish()
+    assert (tmp_path / "journal.db").stat().st_size < 1_000_000
 
 
 def test_another_run_is_no_gap() -> None:
