@@ -7,13 +7,14 @@ DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
 WEIGHTS := imagenet
 
-.PHONY: help demo test check bench demo-model chaos mosquitto
+.PHONY: help demo test check bench bench-fleet demo-model chaos mosquitto
 
 help:
 	@echo "make demo         the whole device side on a synthetic mouse; Ctrl-C ends (SECONDS=20: by itself)"
 	@echo "make test         the tests"
 	@echo "make check        format, lint, types and import rules"
 	@echo "make bench        how fast a model runs here (MODEL=my-model.tflite: that one)"
+	@echo "make bench-fleet  1000 simulated devices into one broker and two collectors, for a minute"
 	@echo "make chaos        100 faults over 100,000 poses: is anything lost? (a quarter of an hour; SEED=1 repeats one)"
 	@echo "make demo-model   train the demo's model anew, on rendered frames (minutes; WEIGHTS=FOLDER, as fit)"
 
@@ -31,6 +32,9 @@ check: .venv/ready
 
 bench: .venv-demo/ready
 	@$(DEVICE) -m edgepose bench "$(MODEL)"
+
+bench-fleet: .venv/ready mosquitto
+	@$(DESK) benchmarks/fleet.py
 
 demo-model: .venv/ready
 	@$(DESK) -m edgepose_train.demo_model -o edgepose/demo --weights "$(WEIGHTS)"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import csv
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +71,13 @@ def write_columns(path: Path, columns: dict[str, Column]) -> None:
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` make a file of another name, which becomes `path` when it is complete. Raises EdgeposeError."""
+    """Has `write` make a file of another name, which becomes `path` when it is complete and on the disk. Raises
+    EdgeposeError."""
     temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot write ({exc.strerror or exc})") from None

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from brokers import MOSQUITTO, Mosquitto, Subscriber
 from certificates import OPENSSL, Authority
+from collecting import Collecting
 from daemons import Daemon
 
 import edgepose
@@ -75,6 +76,20 @@ def authority(tmp_path: Path) -> Authority:
     if OPENSSL is None:
         pytest.skip("needs openssl (apt install openssl)")
     return Authority(tmp_path)
+
+
+@pytest.fixture
+def collect(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[Callable[..., Collecting]]:
+    """collect(*words, folder="out") starts `edgepose collect`, and returns when it listens."""
+    made: list[Collecting] = []
+
+    def make(*words: str, folder: str = "out", listens: bool = True) -> Collecting:
+        made.append(Collecting(mosquitto.port, tmp_path / folder, words, listens=listens))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
 
 
 @pytest.fixture

@@ -12,16 +12,20 @@ import msgspec
 
 from edgepose.core.errors import UsageError
 
+ENDINGS = ("csv", "h5")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C,\n"
-        "and what is missing to DIR/gaps.csv. The broker keeps what comes while the collector is away.\n\n"
-        "collect merge DIR...  joins what several collectors of a --share group wrote into the first DIR."
+        "what happened to DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what\n"
+        "comes while the collector is away.\n\n"
+        "collect merge DIR...  joins what several collectors of a --share group wrote into the first DIR,\n"
+        "where repeats, gaps and tags are settled. Of one DIR it makes the files that --also names."
     )
     parser.epilog = (
-        "example:\n  edgepose collect --broker mqtt://192.168.1.10 -o recordings\n"
-        "  edgepose collect merge recordings-a recordings-b"
+        "example:\n  edgepose collect --broker mqtt://192.168.1.10 -o recordings --also csv\n"
+        "  edgepose collect merge recordings recordings-a recordings-b"
     )
     parser.add_argument("what", nargs="*", metavar="merge DIR", help="join folders instead of listening")
     parser.add_argument(
@@ -31,39 +35,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--name", default="collector", help="of this collector, another for each on a broker; default: %(default)s"
     )
+    parser.add_argument(
+        "--also",
+        choices=ENDINGS,
+        action="append",
+        default=[],
+        help="beside each Parquet file one in DeepLabCut's layout, for each start of the daemon; may be given twice",
+    )
     parser.add_argument("--share", metavar="GROUP", help="split the load with the other collectors of this group")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="for mqtts://: PEM file of the broker's authority")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line is the password")
 
 
 def run(args: argparse.Namespace) -> int:
+    from edgepose.cli.run import log_to_stderr
     from edgepose.collect.hours import need_pyarrow
+    from edgepose.tables import open_writer
 
     need_pyarrow()
+    for ending in args.also:
+        open_writer(Path(f"<hour>.{ending}"))
+    log_to_stderr()
     if args.what:
-        return _merge(args.what)
+        return _merge(args.what, args.also)
     if args.output is None:
         raise UsageError("collect: where to? Give a folder with -o DIR")
     return _collect(args)
 
 
-def _merge(words: list[str]) -> int:
+def _merge(words: list[str], also: list[str]) -> int:
     from edgepose.collect.merge import merge
 
     if words[0] != "merge" or len(words) < 2:
         raise UsageError(f"collect {' '.join(words)}: give `collect merge DIR...`, or `collect -o DIR`")
-    print(merge([Path(word) for word in words[1:]]))
+    print(merge([Path(word) for word in words[1:]], also))
     return 0
 
 
 def _collect(args: argparse.Namespace) -> int:
-    from edgepose.cli.run import log_to_stderr
     from edgepose.cli.signals import stop_on_signals
     from edgepose.cli.subscriber import parse_url
+    from edgepose.collect.archive import Archive
     from edgepose.collect.collector import Collector
     from edgepose.delivery.broker import client_id, first_line
 
-    log_to_stderr()
     mqtt, password = parse_url(args.broker)
     if args.ca is not None:
         if mqtt.tls is None:
@@ -71,9 +86,9 @@ def _collect(args: argparse.Namespace) -> int:
         mqtt = msgspec.structs.replace(mqtt, tls=msgspec.structs.replace(mqtt.tls, ca=str(args.ca)))
     if args.password_file is not None:
         password = first_line(args.password_file, "--password-file")
-    collector = Collector(
-        mqtt, password or os.environ.get("EDGEPOSE_MQTT_PASSWORD"), client_id(args.name), args.output, args.share
-    )
+    archive = Archive(args.output, args.also, shared=args.share is not None)
+    password = password or os.environ.get("EDGEPOSE_MQTT_PASSWORD")
+    collector = Collector(mqtt, password, client_id(args.name), archive, args.share)
     collector.run(stop_on_signals(once=True))
     print(collector.summary(), file=sys.stderr)
     return 0

@@ -1,2 +1,2 @@
-"""The other end: writes what devices publish to files. `streams` knows what has come, `journal` keeps it until `hours`
-has written it, `collector` listens."""
+"""The other end: writes what devices publish to files. `collector` listens, `archive` keeps what comes in its `journal`
+until it has written it by the hour, and `streams` knows what has come."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from edgepose.collect.columns import Table, base_schema, in_order, plain, skeleton_of, with_tags
+from edgepose.collect.streams import Run
 from edgepose.core.errors import EdgeposeError
-from edgepose.core.messages import PoseMessage
+from edgepose.core.messages import EventMessage, InfoMessage
 from edgepose.tables import write_whole
 
-_CHUNK = 10_000
-_SCORE = "score"
+_NAME = "%Y-%m-%dT%HZ"
 
 
 def need_pyarrow() -> None:
@@ -28,35 +30,71 @@ def need_pyarrow() -> None:
 
 def hour_path(folder: Path, device: str, hour: int) -> Path:
     """hour: since 1970, UTC."""
-    return folder / device / f"{datetime.fromtimestamp(hour * 3600, UTC):%Y-%m-%dT%HZ}.parquet"
+    return folder / device / f"{datetime.fromtimestamp(hour * 3600, UTC):{_NAME}}.parquet"
 
 
-def write_hour(path: Path, poses: Iterable[PoseMessage], more: Iterable[Any] = ()) -> None:
-    """Adds to what the file holds already, in the order of boot and seq, each pose once. more: tables like `read_hour`.
-    On the disk when this returns. Raises EdgeposeError."""
+def hours_in(folder: Path) -> dict[tuple[str, int], Path]:
+    """The files in a collector's folder, by device and hour."""
+    found = {}
+    for path in sorted(folder.glob("*/*.parquet")):
+        try:
+            begin = datetime.strptime(path.stem, _NAME).replace(tzinfo=UTC)
+        except ValueError:
+            continue  # somebody else's
+        found[path.parent.name, int(begin.timestamp()) // 3600] = path
+    return found
+
+
+def write_hour(
+    path: Path,
+    before: Table | None,
+    more: Iterable[Table],
+    starts: Iterable[EventMessage] = (),
+    info: InfoMessage | None = None,
+) -> Table:
+    """Adds rows to those that the file has (`before`), in the order of boot and seq, each pose once; returns all of
+    it, on the disk then. starts: of the device's daemons, for the tags. info: the device's, for the order of the
+    columns. Raises EdgeposeError."""
     arrow: Any = importlib.import_module("pyarrow")
     parquet: Any = importlib.import_module("pyarrow.parquet")
     path.parent.mkdir(parents=True, exist_ok=True)
-    tables = [*more, *(_table(arrow, chunk) for chunk in _chunks(poses))]
-    if path.exists():
-        tables.insert(0, read_hour(path))
-    table = _once(arrow, arrow.concat_tables(tables, promote_options="default"))
-
-    def write(temporary: Path) -> None:
-        parquet.write_table(table, temporary, compression="zstd")
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-
-    write_whole(path, write)
-    sync_folder(path.parent)
+    parts = [plain(table) for table in ([*more] if before is None else [before, *more])]
+    table = _once(arrow.concat_tables(parts, promote_options="default"))
+    table = in_order(with_tags(table, starts), skeleton_of(info, table["model"].unique().to_pylist()))
+    if before is None or not table.equals(before):
+        write_whole(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+        sync_folder(path.parent)
+    return table
 
 
-def read_hour(path: Path, columns: list[str] | None = None) -> Any:
-    """A pyarrow table. Raises EdgeposeError for a file that is not one of ours."""
+def read_hour(path: Path, columns: list[str] | None = None) -> Table:
+    """Raises EdgeposeError for a file that is not one of ours."""
+    arrow: Any = importlib.import_module("pyarrow")
+    parquet: Any = importlib.import_module("pyarrow.parquet")
     try:
-        return importlib.import_module("pyarrow.parquet").read_table(path, columns=columns, partitioning=None)
-    except (OSError, ValueError, KeyError) as exc:  # ArrowInvalid is a ValueError
+        table = parquet.read_table(path, columns=columns, partitioning=None)
+    except (OSError, arrow.ArrowException) as exc:
         raise EdgeposeError(f"{path}: cannot read ({' '.join(str(exc).split())}); move it away") from None
+    for field in base_schema():
+        if columns is None or field.name in columns:
+            found = table[field.name] if field.name in table.column_names else None
+            if found is None or found.type != field.type or found.null_count:
+                raise EdgeposeError(f"{path}: its {field.name} is not as edgepose writes it; move it away")
+    return table
+
+
+def runs_in(table: Table) -> list[Run]:
+    """The poses of an hour, in its order."""
+    seqs, frames = table["seq"].to_numpy(), table["frame"].to_numpy()
+    if not len(seqs):
+        return []
+    splits = np.flatnonzero(boot_changes(table) | (np.diff(seqs) != 1)) + 1
+    firsts, lasts = [0, *splits.tolist()], [*(splits - 1).tolist(), len(seqs) - 1]
+    boots = table["boot"].take(firsts).to_pylist()
+    return [
+        Run(boot, int(seqs[a]), int(seqs[b]), int(frames[a]), int(frames[b]))
+        for boot, a, b in zip(boots, firsts, lasts, strict=True)
+    ]
 
 
 def sync_folder(folder: Path) -> None:
@@ -68,41 +106,19 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
-def _chunks(poses: Iterable[PoseMessage]) -> Iterator[list[PoseMessage]]:
-    rest = iter(poses)
-    while chunk := list(islice(rest, _CHUNK)):
-        yield chunk
-
-
-def _table(arrow: Any, poses: list[PoseMessage]) -> Any:
-    columns: dict[str, Any] = {
-        "boot": [pose.boot for pose in poses],
-        "seq": [pose.seq for pose in poses],
-        "frame": [pose.frame for pose in poses],
-        "time": arrow.array([pose.t_us for pose in poses], arrow.timestamp("us", tz="UTC")),
-        "synced": [pose.synced for pose in poses],
-        "replay": [pose.replay for pose in poses],
-        "latency_ms": [pose.latency_ms for pose in poses],
-        "model": [pose.model for pose in poses],
-        "width": arrow.array([pose.size_wh[0] for pose in poses], arrow.int32()),
-        "height": arrow.array([pose.size_wh[1] for pose in poses], arrow.int32()),
-    }
-    names = list(dict.fromkeys(name for pose in poses for name in pose.keypoints))
-    for name in names:
-        for part in ("x", "y", _SCORE):
-            values = [getattr(point, part) if (point := pose.keypoints.get(name)) else None for pose in poses]
-            columns[f"{name}_{part}"] = arrow.array(values, arrow.float32())
-    return arrow.table(columns)
-
-
-def _once(arrow: Any, table: Any) -> Any:
-    """Sorted, and of what came twice only the first."""
-    table = table.append_column("row", arrow.array(range(len(table)), arrow.int64()))
-    table = table.sort_by([("boot", "ascending"), ("seq", "ascending"), ("row", "ascending")])
-    boots, seqs = table["boot"].combine_chunks(), table["seq"].combine_chunks()
+def boot_changes(table: Table) -> Any:
+    """For each row but the first, whether its boot is another one's than the row before's."""
     compute: Any = importlib.import_module("pyarrow.compute")
+    boots = table["boot"].combine_chunks()
+    return compute.not_equal(boots[1:], boots[:-1]).to_numpy(zero_copy_only=False)
+
+
+def _once(table: Table) -> Table:
+    """Sorted, and of what came twice only the first."""
+    arrow: Any = importlib.import_module("pyarrow")
+    table = table.append_column("row", arrow.array(np.arange(len(table))))
+    table = table.sort_by([("boot", "ascending"), ("seq", "ascending"), ("row", "ascending")]).drop_columns(["row"])
     if len(table) > 1:
-        same = compute.and_(compute.equal(boots[1:], boots[:-1]), compute.equal(seqs[1:], seqs[:-1]))
-        keep = arrow.concat_arrays([arrow.array([True]), compute.invert(same)])
-        table = table.filter(keep)
-    return table.drop_columns(["row"])
+        keep = boot_changes(table) | (np.diff(table["seq"].to_numpy()) != 0)
+        table = table.filter(arrow.array(np.concatenate([[True], keep])))
+    return table

@@ -1,42 +1,67 @@
-"""Joins what several collectors wrote: duplicates and gaps are settled when all of it lies in one folder."""
+"""Joins what several collectors wrote: repeats, gaps and tags are settled when all of it lies in one folder."""
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 
-from edgepose.collect.hours import read_hour, write_hour
-from edgepose.collect.reports import write_gaps
-from edgepose.collect.streams import Stream
-from edgepose.core.errors import UsageError
+from edgepose.collect.archive import Archive
+from edgepose.collect.columns import tables_of
+from edgepose.collect.hours import hours_in, read_hour
+from edgepose.collect.journal import Hour, Journal
+from edgepose.collect.reports import gaps_in, read_events, read_info
+from edgepose.core.errors import EdgeposeError, UsageError
 
-_KEYS = ["boot", "seq", "frame"]
+log = logging.getLogger(__name__)
 
 
-def merge(folders: list[Path]) -> str:
-    """Adds the files of the other folders to those of the first, which may be new; the others stay as they are.
-    Returns what came of it. Raises UsageError for a folder that is not there, EdgeposeError for a file that cannot be
-    read."""
+def merge(folders: list[Path], also: Collection[str] = ()) -> str:
+    """Adds what the other folders hold, their journals included, to the first one, which may be new; they stay as they
+    are. Returns what came of it. also: as for Archive, here for every hour. Raises UsageError for a folder that is not
+    there, EdgeposeError for a file that cannot be read."""
     target, *others = folders
     for folder in others or folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
-    target.mkdir(parents=True, exist_ok=True)
+    archive = Archive(target, also)
+    paths: defaultdict[Hour, list[Path]] = defaultdict(list)
+    for folder in [*others, *([target] if also else [])]:
+        for key, path in hours_in(folder).items():
+            paths[key].extend([path] if folder != target else [])
+    journals = [journal for folder in others if (journal := _journal(folder))]
     for folder in others:
-        for path in sorted(folder.glob("*/*.parquet")):
-            write_hour(target / path.relative_to(folder), [], [read_hour(path)])
-    streams = scan(target)
-    write_gaps(target / "gaps.csv", streams)
-    poses = sum(len(stream) for stream in streams.values())
-    missing = sum(last - first + 1 for stream in streams.values() for first, last in stream.gaps())
-    return f"{target}: {poses} poses of {len({device for device, _ in streams})} devices, {missing} missing (gaps.csv)"
+        _add_devices(archive, folder)
+    for journal in journals:
+        for device in journal.talkers():
+            archive.write([], journal.events(device))
+    hours = paths.keys() | {key for journal in journals for key in journal.hours()}
+    for device, hour in sorted(hours):
+        tables = [read_hour(path) for path in paths[device, hour]]
+        waiting = [table for journal in journals for table in tables_of(journal.poses(device, hour))]
+        archive.write_hour(device, hour, [*tables, *waiting])
+    for journal in journals:
+        journal.close()
+    archive.finish()
+    poses, devices = sum(map(len, archive.streams.values())), {device for device, _ in archive.streams}
+    missing = sum(gap[-1] for gap in gaps_in(archive.streams))
+    return f"{target}: {poses} poses of {len(devices)} devices, {missing} missing (gaps.csv)"
 
 
-def scan(folder: Path) -> defaultdict[tuple[str, str], Stream]:
-    """What lies in the files of a folder, by device and boot."""
-    streams: defaultdict[tuple[str, str], Stream] = defaultdict(Stream)
-    for path in sorted(folder.glob("*/*.parquet")):
-        columns = read_hour(path, _KEYS).to_pydict()
-        for boot, seq, frame in zip(*(columns[key] for key in _KEYS), strict=True):
-            streams[path.parent.name, boot].add(seq, frame)
-    return streams
+def _journal(folder: Path) -> Journal | None:
+    """Of a collector that was killed: what it has not written yet. One that runs does not let us look."""
+    try:
+        return Journal(folder / "journal.db") if (folder / "journal.db").exists() else None
+    except EdgeposeError as exc:
+        log.warning("%s; what it has not written yet is left out", exc)
+        return None
+
+
+def _add_devices(archive: Archive, folder: Path) -> None:
+    """What the devices say of themselves, and their events."""
+    for path in sorted(folder.glob("*/info.json")):
+        if info := read_info(path):
+            archive.keep_info(info)
+    for path in sorted(folder.glob("*/events.csv")):
+        archive.write([], read_events(path))

@@ -1,52 +1,108 @@
-"""What is missing, and what happened, as CSV beside the poses."""
+"""What is missing, what happened, and what a device says of itself, as files beside the poses."""
 
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from edgepose.collect.streams import Stream
-from edgepose.core.messages import EventMessage
+from edgepose.core.errors import EdgeposeError
+from edgepose.core.messages import EventMessage, InfoMessage
 from edgepose.tables import write_whole
 
+Gap = tuple[str, str, int, int, int]  # device, boot, first and last seq, poses
 
-def write_gaps(path: Path, streams: Mapping[tuple[str, str], Stream]) -> None:
-    """One row for each gap: the poses `first_seq` to `last_seq` of a device's boot have never come."""
-    rows = [
+_GAP_COLUMNS = ("device", "boot", "first_seq", "last_seq", "poses")
+_EVENT_COLUMNS = ("time", "t_us", "synced", "boot", "seq", "event", "kind", "text", "count", "tags")
+_LONGEST_CELL = 2**24  # characters: more than a message can hold
+
+
+def gaps_in(streams: Mapping[tuple[str, str], Stream]) -> list[Gap]:
+    """The poses `first_seq` to `last_seq` of a device's boot have never come."""
+    return [
         (device, boot, first, last, last - first + 1)
         for (device, boot), stream in sorted(streams.items())
         for first, last in stream.gaps()
     ]
-    _write(path, ("device", "boot", "first_seq", "last_seq", "poses"), rows)
+
+
+def write_gaps(path: Path, gaps: Iterable[Gap]) -> None:
+    _write(path, _GAP_COLUMNS, gaps)
 
 
 def write_events(path: Path, events: Iterable[EventMessage]) -> None:
+    """By time. seq: of the first pose after it. tags: as JSON."""
     rows = [
         (
             datetime.fromtimestamp(event.t_us / 1e6, UTC).isoformat(),
             event.t_us,
+            event.synced,
             event.boot,
+            event.seq,
+            event.event,
             event.kind,
             event.text,
             event.count,
+            json.dumps(event.tags, ensure_ascii=False),
         )
-        for event in sorted(events, key=lambda event: event.t_us)
+        for event in sorted(events, key=lambda event: (event.t_us, event.boot, event.event))
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, ("time", "t_us", "boot", "kind", "text", "count"), rows)
+    _write(path, _EVENT_COLUMNS, rows)
 
 
-def _iso(t_us: int) -> str:
-    return datetime.fromtimestamp(t_us / 1e6, UTC).isoformat()
+def read_events(path: Path) -> list[EventMessage]:
+    """Of a file that `write_events` made in the device's folder; none where there is no file. Raises EdgeposeError."""
+    csv.field_size_limit(_LONGEST_CELL)
+    events = []
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file, strict=True)
+            if tuple(rows.fieldnames or ()) != _EVENT_COLUMNS:
+                raise ValueError("its columns are others")  # noqa: TRY301  told as all that is wrong with it
+            for row in rows:
+                row["tags"] = json.loads(row["tags"])
+                row.pop("time")
+                cells = {**row, "device": path.parent.name, "replay": False}
+                events.append(msgspec.convert(cells, EventMessage, strict=False))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError, csv.Error, msgspec.ValidationError) as exc:
+        raise EdgeposeError(f"{path}: cannot read ({exc}); move it away") from None
+    return events
 
 
-def _write(path: Path, head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
+def write_info(path: Path, info: InfoMessage) -> None:
+    def write(temporary: Path) -> None:
+        temporary.write_text(json.dumps(msgspec.to_builtins(info), indent=1), encoding="utf-8")
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, write)
+
+
+def read_info(path: Path) -> InfoMessage | None:
+    """None where there is none that can be read: another one will come."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=InfoMessage)
+    except (OSError, ValueError):  # msgspec's errors are ValueErrors
+        return None
+
+
+def _write(path: Path, head: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(head)
-            writer.writerows(rows)
+            writer.writerows([_cell(value) for value in row] for row in rows)
 
     write_whole(path, write)
+
+
+def _cell(value: object) -> object:
+    """A lone carriage return would end the line: the csv module does not quote it."""
+    return value.replace("\r", " ") if isinstance(value, str) else value

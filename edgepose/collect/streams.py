@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from edgepose.core.messages import PoseMessage
 from edgepose.core.seqs import SeqSet
 
-_PRUNE_AT = 10_000
+_FRAMES = 64  # that a stream remembers before it looks which ones it needs
+
+
+class Run(NamedTuple):
+    """Poses of one boot without a gap: first and last seq, and their frames."""
+
+    boot: str
+    first: int
+    last: int
+    first_frame: int
+    last_frame: int
+
+
+def runs_of(poses: Iterable[PoseMessage]) -> Iterator[Run]:
+    """Poses of a message, in its order, as few runs."""
+    rest = iter(poses)
+    begin = end = next(rest, None)
+    if begin is None or end is None:
+        return
+    for pose in rest:
+        if pose.seq != end.seq + 1 or pose.boot != end.boot:
+            yield Run(begin.boot, begin.seq, end.seq, begin.frame, end.frame)
+            begin = pose
+        end = pose
+    yield Run(begin.boot, begin.seq, end.seq, begin.frame, end.frame)
 
 
 class Stream:
     """Poses by `seq`, each with the number of its frame.
 
-    Another run of the daemon begins far above the last seq, which is no gap. Within a run every pose has a frame of
-    its own, so seq never grows by more than frame does; from one run to the next it does."""
+    Another start of the daemon begins far above the last seq, which is no gap. Of one start every pose has a frame of
+    its own, so seq never grows by more than frame does; from one to the next it does."""
+
+    __slots__ = ("_frames", "_most", "_seqs")
 
     def __init__(self) -> None:
         self._seqs = SeqSet()
         self._frames: dict[int, int] = {}  # of the ends of ranges, and of some more
+        self._most = _FRAMES
 
-    def add(self, seq: int, frame: int) -> bool:
-        """False when it was there already."""
-        if not self._seqs.add(seq):
-            return False
-        self._frames[seq] = frame
-        if len(self._frames) > _PRUNE_AT + 2 * len(self._seqs.ranges()):
-            ends = {seq for ends in self._seqs.ranges() for seq in ends}
-            self._frames = {seq: self._frames[seq] for seq in ends}
-        return True
-
-    def add_range(self, first: int, last: int, first_frame: int, last_frame: int) -> None:
-        """A range of an earlier `ranges`."""
-        self._seqs.add_range(first, last)
-        self._frames[first], self._frames[last] = first_frame, last_frame
+    def add(self, first: int, last: int, first_frame: int, last_frame: int) -> int:
+        """Poses without a gap; how many of them are new."""
+        new = self._seqs.add_range(first, last)
+        if new:
+            self._frames[first], self._frames[last] = first_frame, last_frame
+            if len(self._frames) > self._most:
+                self._frames = {seq: self._frames[seq] for ends in self._seqs.ranges() for seq in ends}
+                self._most = _FRAMES + 2 * len(self._frames)
+        return new
 
     def __len__(self) -> int:
         return len(self._seqs)
-
-    def ranges(self) -> list[tuple[int, int, int, int]]:
-        """First and last seq of each range without a gap, and their frames."""
-        return [(first, last, self._frames[first], self._frames[last]) for first, last in self._seqs.ranges()]
 
     def gaps(self) -> list[tuple[int, int]]:
         """(first, last) seq of what never came."""

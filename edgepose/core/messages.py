@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -11,14 +13,16 @@ from msgspec import Meta
 from edgepose.core.types import Pose, Skeleton
 
 Wire = Literal["json", "msgpack"]
+Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
+BootId = Annotated[str, Meta(max_length=64)]
+Pixels = Annotated[int, Meta(ge=1, le=65_535)]
+Tags = Annotated[dict[str, str], Meta(max_length=100)]
 Rate = Annotated[float, Meta(gt=0, le=1000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
 Corner = Annotated[int, Meta(ge=0, le=65_535)]
 Side = Annotated[int, Meta(ge=16, le=65_535)]
 Region = tuple[Corner, Corner, Side, Side]
-Count = Annotated[int, Meta(ge=0)]
 Amount = Annotated[float, Meta(ge=0)]
-Pixels = Annotated[int, Meta(ge=1, le=65_535)]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,10 +30,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     v: Literal[1] = 1
     device: str
-    boot: str
+    boot: BootId
 
 
-class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """x, y: pixels of the frame, pixel (0, 0) is the centre of the top-left pixel. score: 0..1."""
 
     x: float
@@ -51,7 +55,7 @@ class PoseMessage(Message, frozen=True, kw_only=True):
     latency_ms: float  # no limit: no pose is to be refused for what a camera's clock says
     model: str
     size_wh: tuple[Pixels, Pixels]
-    keypoints: dict[str, Keypoint]
+    keypoints: Annotated[dict[str, Keypoint], Meta(max_length=1_000)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -71,7 +75,7 @@ class InfoMessage(Message, frozen=True, kw_only=True):
     skeleton: Skeleton
     size_wh: tuple[Pixels, Pixels] | None
     versions: dict[str, str]
-    tags: dict[str, str]
+    tags: Tags
     settings: Settings
 
 
@@ -105,7 +109,7 @@ class EventMessage(Message, frozen=True, kw_only=True):
     kind: str
     text: str
     count: Count
-    tags: dict[str, str]
+    tags: Tags
 
 
 class HealthMessage(Message, frozen=True, kw_only=True):
@@ -184,9 +188,13 @@ def wire_of(payload: bytes) -> Wire:
 def decode(payload: bytes, kind: type[M]) -> M:
     """Either wire format. Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the
     schema."""
-    if wire_of(payload) == "json":
-        return msgspec.json.decode(payload, type=kind)
-    return msgspec.msgpack.decode(payload, type=kind)
+    found: M = _decoder(kind, wire_of(payload))(payload)
+    return found
+
+
+@functools.cache
+def _decoder(kind: type[msgspec.Struct], wire: Wire) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(kind).decode if wire == "json" else msgspec.msgpack.Decoder(kind).decode
 
 
 def keypoints_of(pose: Pose, skeleton: Skeleton, min_score: float = 0.0) -> dict[str, Keypoint]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 
 
 class SeqSet:
@@ -14,31 +14,17 @@ class SeqSet:
 
     def add(self, seq: int) -> bool:
         """False when it was there already."""
-        at = bisect_right(self._firsts, seq)  # the range that may hold it is the one before
-        if at and seq <= self._lasts[at - 1]:
-            return False
-        joins_before = at > 0 and self._lasts[at - 1] == seq - 1
-        joins_after = at < len(self._firsts) and self._firsts[at] == seq + 1
-        if joins_before and joins_after:
-            self._lasts[at - 1] = self._lasts.pop(at)
-            del self._firsts[at]
-        elif joins_before:
-            self._lasts[at - 1] = seq
-        elif joins_after:
-            self._firsts[at] = seq
-        else:
-            self._firsts.insert(at, seq)
-            self._lasts.insert(at, seq)
-        return True
+        return self.add_range(seq, seq) > 0
 
-    def add_range(self, first: int, last: int) -> None:
-        """None of which is there yet."""
-        self.add(first)
-        at = bisect_right(self._firsts, first) - 1
-        self._lasts[at] = last
-        if at + 1 < len(self._firsts) and self._firsts[at + 1] == last + 1:
-            self._lasts[at] = self._lasts.pop(at + 1)
-            del self._firsts[at + 1]
+    def add_range(self, first: int, last: int) -> int:
+        """How many of them are new."""
+        begin = bisect_left(self._lasts, first - 1)  # the ranges that overlap it or touch it
+        end = bisect_right(self._firsts, last + 1, begin)
+        firsts, lasts = self._firsts[begin:end], self._lasts[begin:end]
+        known = sum(min(b, last) - max(a, first) + 1 for a, b in zip(firsts, lasts, strict=True))
+        self._firsts[begin:end] = [min(first, *firsts)] if firsts else [first]
+        self._lasts[begin:end] = [max(last, *lasts)] if lasts else [last]
+        return last - first + 1 - known
 
     def __contains__(self, seq: int) -> bool:
         at = bisect_right(self._firsts, seq)

@@ -26,6 +26,17 @@ def test_is_a_set_that_knows_its_gaps(numbers: list[int]) -> None:
     assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(ranges))
 
 
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)), max_size=40))
+def test_ranges_may_overlap(spans: list[tuple[int, int]]) -> None:
+    seqs, model = SeqSet(), set[int]()
+    for first, more in spans:
+        numbers = set(range(first, first + more + 1))
+        assert seqs.add_range(first, first + more) == len(numbers - model)
+        model |= numbers
+    assert {n for first, last in seqs.ranges() for n in range(first, last + 1)} == model
+    assert all(before[1] + 1 < after[0] for before, after in itertools.pairwise(seqs.ranges()))
+
+
 def test_a_stream_in_order_is_one_range() -> None:
     seqs = SeqSet()
     for number in range(10_000):

@@ -2,258 +2,192 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 from brokers import Mosquitto, wait_until
+from collecting import Collecting, all_of, at_hour, batch_of, caught_up, event, gaps_in, pose, poses_in, send, started
+from mouse_messages import INFO
 from paho.mqtt import publish
-from test_mqtt import pose
 
 from edgepose.cli.main import main
-from edgepose.collect.hours import hour_path, read_hour, write_hour
-from edgepose.collect.merge import merge, scan
-from edgepose.collect.streams import Stream
-from edgepose.core.errors import EdgeposeError
-from edgepose.core.messages import BatchMessage, EventMessage, Message, PoseMessage, encode, topic_name
+from edgepose.collect.hours import read_hour
+from edgepose.collect.reports import read_events
+from edgepose.core.messages import encode, topic_name
 
-pyarrow = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow")
 
-HOUR_US = 3_600_000_000
+Collect = Callable[..., Collecting]
 
 
-def at_hour(message: PoseMessage, hour: int) -> PoseMessage:
-    return msgspec.structs.replace(message, t_us=hour * HOUR_US + message.seq)
-
-
-def batch_of(*poses: PoseMessage) -> BatchMessage:
-    return BatchMessage(device=poses[0].device, boot=poses[0].boot, replay=True, poses=list(poses))
-
-
-def _as_sent(*messages: Message, wire: Any = "json") -> list[tuple[str, bytes, int, bool]]:
-    leaves = {PoseMessage: "pose", BatchMessage: "poses", EventMessage: "event"}
-    return [(topic_name(one.device, leaves[type(one)]), encode(one, wire), 1, False) for one in messages]
-
-
-def send(port: int, *messages: Message, wire: Any = "json") -> None:
-    publish.multiple(_as_sent(*messages, wire=wire), port=port)
-
-
-def poses_in(folder: Path) -> list[tuple[str, str, int]]:
-    found = []
-    for path in sorted(folder.glob("*/*.parquet")):
-        table = read_hour(path, ["boot", "seq"]).to_pydict()
-        found += [(path.parent.name, boot, seq) for boot, seq in zip(table["boot"], table["seq"], strict=True)]
-    return found
-
-
-def gaps_in(folder: Path) -> list[tuple[int, int]]:
-    with (folder / "gaps.csv").open(encoding="utf-8") as file:
-        return [(int(row["first_seq"]), int(row["last_seq"])) for row in csv.DictReader(file)]
-
-
-@pytest.fixture
-def collect(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """collect(...) starts `edgepose collect`, and returns when it listens."""
-    made: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, folder: str = "out") -> subprocess.Popen[str]:
-        broker = ["--broker", f"mqtt://127.0.0.1:{mosquitto.port}", "-o", str(tmp_path / folder)]
-        command = [sys.executable, "-m", "edgepose", "collect", *broker, *words]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        made.append(process)
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert "listening" in line, line
-        return process
-
-    yield start
-    for process in made:
-        process.kill()
-        process.wait()
-        assert process.stderr is not None
-        process.stderr.close()
-
-
-def end(process: subprocess.Popen[str]) -> str:
-    process.send_signal(signal.SIGTERM)
-    _, text = process.communicate(timeout=30)
-    assert process.returncode == 0, text
-    assert "Traceback" not in text
-    return text
-
-
-def test_poses_of_every_form_are_written_once_by_hour(
-    tmp_path: Path, mosquitto: Mosquitto, collect: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_poses_of_every_form_are_written_once_by_hour(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     mosquitto.start()
-    process = collect()
+    collector = collect()
     poses = [at_hour(pose(seq), 500_000 + seq // 50) for seq in range(100)]
     send(mosquitto.port, *poses[:40], batch_of(*poses[30:60]))
     send(mosquitto.port, batch_of(*poses[60:]), wire="msgpack")
-    mark = EventMessage(
-        device="cage-07",
-        boot="b",
-        event=1,
-        seq=5,
-        t_us=HOUR_US,
-        synced=True,
-        replay=False,
-        kind="mark_note",
-        text="light on",
-        count=0,
-        tags={},
-    )
+    mark = event(1, seq=5, text="light on", cage="7")
     send(mosquitto.port, mark, mark)
-    wait_until(lambda: not _queued(mosquitto), "the messages to be taken")
-    assert "100 poses, 10 came twice, 0 missing" in end(process)
+    caught_up(mosquitto.port, collector)
+    assert "100 poses, 10 came twice, 0 missing" in collector.end()
     out = tmp_path / "out"
     assert [path.name for path in sorted(out.glob("cage-07/*.parquet"))] == [
         "2027-01-15T08Z.parquet",
         "2027-01-15T09Z.parquet",
     ]
-    assert poses_in(out) == [("cage-07", "b", seq) for seq in range(100)]
+    assert poses_in(out) == all_of(*range(100))
     first = read_hour(out / "cage-07" / "2027-01-15T08Z.parquet").to_pylist()[7]
     assert (first["snout_x"], first["snout_y"], first["snout_score"]) == pytest.approx((1.0, 2.0, 0.9))
     assert (first["width"], first["height"], first["frame"]) == (64, 48, 7)
     assert first["time"].hour == 8
-    assert (out / "cage-07" / "events.csv").read_text(encoding="utf-8").count("light on") == 1
+    assert read_events(out / "cage-07" / "events.csv") == [mark]
 
 
-def _queued(mosquitto: Mosquitto) -> bool:
-    """A moment is enough: it is all on this machine."""
-    import time
-
-    time.sleep(0.5)
-    return False
-
-
-def test_a_killed_collector_loses_nothing(
-    tmp_path: Path, mosquitto: Mosquitto, collect: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_a_killed_collector_loses_nothing(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+    """Killed again and again while poses come."""
     mosquitto.start()
-    process = collect()
-    send(mosquitto.port, *(pose(seq) for seq in range(50)))
-    process.kill()
-    process.wait()
-    send(mosquitto.port, *(pose(seq) for seq in range(50, 80)))
-    process = collect()
-    send(mosquitto.port, *(pose(seq) for seq in range(80, 100)))
-    _queued(mosquitto)
-    assert "0 missing" in end(process)
-    assert poses_in(tmp_path / "out") == [("cage-07", "b", seq) for seq in range(100)]
+    collect().kill()  # from here on the broker keeps what comes
+    sender = threading.Thread(target=lambda: [send(mosquitto.port, pose(seq)) for seq in range(400)])
+    sender.start()
+    while sender.is_alive():
+        collector = collect()
+        caught_up(mosquitto.port, collector)
+        collector.kill()
+    sender.join()
+    collector = collect()
+    caught_up(mosquitto.port, collector)
+    assert "0 missing" in collector.end()
+    assert poses_in(tmp_path / "out") == all_of(*range(400))
 
 
 def test_what_comes_after_its_file_was_written_is_added_and_repeats_are_known(
-    tmp_path: Path, mosquitto: Mosquitto, collect: Callable[..., subprocess.Popen[str]]
+    tmp_path: Path, mosquitto: Mosquitto, collect: Collect
 ) -> None:
     mosquitto.start()
-    process = collect()
+    collector = collect()
     send(mosquitto.port, *(pose(seq) for seq in (1, 2, 5)))
-    _queued(mosquitto)
-    assert "2 missing" in end(process)
+    caught_up(mosquitto.port, collector)
+    assert "2 missing" in collector.end()
     assert gaps_in(tmp_path / "out") == [(3, 4)]
-    process = collect()
+    collector = collect()
     send(mosquitto.port, batch_of(*(pose(seq) for seq in range(1, 8))))
-    _queued(mosquitto)
-    assert "4 poses, 3 came twice, 0 missing" in end(process)
-    assert poses_in(tmp_path / "out") == [("cage-07", "b", seq) for seq in range(1, 8)]
+    caught_up(mosquitto.port, collector)
+    assert "4 poses, 3 came twice, 0 missing" in collector.end()
+    assert poses_in(tmp_path / "out") == all_of(*range(1, 8))
     assert gaps_in(tmp_path / "out") == []
 
 
-def test_what_is_not_ours_is_rejected_and_counted(
-    tmp_path: Path, mosquitto: Mosquitto, collect: Callable[..., subprocess.Popen[str]]
-) -> None:
+def test_what_is_not_ours_is_rejected_and_counted(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     mosquitto.start()
-    process = collect()
+    collector = collect()
     good = encode(pose(1))
+    far = encode(pose(2)).replace(b'"seq":2', b'"seq":99999999999999999999')
+    below = encode(pose(2)).replace(b'"frame":2', b'"frame":-1')
+    beyond = encode(pose(2)).replace(b'"t_us":1', b'"t_us":9007199254740993')
     publish.multiple(
         [
             ("edgepose/cage-07/pose", b"{", 1, False),
             ("edgepose/cage-07/pose", b"\xff\xfe", 1, False),
             ("edgepose/cage-07/pose", b"", 1, False),
+            ("edgepose/cage-07/pose", far, 1, False),
+            ("edgepose/cage-07/pose", below, 1, False),
+            ("edgepose/cage-07/pose", beyond, 1, False),
             ("edgepose/other/pose", good, 1, False),
             ("edgepose/../pose", good, 1, False),
+            (f"edgepose/{'x' * 300}/pose", good, 1, False),
+            ("edgepose/gaps.csv/pose", good.replace(b"cage-07", b"gaps.csv"), 1, False),
+            ("edgepose/journal.db-wal/info", encode(INFO).replace(b"cage-07", b"journal.db-wal"), 1, True),
+            ("edgepose/cage-07/info", b"", 1, True),  # cleared, which is no mistake
             ("edgepose/cage-07/pose", good, 1, False),
         ],
         port=mosquitto.port,
     )
-    _queued(mosquitto)
-    assert "1 poses, 0 came twice, 0 missing, 5 messages rejected" in end(process)
-    assert poses_in(tmp_path / "out") == [("cage-07", "b", 1)]
+    caught_up(mosquitto.port, collector)
+    assert "1 poses, 0 came twice, 0 missing, 11 messages rejected" in collector.end()
+    assert poses_in(tmp_path / "out") == all_of(1)
 
 
-def test_a_purge_is_no_message(mosquitto: Mosquitto, collect: Callable[..., subprocess.Popen[str]]) -> None:
+def test_what_a_device_tells_of_itself_is_kept(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     mosquitto.start()
-    process = collect()
-    topics = [topic_name("cage-07", leaf) for leaf in ("info", "status")]
-    publish.multiple([*((topic, b"", 1, True) for topic in topics), *_as_sent(pose(1))], port=mosquitto.port)
-    _queued(mosquitto)
-    assert end(process).splitlines()[-1].endswith("1 poses, 0 came twice, 0 missing")
+    publish.single(topic_name(INFO.device, "info"), encode(INFO), 1, retain=True, port=mosquitto.port)
+    collector = collect()
+    path = tmp_path / "out" / INFO.device / "info.json"
+    wait_until(path.exists, "the file")
+    collector.end()
+    assert json.loads(path.read_text(encoding="utf-8"))["model"] == INFO.model
 
 
-def test_a_group_splits_the_load_and_merge_joins_it(
-    tmp_path: Path,
-    mosquitto: Mosquitto,
-    collect: Callable[..., subprocess.Popen[str]],
-    capsys: pytest.CaptureFixture[str],
+def test_tags_of_a_start_that_comes_after_its_poses(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+    """Also after they were written, and with a collector killed in between."""
+    mosquitto.start()
+    collector = collect()
+    send(mosquitto.port, started(0, subject="a"), batch_of(*(pose(seq) for seq in range(20))))
+    caught_up(mosquitto.port, collector)
+    collector.end()
+    collector = collect()
+    send(mosquitto.port, started(10, subject="b", cage="7"))
+    caught_up(mosquitto.port, collector)
+    collector.kill()
+    collect().end()
+    rows = read_hour(tmp_path / "out" / "cage-07" / "1970-01-01T00Z.parquet").to_pylist()
+    assert [row["tag_subject"] for row in rows] == ["a"] * 10 + ["b"] * 10
+    assert [row["tag_cage"] for row in rows] == [None] * 10 + ["7"] * 10
+
+
+def test_a_group_splits_the_load_and_merge_settles_it(
+    tmp_path: Path, mosquitto: Mosquitto, collect: Collect, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mosquitto.start()
     both = [collect("--share", "lab", "--name", name, folder=name) for name in ("a", "b")]
-    send(mosquitto.port, *(pose(seq) for seq in range(200) if seq != 77))
-    _queued(mosquitto)
-    for process in both:
-        end(process)
-    parts = [poses_in(tmp_path / name) for name in ("a", "b")]
-    assert all(parts)
-    assert sum(map(len, parts)) == 199
+    send(mosquitto.port, started(0, subject="m1"), *(pose(seq) for seq in range(200) if seq != 77))
+    send(mosquitto.port, started(150, subject="m2"))
+    caught_up(mosquitto.port, *both)
+    both[1].kill()  # what it has in its journal is merged as well
+    assert "`edgepose collect merge` finds" in both[0].end()
+    assert poses_in(tmp_path / "b") == []
     assert main(["collect", "merge", *(str(tmp_path / name) for name in ("all", "a", "b"))]) == 0
     assert "199 poses of 1 devices, 1 missing" in capsys.readouterr().out
-    assert [seq for _, _, seq in poses_in(tmp_path / "all")] == [seq for seq in range(200) if seq != 77]
+    assert len(poses_in(tmp_path / "a")) in range(1, 199)
+    assert poses_in(tmp_path / "all") == all_of(*(seq for seq in range(200) if seq != 77))
     assert gaps_in(tmp_path / "all") == [(77, 77)]
-    merge([tmp_path / "all", tmp_path / "a"])  # again: nothing comes twice
-    assert len(poses_in(tmp_path / "all")) == 199
+    rows = read_hour(tmp_path / "all" / "cage-07" / "1970-01-01T00Z.parquet").to_pylist()
+    assert [row["tag_subject"] for row in rows] == ["m1"] * 149 + ["m2"] * 50
 
 
-def test_another_run_is_no_gap() -> None:
-    stream = Stream()
-    for seq, frame in [(1000, 0), (1001, 1), (1002, 4), (5_000_000, 0), (5_000_003, 3)]:
-        stream.add(seq, frame)
-    assert stream.gaps() == [(5_000_001, 5_000_002)]
+def test_one_folder_is_for_one_collector(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+    mosquitto.start()
+    collect()
+    other = collect("--name", "other", listens=False)
+    assert other.wait() == 1
+    assert "a collector uses it; give each its own folder" in other.text
+    assert "Traceback" not in other.text
 
 
-def test_a_long_stream_keeps_only_the_ends(tmp_path: Path) -> None:
-    stream = Stream()
-    for seq in range(50_000):
-        stream.add(seq, 2 * seq)
-    assert stream.ranges() == [(0, 49_999, 0, 99_998)]
-    assert len(stream._frames) < 20_000
+def test_two_collectors_of_one_name_are_told(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+    mosquitto.start()
+    both = [collect(folder=name) for name in ("a", "b")]
+    wait_until(lambda: any(one.tells("two collectors have one --name") for one in both), "the hint")
 
 
-def test_poses_of_several_models_share_a_file(tmp_path: Path) -> None:
-    path = hour_path(tmp_path, "cage-07", 5)
-    other = msgspec.structs.replace(pose(2), keypoints={"tail": pose(1).keypoints["snout"]})
-    write_hour(path, [pose(1)])
-    write_hour(path, [other, pose(1)])
-    rows = read_hour(path).to_pylist()
-    assert [(row["seq"], row["snout_x"], row["tail_x"]) for row in rows] == [(1, 1.0, None), (2, None, 1.0)]
-    assert list(scan(tmp_path)) == [("cage-07", "b")]
-
-
-def test_a_damaged_hour_is_told_and_not_overwritten(tmp_path: Path) -> None:
-    path = hour_path(tmp_path, "cage-07", 5)
-    path.parent.mkdir()
-    path.write_bytes(b"PAR1 or so")
-    with pytest.raises(EdgeposeError, match="cannot read"):
-        write_hour(path, [pose(1)])
-    assert path.read_bytes() == b"PAR1 or so"
+def test_a_full_disk_ends_it_and_nothing_is_lost(tiny_disk: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+    mosquitto.start()
+    ballast = tiny_disk / "ballast"
+    ballast.write_bytes(bytes(350_000))
+    collector = collect(folder=str(tiny_disk / "out"))
+    long = [msgspec.structs.replace(pose(seq), model="x" * 8_000) for seq in range(12)]
+    send(mosquitto.port, *long)
+    assert collector.wait() == 1
+    assert "make room and start again" in collector.text
+    assert "Traceback" not in collector.text
+    ballast.unlink()
+    collector = collect(folder=str(tiny_disk / "out"))
+    caught_up(mosquitto.port, collector)
+    assert "0 missing" in collector.end()
+    assert poses_in(tiny_disk / "out") == all_of(*range(12))
 
 
 @pytest.mark.parametrize(
@@ -270,17 +204,3 @@ def test_a_damaged_hour_is_told_and_not_overwritten(tmp_path: Path) -> None:
 def test_mistakes_are_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["collect", *words]) in {2, 78}
     assert message in capsys.readouterr().err
-
-
-def test_the_device_tells_itself_in_a_file(
-    tmp_path: Path, mosquitto: Mosquitto, collect: Callable[..., subprocess.Popen[str]]
-) -> None:
-    from mouse_messages import INFO
-
-    mosquitto.start()
-    publish.single(topic_name(INFO.device, "info"), encode(INFO), 1, retain=True, port=mosquitto.port)
-    process = collect()
-    wait_until((tmp_path / "out" / INFO.device / "info.json").exists, "the file")
-    end(process)
-    told = json.loads((tmp_path / "out" / INFO.device / "info.json").read_text(encoding="utf-8"))
-    assert told["model"] == INFO.model

@@ -1,0 +1,152 @@
+"""Poses as the columns of a table: what every pose has, the tags of its daemon's start, and the keypoints."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from edgepose.core.messages import EventMessage, InfoMessage, PoseMessage
+
+log = logging.getLogger(__name__)
+
+Table: TypeAlias = Any  # of pyarrow, which is imported only where it is needed
+
+PARTS = ("x", "y", "score")
+_TAG = "tag_"
+_ROWS_AT_ONCE = 10_000
+_MOST = 1_000  # keypoints
+
+
+def base_schema() -> Any:
+    """The columns that every file has, in their order."""
+    arrow: Any = importlib.import_module("pyarrow")
+    types = {
+        "boot": arrow.string(),
+        "seq": arrow.int64(),
+        "frame": arrow.int64(),
+        "time": arrow.timestamp("us", tz="UTC"),
+        "synced": arrow.bool_(),
+        "replay": arrow.bool_(),
+        "latency_ms": arrow.float64(),
+        "model": arrow.string(),
+        "width": arrow.int32(),
+        "height": arrow.int32(),
+    }
+    return arrow.schema(list(types.items()))
+
+
+def tables_of(poses: Iterable[PoseMessage]) -> Iterator[Table]:
+    """One row for each. A keypoint that a pose does not have is null."""
+    rest = iter(poses)
+    while chunk := list(islice(rest, _ROWS_AT_ONCE)):  # as Python's own objects, an hour would fill the memory
+        yield _table(chunk)
+
+
+def _table(poses: Sequence[PoseMessage]) -> Table:
+    arrow: Any = importlib.import_module("pyarrow")
+    schema = base_schema()
+    values: list[list[Any]] = [
+        [pose.boot for pose in poses],
+        [pose.seq for pose in poses],
+        [pose.frame for pose in poses],
+        [pose.t_us for pose in poses],
+        [pose.synced for pose in poses],
+        [pose.replay for pose in poses],
+        [pose.latency_ms for pose in poses],
+        [pose.model for pose in poses],
+        [pose.size_wh[0] for pose in poses],
+        [pose.size_wh[1] for pose in poses],
+    ]
+    columns = {field.name: arrow.array(column, field.type) for field, column in zip(schema, values, strict=True)}
+    for name in _bounded(name for pose in poses for name in pose.keypoints):
+        points = [pose.keypoints.get(name) for pose in poses]
+        columns[f"{name}_x"] = arrow.array([point and point.x for point in points], arrow.float32())
+        columns[f"{name}_y"] = arrow.array([point and point.y for point in points], arrow.float32())
+        columns[f"{name}_score"] = arrow.array([point and point.score for point in points], arrow.float32())
+    return arrow.table(columns)
+
+
+def _bounded(names: Iterable[str]) -> list[str]:
+    """Each once. A program that makes up ever new names must not stop the others' files."""
+    found = list(dict.fromkeys(names))
+    if len(found) > _MOST:
+        log.warning("more than %d keypoints in an hour: %s and others are left out", _MOST, found[_MOST])
+    return found[:_MOST]
+
+
+def keypoints_in(table: Table) -> list[str]:
+    """Names, in the order of the columns."""
+    arrow: Any = importlib.import_module("pyarrow")
+    scores = [name for name in table.column_names if name.endswith("_score")]
+    return [name.removesuffix("_score") for name in scores if table[name].type == arrow.float32()]
+
+
+def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> tuple[str, ...]:
+    """The keypoints of the device whose poses these models made; none where its info tells of another model."""
+    return info.skeleton.keypoints if info is not None and info.model in models else ()
+
+
+def plain(table: Table) -> Table:
+    """Tags as strings: dictionaries of several files do not mix."""
+    arrow: Any = importlib.import_module("pyarrow")
+    for name in _tags_in(table):
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(arrow.string()))
+    return table
+
+
+def in_order(table: Table, keypoints: Sequence[str]) -> Table:
+    """Every file's columns, tags as dictionaries, and the keypoints: these first, whether the table has them or not."""
+    arrow: Any = importlib.import_module("pyarrow")
+    found = dict(zip(table.column_names, table.columns, strict=True))
+    nothing = arrow.nulls(len(table), arrow.float32())
+    columns = {name: found[name] for name in base_schema().names}
+    columns |= {name: found[name].combine_chunks().dictionary_encode() for name in _tags_in(table)}
+    for name in _bounded([*keypoints, *keypoints_in(table)]):
+        columns |= {f"{name}_{part}": found.get(f"{name}_{part}", nothing) for part in PARTS}
+    return arrow.table(columns)
+
+
+def with_tags(table: Table, starts: Iterable[EventMessage]) -> Table:
+    """The tags of each start for the poses up to the next one of the same boot. Poses before all starts keep those they
+    have. table: plain. starts: events of the kind `started`."""
+    arrow: Any = importlib.import_module("pyarrow")
+    compute: Any = importlib.import_module("pyarrow.compute")
+    known = sorted(starts, key=lambda start: start.seq)
+    at = _latest(table, known)
+    for name in sorted({name for start in known for name in start.tags}):
+        column = f"{_TAG}{name}"
+        values = arrow.array([*(start.tags.get(name) for start in known), None], arrow.string()).take(arrow.array(at))
+        if column in _tags_in(table):
+            values = compute.if_else(arrow.array(at < len(known)), values, table[column].combine_chunks())
+            table = table.set_column(table.column_names.index(column), column, values)
+        elif column not in table.column_names:  # a keypoint may be called so
+            table = table.append_column(column, values)
+    return table
+
+
+def _latest(table: Table, starts: Sequence[EventMessage]) -> Any:
+    """For each row the index of the last start at or before its seq, len(starts) where there is none. starts: by
+    seq."""
+    compute: Any = importlib.import_module("pyarrow.compute")
+    at = np.full(len(table), len(starts))
+    by_boot = defaultdict(list)
+    for index, start in enumerate(starts):
+        by_boot[start.boot].append(index)
+    seqs = table["seq"].to_numpy()
+    for boot, indices in by_boot.items():
+        rows = np.flatnonzero(compute.equal(table["boot"], boot).to_numpy())
+        found = np.searchsorted([starts[index].seq for index in indices], seqs[rows], "right")
+        at[rows] = np.array([len(starts), *indices])[found]
+    return at
+
+
+def _tags_in(table: Table) -> list[str]:
+    arrow: Any = importlib.import_module("pyarrow")
+    names = [name for name in table.column_names if name.startswith(_TAG)]
+    return sorted(name for name in names if table[name].type != arrow.float32())

@@ -1,0 +1,62 @@
+"""The poses of an hour once more in DeepLabCut's layout, beside their Parquet file.
+
+A row is a frame, under the number that it has within one start of the daemon, so each start has a file of its own: the
+first `<hour>.csv`, the next `<hour>_2.csv`. Frames without a pose have no row; a keypoint that is not known has neither
+place nor likelihood."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgepose.collect.columns import PARTS, Table, keypoints_in, skeleton_of
+from edgepose.collect.hours import boot_changes
+from edgepose.core.messages import InfoMessage
+from edgepose.core.types import Skeleton
+from edgepose.tables import PoseTable, write_table
+
+ENDINGS = ("csv", "h5")
+_DECIMALS = 4  # the columns are float32: what lies beyond is no measurement
+
+
+def write_deeplabcut(hour: Path, table: Table, info: InfoMessage | None, endings: Collection[str]) -> None:
+    """hour: the Parquet file of `table`. info: the device's, whose keypoints have columns whether it saw them or not.
+    endings: files that are there already are kept up to date as well. Raises EdgeposeError."""
+    for ending in ENDINGS:
+        if ending in endings or hour.with_suffix(f".{ending}").exists():
+            for number, part in enumerate(_starts(table), 1):
+                name = hour.stem if number == 1 else f"{hour.stem}_{number}"
+                if found := _pose_table(part, info):
+                    write_table(hour.with_name(f"{name}.{ending}"), found)
+
+
+def _starts(table: Table) -> list[Table]:
+    """By time. From one start to the next `frame` begins anew and `seq` does not, so it falls behind."""
+    if not len(table):
+        return []
+    compute: Any = importlib.import_module("pyarrow.compute")
+    models = table["model"].combine_chunks()
+    behind = np.diff(table["frame"].to_numpy() - table["seq"].to_numpy()) < 0
+    changes = compute.not_equal(models[1:], models[:-1]).to_numpy(zero_copy_only=False)
+    ends = (np.flatnonzero(boot_changes(table) | behind | changes) + 1).tolist()
+    parts = [table.slice(a, b - a) for a, b in zip([0, *ends], [*ends, len(table)], strict=True)]
+    return sorted(parts, key=lambda part: part["time"][0].value)
+
+
+def _pose_table(part: Table, info: InfoMessage | None) -> PoseTable | None:
+    """None where no keypoint is known."""
+    found, model = dict(zip(part.column_names, part.columns, strict=True)), part["model"][0].as_py()
+    seen = [name for name in keypoints_in(part) if found[f"{name}_score"].null_count < len(part)]
+    names = tuple(dict.fromkeys([*skeleton_of(info, [model]), *seen]))
+    if not names:
+        return None
+    values = np.full((len(part), len(names), len(PARTS)), np.nan)
+    for k, name in enumerate(names):
+        for c, one in enumerate(PARTS):
+            if (column := found.get(f"{name}_{one}")) is not None:
+                values[:, k, c] = np.round(column.to_numpy().astype(np.float64), _DECIMALS)
+    return PoseTable(values, tuple(part["frame"].to_pylist()), Skeleton(names), model)

@@ -1,0 +1,172 @@
+"""A running `edgepose collect`, what devices send to it, and what it leaves in its folder."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from brokers import wait_until
+from paho.mqtt import publish
+
+from edgepose.collect.hours import read_hour
+from edgepose.core.messages import (
+    BatchMessage,
+    EventMessage,
+    InfoMessage,
+    Keypoint,
+    Message,
+    PoseMessage,
+    StatusMessage,
+    encode,
+    topic_name,
+)
+
+HOUR_US = 3_600_000_000
+_LEAVES = {
+    PoseMessage: "pose",
+    BatchMessage: "poses",
+    EventMessage: "event",
+    InfoMessage: "info",
+    StatusMessage: "status",
+}
+_NUMBERS = itertools.count()
+
+
+class Collecting:
+    """`edgepose collect WORDS`, from when it listens."""
+
+    def __init__(self, port: int, folder: Path, words: tuple[str, ...], *, listens: bool = True) -> None:
+        broker = ["--broker", f"mqtt://127.0.0.1:{port}", "-o", str(folder)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "edgepose", "collect", *broker, *words], stderr=subprocess.PIPE, text=True
+        )
+        self.lines: list[str] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+        if listens:
+            wait_until(lambda: self.tells("listening") or self.process.poll() is not None, "the collector to listen")
+            assert self.tells("listening"), self.text
+
+    @property
+    def text(self) -> str:
+        return "".join(self.lines)
+
+    def tells(self, text: str) -> bool:
+        return text in self.text
+
+    def end(self) -> str:
+        """Asks it to stop; what it has told."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.wait() == 0, self.text
+        assert "Traceback" not in self.text
+        return self.text
+
+    def wait(self) -> int:
+        status = self.process.wait(30)
+        self._reader.join(30)
+        return status
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.wait()
+
+    def close(self) -> None:
+        self.kill()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        self.lines.extend(self.process.stderr)
+
+
+def caught_up(port: int, *collectors: Collecting) -> None:
+    """Until they have safe all that was sent before: of two messages, one after the other, the second is read when the
+    first is on the disk."""
+    for _ in range(2):
+        status = StatusMessage(device=f"last-{next(_NUMBERS)}", boot="b", state="online", run="r")
+        send(port, status)
+        for one in collectors:
+            wait_until(lambda one=one, name=status.device: one.tells(f"{name} is online"), "the last message")
+
+
+def send(port: int, *messages: Message, wire: Any = "json") -> None:
+    publish.multiple(
+        [(topic_name(one.device, _LEAVES[type(one)]), encode(one, wire), 1, False) for one in messages], port=port
+    )
+
+
+def pose(seq: int, **changes: Any) -> PoseMessage:
+    message = PoseMessage(
+        device="cage-07",
+        boot="b",
+        seq=seq,
+        frame=seq,
+        t_us=1,
+        synced=True,
+        replay=False,
+        latency_ms=1.0,
+        model="fake@000000",
+        size_wh=(64, 48),
+        keypoints={"snout": Keypoint(1.0, 2.0, 0.9)},
+    )
+    return msgspec.structs.replace(message, **changes)
+
+
+def at_hour(message: PoseMessage, hour: int) -> PoseMessage:
+    return msgspec.structs.replace(message, t_us=hour * HOUR_US + message.seq)
+
+
+def batch_of(*poses: PoseMessage) -> BatchMessage:
+    return BatchMessage(device=poses[0].device, boot=poses[0].boot, replay=True, poses=list(poses))
+
+
+def event(number: int, kind: str = "mark_note", seq: int = 0, text: str = "", **tags: str) -> EventMessage:
+    return EventMessage(
+        device="cage-07",
+        boot="b",
+        event=number,
+        seq=seq,
+        t_us=HOUR_US + number,
+        synced=True,
+        replay=False,
+        kind=kind,
+        text=text,
+        count=0,
+        tags=tags,
+    )
+
+
+def started(seq: int, **tags: str) -> EventMessage:
+    """As a daemon tells whose first pose is `seq`."""
+    return event(seq, "started", seq, **tags)
+
+
+def poses_in(folder: Path) -> list[tuple[str, str, int]]:
+    """Device, boot and seq of each row."""
+    found = []
+    for path in sorted(folder.glob("*/*.parquet")):
+        table = read_hour(path, ["boot", "seq"]).to_pydict()
+        found += [(path.parent.name, boot, seq) for boot, seq in zip(table["boot"], table["seq"], strict=True)]
+    return found
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted(folder.glob("*/*.parquet")) for row in read_hour(path).to_pylist()]
+
+
+def gaps_in(folder: Path) -> list[tuple[int, int]]:
+    with (folder / "gaps.csv").open(encoding="utf-8") as file:
+        return [(int(row["first_seq"]), int(row["last_seq"])) for row in csv.DictReader(file)]
+
+
+def all_of(*seqs: int) -> list[tuple[str, str, int]]:
+    """What `poses_in` finds of the test's own device."""
+    return [("cage-07", "b", seq) for seq in seqs]
