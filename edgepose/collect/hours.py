@@ -12,7 +12,7 @@ from typing import Any
 
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import PoseMessage
-from edgepose.tables import write_whole
+from edgepose.tables import sync_folder, write_whole
 
 _CHUNK = 10_000
 _SCORE = "score"
@@ -57,15 +57,6 @@ def read_hour(path: Path, columns: list[str] | None = None) -> Any:
         return importlib.import_module("pyarrow.parquet").read_table(path, columns=columns, partitioning=None)
     except (OSError, ValueError, KeyError) as exc:  # ArrowInvalid is a ValueError
         raise EdgeposeError(f"{path}: cannot read ({' '.join(str(exc).split())}); move it away") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """A new name is on the disk only with its folder."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _chunks(poses: Iterable[PoseMessage]) -> Iterator[list[PoseMessage]]:
