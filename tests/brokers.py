@@ -97,7 +97,7 @@ class Mosquitto:
 
 
 class Subscriber:
-    """Everything on edgepose/#, in order of arrival; each payload is checked against its shipped schema.
+    """Everything that a device sends, in order of arrival; each payload is checked against its shipped schema.
 
     The broker keeps its session: what comes while it is away, it gets later."""
 
@@ -108,7 +108,7 @@ class Subscriber:
         self._subscribed = False
         name = f"subscriber-{next(_NUMBERS)}"
         self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
-        self._client.on_connect = lambda client, *_: client.subscribe("edgepose/#", qos=1)
+        self._client.on_connect = lambda client, *_: client.subscribe([("edgepose/+/+", 1), ("edgepose/+/reply/#", 1)])
         self._client.on_subscribe = lambda *_: setattr(self, "_subscribed", True)
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(1, 1)

@@ -11,7 +11,7 @@ from msgspec import Meta
 from edgepose.core.types import Pose, Skeleton
 
 Wire = Literal["json", "msgpack"]
-Rate = Annotated[float, Meta(gt=0, le=1000)]
+Rate = Annotated[float, Meta(ge=0.001, le=1000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
 Corner = Annotated[int, Meta(ge=0, le=65_535)]
 Side = Annotated[int, Meta(ge=16, le=65_535)]
@@ -52,8 +52,8 @@ class PoseMessage(Message, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the command `set` changes. rate_hz: most poses a second. min_score: keypoints below are left out of the
-    poses. region: (x, y, w, h) of the frame to look at. None: no limit, the whole frame."""
+    """What the command `set` changes. rate_hz: most poses a second of a live camera. min_score: keypoints below it are
+    left out of the poses. region: (x, y, w, h) of the frame to look at. None: no limit, the whole frame."""
 
     rate_hz: Rate | None = None
     min_score: Score = 0.0
@@ -108,8 +108,8 @@ class EventMessage(Message, frozen=True, kw_only=True):
 class HealthMessage(Message, frozen=True, kw_only=True):
     """Retained, every 30 s. Counters since the daemon started; `skipped` and `dropped` by reason.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
-    spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands, by
-    reason.
+    spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands that
+    were not carried out, by reason; `unanswered`: replies that nobody got.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: int
@@ -161,7 +161,7 @@ def split_topic(name: str) -> tuple[str, str] | None:
     return (parts[1], parts[2]) if parts[0] == "edgepose" and leaves and parts[2] in leaves else None
 
 
-M = TypeVar("M", bound=msgspec.Struct)
+M = TypeVar("M")
 
 
 def encode(message: Message, wire: Wire = "json") -> bytes:
@@ -169,9 +169,9 @@ def encode(message: Message, wire: Wire = "json") -> bytes:
 
 
 def decode(payload: bytes, kind: type[M]) -> M:
-    """Either wire format: JSON begins with a brace, MessagePack's maps never do.
+    """Either wire format: MessagePack's maps begin with a byte beyond ASCII, JSON never does.
     Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the schema."""
-    if payload[:1] == b"{":
+    if payload[:1] < b"\x80":
         return msgspec.json.decode(payload, type=kind)
     return msgspec.msgpack.decode(payload, type=kind)
 

@@ -20,9 +20,9 @@ from paho.mqtt.properties import Properties
 from edgepose.clock import boot_us
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError, ConfigError
-from edgepose.core.messages import TOPICS, topic_name
+from edgepose.core.messages import TOPICS, split_topic, topic_name
 from edgepose.delivery.broker import client_id, read_password, where
-from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, Will
+from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, UnreadableError, Will
 from edgepose.delivery.disk_tier import PERMANENT
 from edgepose.delivery.outbox import Outbox, Parcel
 from edgepose.delivery.patience import Patience
@@ -39,8 +39,8 @@ LAST_WORD_S = 2.0
 UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
 _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
-ANSWERS = 100  # replies to commands that may wait
-_OVERHEAD = 32  # bytes of a PUBLISH besides topic and payload, at most
+ANSWERS, ANSWERS_BYTES = 100, 16_000_000  # replies to commands that may wait
+_OVERHEAD = 32  # bytes of a PUBLISH besides topic, properties and payload, at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,11 @@ class Notice:
     payload: bytes
     retain: bool
     properties: Properties | None = None
+
+    def size(self) -> int:
+        """Bytes on the wire, at most."""
+        more = len(self.properties.pack()) if self.properties else 0  # type: ignore[no-untyped-call]
+        return len(self.topic.encode()) + len(self.payload) + more + _OVERHEAD
 
 
 class Voice(Protocol):
@@ -70,10 +75,10 @@ class Voice(Protocol):
 
 
 class Link:
-    """connects: how often the broker has accepted us. online: now."""
+    """connects: how often the broker has accepted us. online: now. unanswered: replies given up."""
 
     def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
-        self.connects = 0
+        self.connects = self.unanswered = 0
         self.online = False
         self.patience = Patience(mqtt, client_id(device))
         self._mqtt, self._device, self._outbox = mqtt, device, outbox
@@ -84,6 +89,8 @@ class Link:
         outbox.wake = self.wake
         self._notices: deque[Notice] = deque()
         self._in_flight: dict[int, Parcel | Notice] = {}  # by message id, in the order they were sent
+        self._largest = 2**28  # bytes of a message that the broker takes
+        self._anew = False  # the session holds what nobody can read
         self._ending = threading.Event()
 
     def start(self, voice: Voice) -> None:
@@ -95,11 +102,16 @@ class Link:
         self._notices.append(self._notice(leaf, payload))
         self.wake()
 
-    def answer(self, topic: str, payload: bytes, properties: Properties | None) -> None:
-        """Once, while there is a connection: who asked will ask again. Dropped when too many wait."""
-        if len(self._notices) < ANSWERS:
-            self._notices.append(Notice(topic, payload, retain=False, properties=properties))
+    def answer(self, topic: str, properties: Properties | None, *payloads: bytes) -> None:
+        """The first that is not too large for the broker, once, while there is a connection: who asked will ask again.
+        Given up when too many wait."""
+        notices = (Notice(topic, payload, retain=False, properties=properties) for payload in payloads)
+        notice, waiting = next((one for one in notices if one.size() <= self._largest), None), list(self._notices)
+        if notice and len(waiting) < ANSWERS and sum(len(one.payload) for one in waiting) < ANSWERS_BYTES:
+            self._notices.append(notice)
             self.wake()
+        else:
+            self.unanswered += 1
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):  # it is being woken already, or has ended
@@ -120,7 +132,9 @@ class Link:
         while not self._ending.is_set():
             try:
                 password = read_password(self._mqtt)
-                connection = Connection(self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S)
+                connection = Connection(
+                    self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S, anew=self._anew
+                )
             except (BrokerError, ConfigError) as exc:
                 self.patience.tell(str(exc))
             else:
@@ -129,11 +143,12 @@ class Link:
 
     def _live(self, connection: Connection, voice: Voice) -> None:
         """Serves one connection to its end."""
-        self._since = time.monotonic()
+        self._since, self._anew = time.monotonic(), False
         try:
             self._greet(connection, voice)
             self._serve(connection, voice)
         except ConnectionLostError as exc:
+            self._anew = isinstance(exc, UnreadableError)
             self.patience.tell(f"{where(self._mqtt)}: connection lost ({exc})")
             self.patience.judge(time.monotonic() - self._since, str(exc))
         except Exception:  # a bug must not end delivery: a new connection is a new start
@@ -154,7 +169,7 @@ class Link:
         self._largest = connection.welcome.largest
         self._progress = time.monotonic()
         self._doubt_ends = time.monotonic() + DOUBT_S
-        connection.subscribe(topic_name(self._device, "command/+"))
+        connection.catch_up(topic_name(self._device, "command/+"))
         if connection.welcome.session:
             connection.subscribe(UPTIME, qos=0)
         else:
@@ -186,7 +201,7 @@ class Link:
             if parcel is None:
                 return
             notice = parcel if isinstance(parcel, Notice) else self._notice(parcel.leaf, parcel.payload)
-            if len(notice.topic) + len(notice.payload) + _OVERHEAD > self._largest:
+            if notice.size() > self._largest:
                 self._refuse(parcel, PERMANENT)
                 continue
             number = -1  # of a message that did not get out
@@ -214,7 +229,7 @@ class Link:
             if reason.is_failure:
                 self._refuse(parcel, str(reason).lower().replace(" ", "_"))
                 continue
-            self.patience.alerts.pop(self._short(parcel), None)
+            self.patience.alerts.pop(self._about(parcel), None)
             if isinstance(parcel, Parcel):
                 parcel.unheard = reason.value == _NO_READER
                 taken.append(parcel)
@@ -229,17 +244,21 @@ class Link:
         connection.inbox.clear()
 
     def _refuse(self, parcel: Parcel | Notice, reason: str) -> None:
-        about = self._short(parcel)
-        remedy = "raise its limit" if reason == PERMANENT else "correct its access list"
-        self.patience.alert(about, f"refuses {topic_name(self._device, about)}: {reason.replace('_', ' ')}; {remedy}")
+        if about := self._about(parcel):
+            remedy = "raise its limit" if reason == PERMANENT else "correct its access list"
+            text = f"refuses {topic_name(self._device, about)}: {reason.replace('_', ' ')}; {remedy}"
+            self.patience.alert(about, text)
         if isinstance(parcel, Parcel):
             self._outbox.refuse(parcel, reason)
+        elif not parcel.retain:
+            self.unanswered += 1
 
-    def _short(self, parcel: Parcel | Notice) -> str:
-        """The topic without the device, where it is one of ours."""
+    def _about(self, parcel: Parcel | Notice) -> str:
+        """The leaf of our topic; empty for another's, where somebody wanted an answer."""
         if isinstance(parcel, Parcel):
             return parcel.leaf
-        return parcel.topic.removeprefix(topic_name(self._device, ""))
+        place = split_topic(parcel.topic)
+        return place[1] if place and place[0] == self._device else ""
 
     def _watch(self, voice: Voice) -> None:
         now = time.monotonic()

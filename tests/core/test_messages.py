@@ -17,6 +17,7 @@ from edgepose.core.messages import (
     TOPICS,
     PoseMessage,
     StatusMessage,
+    decode,
     encode,
     keypoints_of,
     split_topic,
@@ -96,4 +97,20 @@ def test_keypoints_keep_a_hundredth_of_a_pixel(points: list[tuple[float, float, 
 
 def test_a_status_reads_back() -> None:
     status = StatusMessage(device="d", boot="b", state="offline", run="r")
-    assert msgspec.json.decode(encode(status), type=StatusMessage) == status
+    assert decode(encode(status), StatusMessage) == decode(encode(status, "msgpack"), StatusMessage) == status
+    assert decode(b" \r\n" + encode(status) + b"\n", StatusMessage) == status  # as people type
+
+
+@pytest.mark.parametrize(
+    ("payload", "trouble"),
+    [(b"", "truncated"), (b"hello", "invalid character"), (b"\xff", "Expected"), (b"5", "got `int`")],
+)
+def test_what_is_neither_format_is_told_as_what_it_looks_like(payload: bytes, trouble: str) -> None:
+    with pytest.raises(msgspec.DecodeError, match=trouble):
+        decode(payload, StatusMessage)
+
+
+def test_keypoints_below_the_least_score_are_left_out() -> None:
+    pose = Pose(np.zeros((3, 2), np.float32), np.array([0.2, 0.5, 0.9], np.float32))
+    assert list(keypoints_of(pose, Skeleton(("a", "b", "c")), 0.5)) == ["b", "c"]
+    assert keypoints_of(pose, Skeleton(("a", "b", "c")), 1.0) == {}
