@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from edgepose.collect.streams import Stream
 from edgepose.core.messages import EventMessage
 from edgepose.tables import write_whole
@@ -23,23 +25,22 @@ def write_gaps(path: Path, streams: Mapping[tuple[str, str], Stream]) -> None:
 
 
 def write_events(path: Path, events: Iterable[EventMessage]) -> None:
+    """seq: of the first pose after the event, in the same boot. tags: as JSON."""
     rows = [
         (
             datetime.fromtimestamp(event.t_us / 1e6, UTC).isoformat(),
             event.t_us,
             event.boot,
+            event.seq,
             event.kind,
             event.text,
             event.count,
+            msgspec.json.encode(event.tags).decode(),
         )
         for event in sorted(events, key=lambda event: event.t_us)
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, ("time", "t_us", "boot", "kind", "text", "count"), rows)
-
-
-def _iso(t_us: int) -> str:
-    return datetime.fromtimestamp(t_us / 1e6, UTC).isoformat()
+    _write(path, ("time", "t_us", "boot", "seq", "kind", "text", "count", "tags"), rows)
 
 
 def _write(path: Path, head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> None:
