@@ -24,7 +24,7 @@ from paho.mqtt import publish
 
 from edgepose.cli.run import health_message
 from edgepose.control import Control
-from edgepose.core.commands import COMMANDS
+from edgepose.core.commands import COMMANDS, Health
 from edgepose.core.config import Mqtt, Spool
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import HealthMessage, InfoMessage, Settings, StatusMessage, topic_name
@@ -43,10 +43,11 @@ RESPONSE = {"ResponseTopic": "answers/here", "CorrelationData": b"\x00\x01"}
 
 class Device:
     """What `edgepose run` wires together, with a camera and a model that are fakes. gate: keeps the command `health`
-    waiting unless it is set."""
+    waiting unless it is set; waiting: it does."""
 
     def __init__(self, mqtt: Mqtt, folder: Path, commands: tuple[str, ...]) -> None:
-        self.stop, self.gate, self.file = threading.Event(), threading.Event(), folder / "settings.json"
+        self.stop, self.gate, self.waiting = threading.Event(), threading.Event(), threading.Event()
+        self.file = folder / "settings.json"
         self.gate.set()
         self._status = StatusMessage(device=DEVICE, boot=BOOT, state="online", run="r")
         info = InfoMessage(
@@ -69,8 +70,14 @@ class Device:
 
     def start(self) -> None:
         handlers = dict(self.control.handlers())
-        patient = handlers["health"]
-        handlers["health"] = lambda command: self.gate.wait(20) and patient(command)
+        tell_health = handlers["health"]
+
+        def wait_first(command: Health) -> dict[str, Any]:
+            self.waiting.set()
+            assert self.gate.wait(20)
+            return tell_health(command)
+
+        handlers["health"] = wait_first
         self.delivery.start(self.health, handlers, self.pipeline.first_seq)
         self._thread.start()
         wait_until(lambda: self.delivery.connects, "the device to connect")
@@ -326,7 +333,7 @@ def test_more_at_a_time_than_wait_are_busy_and_hold_nothing_up(asker: Asker, new
     device = new_device()
     device.gate.clear()
     asker.send("health", {"id": "slow"})
-    wait_until(lambda: device.delivery._inbox._queue.qsize() == 0, "it to be in work")
+    wait_until(device.waiting.is_set, "it to be in work")
     for i in range(WAITING + 4):
         asker.send("ping", {"id": f"{i}"})
     wait_until(lambda: len(asker.heard) == 4, "the replies to those that find no room")
@@ -517,7 +524,7 @@ def test_a_command_in_work_at_the_end_is_answered_before_the_last_word(
     device.gate.clear()
     asker.send("health", {"id": "slow"})
     asker.send("restart", {"id": "next"})
-    wait_until(lambda: device.delivery._inbox._queue.qsize() == 1, "one in work and one to wait")
+    wait_until(lambda: device.waiting.is_set() and device.delivery._inbox._queue.qsize() == 1, "one to wait for it")
     device.end()
     wait_until(lambda: subscriber.of("status")[-1]["state"] == "stopped", "the last word")
     told = [topic.split("/")[2] for topic, _, _ in subscriber.messages if topic.split("/")[2] in ("reply", "status")]
