@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -12,10 +13,11 @@ import msgspec
 from edgepose import __version__
 from edgepose.core.commands import Health, Mark, Ping, Restart, Set, Snapshot, changed
 from edgepose.core.errors import EdgeposeError
-from edgepose.core.messages import HealthMessage, Settings
+from edgepose.core.geometry import lies_within
+from edgepose.core.messages import HealthMessage, Region, Settings
 from edgepose.core.overlay import draw_pose
 from edgepose.core.types import U8, Frame, Pose, Skeleton
-from edgepose.settings import SettingsFile
+from edgepose.settings import write_settings
 
 SNAPSHOT_S = 3.0  # longest wait for a frame
 JPEG_QUALITY = 85
@@ -26,7 +28,7 @@ class Pipeline(Protocol):
     skeleton: Skeleton
 
     def look(self, seconds: float) -> tuple[Frame, Pose] | None:
-        """The next frame with its pose; None when none comes in time."""
+        """The next frame with its pose; None when none comes in time, or no more at all."""
 
 
 class Delivery(Protocol):
@@ -38,13 +40,13 @@ class Delivery(Protocol):
 
 
 class Control:
-    """restarting: set by the command `restart`, as is `stop`."""
+    """file: of the settings. restarting: set by the command `restart`, as is `stop`."""
 
     def __init__(
         self,
         pipeline: Pipeline,
         delivery: Delivery,
-        file: SettingsFile,
+        file: Path,
         health: Callable[[], HealthMessage],
         stop: threading.Event,
     ) -> None:
@@ -70,32 +72,35 @@ class Control:
         return dict(msgspec.to_builtins(self._health()))
 
     def _snapshot(self, _: Snapshot) -> dict[str, Any]:
-        seen = self._pipeline.look(SNAPSHOT_S)
-        if seen is None:
-            raise EdgeposeError(f"no frame came within {SNAPSHOT_S:g} s; is the camera at work?")
-        frame, pose = seen
+        frame, pose = self._look()
         picture = _bgr(frame)
         draw_pose(picture, pose, self._pipeline.skeleton)
         jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         return {"frame": frame.index, "t_us": frame.captured_us, "size_wh": frame.size_wh, "jpeg": jpeg.tobytes()}
 
     def _set(self, command: Set) -> dict[str, Any]:
+        """Also tells them, where nothing is to change."""
         settings = changed(self._pipeline.settings, command)
-        if settings.region is not None:
-            self._check_region(settings.region)
-        self._file.write(settings)
-        self._pipeline.settings = settings
-        self._delivery.change_info(settings=settings)
-        self._delivery.tell("settings", msgspec.json.encode(settings).decode())
+        if settings != self._pipeline.settings:
+            if command.region:
+                self._check_region(command.region)
+            write_settings(self._file, settings)
+            self._pipeline.settings = settings
+            self._delivery.change_info(settings=settings)
+            self._delivery.tell("settings", msgspec.json.encode(settings).decode())
         return dict(msgspec.to_builtins(settings))
 
-    def _check_region(self, region: tuple[int, int, int, int]) -> None:
+    def _check_region(self, region: Region) -> None:
+        frame, _ = self._look()
+        if not lies_within(region, frame.size_wh):
+            w, h = frame.size_wh
+            raise EdgeposeError(f"region {list(region)} (x, y, w, h) does not lie within the frame, which is {w}x{h}")
+
+    def _look(self) -> tuple[Frame, Pose]:
         seen = self._pipeline.look(SNAPSHOT_S)
         if seen is None:
-            raise EdgeposeError(f"no frame came within {SNAPSHOT_S:g} s, so nobody knows whether the region fits")
-        (w, h), (x, y, width, height) = seen[0].size_wh, region
-        if x + width > w or y + height > h:
-            raise EdgeposeError(f"region {list(region)} (x, y, w, h) does not lie within the frame, which is {w}x{h}")
+            raise EdgeposeError(f"no frame came within {SNAPSHOT_S:g} s; is the camera at work?")
+        return seen
 
     def _mark(self, command: Mark) -> dict[str, Any]:
         self._delivery.tell(f"mark_{command.phase}", command.text)

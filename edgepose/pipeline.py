@@ -15,8 +15,9 @@ from typing import Protocol
 import numpy as np
 
 from edgepose.clock import SyncFlag, boot_id, boot_us
+from edgepose.core.allowance import Allowance
 from edgepose.core.card import ModelCard
-from edgepose.core.geometry import clip_region
+from edgepose.core.geometry import lies_within
 from edgepose.core.messages import PoseMessage, Settings, keypoints_of
 from edgepose.core.recent import Recent
 from edgepose.core.types import Frame, Pose
@@ -64,7 +65,7 @@ class _Accepted:
 
 class Pipeline:
     """Runs once. `captured` and `poses` count; `stages` holds each stage's milliseconds; `settings` may be replaced at
-    any time; `first_seq` is that of its first pose.
+    any time; `alerts` says what is wrong now, by what it is about; `first_seq` is that of its first pose.
 
     `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
     a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
@@ -75,6 +76,7 @@ class Pipeline:
         self.captured = 0
         self.poses = 0
         self.settings = Settings()
+        self.alerts: dict[str, str] = {}
         self.first_seq = boot_us()
         self.stages = {"capture": Recent(), "infer": Recent(), "publish": Recent()}
         self._camera, self._estimator, self._delivery = camera, estimator, delivery
@@ -87,9 +89,9 @@ class Pipeline:
         self._finished = threading.Event()
         self._failure: BaseException | None = None
         self._too_many = 0  # frames that rate_hz leaves out
-        self._due_s = 0.0  # monotonic clock of the next pose that rate_hz allows
+        self._allowance = Allowance()
         self._looked = threading.Condition()
-        self._lookers = 0
+        self._lookers = self._shown = 0
         self._seen: tuple[Frame, Pose] | None = None
 
     @property
@@ -107,12 +109,16 @@ class Pipeline:
         return self._instants.per_second(time.monotonic())
 
     def look(self, seconds: float) -> tuple[Frame, Pose] | None:
-        """The next frame with its pose; None when none comes in time."""
+        """The next frame with its pose, whether `rate_hz` allows one or not; None when none comes in time, or no more
+        at all."""
         with self._looked:
-            self._lookers, self._seen = self._lookers + 1, None
-            self._looked.wait_for(lambda: self._seen is not None, seconds)
+            last, self._lookers = self._shown, self._lookers + 1
+            self._looked.wait_for(lambda: self._shown != last or self._finished.is_set(), seconds)
+            seen = self._seen if self._shown != last else None
             self._lookers -= 1
-            return self._seen
+            if not self._lookers:
+                self._seen = None  # the picture's memory
+            return seen
 
     def run(self, stop: threading.Event) -> None:
         """Returns when the camera ends or `stop` is set and every pose made has been handed over; closes the
@@ -158,13 +164,16 @@ class Pipeline:
     def _infer(self) -> None:
         try:
             while (frame := self._frames.get()) is not None:
-                if not self._is_due():
-                    self._too_many += 1
+                due = self._is_due()
+                self._too_many += not due
+                if not due and not self._lookers:
                     continue
                 start = time.perf_counter()
                 pose = self._estimate(frame)
                 self.stages["infer"].add((time.perf_counter() - start) * 1e3)
                 self._show(frame, pose)
+                if not due:
+                    continue
                 seq = self.first_seq + self.poses
                 self.poses += 1
                 self._instants.add(time.monotonic())
@@ -177,19 +186,19 @@ class Pipeline:
             self._accepted.close()
 
     def _is_due(self) -> bool:
-        """Whether `rate_hz` allows a pose now; over time there are so many, however the frames fall."""
-        rate_hz, now = self.settings.rate_hz, time.monotonic()
-        if rate_hz is None or not self._camera.live:
-            return True
-        if now < self._due_s:
-            return False
-        self._due_s = max(self._due_s, now - 1 / rate_hz) + 1 / rate_hz
-        return True
+        rate_hz = self.settings.rate_hz
+        return rate_hz is None or not self._camera.live or self._allowance.take(rate_hz, time.monotonic())
 
     def _estimate(self, frame: Frame) -> Pose:
-        if self.settings.region is None:
+        region, alerts = self.settings.region, {}
+        if region is not None and not lies_within(region, frame.size_wh):
+            w, h = frame.size_wh
+            alerts["region"] = f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
+            region = None
+        self.alerts = alerts
+        if region is None:
             return self._estimator.estimate(frame)
-        x, y, w, h = clip_region(self.settings.region, frame.size_wh)
+        x, y, w, h = region
         pose = self._estimator.estimate(replace(frame, image=frame.image[y : y + h, x : x + w]))
         return Pose(pose.xy_px + np.array([x, y], np.float32), pose.score)
 
@@ -197,7 +206,7 @@ class Pipeline:
         """To whoever wants to look."""
         if self._lookers:
             with self._looked:
-                self._seen = frame, pose
+                self._seen, self._shown = (frame, pose), self._shown + 1
                 self._looked.notify_all()
 
     def _publish(self) -> None:
@@ -210,6 +219,8 @@ class Pipeline:
         finally:
             self._accepted.close()
             self._finished.set()
+            with self._looked:
+                self._looked.notify_all()
 
     def _message(self, item: _Accepted, synced: bool) -> PoseMessage:
         return PoseMessage(

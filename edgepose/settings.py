@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from pathlib import Path
@@ -11,39 +10,46 @@ import msgspec
 
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import Settings
+from edgepose.tables import sync_folder
 
 log = logging.getLogger(__name__)
 
+_LONGEST = 4096  # bytes; what is longer is not ours
 
-class SettingsFile:
-    """current: what is in effect."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.current = self._read()
-
-    def write(self, settings: Settings) -> None:
-        """Whole or not at all, and on the disk when it returns. Raises EdgeposeError; then it is not in effect."""
-        temporary = self._path.with_suffix(".part")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(msgspec.json.encode(settings))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(self._path)
-        except OSError as exc:
-            raise EdgeposeError(f"{self._path}: cannot keep the settings ({exc.strerror})") from None
-        self.current = settings
-
-    def _read(self) -> Settings:
-        """A damaged file is set aside: a daemon that looks at the whole frame is better than none."""
-        try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Settings)
-        except FileNotFoundError:
+def read_settings(path: Path) -> Settings:
+    """A damaged file is set aside: a daemon that looks at the whole frame is better than none. Never raises."""
+    try:
+        if not path.exists():
             return Settings()
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
-            log.warning("%s: cannot read (%s); what was set by commands is forgotten", self._path, exc)
-            with contextlib.suppress(OSError):
-                self._path.replace(self._path.with_suffix(".damaged"))
-            return Settings()
+        return msgspec.json.decode(_content(path), type=Settings)
+    except (OSError, ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
+    log.warning("%s: cannot read (%s); what was set by commands is forgotten", path, why)
+    try:
+        path.replace(path.with_suffix(".damaged"))
+    except OSError as exc:
+        log.warning("%s: cannot be moved away (%s); remove it, or nothing new can be set", path, exc.strerror)
+    return Settings()
+
+
+def write_settings(path: Path, settings: Settings) -> None:
+    """Whole or not at all, and on the disk when it returns. Raises EdgeposeError when it cannot be."""
+    temporary = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(msgspec.json.encode(settings))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as exc:
+        raise EdgeposeError(f"{path}: cannot keep the settings ({exc.strerror}), so nothing was changed") from None
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():  # reading a pipe would wait for ever
+        raise ValueError("not a file")
+    with path.open("rb") as file:
+        return file.read(_LONGEST)

@@ -85,6 +85,15 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """A new name is on the disk only with its folder. Raises OSError."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
 def _write_csv(path: Path, table: PoseTable) -> None:
     names = table.skeleton.keypoints
     with path.open("w", newline="", encoding="utf-8") as file:

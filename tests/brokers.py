@@ -145,7 +145,7 @@ VALIDATORS = _validators()
 
 
 class Subscriber:
-    """Everything on edgepose/#, in order of arrival; each payload is checked against its shipped schemas.
+    """Everything that a device sends, in order of arrival; each payload is checked against its shipped schemas.
 
     The broker keeps its session: what comes while it is away, it gets later."""
 
@@ -157,7 +157,7 @@ class Subscriber:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
         if user is not None:
             self._client.username_pw_set(user, password)
-        self._client.on_connect = lambda client, *_: client.subscribe("edgepose/#", qos=1)
+        self._client.on_connect = lambda client, *_: client.subscribe([("edgepose/+/+", 1), ("edgepose/+/reply/#", 1)])
         self._client.on_subscribe = lambda *_: setattr(self, "_subscribed", True)
         self._client.on_message = self._on_message
         self._client.reconnect_delay_set(1, 1)

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
     """The summary line. seconds: None runs until a signal. Raises EdgeposeError when no keypoints come."""
-    from edgepose.camera.mouse import Mouse
+    from edgepose.camera.mouse import SKELETON, Mouse
     from edgepose.cli.demo_broker import HOST, demo_broker
     from edgepose.cli.live_view import Board, follow
     from edgepose.cli.signals import stop_on_signals
@@ -74,7 +74,8 @@ def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
             f"broker: {broker.name}; {ending}; look at the messages from another terminal:",
             f"  mosquitto_sub -h {HOST} -p {broker.port} -v -t 'edgepose/#'",
         )
-        board = Board(subscriber, notes, Mouse(SEED, SIZE_WH).truth)
+        mouse = Mouse(SEED, SIZE_WH)
+        board = Board(subscriber, notes, lambda i: dict(zip(SKELETON.keypoints, mouse.truth(i), strict=True)))
         if not sys.stdout.isatty():
             print("\n".join(notes), flush=True)
         # The first pose counts as well, so nobody publishes before we listen.
@@ -91,11 +92,11 @@ def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
 
 def summary(state: DeviceState) -> str:
     p50, p95 = state.latency()
-    error = state.error_px()
+    error = state.mean_error_px()
     return (
         f"demo: {state.poses} poses delivered of {state.frames} frames ({state.skipped()} skipped, {state.lost} lost), "
         f"{state.mean_fps():.1f} fps, latency {p50:.1f} ms (p95 {p95:.1f}), "
-        f"mean error {'unknown' if error is None else f'{error.mean():.2f} px'}"
+        f"mean error {'unknown' if error is None else f'{error:.2f} px'}"
     )
 
 

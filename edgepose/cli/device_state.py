@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,16 +18,19 @@ _RATE_WINDOW_S = 3.0
 _TRAIL = 60
 _RECENT = 2000  # poses that latency and error look back on: a minute
 
+Truth: TypeAlias = Callable[[int], Mapping[str, F64]]
+
 
 @dataclass
 class DeviceState:
     """Times are of the monotonic clock, seconds.
 
-    truth: the true keypoints (K, 2) of a frame, where they are known; then errors_px holds each keypoint's distance
-    from it, (K,) per pose. trail: middle of the last poses. lost: poses whose seq has not come. event: the last one."""
+    truth: the true keypoints of a frame by name, (2,) each, where they are known; then errors_px holds the distances
+    of a pose's keypoints from them. A pose may lack keypoints: those below the min_score that a command set.
+    trail: middle of the last poses. lost: poses whose seq has not come. event: the last one."""
 
     device: str
-    truth: Callable[[int], F64] | None = None
+    truth: Truth | None = None
     pose: PoseMessage | None = None
     info: InfoMessage | None = None
     status: StatusMessage | None = None
@@ -36,7 +40,7 @@ class DeviceState:
     first_s: float = 0.0
     last_s: float = 0.0
     latency_ms: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT))
-    errors_px: deque[F64] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    errors_px: deque[dict[str, float]] = field(default_factory=lambda: deque(maxlen=_RECENT))
     trail: deque[F64] = field(default_factory=lambda: deque(maxlen=_TRAIL))
     _arrivals_s: deque[float] = field(default_factory=deque)
     _first_seq: int = 0
@@ -89,9 +93,18 @@ class DeviceState:
         """Captured frames of which no pose was made."""
         return self.frames - self.poses - self.lost
 
-    def error_px(self) -> F64 | None:
-        """Mean distance of each keypoint from the truth, (K,); None where the truth is not known."""
-        return np.asarray(np.mean(self.errors_px, axis=0), np.float64) if self.errors_px else None
+    def error_px(self) -> dict[str, float]:
+        """Mean distance of each keypoint from the truth; none where the truth is not known."""
+        found: dict[str, list[float]] = {}
+        for errors in self.errors_px:
+            for name, error in errors.items():
+                found.setdefault(name, []).append(error)
+        return {name: sum(errors) / len(errors) for name, errors in found.items()}
+
+    def mean_error_px(self) -> float | None:
+        """Over all keypoints; None where the truth is not known."""
+        means = self.error_px().values()
+        return sum(means) / len(means) if means else None
 
     def _add_pose(self, message: PoseMessage, now_s: float) -> None:
         last = self.pose
@@ -109,12 +122,12 @@ class DeviceState:
         self._seqs.add(message.seq)
         self._arrivals_s.append(now_s)
         self.latency_ms.append(message.latency_ms)
-        if not message.keypoints:  # all below the min_score that a command set
-            return
-        xy = np.array([[point.x, point.y] for point in message.keypoints.values()])
-        self.trail.append(xy.mean(axis=0))
+        xy = {name: np.array([point.x, point.y]) for name, point in message.keypoints.items()}
+        if xy:
+            self.trail.append(np.mean(list(xy.values()), axis=0))
         if self.truth is not None:
-            self.errors_px.append(np.linalg.norm(xy - self.truth(message.frame), axis=1))
+            true = self.truth(message.frame)
+            self.errors_px.append({name: float(np.linalg.norm(xy[name] - true[name])) for name in xy})
 
     def _take_status(self, message: StatusMessage) -> None:
         """The last will of an earlier run may come late: it says nothing of the one that is online."""

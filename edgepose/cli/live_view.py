@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from edgepose.cli.device_state import DeviceState
+from edgepose.cli.device_state import DeviceState, Truth
 from edgepose.cli.subscriber import Subscriber
 from edgepose.core.geometry import FrameMap
 from edgepose.core.types import F64
@@ -33,7 +33,7 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 class Board:
     """Every device heard of. notes: lines under the view."""
 
-    def __init__(self, subscriber: Subscriber, notes: tuple[str, ...] = (), truth: Callable[[int], F64] | None = None):
+    def __init__(self, subscriber: Subscriber, notes: tuple[str, ...] = (), truth: Truth | None = None):
         self.subscriber, self.notes = subscriber, notes
         self.devices: dict[str, DeviceState] = {}
         self._truth = truth
@@ -93,9 +93,9 @@ def plain_line(state: DeviceState, now_s: float) -> str:
         return f"{parts[0]}, no keypoints for {now_s - state.last_s:.0f} s"
     points = " ".join(f"{name} {p.x:.1f},{p.y:.1f} ({p.score:.2f})" for name, p in state.pose.keypoints.items())
     parts += [f"{state.fps(now_s):.1f} fps", f"latency {state.latency()[0]:.1f} ms"]
-    if (error := state.error_px()) is not None:
-        parts.append(f"error {error.mean():.2f} px")
-    return ", ".join([*parts, points])
+    if (error := state.mean_error_px()) is not None:
+        parts.append(f"error {error:.2f} px")
+    return ", ".join([*parts, points or "no keypoint above min_score"])
 
 
 def _connection(board: Board) -> str:
@@ -133,16 +133,16 @@ def _keypoints(state: DeviceState) -> RenderableType:
     for head in ("x", "y"):
         table.add_column(head, justify="right", min_width=6)
     table.add_column("score", no_wrap=True)
-    if error is not None:
+    if error:
         table.add_column("error", justify="right", min_width=7)
-    for i, (name, point) in enumerate(state.pose.keypoints.items()):
+    for name, point in state.pose.keypoints.items():
         row: list[RenderableType] = [
-            Text(f"● {name}", _colour(i)),
+            Text(f"● {name}", _colour(state, name)),
             f"{point.x:.1f}",
             f"{point.y:.1f}",
             score_bar(point.score),
         ]
-        table.add_row(*row, *([f"{error[i]:.1f} px"] if error is not None else []))
+        table.add_row(*row, *([f"{error[name]:.1f} px"] if error else []))
     return table
 
 
@@ -160,8 +160,8 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
     if state.pose is not None:
         p50, p95 = state.latency()
         lines.append(Text(f"{state.fps(now_s):.1f} fps · latency {p50:.1f} ms, p95 {p95:.1f} ms"))
-        if (error := state.error_px()) is not None:
-            lines.append(Text(f"mean error {error.mean():.2f} px", "bold"))
+        if (error := state.mean_error_px()) is not None:
+            lines.append(Text(f"mean error {error:.2f} px", "bold"))
         lost = f" · {state.lost} lost" if state.lost else ""
         lines.append(Text(f"{_count(state.poses, 'pose')} · {_count(state.skipped(), 'frame')} skipped{lost}"))
         if now_s - state.last_s > _SILENT_S:
@@ -182,7 +182,8 @@ def _fleet(states: list[DeviceState], now_s: float) -> Table:
         table.add_column(head, justify="left" if head in ("device", "state") else "right")
     for state in sorted(states, key=lambda one: one.device):
         name = _state_name(state)
-        score = float(np.mean([p.score for p in state.pose.keypoints.values()])) if state.pose else 0.0
+        scores = [point.score for point in state.pose.keypoints.values()] if state.pose else []
+        score = sum(scores) / len(scores) if scores else 0.0
         figures = (f"{state.fps(now_s):.1f}", f"{state.latency()[0]:.1f} ms", f"{state.poses}", f"{state.skipped()}")
         table.add_row(state.device, Text(name, _STATES[name]), *figures, f"{score:.2f}")
     return table
@@ -204,8 +205,8 @@ def _arena(state: DeviceState, columns: int, rows: int) -> Text:
     for a, b in state.info.skeleton.edges if state.info else ():
         if a in points and b in points:  # a retained /info may still be of the model before
             canvas.line(points[a], points[b], "white")
-    for i, (name, keypoint) in enumerate(pose.keypoints.items()):
-        canvas.blob(points[name], _colour(i) if keypoint.score >= _DOUBTFUL else "grey50")
+    for name, keypoint in pose.keypoints.items():
+        canvas.blob(points[name], _colour(state, name) if keypoint.score >= _DOUBTFUL else "grey50")
     return canvas.text()
 
 
@@ -246,5 +247,9 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _colour(i: int) -> str:
-    return _COLOURS[i % len(_COLOURS)]
+def _colour(state: DeviceState, name: str) -> str:
+    """The same also in poses that lack others. A retained /info may still be of the model before."""
+    assert state.pose is not None
+    known = state.info.skeleton.keypoints if state.info else ()
+    names = known if name in known else tuple(state.pose.keypoints)
+    return _COLOURS[names.index(name) % len(_COLOURS)]

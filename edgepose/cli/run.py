@@ -25,7 +25,7 @@ from edgepose.delivery.place import SpoolPlace, disk_folder
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
 from edgepose.pipeline import Pipeline
-from edgepose.settings import SettingsFile
+from edgepose.settings import read_settings
 
 log = logging.getLogger("edgepose")
 
@@ -52,13 +52,14 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     estimator = Estimator(Path(config.model), config.inference.threads)
     device, boot = config.device_name(), boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
-    file = SettingsFile(disk_folder(config.spool, device) / "settings.json")
-    info = info_message(device, boot, estimator, config.tags, file.current)
+    file = disk_folder(config.spool, device) / "settings.json"
+    settings = read_settings(file)
+    info = info_message(device, boot, estimator, config.tags, settings)
     camera = open_camera(config.camera)
     place = SpoolPlace(config.spool, device, wait=not camera.live)
     delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
     pipeline = Pipeline(camera, estimator, delivery, device)
-    pipeline.settings = file.current
+    pipeline.settings = settings
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)
     started = time.monotonic()
@@ -121,7 +122,7 @@ def health_message(
         spooled=delivery.spooled,
         spool_mb=delivery.spool_mb,
         connects=delivery.connects,
-        alerts=delivery.alerts,
+        alerts={**pipeline.alerts, **delivery.alerts},
         skipped=pipeline.skipped,
         dropped={**pipeline.dropped, **delivery.given_up},
         rejected=delivery.rejected,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +14,7 @@ from edgepose.collect.columns import Table, base_schema, in_order, plain, skelet
 from edgepose.collect.streams import Run
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import EventMessage, InfoMessage
-from edgepose.tables import write_whole
+from edgepose.tables import sync_folder, write_whole
 
 _NAME = "%Y-%m-%dT%HZ"
 
@@ -95,15 +94,6 @@ def runs_in(table: Table) -> list[Run]:
         Run(boot, int(seqs[a]), int(seqs[b]), int(frames[a]), int(frames[b]))
         for boot, a, b in zip(boots, firsts, lasts, strict=True)
     ]
-
-
-def sync_folder(folder: Path) -> None:
-    """A new name is on the disk only with its folder."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def boot_changes(table: Table) -> Any:

@@ -97,13 +97,10 @@ class FrameMap:
             dst[...] = cv2.resize(image, (w, h), interpolation=how)
 
 
-def clip_region(region: tuple[int, int, int, int], frame_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """(x, y, w, h) of the part of `region` that lies within the frame; the whole frame where none does.
-
-    A keypoint at (x', y') of that part is at (x + x', y + y') of the frame."""
-    (x, y, w, h), (frame_w, frame_h) = region, frame_wh
-    w, h = min(w, frame_w - x), min(h, frame_h - y)
-    return (x, y, w, h) if w > 0 and h > 0 else (0, 0, frame_w, frame_h)
+def lies_within(region: tuple[int, int, int, int], frame_wh: tuple[int, int]) -> bool:
+    """Whether all of `region` (x, y, w, h) is in the frame."""
+    x, y, w, h = region
+    return x + w <= frame_wh[0] and y + h <= frame_wh[1]
 
 
 def animal_px(xy: F64) -> float:

@@ -17,7 +17,7 @@ Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as 
 BootId = Annotated[str, Meta(max_length=64)]
 Pixels = Annotated[int, Meta(ge=1, le=65_535)]
 Tags = Annotated[dict[str, str], Meta(max_length=100)]
-Rate = Annotated[float, Meta(gt=0, le=1000)]
+Rate = Annotated[float, Meta(ge=0.001, le=1000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
 Corner = Annotated[int, Meta(ge=0, le=65_535)]
 Side = Annotated[int, Meta(ge=16, le=65_535)]
@@ -59,8 +59,8 @@ class PoseMessage(Message, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the command `set` changes. rate_hz: most poses a second. min_score: keypoints below are left out of the
-    poses. region: (x, y, w, h) of the frame to look at. None: no limit, the whole frame."""
+    """What the command `set` changes. rate_hz: most poses a second of a live camera. min_score: keypoints below it are
+    left out of the poses. region: (x, y, w, h) of the frame to look at. None: no limit, the whole frame."""
 
     rate_hz: Rate | None = None
     min_score: Score = 0.0
@@ -115,8 +115,8 @@ class EventMessage(Message, frozen=True, kw_only=True):
 class HealthMessage(Message, frozen=True, kw_only=True):
     """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
-    spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands, by
-    reason.
+    spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands that
+    were not carried out, by reason; `unanswered`: replies that nobody got.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: Count
@@ -173,7 +173,7 @@ def is_purged(leaf: str, payload: bytes | bytearray) -> bool:
     return not payload and leaf in TOPICS and TOPICS[leaf].retained
 
 
-M = TypeVar("M", bound=msgspec.Struct)
+M = TypeVar("M")
 
 
 def encode(message: Message, wire: Wire = "json") -> bytes:
@@ -181,19 +181,19 @@ def encode(message: Message, wire: Wire = "json") -> bytes:
 
 
 def wire_of(payload: bytes) -> Wire:
-    """JSON begins with a brace, MessagePack's maps never do."""
-    return "json" if payload[:1] == b"{" else "msgpack"
+    """MessagePack's maps begin with a byte beyond ASCII, JSON never does."""
+    return "json" if payload[:1] < b"\x80" else "msgpack"
 
 
 def decode(payload: bytes, kind: type[M]) -> M:
     """Either wire format. Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the
     schema."""
-    found: M = _decoder(kind, wire_of(payload))(payload)
+    found: M = _decoder(kind, wire_of(payload))(payload)  # type: ignore[arg-type]  # a class is hashable
     return found
 
 
 @functools.cache
-def _decoder(kind: type[msgspec.Struct], wire: Wire) -> Callable[[bytes], Any]:
+def _decoder(kind: type[Any], wire: Wire) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(kind).decode if wire == "json" else msgspec.msgpack.Decoder(kind).decode
 
 

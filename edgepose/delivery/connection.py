@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt import MQTTException
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import BrokerError
@@ -44,6 +46,10 @@ class ConnectionLostError(Exception):
     """The connection is gone; the message says why, as far as anybody does."""
 
 
+class UnreadableError(ConnectionLostError):
+    """paho cannot read what the broker has sent, and the same session would bring it again: begin a new one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Will:
     topic: str
@@ -61,11 +67,11 @@ class Welcome:
 
 
 class Connection:
-    """session_s: how long the broker keeps our session when we are away. acknowledge: what comes, by itself; otherwise
-    the caller does, when it has it safe. largest: bytes of a message to us.
-    acks: (message id, reason) of what the broker has answered, inbox: what it has sent, and whether that was before
-    it had our subscriptions, that is, kept from earlier; both for the caller to take out. granted: the answers to
-    `subscribe`, by topic.
+    """session_s: how long the broker keeps our session when we are away. anew: it forgets the session it has.
+    acknowledge: what comes, by itself; otherwise the caller does, when it has it safe. largest: bytes of a message to
+    us.
+    acks: (message id, reason) of what the broker has answered, inbox: what it has sent, and whether it may have kept
+    that from earlier (see `catch_up`); both for the caller to take out. granted: the answers to `subscribe`, by topic.
 
     Raises BrokerError with the reason when no connection comes about.
     """
@@ -78,6 +84,7 @@ class Connection:
         will: Will | None = None,
         *,
         session_s: int = 0,
+        anew: bool = False,
         acknowledge: bool = True,
         largest: int = LARGEST_INBOUND,
     ) -> None:
@@ -85,17 +92,20 @@ class Connection:
         self.inbox: list[tuple[paho.MQTTMessage, bool]] = []
         self.granted: dict[str, ReasonCode] = {}
         self._mqtt, self._session_s, self._largest = mqtt, session_s, largest
+        self._anew = anew or session_s == 0
+        self._came = self._caught_up = False
+        self._question: int | None = None
         self._reason = ""
         self._answers: list[tuple[ReasonCode, Welcome]] = []
         self._asked: dict[int, tuple[str, ...]] = {}  # topics, by the id of the SUBSCRIBE
-        self._client = new_client(mqtt, client_id, password, keep_session=session_s > 0)
+        self._client = new_client(mqtt, client_id, password, keep_session=not self._anew)
         self._client.connect_timeout = CONNECT_S
         self._client.manual_ack_set(not acknowledge)
         self._client.max_inflight_messages_set(0)  # the window is the caller's
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
         self._client.on_publish = lambda _c, _d, mid, reason, _p: self.acks.append((mid, reason))
-        self._client.on_message = lambda _c, _d, message: self.inbox.append((message, not self.granted))
+        self._client.on_message = self._on_message
         self._client.on_subscribe = self._on_subscribe
         if will is not None:
             self._client.will_set(will.topic, will.payload, qos=1, retain=True)
@@ -130,7 +140,7 @@ class Connection:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = self._session_s
         properties.MaximumPacketSize = self._largest
-        return {"clean_start": self._session_s == 0, "properties": properties}
+        return {"clean_start": self._anew, "properties": properties}
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties | None = None) -> int:
         """Its message id. Raises ConnectionLostError."""
@@ -147,6 +157,16 @@ class Connection:
     def subscribe(self, *topics: str, qos: int = 1) -> None:
         _, number = self._client.subscribe([(topic, qos) for topic in topics])
         self._asked[number or 0] = topics  # none without a connection, which the next step tells
+
+    def catch_up(self, topic: str) -> None:
+        """Subscribes, and again until nothing came before the answer: then the broker has sent all that it had kept, a
+        window at a time, and what comes now is new."""
+        self._topic, self._came = topic, False
+        how: dict[str, Any] = {"qos": 1}
+        if self._mqtt.protocol == "5":  # what is retained: told as such always, and sent to a new subscription only
+            how = {"options": SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=1)}
+        self._question = self._client.subscribe(topic, **how)[1]
+        self._asked[self._question or 0] = (topic,)
 
     def unsubscribe(self, topic: str) -> None:
         self._client.unsubscribe(topic)
@@ -177,7 +197,12 @@ class Connection:
         """All that has come, up to a bound; paho takes one packet at a time."""
         rc = _OK
         for _ in range(_PACKETS_AT_ONCE):
-            rc = self._client.loop_read()
+            try:
+                rc = self._client.loop_read()
+            except MQTTException:  # paho before 2.2; later ones return it
+                rc = MQTTErrorCode.MQTT_ERR_PROTOCOL
+            if rc == MQTTErrorCode.MQTT_ERR_PROTOCOL:
+                raise UnreadableError("a message that cannot be read; beginning a new session")
             sock: Any = self._client.socket()
             if (
                 rc != _OK
@@ -199,6 +224,17 @@ class Connection:
                 sock.shutdown(socket.SHUT_RDWR)
             sock.close()
 
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        self.inbox.append((message, not self._caught_up))
+        self._came |= self._mqtt.protocol == "5" or not message.retain
+
+    def _on_subscribe(self, _client: Any, _data: Any, number: int, reasons: list[ReasonCode], _properties: Any) -> None:
+        self.granted.update(zip(self._asked.pop(number, ()), reasons, strict=False))
+        if number == self._question:
+            self._caught_up = not self._came
+            if self._came:
+                self.catch_up(self._topic)
+
     def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
         session = bool(flags.session_present)
         receive_maximum = getattr(properties, "ReceiveMaximum", _RECEIVE_MAXIMUM)
@@ -210,9 +246,6 @@ class Connection:
             self._reason = f"the broker ended it: {reason}"
         elif "eep alive" in str(reason):
             self._reason = "the broker answers no more"
-
-    def _on_subscribe(self, _client: Any, _data: Any, number: int, reasons: list[ReasonCode], _properties: Any) -> None:
-        self.granted.update(zip(self._asked.pop(number, ()), reasons, strict=False))
 
 
 def probe_broker(mqtt: Mqtt) -> None:

@@ -20,8 +20,8 @@ from edgepose.core.errors import BrokerError, ConfigError
 from edgepose.core.messages import TOPICS, topic_name
 from edgepose.delivery.aside import RETRY_REFUSED_S
 from edgepose.delivery.broker import CLOSED, TAKEN_OVER, read_password, where
-from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, Will
-from edgepose.delivery.limits import AT_ONCE_S, TOO_LARGE, Limit, packet_bytes, reason_word
+from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, UnreadableError, Will
+from edgepose.delivery.limits import AT_ONCE_S, TOO_LARGE, Limit, reason_word
 from edgepose.delivery.outbox import Outbox, Parcel
 from edgepose.delivery.patience import STABLE_S, Patience
 from edgepose.delivery.voice import Notice, Voice
@@ -38,14 +38,14 @@ LAST_WORD_S = 2.0
 UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
 _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
-ANSWERS = 100  # replies to commands that may wait
+ANSWERS, ANSWERS_BYTES = 100, 16_000_000  # replies to commands that may wait
 
 
 class Link:
-    """connects: how often the broker has accepted us. online: now."""
+    """connects: how often the broker has accepted us. online: now. unanswered: replies given up."""
 
     def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
-        self.connects = 0
+        self.connects = self.unanswered = 0
         self.online = False
         self.patience = Patience(mqtt, device)
         self._mqtt, self._device, self._outbox = mqtt, device, outbox
@@ -59,6 +59,7 @@ class Link:
         self._limit = Limit()
         self._sent_s, self._sent_bytes = 0.0, 0  # of the last message: monotonic clock, size
         self._commands = topic_name(device, "command/+")
+        self._anew = False  # the session holds what nobody can read
         self._ending = threading.Event()
 
     def start(self, voice: Voice) -> None:
@@ -75,11 +76,17 @@ class Link:
         self._notices.append(Notice(topic, payload, retain=True))
         self.wake()
 
-    def answer(self, topic: str, payload: bytes, properties: Properties | None) -> None:
-        """Once, while there is a connection: who asked will ask again. Dropped when too many wait."""
-        if len(self._notices) < ANSWERS:
-            self._notices.append(Notice(topic, payload, retain=False, properties=properties))
+    def answer(self, topic: str, properties: Properties | None, *payloads: bytes) -> None:
+        """The first that is not too large for the broker, once, while there is a connection: who asked will ask again.
+        Given up when too many wait."""
+        notices = (Notice(topic, payload, retain=False, properties=properties) for payload in payloads)
+        waiting = list(self._notices)
+        notice = next((one for one in notices if self._limit.allows(one.size())), None)
+        if notice and len(waiting) < ANSWERS and sum(len(one.payload) for one in waiting) < ANSWERS_BYTES:
+            self._notices.append(notice)
             self.wake()
+        else:
+            self.unanswered += 1
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):  # it is being woken already, or has ended
@@ -100,7 +107,9 @@ class Link:
         while not self._ending.is_set():
             try:
                 password = read_password(self._mqtt)
-                connection = Connection(self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S)
+                connection = Connection(
+                    self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S, anew=self._anew
+                )
                 self._live(connection, voice)
             except (BrokerError, ConfigError) as exc:
                 self.patience.tell(str(exc))
@@ -110,12 +119,12 @@ class Link:
 
     def _live(self, connection: Connection, voice: Voice) -> None:
         """Serves one connection to its end."""
-        self._since, reason = time.monotonic(), ""
+        self._since, self._anew, reason = time.monotonic(), False, ""
         try:
             self._greet(connection, voice)
             self._serve(connection, voice)
         except ConnectionLostError as exc:
-            reason = str(exc)
+            reason, self._anew = str(exc), isinstance(exc, UnreadableError)
             self._take_answers(connection, voice)  # that came before the end
         finally:
             self.online = False
@@ -144,7 +153,7 @@ class Link:
         self._limit.announce(connection.welcome.largest)
         self._progress = time.monotonic()
         self._doubt_ends = time.monotonic() + DOUBT_S
-        connection.subscribe(self._commands)
+        connection.catch_up(self._commands)
         if connection.welcome.session:
             connection.subscribe(UPTIME, qos=0)
         else:
@@ -183,7 +192,7 @@ class Link:
             if parcel is None:
                 return
             notice = parcel if isinstance(parcel, Notice) else self._notice(parcel.leaf, parcel.payload)
-            size = packet_bytes(notice.topic, notice.payload, notice.properties)
+            size = notice.size()
             if not self._limit.allows(size):
                 self._refuse(parcel, TOO_LARGE)
                 continue
@@ -237,6 +246,8 @@ class Link:
         self.patience.refused(self._about(parcel), reason)
         if isinstance(parcel, Parcel):
             self._outbox.refuse(parcel, reason)
+        elif not parcel.retain:
+            self.unanswered += 1
 
     def _about(self, parcel: Parcel | Notice) -> str:
         """The topic, without the device where it is one of its own; all replies are one, wherever they go."""

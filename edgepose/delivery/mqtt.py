@@ -65,6 +65,7 @@ class MqttDelivery:
         self._drops: Counter[str] = Counter()  # that an event has told
         self._sync = SyncFlag()
         self._next_seq = 0
+        self._info_lock = threading.Lock()  # the pipeline changes it, and commands do
         self._inbox = Inbox(info.device, info.boot, commands, self._reply)
 
     @property
@@ -98,8 +99,9 @@ class MqttDelivery:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Commands that were not carried out, by reason."""
-        return dict(self._inbox.rejected)
+        """Commands that were not carried out, by reason, and replies that nobody got."""
+        unanswered = {"unanswered": self._link.unanswered} if self._link.unanswered else {}
+        return {**self._inbox.rejected, **unanswered}
 
     @property
     def alerts(self) -> dict[str, str]:
@@ -126,8 +128,9 @@ class MqttDelivery:
 
     def change_info(self, **changes: Any) -> None:
         """Publishes the info anew, with these fields."""
-        self._info = msgspec.structs.replace(self._info, **changes)
-        self._link.notify("info", encode(self._info, self._wire))
+        with self._info_lock:
+            self._info = msgspec.structs.replace(self._info, **changes)
+            self._link.notify("info", encode(self._info, self._wire))
 
     def tell(self, kind: str, text: str, count: int = 0) -> None:
         """Delivers an event as safely as a pose."""
@@ -155,6 +158,7 @@ class MqttDelivery:
         """Waits at most `DRAIN_S` for acknowledgements, says `stopped`, disconnects, and leaves the rest on the disk.
         To be called after `start`; never hangs, never raises."""
         deadline = time.monotonic() + DRAIN_S
+        self._inbox.close(DRAIN_S)
         while self._link.online and self._outbox.waiting and time.monotonic() < deadline:
             time.sleep(0.02)
         self._link.close()
@@ -186,7 +190,10 @@ class MqttDelivery:
         self._inbox.take(message, late=late)
 
     def _reply(self, address: Address, reply: ReplyMessage) -> None:
-        self._link.answer(address.topic, encode(reply, self._wire), address.properties)
+        payload = encode(reply, self._wire)
+        error = f"the reply has {len(payload)} bytes, more than the broker takes; raise its limit"
+        short = msgspec.structs.replace(reply, ok=False, error=error, result={})
+        self._link.answer(address.topic, address.properties, payload, encode(short, self._wire))
 
     def _encoded_status(self, state: str) -> bytes:
         return encode(msgspec.structs.replace(self._status, state=state), self._wire)

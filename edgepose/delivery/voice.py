@@ -8,6 +8,8 @@ from typing import Protocol
 import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 
+from edgepose.delivery.limits import packet_bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -17,6 +19,10 @@ class Notice:
     payload: bytes
     retain: bool
     properties: Properties | None = None
+
+    def size(self) -> int:
+        """Bytes on the wire, at most."""
+        return packet_bytes(self.topic, self.payload, self.properties)
 
 
 class Voice(Protocol):

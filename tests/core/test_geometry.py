@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepose.core.geometry import PAD_VALUE, FrameMap, cell_to_px, px_to_cell
+from edgepose.core.geometry import PAD_VALUE, FrameMap, cell_to_px, lies_within, px_to_cell
 
 sides = st.integers(16, 2000)
 sizes = st.tuples(sides, sides)
@@ -88,6 +88,20 @@ def test_grey_frames_resize_without_a_channel_axis():
     FrameMap.fit((64, 64), (32, 24), "letterbox").resize(np.full((64, 64), 9, np.uint8), out)
     assert (out[:, 4:28] == 9).all()
     assert (out[:, :4] == PAD_VALUE).all()
+
+
+@pytest.mark.parametrize(
+    ("region", "within"),
+    [
+        ((0, 0, 640, 480), True),
+        ((320, 240, 320, 240), True),
+        ((321, 240, 320, 240), False),
+        ((320, 241, 320, 240), False),
+        ((700, 0, 16, 16), False),
+    ],
+)
+def test_a_region_is_within_the_frame_or_not(region, within):
+    assert lies_within(region, (640, 480)) == within
 
 
 def _blob(size_wh, xy, radius):

@@ -20,6 +20,7 @@ from edgepose.core.messages import (
     Keypoint,
     PoseMessage,
     StatusMessage,
+    decode,
     encode,
     keypoints_of,
     split_topic,
@@ -118,4 +119,20 @@ def test_a_pose_is_as_long_as_the_fleet_document_says(count: int, told: str) -> 
 
 def test_a_status_reads_back() -> None:
     status = StatusMessage(device="d", boot="b", state="offline", run="r")
-    assert msgspec.json.decode(encode(status), type=StatusMessage) == status
+    assert decode(encode(status), StatusMessage) == decode(encode(status, "msgpack"), StatusMessage) == status
+    assert decode(b" \r\n" + encode(status) + b"\n", StatusMessage) == status  # as people type
+
+
+@pytest.mark.parametrize(
+    ("payload", "trouble"),
+    [(b"", "truncated"), (b"hello", "invalid character"), (b"\xff", "Expected"), (b"5", "got `int`")],
+)
+def test_what_is_neither_format_is_told_as_what_it_looks_like(payload: bytes, trouble: str) -> None:
+    with pytest.raises(msgspec.DecodeError, match=trouble):
+        decode(payload, StatusMessage)
+
+
+def test_keypoints_below_the_least_score_are_left_out() -> None:
+    pose = Pose(np.zeros((3, 2), np.float32), np.array([0.2, 0.5, 0.9], np.float32))
+    assert list(keypoints_of(pose, Skeleton(("a", "b", "c")), 0.5)) == ["b", "c"]
+    assert keypoints_of(pose, Skeleton(("a", "b", "c")), 1.0) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from paho.mqtt import publish
 
 from edgepose.camera.mouse import SKELETON, Mouse
@@ -16,8 +17,13 @@ from edgepose.core.messages import (
     encode,
     topic_name,
 )
+from edgepose.core.types import F64
 
 MOUSE = Mouse(1, (640, 480))
+
+
+def truth(frame: int) -> dict[str, F64]:
+    return dict(zip(SKELETON.keypoints, MOUSE.truth(frame), strict=True))
 
 
 def pose(i: int, seq: int | None = None, device: str = "cage-07", off_px: float = 0.0) -> PoseMessage:
@@ -79,3 +85,9 @@ HEALTH = HealthMessage(
 
 def send(port: int, message: Message, leaf: str, retain: bool = False) -> None:
     publish.single(topic_name(message.device, leaf), encode(message), qos=1, retain=retain, port=port)
+
+
+def without(message: PoseMessage, *names: str) -> PoseMessage:
+    """As `min_score` leaves keypoints out."""
+    kept = {name: point for name, point in message.keypoints.items() if name not in names}
+    return msgspec.structs.replace(message, keypoints=kept)

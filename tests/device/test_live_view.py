@@ -5,9 +5,11 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
-from mouse_messages import HEALTH, INFO, MOUSE, pose, status
+from mouse_messages import HEALTH, INFO, pose, status, truth, without
 from rich.console import Console
+from rich.text import Text
 
+from edgepose.cli import live_view
 from edgepose.cli.device_state import DeviceState
 from edgepose.cli.live_view import Board, Canvas, compose, plain_line, score_bar
 from edgepose.cli.subscriber import Subscriber
@@ -19,12 +21,12 @@ from edgepose.core.types import Skeleton
 def board() -> Board:
     subscriber = Subscriber("mqtt://somewhere:1884")
     subscriber.connected = True
-    return Board(subscriber, ("a note",), MOUSE.truth)
+    return Board(subscriber, ("a note",), truth)
 
 
 def feed(board: Board, *messages: Message, at_s: float = 1.0) -> DeviceState:
     for message in messages:
-        board.devices.setdefault(message.device, DeviceState(message.device, MOUSE.truth)).update(message, at_s)
+        board.devices.setdefault(message.device, DeviceState(message.device, truth)).update(message, at_s)
     return board.devices[messages[0].device]
 
 
@@ -101,6 +103,31 @@ def test_edges_of_another_models_info_are_not_drawn(board):
     assert screen(board) == without
     feed(board, msgspec.structs.replace(INFO, skeleton=Skeleton(("tailbase", "snout"), (("tailbase", "snout"),))))
     assert screen(board) != without
+
+
+@pytest.mark.parametrize("info", [[], [INFO]])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_poses_without_some_keypoints_or_all_are_shown(board, info, devices):
+    for device in ("cage-07", "cage-08")[:devices]:
+        feed(board, *info, pose(0, device=device))
+        for i, left_out in enumerate((["snout"], ["snout", "rightear"], list(truth(0)))):
+            state = feed(board, without(pose(i + 1, device=device), *left_out))
+            screen(board)
+    assert "cage-07" in screen(board)
+    assert plain_line(state, 1.0).endswith("no keypoint above min_score")
+
+
+def test_a_keypoint_has_its_colour_whoever_is_missing(board):
+    def spans() -> set:
+        table = live_view._keypoints(board.devices["cage-07"])
+        cells = [cell for cell in table.columns[0]._cells if isinstance(cell, Text)]
+        return {(cell.plain, cell.style) for cell in cells}
+
+    feed(board, INFO, pose(0))
+    before = spans()
+    assert len({style for _, style in before}) == 4
+    feed(board, without(pose(1), "snout", "rightear"))
+    assert spans() == {(name, style) for name, style in before if name in ("● leftear", "● tailbase")}
 
 
 def test_one_is_not_many(board):

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import pytest
 from brokers import wait_until
-from fakes import FakeCamera, FakeEstimator, ListDelivery
+from fakes import SIZE_WH, FakeCamera, FakeEstimator, ListDelivery
 
 from edgepose.clock import boot_id, boot_us
 from edgepose.core.errors import BrokerError, CameraError
+from edgepose.core.messages import Keypoint, Settings
 from edgepose.core.recent import RECENT, Recent
+from edgepose.core.types import Frame, Pose
 from edgepose.handover import Handover
 from edgepose.pipeline import POSE_QUEUE, Pipeline
 
@@ -187,3 +191,131 @@ def test_a_closed_handover_gives_what_it_holds_and_takes_no_more() -> None:
     assert not handover.put(9)
     assert [handover.get(), handover.get(), handover.get()] == [1, 2, None]
     assert handover.displaced == 1
+
+
+# --- what commands ask of it --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[..., Pipeline]]:
+    """running(camera, estimator, delivery) runs a pipeline until the test ends."""
+    stop, threads = threading.Event(), []
+
+    def start(camera: FakeCamera, estimator: FakeEstimator | None = None, delivery: Any = None) -> Pipeline:
+        pipeline = Pipeline(camera, estimator or FakeEstimator(), delivery or ListDelivery(), "cage-07")
+        threads.append(threading.Thread(target=pipeline.run, args=(stop,)))
+        threads[-1].start()
+        return pipeline
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def look_at(pipeline: Pipeline, seen: list[Any], seconds: float = 10.0) -> threading.Thread:
+    thread = threading.Thread(target=lambda: seen.append(pipeline.look(seconds)))
+    thread.start()
+    return thread
+
+
+def test_all_who_look_see_a_frame_with_its_own_pose(running: Callable[..., Pipeline]) -> None:
+    pipeline, seen = running(FakeCamera(10**9, live=True, period_s=0.001)), []
+    for thread in [look_at(pipeline, seen) for _ in range(50)]:
+        thread.join(10)
+    assert len(seen) == 50
+    assert all(pose.xy_px[0, 0] == frame.index for frame, pose in seen)
+    assert pipeline._seen is None  # the picture's memory is free again
+
+
+def test_nothing_to_see_is_no_frame(running: Callable[..., Pipeline]) -> None:
+    gate = threading.Event()
+    pipeline = running(FakeCamera(10**9, live=True, period_s=0.001), FakeEstimator(gate))
+    assert pipeline.look(0.05) is None
+    gate.set()
+    assert pipeline.look(10) is not None
+
+
+def test_who_looks_while_it_ends_is_not_kept_waiting() -> None:
+    gate, stop, seen = threading.Event(), threading.Event(), []
+    pipeline = Pipeline(FakeCamera(1), FakeEstimator(), ListDelivery(gate), "cage-07")
+    runner = threading.Thread(target=pipeline.run, args=(stop,))
+    runner.start()
+    wait_until(lambda: pipeline.poses == 1, "the only frame")
+    looker = look_at(pipeline, seen, seconds=600)
+    wait_until(lambda: pipeline._lookers, "somebody to look")
+    gate.set()
+    looker.join(10)
+    runner.join(10)
+    assert seen == [None]
+    assert pipeline.look(600) is None
+
+
+def test_a_low_rate_publishes_less_and_hides_nothing_from_who_looks(running: Callable[..., Pipeline]) -> None:
+    delivery = ListDelivery()
+    pipeline = running(FakeCamera(10**9, live=True, period_s=0.001), None, delivery)
+    pipeline.settings = Settings(rate_hz=0.001)
+    wait_until(lambda: pipeline.skipped["rate"] > 100, "frames to be left out")
+    poses = pipeline.poses
+    assert pipeline.look(10) is not None
+    assert pipeline.look(10) is not None
+    assert pipeline.poses == poses
+    pipeline.settings = Settings(rate_hz=1000)
+    wait_until(lambda: pipeline.poses > poses + 20, "the new rate, at once")
+    seqs = [message.seq for message in delivery.messages]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+def test_a_file_that_waits_is_published_whole_at_any_rate() -> None:
+    delivery = ListDelivery()
+    pipeline = Pipeline(FakeCamera(50), FakeEstimator(), delivery, "cage-07")
+    pipeline.settings = Settings(rate_hz=0.001)
+    pipeline.run(threading.Event())
+    assert len(delivery.messages) == 50
+
+
+class Bright(FakeEstimator):
+    """Finds the one bright pixel, and keeps the sizes of what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, int]] = []
+
+    def estimate(self, frame: Frame) -> Pose:
+        self.sizes.append(frame.size_wh)
+        y, x = np.unravel_index(frame.image[..., 0].argmax(), frame.image.shape[:2])
+        return Pose(np.array([[x, y], [0, 0]], np.float32), np.array([0.9, 0.2], np.float32))
+
+
+class Lit(FakeCamera):
+    """With a bright pixel at (40, 30)."""
+
+    def read(self) -> Frame | None:
+        frame = super().read()
+        if frame is not None:
+            frame.image[30, 40] = 255
+        return frame
+
+
+def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
+    delivery, estimator = ListDelivery(), Bright()
+    pipeline = Pipeline(Lit(3), estimator, delivery, "cage-07")
+    pipeline.settings = Settings(region=(32, 20, 32, 28), min_score=0.5)
+    pipeline.run(threading.Event())
+    assert estimator.sizes == [(32, 28)] * 3
+    assert [message.size_wh for message in delivery.messages] == [SIZE_WH] * 3
+    assert [message.keypoints for message in delivery.messages] == [{"snout": Keypoint(40.0, 30.0, 0.9)}] * 3
+    assert pipeline.alerts == {}
+
+
+def test_a_region_that_the_camera_has_outgrown_is_told_and_not_used(running: Callable[..., Pipeline]) -> None:
+    estimator = Bright()
+    pipeline = running(Lit(10**9, live=True, period_s=0.001), estimator)
+    pipeline.settings = Settings(region=(32, 20, 32, 29))
+    wait_until(lambda: pipeline.alerts, "the alert")
+    assert "[32, 20, 32, 29] is not within the 64x48 frame" in pipeline.alerts["region"]
+    assert set(estimator.sizes) == {SIZE_WH}
+    pipeline.settings = Settings(region=(32, 20, 32, 28))
+    wait_until(lambda: not pipeline.alerts, "it to pass")
+    wait_until(lambda: estimator.sizes[-1] == (32, 28), "the region")
