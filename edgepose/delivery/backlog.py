@@ -63,6 +63,7 @@ class Backlog:
         self.trouble = ""
         self.opened = False
         self._disk, self._rules, self._changed = disk, rules, changed
+        self._writing = 0  # messages on their way to the disk
         self._covering: dict[Batch, set[Item]] = {}
         self._ready: deque[Batch] = deque()
         self._busy: set[int] = set()  # rows in `_ready` or in flight
@@ -90,8 +91,8 @@ class Backlog:
 
     @property
     def poses(self) -> int:
-        """On the disk, neither acknowledged nor refused."""
-        return max(0, self._disk.poses - self._done.poses)
+        """On the disk or on their way to it, neither acknowledged nor refused."""
+        return max(0, self._disk.poses - self._done.poses) + self._writing
 
     @property
     def megabytes(self) -> float:
@@ -182,6 +183,13 @@ class Backlog:
             return
         with self._changed:
             unsent, sent = source.overdue(all_of_it=ending)
+            self._writing = len(unsent)
+        try:
+            self._write_down(source, unsent, sent)
+        finally:
+            self._writing = 0
+
+    def _write_down(self, source: Source, unsent: list[Item], sent: list[Item]) -> None:
         if self._rules.drop_newest and not self._disk.room():
             self.dropped["spool_full"] += len(unsent)
             with self._changed:

@@ -263,3 +263,24 @@ def test_rows_in_order_are_few_runs_however_many() -> None:
     for row in range(200_000):
         rows.add(row, 15, begin_s + row / 3000)
     assert len(rows.runs) < 80
+
+
+def test_what_is_being_written_is_not_delivered_yet(
+    new_outbox: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for everything to be delivered must not find nothing left while a batch goes to the disk."""
+    outbox = new_outbox()
+    found: list[bool] = []
+    append = DiskTier.append
+
+    def slow(self: DiskTier, *args: object) -> None:
+        found.append(outbox.empty())
+        append(self, *args)
+
+    disk_works(outbox)
+    assert outbox.empty()
+    monkeypatch.setattr(DiskTier, "append", slow)
+    accept(outbox, 1)
+    disk_works(outbox)
+    assert found == [False]
+    assert not outbox.empty()
