@@ -153,6 +153,17 @@ def test_tags_hold_from_a_start_to_the_next_whatever_comes_first(tmp_path: Path,
     assert tags(tmp_path) == ALL
 
 
+def test_a_kill_between_a_late_start_and_the_hours_it_changes(tmp_path: Path) -> None:
+    collect(tmp_path, A, *seqs(*range(10)))
+    killed = Archive(tmp_path)
+    take(killed, B)
+    killed._write("cage-07", None)  # the event is in its file
+    killed._journal.close()
+    assert tags(tmp_path) == "--aaaaaaaa"
+    collect(tmp_path)
+    assert tags(tmp_path) == ALL
+
+
 def test_an_hour_has_every_tag_the_device_ever_had_and_other_boots_none(tmp_path: Path) -> None:
     elsewhere = msgspec.structs.replace(started(0, subject="x"), boot="c")
     collect(tmp_path, *seqs(1, 2), started(0, subject="a"), started(2, cage="7"), elsewhere)
