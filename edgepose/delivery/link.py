@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 WINDOW = 20  # unacknowledged at a time; brokers allow at least this many
 BACKLOG_WINDOW = 4  # of these, messages of the backlog: a live pose never waits behind many
+BACKLOG_HZ = 8000.0  # poses of a backlog a second at most: readers get the live ones through the same queue
 HEALTH_S = 30.0
 ACK_TIMEOUT_S = 10.0  # of a broker that answers and acknowledges nothing; only a new connection mends that
 SESSION_S = 7 * 86_400  # the broker keeps our session so long: without it, it has lost its memory
@@ -60,6 +61,7 @@ class Link:
         self._sent_s, self._sent_bytes = 0.0, 0  # of the last message: monotonic clock, size
         self._commands = topic_name(device, "command/+")
         self._anew = False  # the session holds what nobody can read
+        self._backlog_due = 0.0  # monotonic clock
         self._ending = threading.Event()
 
     def start(self, voice: Voice) -> None:
@@ -206,8 +208,13 @@ class Link:
                 self._in_flight[number] = parcel
 
     def _next(self) -> Parcel | None:
+        now = time.monotonic()
         backlog = sum(isinstance(parcel, Parcel) and parcel.batch is not None for parcel in self._in_flight.values())
-        return self._outbox.take(backlog=backlog < BACKLOG_WINDOW and not self._ending.is_set())
+        may = backlog < BACKLOG_WINDOW and now >= self._backlog_due and not self._ending.is_set()
+        parcel = self._outbox.take(backlog=may)
+        if parcel and parcel.batch:
+            self._backlog_due = max(self._backlog_due, now - _TICK_S) + parcel.batch.poses / BACKLOG_HZ
+        return parcel
 
     def _notice(self, leaf: str, payload: bytes) -> Notice:
         return Notice(topic_name(self._device, leaf), payload, retain=TOPICS[leaf].retained)
