@@ -7,20 +7,26 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from asker import asking
 from brokers import Mosquitto, wait_until
 from paho.mqtt import publish
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from test_mqtt import pose
 
 from edgepose.cli.main import main
+from edgepose.collect.collector import Collector
 from edgepose.collect.hours import hour_path, read_hour, write_hour
 from edgepose.collect.merge import merge, scan
 from edgepose.collect.streams import Stream
+from edgepose.core.config import Mqtt
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import BatchMessage, EventMessage, Message, PoseMessage, encode, topic_name
 
@@ -131,6 +137,34 @@ def _queued(mosquitto: Mosquitto) -> bool:
 
     time.sleep(0.5)
     return False
+
+
+def test_a_message_that_nobody_can_read_ends_no_collection(
+    tmp_path: Path, mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    """U+FEFF is allowed in MQTT, and paho takes it for a broken packet; the session would bring it again for ever."""
+    mosquitto.start()
+    collector = Collector(Mqtt(host="127.0.0.1", port=mosquitto.port), None, "collector", tmp_path)
+    stop = threading.Event()
+    thread = threading.Thread(target=collector.run, args=(stop,))
+    caplog.set_level("INFO")
+    thread.start()
+    wait_until(lambda: "listening" in caplog.text, "it to listen")
+    odd = Properties(PacketTypes.PUBLISH)
+    odd.UserProperty = ("by", "\ufeff")
+    with asking(mosquitto.port) as other:
+        for seq in range(10):
+            more = {"properties": odd} if seq == 5 else {}
+            other.client.publish(topic_name("cage-07", "pose"), encode(pose(seq)), qos=1, **more)
+        wait_until(lambda: caplog.text.count("listening") == 2, "it to listen again")
+    assert "a message that cannot be read; beginning a new session" in caplog.text
+    send(mosquitto.port, *(pose(seq) for seq in range(10, 20)))
+    wait_until(lambda: 19 in collector._journal.streams["cage-07", "b"]._seqs.ranges()[-1], "the last pose")
+    stop.set()
+    thread.join(20)
+    found = [seq for _, _, seq in poses_in(tmp_path)]
+    assert 5 not in found
+    assert {*range(5), *range(10, 20)} <= set(found)  # what came before it is not lost with the session
 
 
 def test_a_killed_collector_loses_nothing(
