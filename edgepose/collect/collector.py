@@ -32,7 +32,7 @@ from edgepose.core.messages import (
     split_topic,
 )
 from edgepose.delivery.broker import where
-from edgepose.delivery.connection import Connection, ConnectionLostError
+from edgepose.delivery.connection import Connection, ConnectionLostError, UnreadableError
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,26 @@ class Collector:
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then writes what it has. Raises EdgeposeError when the folder cannot be written."""
+        anew = False
         while not stop.is_set():
             try:
                 connection = Connection(
-                    self._mqtt, self._name, self._password, session_s=SESSION_S, acknowledge=False, largest=LARGEST
+                    self._mqtt,
+                    self._name,
+                    self._password,
+                    session_s=SESSION_S,
+                    anew=anew,
+                    acknowledge=False,
+                    largest=LARGEST,
                 )
+                anew = False
                 try:
                     self._serve(connection, stop)
                     connection.goodbye()
+                except UnreadableError:
+                    self._keep(connection)  # what came before it, since a new session does not bring it again
+                    anew = True
+                    raise
                 finally:
                     connection.cut()
             except (BrokerError, ConfigError) as exc:
@@ -111,7 +123,13 @@ class Collector:
                 log.info("%s", self.summary())
 
     def _take(self, connection: Connection) -> None:
-        """All that has come, in one transaction; acknowledged when that is on the disk."""
+        """All that has come, acknowledged when it is on the disk."""
+        for message in self._keep(connection):
+            if message.qos:
+                connection.acknowledge(message)
+
+    def _keep(self, connection: Connection) -> list[paho.MQTTMessage]:
+        """In one transaction."""
         messages = [message for message, _ in connection.inbox]
         connection.inbox.clear()
         arrivals: list[Arrival] = []
@@ -119,9 +137,7 @@ class Collector:
         for message in messages:
             self._read(message, arrivals, events)
         self._archive.write(arrivals, events)
-        for message in messages:
-            if message.qos:
-                connection.acknowledge(message)
+        return messages
 
     def _read(self, message: paho.MQTTMessage, arrivals: list[Arrival], events: list[EventMessage]) -> None:
         place, payload = _place(message), bytes(message.payload)

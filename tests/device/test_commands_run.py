@@ -222,7 +222,7 @@ def _collected(folder: Path, subscriber: Subscriber) -> None:
     assert [event["kind"] for event in events].count("started") == 2
     (mark,) = [event for event in events if event["kind"] == "mark_start"]
     (sent,) = [event for event in subscriber.of("event") if event["kind"] == "mark_start"]
-    assert (mark["seq"], mark["text"], mark["tags"]) == (str(sent["seq"]), "light on", '{"subject":"m3"}')
+    assert (mark["seq"], mark["text"], mark["tags"]) == (str(sent["seq"]), "light on", '{"subject": "m3"}')
 
 
 def test_a_running_daemon_outlives_what_nobody_should_send(
