@@ -11,11 +11,9 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
-from typing import Protocol
 
-import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepose.clock import boot_us
 from edgepose.core.config import Mqtt
@@ -27,6 +25,7 @@ from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostEr
 from edgepose.delivery.limits import AT_ONCE_S, TOO_LARGE, Limit, packet_bytes, reason_word
 from edgepose.delivery.outbox import Outbox, Parcel
 from edgepose.delivery.patience import STABLE_S, Patience
+from edgepose.delivery.voice import Notice, Voice
 
 log = logging.getLogger(__name__)
 
@@ -41,32 +40,6 @@ UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
 _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 ANSWERS = 100  # replies to commands that may wait
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A message that nobody keeps: only the newest matters, or whoever asked will ask again."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    properties: Properties | None = None
-
-
-class Voice(Protocol):
-    """What the device says of itself."""
-
-    def on_connected(self) -> None:
-        """Notifies what every broker must know."""
-
-    def on_heartbeat(self) -> None:
-        """Every `HEALTH_S`, and when connected."""
-
-    def last_words(self) -> None:
-        """Before a clean end."""
-
-    def on_message(self, message: paho.MQTTMessage, *, late: bool) -> None:
-        """A command. late: it was sent while we were away."""
 
 
 class Link:
@@ -126,7 +99,7 @@ class Link:
                 connection = Connection(self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S)
                 self._live(connection, voice)
             except (BrokerError, ConfigError) as exc:
-                self.patience.tell(str(exc))
+                self.patience.failed(str(exc))
             except Exception as exc:  # a bug must not end delivery: a new connection is a new start
                 self.patience.tell(f"{where(self._mqtt)}: the connection is given up ({exc!r})", bug=True)
             self._ending.wait(self.patience.pause_s())
@@ -229,17 +202,10 @@ class Link:
     def _take_answers(self, connection: Connection, voice: Voice) -> None:
         taken = []
         for number, reason in connection.acks:
+            if number == next(iter(self._in_flight), None):  # an answer that was lost is not made up for by later ones
+                self._progress = time.monotonic()
             parcel = self._in_flight.pop(number, None)
-            if parcel is None:
-                continue
-            self._progress = time.monotonic()
-            if reason.is_failure:
-                self._refuse(parcel, reason_word(reason))
-                continue
-            if self.patience.healed(self._about(parcel)):
-                self._outbox.retry_refused()
-            if isinstance(parcel, Parcel):
-                parcel.unheard = reason.value == _NO_READER
+            if parcel is not None and self._is_taken(parcel, reason) and isinstance(parcel, Parcel):
                 taken.append(parcel)
         connection.acks.clear()
         if taken:
@@ -255,6 +221,18 @@ class Link:
             else:
                 voice.on_message(message, late=late)
         connection.inbox.clear()
+
+    def _is_taken(self, parcel: Parcel | Notice, reason: ReasonCode) -> bool:
+        if reason.is_failure:
+            self._refuse(parcel, reason_word(reason))
+            return False
+        if self._window == 1:
+            self._limit.took(self._sent_bytes)
+        if self.patience.healed(self._about(parcel)):
+            self._outbox.retry_refused()
+        if isinstance(parcel, Parcel):
+            parcel.unheard = reason.value == _NO_READER
+        return True
 
     def _refuse(self, parcel: Parcel | Notice, reason: str) -> None:
         self.patience.refused(self._about(parcel), reason)
