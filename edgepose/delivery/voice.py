@@ -1,4 +1,4 @@
-"""What the device says of itself: messages that nobody keeps, unlike poses."""
+"""What passes between `link`, which sends, and `mqtt`, which knows what there is to say."""
 
 from __future__ import annotations
 
