@@ -25,7 +25,7 @@ from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostEr
 from edgepose.delivery.limits import AT_ONCE_S, TOO_LARGE, Limit, reason_word
 from edgepose.delivery.outbox import Outbox, Parcel
 from edgepose.delivery.patience import STABLE_S, Patience
-from edgepose.delivery.voice import Notice, Voice
+from edgepose.delivery.voice import Notice, Voice, has_room
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,6 @@ LAST_WORD_S = 2.0
 UPTIME = "$SYS/broker/uptime"
 _TICK_S = 0.1
 _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
-ANSWERS, ANSWERS_BYTES = 100, 16_000_000  # replies to commands that may wait
 
 
 class Link:
@@ -83,13 +82,12 @@ class Link:
         """The first that is not too large for the broker, once, while there is a connection: who asked will ask again.
         Given up when too many wait."""
         notices = (Notice(topic, payload, retain=False, properties=properties) for payload in payloads)
-        waiting = list(self._notices)
         notice = next((one for one in notices if self._limit.allows(one.size())), None)
-        if notice and len(waiting) < ANSWERS and sum(len(one.payload) for one in waiting) < ANSWERS_BYTES:
-            self._notices.append(notice)
-            self.wake()
-        else:
+        if notice is None or not has_room(list(self._notices)):
             self.unanswered += 1
+            return
+        self._notices.append(notice)
+        self.wake()
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):  # it is being woken already, or has ended

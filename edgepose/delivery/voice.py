@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +10,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 
 from edgepose.delivery.limits import packet_bytes
+
+ANSWERS, ANSWERS_BYTES = 100, 16_000_000  # replies to commands that may wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,11 @@ class Notice:
     def size(self) -> int:
         """Bytes on the wire, at most."""
         return packet_bytes(self.topic, self.payload, self.properties)
+
+
+def has_room(waiting: Sequence[Notice]) -> bool:
+    """Whether one more reply may wait."""
+    return len(waiting) < ANSWERS and sum(len(one.payload) for one in waiting) < ANSWERS_BYTES
 
 
 class Voice(Protocol):

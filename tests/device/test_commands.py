@@ -406,7 +406,7 @@ def test_replies_that_the_broker_refuses_are_counted_and_fill_no_memory(
         wait_until(lambda: device.delivery.rejected.get("unanswered") == 40, "the refusals")
         assert asker.heard == []
     assert set(device.delivery.alerts) <= {"reply", "info", "status", "health", "event"}
-    assert "refuses edgepose/cage-07/reply: not authorized; correct its access list" in device.delivery.alerts["reply"]
+    assert "refuses replies to commands: not authorized; correct its access list" in device.delivery.alerts["reply"]
     assert device.delivery.connects == 1
 
 
