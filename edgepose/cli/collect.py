@@ -12,10 +12,10 @@ import msgspec
 
 from edgepose.core.errors import UsageError
 
-ENDINGS = ("csv", "h5")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from edgepose.collect.deeplabcut import ENDINGS
+
     parser.description = (
         "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C,\n"
         "what happened to DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what\n"
