@@ -165,12 +165,14 @@ def two_collectors(folder: Path, port: int) -> Iterator[list[subprocess.Popen[st
         wait(lambda name=name: "listening" in (folder / f"{name}.log").read_text(encoding="utf-8"), "a collector")
     try:
         yield made
+        memory = " and ".join(f"{rss_mb(one.pid):.0f}" for one in made)
         begin = time.monotonic()
         for one in made:
             one.terminate()
         if any(one.wait() for one in made):
             sys.exit(f"a collector failed; see {folder}/*.log")
-        print(f"collectors: {time.monotonic() - begin:.1f} s to write what was not in files yet", flush=True)
+        seconds = time.monotonic() - begin
+        print(f"collectors: {memory} MB; {seconds:.1f} s to write what was not in files yet", flush=True)
     finally:
         for one in made:
             one.kill()
@@ -208,6 +210,10 @@ def judge(folder: Path, sent: dict[int, int], devices: int) -> bool:
 def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(") ", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def rss_mb(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def wait(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:

@@ -12,10 +12,10 @@ import msgspec
 
 from edgepose.core.errors import UsageError
 
-ENDINGS = ("csv", "h5")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from edgepose.collect.deeplabcut import ENDINGS
+
     parser.description = (
         "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C,\n"
         "what happened to DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what\n"
@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="beside each Parquet file one in DeepLabCut's layout, for each start of the daemon; may be given twice",
     )
-    parser.add_argument("--share", metavar="GROUP", help="split the load with the other collectors of this group")
+    parser.add_argument(
+        "--share",
+        metavar="GROUP",
+        help="split the load with the other collectors of this group; the part of one that is away waits for it",
+    )
     parser.add_argument("--ca", type=Path, metavar="FILE", help="for mqtts://: PEM file of the broker's authority")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line is the password")
 

@@ -149,22 +149,27 @@ class Archive:
         self._arrivals.pop((device, hour), None)
 
     def _write_events(self, device: str) -> None:
-        """And its info. Hours that lie in files already and whose tags a late start tells are written anew."""
+        """And its info. Hours that have a file already and whose tags a late start tells are to be written anew."""
         if (info := self._infos.pop(device, None)) and info != read_info(path := self._folder / device / "info.json"):
             write_info(path, info)
-        new = self._journal.events(device)
-        events = {(event.boot, event.event): event for event in [*self._events(device), *new]}
-        if new:
-            write_events(self._folder / device / "events.csv", events.values())
-        stale: set[int] = set()
-        for start in (event for event in new if event.kind == "started"):
-            others = [event.seq for event in events.values() if (event.boot, event.kind) == (start.boot, "started")]
-            end = min((seq for seq in others if seq > start.seq), default=2**63 - 1)
-            stale.update(self._journal.overlapping(device, start.boot, start.seq, end))
-        self._journal.events_written(device, stale)
+        known = {(event.boot, event.event): event for event in self._events(device)}
+        came = {(event.boot, event.event): event for event in self._journal.events(device)}
+        if new := [event for key, event in came.items() if key not in known]:
+            events = [*known.values(), *new]
+            stale = {hour for event in new for hour in self._changed_hours(event, events)}
+            self._journal.add_stale(device, stale)  # before the file makes the events known
+            self._arrivals.update(dict.fromkeys(((device, hour) for hour in stale), (0.0, 0.0)))
+            write_events(self._folder / device / "events.csv", events)
+        self._journal.events_written(device)
         self._talkers.pop(device, None)
-        for hour in stale:
-            self._arrivals[device, hour] = (0.0, 0.0)
+
+    def _changed_hours(self, event: EventMessage, events: Iterable[EventMessage]) -> list[int]:
+        """Hours with a file whose tags a start tells, that is, poses up to the next one."""
+        if event.kind != "started":
+            return []
+        others = [other.seq for other in events if (other.boot, other.kind) == (event.boot, event.kind)]
+        end = min((seq for seq in others if seq > event.seq), default=2**63 - 1)
+        return self._journal.overlapping(event.device, event.boot, event.seq, end)
 
     def report(self) -> None:
         """Tells in a file what is missing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
@@ -135,11 +134,9 @@ def _latest(table: Table, starts: Sequence[EventMessage]) -> Any:
     seq."""
     compute: Any = importlib.import_module("pyarrow.compute")
     at = np.full(len(table), len(starts))
-    by_boot = defaultdict(list)
-    for index, start in enumerate(starts):
-        by_boot[start.boot].append(index)
     seqs = table["seq"].to_numpy()
-    for boot, indices in by_boot.items():
+    for boot in table["boot"].unique().to_pylist():
+        indices = [index for index, start in enumerate(starts) if start.boot == boot]
         rows = np.flatnonzero(compute.equal(table["boot"], boot).to_numpy())
         found = np.searchsorted([starts[index].seq for index in indices], seqs[rows], "right")
         at[rows] = np.array([len(starts), *indices])[found]

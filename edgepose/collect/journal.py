@@ -166,10 +166,13 @@ class Journal:
         rows = [(device, hour, *run) for run in runs]
         database.executemany("INSERT INTO written VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def events_written(self, device: str, stale: Iterable[int]) -> None:
-        """Its events are in their file. stale: the hours that they change."""
+    def add_stale(self, device: str, hours: Iterable[int]) -> None:
+        """That have to be written anew."""
         with self._transaction() as database:
-            database.executemany("INSERT OR IGNORE INTO stale VALUES (?, ?)", [(device, hour) for hour in stale])
+            database.executemany("INSERT OR IGNORE INTO stale VALUES (?, ?)", [(device, hour) for hour in hours])
+
+    def events_written(self, device: str) -> None:
+        with self._transaction() as database:
             database.execute("DELETE FROM event WHERE device = ?", (device,))
 
     def _give_back(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from edgepose.collect.archive import Archive
@@ -25,14 +25,15 @@ def merge(folders: list[Path], also: Collection[str] = ()) -> str:
     for folder in others or folders:
         if not folder.is_dir():
             raise UsageError(f"{folder}: no such folder")
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UsageError("merge: a folder is named twice; name each once")
     archive = Archive(target, also)
     paths: defaultdict[Hour, list[Path]] = defaultdict(list)
     for folder in [*others, *([target] if also else [])]:
         for key, path in hours_in(folder).items():
             paths[key].extend([path] if folder != target else [])
     journals = [journal for folder in others if (journal := _journal(folder))]
-    for folder in others:
-        _add_devices(archive, folder)
+    _add_devices(archive, folders)
     for journal in journals:
         for device in journal.talkers():
             archive.write([], journal.events(device))
@@ -58,10 +59,12 @@ def _journal(folder: Path) -> Journal | None:
         return None
 
 
-def _add_devices(archive: Archive, folder: Path) -> None:
-    """What the devices say of themselves, and their events."""
-    for path in sorted(folder.glob("*/info.json")):
+def _add_devices(archive: Archive, folders: Sequence[Path]) -> None:
+    """What the devices said last of themselves, and the events that the first folder does not have yet."""
+    infos = [path for folder in folders for path in folder.glob("*/info.json")]
+    for path in sorted(infos, key=lambda path: path.stat().st_mtime):
         if info := read_info(path):
             archive.keep_info(info)
-    for path in sorted(folder.glob("*/events.csv")):
-        archive.write([], read_events(path))
+    for folder in folders[1:]:
+        for path in sorted(folder.glob("*/events.csv")):
+            archive.write([], read_events(path))

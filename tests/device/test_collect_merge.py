@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from collecting import all_of, event, gaps_in, pose, poses_in, started
 from mouse_messages import INFO
@@ -12,8 +14,8 @@ from test_collect_archive import collect, seqs, tags, take
 from edgepose.collect.archive import Archive
 from edgepose.collect.hours import hour_path
 from edgepose.collect.merge import merge
-from edgepose.collect.reports import read_events
-from edgepose.core.errors import EdgeposeError
+from edgepose.collect.reports import read_events, read_info
+from edgepose.core.errors import EdgeposeError, UsageError
 
 pytest.importorskip("pyarrow")
 
@@ -86,6 +88,25 @@ def test_a_collector_goes_on_in_a_folder_that_was_merged_into(tmp_path: Path) ->
     again = collect(tmp_path / "a", *seqs(4, 5))
     assert (again.poses, again.duplicates) == (1, 1)
     assert gaps_in(tmp_path / "a") == []
+
+
+def test_the_device_is_as_it_was_last(tmp_path: Path) -> None:
+    for age_s, name in enumerate(("b", "a", "c")):
+        archive = Archive(tmp_path / name)
+        archive.keep_info(msgspec.structs.replace(INFO, boot=name))
+        archive.finish()
+        path = tmp_path / name / "cage-07" / "info.json"
+        os.utime(path, (1_000_000 - age_s, 1_000_000 - age_s))
+    merge([tmp_path / name for name in ("a", "b", "c")])
+    info = read_info(tmp_path / "a" / "cage-07" / "info.json")
+    assert info is not None
+    assert info.boot == "b"
+
+
+def test_a_folder_named_twice_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    with pytest.raises(UsageError, match="name each once"):
+        merge([tmp_path / "all", tmp_path, tmp_path / "." / "all" / ".."])
 
 
 def test_a_damaged_source_is_told(tmp_path: Path) -> None:
