@@ -38,7 +38,8 @@ def packet_bytes(topic: str, payload: bytes, properties: Properties | None) -> i
 
 class Limit:
     """A broker of MQTT 3.1.1 cannot say how much it takes. It cuts the connection when it gets more, again and again,
-    for the message comes again. What was alone on its way when that happened twice is taken to be too large.
+    for the message comes again. What was alone on its way when that happened twice is taken to be too large, unless
+    the broker has taken as much before.
 
     exceeded: by a message, what the broker said."""
 
@@ -47,6 +48,7 @@ class Limit:
         self._announced = self._learnt = math.inf
         self._learnt_s = 0.0  # monotonic clock
         self._suspect = math.inf
+        self._taken = 0  # the largest
 
     def announce(self, largest: int) -> None:
         """For this connection."""
@@ -58,9 +60,13 @@ class Limit:
         self.exceeded = self.exceeded or size > self._announced
         return size <= min(self._announced, self._learnt)
 
+    def took(self, size: int) -> None:
+        """The broker has acknowledged it."""
+        self._taken = max(self._taken, size)
+
     def cut(self, size: int | None) -> None:
         """A short connection was cut without a word. size: of the one message that had just been sent, if any."""
-        if size is None:
+        if size is None or not 0 < self._taken < size:
             self._suspect = math.inf
             return
         if self._suspect < math.inf:
@@ -70,3 +76,4 @@ class Limit:
     def forget(self) -> None:
         """The broker may be another one."""
         self._learnt = self._suspect = math.inf
+        self._taken = 0

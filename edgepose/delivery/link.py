@@ -13,6 +13,7 @@ import time
 from collections import deque
 
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepose.clock import boot_us
 from edgepose.core.config import Mqtt
@@ -114,7 +115,7 @@ class Link:
                 )
                 self._live(connection, voice)
             except (BrokerError, ConfigError) as exc:
-                self.patience.tell(str(exc))
+                self.patience.failed(str(exc))
             except Exception as exc:  # a bug must not end delivery: a new connection is a new start
                 self.patience.tell(f"{where(self._mqtt)}: the connection is given up ({exc!r})", bug=True)
             self._ending.wait(self.patience.pause_s())
@@ -222,17 +223,10 @@ class Link:
     def _take_answers(self, connection: Connection, voice: Voice) -> None:
         taken = []
         for number, reason in connection.acks:
+            if number == next(iter(self._in_flight), None):  # an answer that was lost is not made up for by later ones
+                self._progress = time.monotonic()
             parcel = self._in_flight.pop(number, None)
-            if parcel is None:
-                continue
-            self._progress = time.monotonic()
-            if reason.is_failure:
-                self._refuse(parcel, reason_word(reason))
-                continue
-            if self.patience.healed(self._about(parcel)):
-                self._outbox.retry_refused()
-            if isinstance(parcel, Parcel):
-                parcel.unheard = reason.value == _NO_READER
+            if parcel is not None and self._is_taken(parcel, reason) and isinstance(parcel, Parcel):
                 taken.append(parcel)
         connection.acks.clear()
         if taken:
@@ -248,6 +242,18 @@ class Link:
             else:
                 voice.on_message(message, late=late)
         connection.inbox.clear()
+
+    def _is_taken(self, parcel: Parcel | Notice, reason: ReasonCode) -> bool:
+        if reason.is_failure:
+            self._refuse(parcel, reason_word(reason))
+            return False
+        if self._window == 1:
+            self._limit.took(self._sent_bytes)
+        if self.patience.healed(self._about(parcel)):
+            self._outbox.retry_refused()
+        if isinstance(parcel, Parcel):
+            parcel.unheard = reason.value == _NO_READER
+        return True
 
     def _refuse(self, parcel: Parcel | Notice, reason: str) -> None:
         self.patience.refused(self._about(parcel), reason)
@@ -276,10 +282,8 @@ class Link:
                 self._outbox.forget_old()
             self.patience.steady(now - self._since)
             self._window = self._safe_window(connection)
-            if self.patience.alerts.keys() & {"status", "info"}:  # refused, and it may be mended by now
-                voice.on_connected()
             if "command/+" in self.patience.alerts:
-                connection.subscribe(self._commands)
+                connection.catch_up(self._commands)
             voice.on_heartbeat()
 
     def _compare(self, connection: Connection, payload: bytes | bytearray) -> None:

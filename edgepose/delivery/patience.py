@@ -48,6 +48,11 @@ class Patience:
             log.info("%s: connected%s", where(self._mqtt), f", {waiting} poses waiting" if waiting else "")
         self._news = False
 
+    def failed(self, trouble: str) -> None:
+        """There is no connection. A broker that is absent now and then cuts connections short by itself."""
+        self._short_lives = 0
+        self.tell(trouble)
+
     def tell(self, trouble: str, *, bug: bool = False) -> None:
         """Why there is no connection: each trouble once, not at every attempt. bug: with its traceback."""
         self.alerts["broker"] = trouble
@@ -89,12 +94,10 @@ class Patience:
             self._seen_s = {text: at_s for text, at_s in self._seen_s.items() if now - at_s < CALM_S}
         if TAKEN_OVER in reason:
             self._alert("client_id", f"another client connects as {self.client}, {_CLONE}")
-        elif self.flapping and reason == CLOSED:
-            self._alert(
-                "client_id",
-                f"it cuts our connections short: a message is too large for it, or another client connects as "
-                f"{self.client}, {_CLONE}",
-            )
+        elif self.flapping and reason == CLOSED:  # also mosquitto 2.0.11 gives no reason
+            size = "a message is too large for it, or " if self._mqtt.protocol == "3.1.1" else ""
+            text = f"it cuts our connections short: {size}another client connects as {self.client}, {_CLONE}"
+            self._alert("client_id", text)
 
     def pause_s(self) -> float:
         """Full jitter: a hundred devices do not all come back at once."""

@@ -135,7 +135,6 @@ def test_an_answer_counts_also_when_it_is_the_last_word(
         delivery.deliver(message)
     wait_until(lambda: delivery.given_up == {"refused_too_large": 1}, "the refusal")
     wait_until(lambda: subscriber.seqs() == [2], "what is small enough")
-    assert delivery.connects == 2
 
 
 def test_what_an_earlier_run_set_aside_is_tried_again(
@@ -179,6 +178,10 @@ def test_a_broker_of_mqtt_3_that_cuts_the_connection_gets_what_it_takes(
 
 def test_a_limit_is_learnt_from_two_messages_that_were_alone() -> None:
     limit = Limit()
+    for size in (500, 400):
+        limit.cut(size)  # perhaps, but it has never taken anything
+    limit.took(300)
+    limit.cut(300)  # it has taken as much
     limit.cut(500)
     limit.cut(None)  # another cause
     limit.cut(400)
