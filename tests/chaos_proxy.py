@@ -9,13 +9,15 @@ import threading
 import time
 from typing import Literal
 
-Mode = Literal["pass", "stall", "swallow", "delay"]
-_PUBACK = 0x40
+Mode = Literal["pass", "stall", "swallow", "delay", "deny"]
+_PUBACK, _SUBACK = 0x40, 0x90
+_NOT_AUTHORIZED = b"\x87"
 
 
 class Proxy:
     """mode: pass; stall (half open: nothing is passed on, nothing is closed); swallow (the broker's PUBACKs vanish);
-    delay (everything 0.3 s late). target_port: of the broker, for new connections. `cut` ends all of them."""
+    delay (everything 0.3 s late); deny (all subscriptions, so far as the client is told). target_port: of the broker,
+    for new connections. `cut` ends all of them."""
 
     def __init__(self, target_port: int) -> None:
         self.mode: Mode = "pass"
@@ -71,6 +73,8 @@ class Proxy:
                     else:
                         answers, whole = _packets(answers + data)
                         swallowed = _PUBACK if self.mode == "swallow" else None
+                        if self.mode == "deny":
+                            whole = [one[:-1] + _NOT_AUTHORIZED if one[0] & 0xF0 == _SUBACK else one for one in whole]
                         client.sendall(b"".join(packet for packet in whole if packet[0] & 0xF0 != swallowed))
         with contextlib.suppress(ValueError):
             self._pairs.remove((client, broker))

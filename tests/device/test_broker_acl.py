@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
+from chaos_proxy import Proxy
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from refusals import be_quick, new_device
 from test_mqtt import pose
@@ -171,3 +174,47 @@ def test_a_user_that_is_not_the_device_may_write_nothing_and_is_told(
     wait_until(lambda: wrong.alerts.keys() >= {"pose", "status", "info", "health"}, "all refusals")
     assert wrong.given_up == {"refused_not_authorized": 1}
     assert lab.heard == []
+
+
+PLUGINS = [*Path("/usr/lib").glob("**/mosquitto_dynamic_security.so")]
+
+
+@pytest.mark.skipif(not PLUGINS or not shutil.which("mosquitto_ctrl"), reason="needs mosquitto's dynamic security")
+def test_a_refused_subscription_to_commands_is_told_and_asked_for_again(
+    mosquitto: Mosquitto, exits: contextlib.ExitStack, tmp_path: Path
+) -> None:
+    """An access list refuses no subscriptions, but a plugin may. This one hangs up when its rules change."""
+    rules = tmp_path / "rules.json"
+    subprocess.run(["mosquitto_ctrl", "dynsec", "init", str(rules), "admin", "word"], check=True, capture_output=True)
+    mosquitto.start("allow_anonymous true", f"plugin {PLUGINS[0]}", f"plugin_opt_config_file {rules}")
+    admin = ["mosquitto_ctrl", "-p", str(mosquitto.port), "-u", "admin", "-P", "word", "dynsec"]
+
+    def rule(*words: str) -> None:
+        subprocess.run([*admin, *words], check=True, capture_output=True)
+
+    for words in ("createRole any", "createGroup all", "addGroupRole all any", "setAnonymousGroup all"):
+        rule(*words.split())
+    rule("addRoleACL", "any", "publishClientSend", "#", "allow")
+    seven = new_device(Mqtt(host="127.0.0.1", port=mosquitto.port), commands=["ping"])
+    exits.callback(seven.close)
+    wait_until(lambda: "command/+" in seven.alerts, "the refusal")
+    assert seven.alerts["command/+"].endswith(
+        "refuses edgepose/cage-07/command/+: not authorized; correct its access list, or mqtt.username"
+    )
+    rule("addRoleACL", "any", "subscribePattern", "#", "allow")
+    wait_until(lambda: seven.alerts == {}, "the subscription")
+
+
+def test_a_refused_subscription_is_asked_for_again_on_the_same_connection(
+    mosquitto: Mosquitto, exits: contextlib.ExitStack
+) -> None:
+    mosquitto.start()
+    proxy = Proxy(mosquitto.port)
+    exits.callback(proxy.close)
+    proxy.mode = "deny"
+    seven = new_device(Mqtt(host="127.0.0.1", port=proxy.port), commands=["ping"])
+    exits.callback(seven.close)
+    wait_until(lambda: "command/+" in seven.alerts, "the refusal")
+    proxy.mode = "pass"
+    wait_until(lambda: seven.alerts == {}, "the subscription")
+    assert seven.connects == 1
