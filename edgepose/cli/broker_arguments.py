@@ -45,9 +45,10 @@ def broker_of(args: argparse.Namespace) -> tuple[Mqtt, str | None]:
             raise UsageError("--ca: give mqtts://HOST as --broker")
         mqtt = msgspec.structs.replace(mqtt, tls=msgspec.structs.replace(mqtt.tls, ca=str(args.ca)))
     if args.password_file is not None:
+        password = first_line(args.password_file, "--password-file")
         if mqtt.username is None:
             raise UsageError("--password-file: whose? Give mqtt://USER@HOST as --broker")
-        return mqtt, first_line(args.password_file, "--password-file")
+        return mqtt, password
     if password is not None:
         print(f"--broker: everybody on this machine can see the password (ps); better {SAFER}", file=sys.stderr)
         return mqtt, password

@@ -193,7 +193,7 @@ def test_a_password_in_the_address_works_and_is_warned_of(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--password-file", "word"], "--password-file: whose? Give mqtt://USER@HOST as --broker"),
+        (["--password-file", __file__], "--password-file: whose? Give mqtt://USER@HOST as --broker"),
         (["--ca", "ca.pem"], "--ca: give mqtts://HOST as --broker"),
     ],
 )
