@@ -4,12 +4,10 @@ wrote."""
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-import msgspec
-
+from edgepose.cli.broker_arguments import add_broker_arguments, broker_of
 from edgepose.core.errors import UsageError
 
 
@@ -28,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  edgepose collect merge recordings recordings-a recordings-b"
     )
     parser.add_argument("what", nargs="*", metavar="merge DIR", help="join folders instead of listening")
-    parser.add_argument(
-        "--broker", default="mqtt://localhost:1883", metavar="URL", help="default: %(default)s; mqtts:// for TLS"
-    )
+    add_broker_arguments(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where the files go")
     parser.add_argument(
         "--name", default="collector", help="of this collector, another for each on a broker; default: %(default)s"
@@ -47,8 +43,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GROUP",
         help="split the load with the other collectors of this group; the part of one that is away waits for it",
     )
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="for mqtts://: PEM file of the broker's authority")
-    parser.add_argument("--password-file", type=Path, metavar="FILE", help="its first line is the password")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,20 +72,12 @@ def _merge(words: list[str], also: list[str]) -> int:
 
 def _collect(args: argparse.Namespace) -> int:
     from edgepose.cli.signals import stop_on_signals
-    from edgepose.cli.subscriber import parse_url
     from edgepose.collect.archive import Archive
     from edgepose.collect.collector import Collector
-    from edgepose.delivery.broker import client_id, first_line
+    from edgepose.delivery.broker import client_id
 
-    mqtt, password = parse_url(args.broker)
-    if args.ca is not None:
-        if mqtt.tls is None:
-            raise UsageError("--ca: give mqtts://HOST as --broker")
-        mqtt = msgspec.structs.replace(mqtt, tls=msgspec.structs.replace(mqtt.tls, ca=str(args.ca)))
-    if args.password_file is not None:
-        password = first_line(args.password_file, "--password-file")
+    mqtt, password = broker_of(args)
     archive = Archive(args.output, args.also, shared=args.share is not None)
-    password = password or os.environ.get("EDGEPOSE_MQTT_PASSWORD")
     collector = Collector(mqtt, password, client_id(args.name), archive, args.share)
     collector.run(stop_on_signals(once=True))
     print(collector.summary(), file=sys.stderr)

@@ -39,14 +39,14 @@ _KEEPALIVE_S = 15
 class Subscriber:
     """Receives what devices publish, in the caller's own thread, and comes back when the broker does.
 
-    url: `mqtt://[user:password@]host[:port]`. device: one topic level, or "+" for all.
+    broker: its URL, or settings and password. device: one topic level, or "+" for all.
     mqtt: the broker. connected: now. trouble: why not, in words for the operator. malformed: messages that could not
     be read.
     Raises UsageError for a URL of another kind.
     """
 
-    def __init__(self, url: str, device: str = "+") -> None:
-        self.mqtt, self._password = parse_url(url)
+    def __init__(self, broker: str | tuple[Mqtt, str | None], device: str = "+") -> None:
+        self.mqtt, self._password = parse_url(broker) if isinstance(broker, str) else broker
         self.connected = False
         self.trouble = ""
         self.malformed = 0
@@ -66,7 +66,8 @@ class Subscriber:
                 self._lose(self.trouble or "connection lost")
             if self._denied:
                 raise BrokerError(
-                    f"{where(self.mqtt)}: refused: {self._denied}; give --broker mqtt://USER:PASSWORD@HOST"
+                    f"{where(self.mqtt)}: refused: {self._denied}; give --broker mqtt://USER@HOST, and the password by "
+                    "--password-file FILE or the variable EDGEPOSE_MQTT_PASSWORD"
                 )
             yield from self._inbox
             self._inbox.clear()
@@ -118,19 +119,21 @@ class Subscriber:
 
 
 def parse_url(url: str) -> tuple[Mqtt, str | None]:
-    """The broker and the password. Raises UsageError."""
+    """Of `mqtt://[user[:password]@]host[:port]`: the broker and the password. Raises UsageError, which does not show
+    the password, nor what may be a part of it."""
+    shown = f"--broker {url.rpartition('@')[2]}"
     try:
         parts = urlsplit(url if "://" in url else f"mqtt://{url}")
         port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
-    except ValueError as exc:
-        raise UsageError(f"--broker {url}: {exc}; give mqtt://HOST:PORT") from None
+    except ValueError:
+        raise UsageError(f"{shown}: not a broker's address; give mqtt://HOST:PORT") from None
     if (
         parts.scheme not in {"mqtt", "mqtts"}
         or not parts.hostname
         or parts.path.strip("/")
         or not is_host(parts.hostname)
     ):
-        raise UsageError(f"--broker {url}: not a broker's address; give mqtt://HOST:PORT")
+        raise UsageError(f"{shown}: not a broker's address; give mqtt://HOST:PORT")
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
     tls = Tls() if parts.scheme == "mqtts" else None
     return Mqtt(host=parts.hostname, port=port, username=user, tls=tls), password

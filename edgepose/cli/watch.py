@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from edgepose.cli.broker_arguments import add_broker_arguments, broker_of
 from edgepose.core.errors import UsageError
 
 
@@ -13,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Where the output is no terminal, prints a line a second for each device."
     )
     parser.epilog = "example:\n  edgepose watch --broker mqtt://192.168.1.10 --device cage-07"
-    parser.add_argument("--broker", default="mqtt://localhost:1883", metavar="URL", help="default: %(default)s")
+    add_broker_arguments(parser)
     parser.add_argument("--device", metavar="NAME", help="default: every device on the broker")
 
 
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.device and any(mark in args.device for mark in "/+#"):
         raise UsageError(f"--device {args.device}: not a device's name; leave it out to see every device")
     stop = stop_on_signals(once=False)
-    subscriber = Subscriber(args.broker, device)
+    subscriber = Subscriber(broker_of(args), device)
     try:
         follow(Board(subscriber, ("Ctrl-C ends",)), lambda: not stop.is_set())
     finally:

@@ -280,10 +280,8 @@ class Link:
                 self._outbox.forget_old()
             self.patience.steady(now - self._since)
             self._window = self._safe_window(connection)
-            if self.patience.alerts.keys() & {"status", "info"}:  # refused, and it may be mended by now
-                voice.on_connected()
             if "command/+" in self.patience.alerts:
-                connection.subscribe(self._commands)
+                connection.catch_up(self._commands)
             voice.on_heartbeat()
 
     def _compare(self, connection: Connection, payload: bytes | bytearray) -> None:

@@ -176,6 +176,8 @@ class MqttDelivery:
             self._link.announce(discovery_topic(self._info.device), msgspec.json.encode(discovery(self._info)))
 
     def on_heartbeat(self) -> None:
+        if self.alerts.keys() & {"status", "info", discovery_topic(self._info.device)}:
+            self.on_connected()  # what was refused may be taken by now, and nothing else says it again
         dropped = Counter(self._outbox.dropped)
         for reason, count in (dropped - self._drops).items():
             self.tell("dropped", f"{count} poses were given up: {reason}", count)

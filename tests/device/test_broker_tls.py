@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import re
 import shutil
@@ -13,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from brokers import Mosquitto
+from brokers import Mosquitto, wait_until
 from certificates import Authority, openssl
 
+from edgepose.cli.broker_arguments import broker_of
+from edgepose.cli.subscriber import Subscriber
 from edgepose.core.config import Mqtt, Tls
 from edgepose.core.errors import BrokerError, ConfigError
 from edgepose.delivery import connection
@@ -130,6 +133,14 @@ def test_why_there_is_no_connection(fault: Callable[[Lab], Mqtt], message: str, 
 def test_what_is_as_it_should_be_is_accepted(lab: Lab) -> None:
     lab.start("broker.lan", lines=("require_certificate true",))
     probe_broker(lab.settings(server_name="broker.lan", **lab.pair(lab.authority)))
+
+
+def test_watch_trusts_the_authority_it_is_given(lab: Lab) -> None:
+    lab.start()
+    url = f"mqtts://{HOST}:{lab.broker.port}"
+    subscriber = Subscriber(broker_of(argparse.Namespace(broker=url, ca=lab.authority.path, password_file=None)))
+    wait_until(lambda: subscriber.connected or [*subscriber.receive(0.1)], "the connection")
+    subscriber.close()
 
 
 @contextlib.contextmanager
