@@ -27,6 +27,7 @@ from delivery_broker import measure_brokers
 from delivery_lab import lab, percentiles
 
 import edgepose
+from edgepose.clock import wall_us
 
 DAY, HOUR = 24 * 3600 * 30, 3600 * 30  # poses
 LIVE_HZ = 30.0
@@ -45,6 +46,7 @@ def outage(args: argparse.Namespace) -> dict[str, Any]:
         fed = device.ask("feed", args.poses, SPEED * LIVE_HZ, SPEED)
         wait_until(lambda: not device.ask("tell")["waiting"], "the rest to be on the disk")
         full, files = device.ask("tell"), device.files()
+        reader.since_us = wall_us()
         reader.live_ms.clear()
         device.ask("live", LIVE_HZ)
         broker.start()

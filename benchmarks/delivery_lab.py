@@ -35,9 +35,11 @@ DURABLE = ("allow_anonymous true", *durable_settings())
 
 class Reader:
     """A subscriber whose session the broker keeps. live_ms: from a pose's time to its arrival, of those that came as
-    they were made. replayed: poses of a backlog; replayed_s: monotonic clock of the first and the last of them."""
+    they were made, after `since_us`. replayed: poses of a backlog; replayed_s: monotonic clock of the first and the
+    last of them."""
 
     def __init__(self, port: int) -> None:
+        self.since_us = wall_us()
         self.seqs = SeqSet()
         self.twice = self.replayed = 0
         self.live_ms: list[float] = []
@@ -64,7 +66,8 @@ class Reader:
         _, leaf = split_topic(message.topic) or ("", "")
         if leaf == "pose":
             poses = [decode(message.payload, PoseMessage)]
-            self.live_ms.append((arrived_us - poses[0].t_us) / 1e3)
+            if poses[0].t_us > self.since_us:  # the broker may have kept an older one
+                self.live_ms.append((arrived_us - poses[0].t_us) / 1e3)
         else:
             poses = decode(message.payload, BatchMessage).poses
             self.replayed += len(poses)

@@ -23,16 +23,14 @@ log = logging.getLogger(__name__)
 REOPEN_S = 10.0  # between attempts to use a disk that failed
 _VERSION = 1
 _SCHEMA = """
-CREATE TABLE batch (id INTEGER PRIMARY KEY AUTOINCREMENT, leaf TEXT NOT NULL, poses INTEGER NOT NULL,
-                    boot TEXT NOT NULL, boot_s REAL NOT NULL, wall_s REAL NOT NULL, synced INTEGER NOT NULL,
-                    refused TEXT, payload BLOB NOT NULL) STRICT;
-CREATE INDEX set_aside ON batch (id) WHERE refused IS NOT NULL
-"""
-_INSERT = """
-INSERT INTO batch (leaf, poses, boot, boot_s, wall_s, synced, refused, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-RETURNING id
-"""
-_ROWS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 500"
+CREATE TABLE batch (id INTEGER PRIMARY KEY, leaf TEXT NOT NULL, poses INTEGER NOT NULL, boot TEXT NOT NULL,
+                    boot_s REAL NOT NULL, wall_s REAL NOT NULL, synced INTEGER NOT NULL, refused TEXT,
+                    payload BLOB NOT NULL) STRICT;
+CREATE INDEX set_aside ON batch (id) WHERE refused IS NOT NULL;
+CREATE INDEX counts ON batch (poses, refused)
+"""  # the last index tells what is in the file, without reading all of it
+_INSERT = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 100"
 _SET_ASIDE = "SELECT id, poses, refused FROM batch WHERE refused IS NOT NULL ORDER BY id LIMIT ?"
 _AGES = """
 SELECT id, poses, boot = ?, boot_s < ?, synced AND ? AND wall_s < ? FROM batch ORDER BY id LIMIT 1000
@@ -56,6 +54,7 @@ class DiskTier:
         self.poses = self.damaged = 0
         self.refused: Counter[str] = Counter()
         self.used_bytes = self._free_bytes = 0
+        self._next = 1
         self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
         self._database: sqlite3.Connection | None = None
         self._closed_until = 0.0
@@ -68,10 +67,15 @@ class DiskTier:
         """Written and synchronised when this returns; each batch has its row then. refused: set aside at once."""
         made = (boot_id(), boot_us() / 1e6, wall_us() / 1e6, synced, refused)
         with self._transaction() as database:
-            rows = [
-                database.execute(_INSERT, (b.leaf, b.poses, *made, zlib.compress(b.payload, 1))).fetchone()[0]
-                for b in batches
-            ]
+            rows = range(self._next, self._next + len(batches))
+            database.executemany(
+                _INSERT,
+                (
+                    (row, batch.leaf, batch.poses, *made, zlib.compress(batch.payload, 1))
+                    for row, batch in zip(rows, batches, strict=True)
+                ),
+            )
+        self._next += len(batches)
         for batch, row in zip(batches, rows, strict=True):
             batch.rows[row] = batch.poses
         poses = sum(batch.poses for batch in batches)
@@ -82,7 +86,7 @@ class DiskTier:
         self._measure()
 
     def rows(self, after: int) -> list[int]:
-        """Those behind row `after`, oldest first, some hundreds at most; what was refused is not among them."""
+        """Those behind row `after`, oldest first, a hundred at most; what was refused is not among them."""
         with self._guarded() as database:
             found = database.execute(_ROWS, (after,)).fetchall()
         return [row[0] for row in found]
@@ -223,6 +227,8 @@ class DiskTier:
             database = open_database(self._path, _VERSION, _SCHEMA, "synchronous = FULL")
             counts = dict(database.execute("SELECT refused, SUM(poses) FROM batch GROUP BY refused").fetchall())
             self.poses, self.refused = counts.pop(None, 0), Counter(counts)
+            last = database.execute("SELECT COALESCE(MAX(id), 0) FROM batch").fetchone()[0]
+            self._next = max(self._next, last + 1)  # also in a new file: a number is never used twice
             self._database = database
             self._measure()
         return self._database

@@ -16,6 +16,7 @@ from test_mqtt import pose
 
 from edgepose.clock import boot_us
 from edgepose.core.messages import BatchMessage, Keypoint, decode, encode
+from edgepose.delivery import disk_tier
 from edgepose.delivery import outbox as outbox_module
 from edgepose.delivery.acked import AckedRows
 from edgepose.delivery.backlog import Rules
@@ -238,6 +239,22 @@ def test_a_batch_on_disk_of_which_a_part_was_not_heard_goes_out(new_outbox: Call
     outbox.acknowledge([second])
     disk_works(outbox)
     assert seqs_of(sent(outbox)) == [1, 2]
+
+
+def test_a_spool_that_breaks_under_way_is_replaced_and_goes_on(
+    new_outbox: Callable[..., Outbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file's rows are not taken for those of the old one, which were sent already."""
+    monkeypatch.setattr(disk_tier, "REOPEN_S", 0.0)
+    outbox = new_outbox()
+    accept(outbox, 1, 2, 3)
+    disk_works(outbox)
+    outbox.acknowledge(sent(outbox))
+    outbox.backlog._disk.close()
+    (tmp_path / "spool.db").write_bytes(b"no database " * 500)
+    accept(outbox, 4, 5)
+    disk_works(outbox)
+    assert seqs_of(sent(outbox)) == [4, 5]
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.floats(0, 0.4)), unique_by=lambda step: step[0]), st.floats(0, 20))

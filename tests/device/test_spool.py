@@ -27,8 +27,15 @@ def batch(poses: int = 15, size: int = 100) -> Batch:
     return Batch("poses", poses, random.Random(size).randbytes(size))
 
 
+def rows_of(disk: DiskTier) -> list[int]:
+    found = [0]
+    while more := disk.rows(found[-1]):
+        found += more
+    return found[1:]
+
+
 def all_of(disk: DiskTier) -> list[Batch]:
-    return [found for row in disk.rows(0) if (found := disk.read(row))]
+    return [found for row in rows_of(disk) if (found := disk.read(row))]
 
 
 def nothing(row: int) -> bool:
@@ -62,7 +69,7 @@ def test_beyond_its_bound_the_oldest_make_way_and_are_counted(tmp_path: Path) ->
 def test_what_was_refused_makes_way_first(tmp_path: Path) -> None:
     disk = new_disk(tmp_path, max_mb=1.0)
     disk.append([batch(size=5000) for _ in range(150)], synced=True)
-    newest = disk.rows(0)[-1]
+    newest = rows_of(disk)[-1]
     disk.refuse([(newest, "not_authorized")])
     disk.append([batch(size=5000) for _ in range(60)], synced=True)
     assert disk.drop_oldest(nothing)
@@ -72,9 +79,9 @@ def test_what_was_refused_makes_way_first(tmp_path: Path) -> None:
 def test_what_is_on_its_way_does_not_make_way(tmp_path: Path) -> None:
     disk = new_disk(tmp_path, max_mb=1.0)
     disk.append([batch(size=5000) for _ in range(300)], synced=True)
-    assert disk.drop_oldest(lambda row: row <= 3) == 15 * (300 - len(disk.rows(0)))
-    assert disk.rows(0)[:3] == [1, 2, 3]
-    assert disk.rows(0)[3] > 4
+    assert disk.drop_oldest(lambda row: row <= 3) == 15 * (300 - len(rows_of(disk)))
+    assert rows_of(disk)[:3] == [1, 2, 3]
+    assert rows_of(disk)[3] > 4
 
 
 @pytest.mark.parametrize(
@@ -103,14 +110,14 @@ def test_only_clocks_that_cannot_jump_tell_an_age(
 def test_what_was_refused_is_set_aside_and_may_come_back(tmp_path: Path) -> None:
     disk = new_disk(tmp_path)
     disk.append([batch(), batch(), batch()], synced=True)
-    first, second, third = disk.rows(0)
+    first, second, third = rows_of(disk)
     disk.refuse([(first, "not_authorized"), (second, TOO_LARGE)])
-    assert disk.rows(0) == [third]
+    assert rows_of(disk) == [third]
     assert (disk.poses, disk.refused) == (15, {"not_authorized": 15, TOO_LARGE: 15})
     disk.close()
     again = new_disk(tmp_path)
     assert again.release(1) == [first]
-    assert again.rows(0) == [first, third]
+    assert rows_of(again) == [first, third]
     assert (again.poses, +again.refused) == (30, {TOO_LARGE: 15})
 
 
@@ -175,6 +182,31 @@ def test_a_file_that_is_not_ours_is_set_aside(
     assert len(caplog.messages) == len(aside)
 
 
+def test_a_large_spool_opens_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in it is counted without reading the payloads, and only a small file is read whole for damage."""
+    disk = new_disk(tmp_path)
+    disk.append([batch(size=2000) for _ in range(2000)], synced=True)
+    disk.refuse(7, "not_authorized")
+    disk.close()
+    read_bytes = []
+    for checked_bytes in (1e3, 50e6):
+        monkeypatch.setattr(database, "CHECKED_BYTES", checked_bytes)
+        before = _bytes_read()
+        disk = new_disk(tmp_path)
+        disk.open()
+        read_bytes.append(_bytes_read() - before)
+        assert (disk.poses, disk.refused) == (15 * 1999, 15)
+        disk.close()
+    assert read_bytes[0] < 200_000
+    assert read_bytes[1] > 4_000_000
+
+
+def _bytes_read() -> int:
+    if not Path("/proc/self/io").exists():
+        pytest.skip("needs /proc (Linux)")
+    return int(Path("/proc/self/io").read_text(encoding="ascii").split()[1])
+
+
 def test_only_the_last_few_damaged_files_are_kept(tmp_path: Path) -> None:
     for _ in range(6):
         _text(tmp_path / "spool.db")
@@ -229,12 +261,12 @@ def _use_disk(disk: DiskTier) -> None:
     try:
         for _ in range(2):
             try:
-                for row in disk.rows(0):
+                for row in rows_of(disk):
                     disk.read(row)
                 disk.append([batch()], synced=True)
                 disk.drop_old(True, nothing)
                 disk.drop_oldest(nothing)
-                disk.remove((row, row) for row in disk.rows(0))
+                disk.remove((row, row) for row in rows_of(disk))
                 disk.shrink()
             except DiskError as exc:
                 trouble = str(exc)
@@ -242,7 +274,7 @@ def _use_disk(disk: DiskTier) -> None:
             break
         else:
             pytest.fail(f"could not be used at the second attempt either: {trouble}")
-        assert disk.rows(0) == []
+        assert rows_of(disk) == []
     finally:
         disk_tier.REOPEN_S = disk_tier_pause
         disk.close()
