@@ -186,7 +186,7 @@ def test_a_large_spool_opens_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """What is in it is counted without reading the payloads, and only a small file is read whole for damage."""
     disk = new_disk(tmp_path)
     disk.append([batch(size=2000) for _ in range(2000)], synced=True)
-    disk.refuse(7, "not_authorized")
+    disk.refuse([(7, "not_authorized")])
     disk.close()
     read_bytes = []
     for checked_bytes in (1e3, 50e6):
@@ -195,7 +195,7 @@ def test_a_large_spool_opens_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
         disk = new_disk(tmp_path)
         disk.open()
         read_bytes.append(_bytes_read() - before)
-        assert (disk.poses, disk.refused) == (15 * 1999, 15)
+        assert (disk.poses, disk.refused) == (15 * 1999, {"not_authorized": 15})
         disk.close()
     assert read_bytes[0] < 200_000
     assert read_bytes[1] > 4_000_000
