@@ -149,6 +149,10 @@ class Backlog:
             self._cursor = 0
         return sum(run.poses for run in gone)
 
+    def remembers(self) -> bool:
+        """Whether it has what was acknowledged and may be forgotten."""
+        return bool(self._done.runs)
+
     def let_go(self, before_s: float) -> None:
         """What was acknowledged before that need not be kept."""
         self._safe_s = before_s
