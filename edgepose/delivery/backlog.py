@@ -225,7 +225,7 @@ class Backlog:
 
     def _read_ahead(self) -> None:
         with self._changed:
-            if len(self._ready) >= _ENOUGH:
+            if len(self._ready) >= _ENOUGH or not self._disk.poses:
                 return
             cursor = last = self._cursor
         wanted: list[int] = []

@@ -36,7 +36,7 @@ def new_outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def make(max_mb: float = 10.0, *, drop_newest: bool = False) -> Outbox:
         disk = DiskTier(tmp_path / "spool.db", max_mb * 1e6, 3600.0)
-        made = Outbox(RamTier(tmp_path / "sent.db"), disk, Rules("json", 1, wait=False, drop_newest=drop_newest))
+        made = Outbox(RamTier(tmp_path), disk, Rules("json", 1, wait=False, drop_newest=drop_newest))
         made.reconnected(0.0)
         return made
 
@@ -229,7 +229,7 @@ def test_what_nobody_heard_outlives_a_kill(new_outbox: Callable[..., Outbox], tm
     parcels[1].unheard = True
     outbox.acknowledge(parcels)
     outbox._ram.close()
-    assert {left.number: left.acked_s is None for left in RamTier(tmp_path / "sent.db").leftovers} == {
+    assert {left.number: left.acked_s is None for left in RamTier(tmp_path).leftovers} == {
         1: False,
         2: True,
         3: False,
@@ -242,7 +242,7 @@ def test_what_the_broker_forgot_outlives_a_kill_too(new_outbox: Callable[..., Ou
     outbox.acknowledge([outbox.take(backlog=False)])
     assert outbox.forgotten(0.0, FOREVER) == 1
     outbox._ram.close()
-    assert [left.acked_s for left in RamTier(tmp_path / "sent.db").leftovers] == [None]
+    assert [left.acked_s for left in RamTier(tmp_path).leftovers] == [None]
 
 
 def test_a_batch_on_disk_of_which_a_part_was_not_heard_goes_out(new_outbox: Callable[..., Outbox]) -> None:
