@@ -90,7 +90,7 @@ def healthy(args: argparse.Namespace) -> dict[str, Any]:
     """`write_bytes` of /proc/self/io counts what a process causes to be written to storage; memory-backed files do not
     count. `wchar` counts every write(), so it has the RAM tier's too; sockets are written by send() and in neither."""
     with lab() as (_, device, reader):
-        device.ask("feed", LIVE_HZ, LIVE_HZ)
+        device.ask("feed", 30, LIVE_HZ)
         wait_until(lambda: not device.ask("tell")["waiting"], "the first acknowledgements")
         before, files = device.ask("tell"), device.files()
         fed = device.ask("feed", args.poses, args.rate)

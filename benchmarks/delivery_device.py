@@ -2,7 +2,8 @@
 
 Reads commands from stdin, one a line, and answers each with one line of JSON:
 
-    feed N HZ [SPEED]     hands N poses over; with SPEED, the spool's own half second passes so many times faster
+    feed N HZ [SPEED]     hands N poses over; with SPEED, time passes so many times faster: the spool's half second, and
+                          what the poses tell
     live HZ               begins to hand poses over, each stamped with the time; `quiet` ends that
     infer MODEL SECONDS   the daemon's pipeline on frames in memory, 30 a second, and what it costs
     tell                  counters, memory, bytes written, CPU seconds of each thread
@@ -62,7 +63,7 @@ class Device:
             while self._delivery.waiting > WAITING:
                 time.sleep(0.001)
                 held_s += 0.001
-            self._deliver(t_us + i * FRAME_US)
+            self._deliver(t_us + i * FRAME_US if float(speed) > 1 else wall_us())
         self._delivery._outbox._spill_s, backlog._TICK_S = usual
         return {"seconds": time.monotonic() - begin}
 

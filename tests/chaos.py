@@ -137,6 +137,8 @@ class Chaos:
 
     def _heal(self, seed: int, faults: Counter[str], begin: float) -> Outcome:
         """No more faults: what was accepted arrives, or never will."""
+        wait_until(lambda: self._listening() > self._listened, "the collector to listen", 60)
+        time.sleep(3.0)  # in which the device goes on, as one does: only it can repeat what a fault has swallowed
         self._note("--- healed")
         (self._folder / "healed").touch()
         self._device.wait(600)

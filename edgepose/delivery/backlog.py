@@ -25,6 +25,7 @@ from edgepose.delivery.packing import Batch, Item, join, pack
 log = logging.getLogger(__name__)
 
 KEEP_ACKED_S = 60.0
+DRAIN_HZ = 8000.0  # poses a second at most: readers get the live ones through the same queue
 _READ_AHEAD, _ENOUGH = 64, 8  # rows at a time, until so many messages are ready
 _TICK_S = 0.1
 _TIDY_S = 1.0
@@ -71,7 +72,7 @@ class Backlog:
         self._safe_s = 0.0  # boot clock: what was acknowledged before that no broker forgets any more
         self._cursor = 0  # rows up to here were looked at
         self.aside = Aside(disk, rules.wire, self._busy, changed)
-        self._tidied_s = 0.0
+        self._due_s = self._tidied_s = 0.0  # monotonic clock: the next batch, the last tidying
         self._sync = SyncFlag()
         self._more = True  # there may be rows behind the cursor
         self._hungry = threading.Event()
@@ -103,7 +104,12 @@ class Backlog:
     def take(self) -> Batch | None:
         if len(self._ready) < _ENOUGH and self._more:
             self._hungry.set()
-        return self._ready.popleft() if self._ready else None
+        now = time.monotonic()
+        if not self._ready or now < self._due_s:
+            return None
+        batch = self._ready.popleft()
+        self._due_s = max(self._due_s, now - _TICK_S) + batch.poses / DRAIN_HZ
+        return batch
 
     def settle(self, item: Item) -> None:
         """An item that the disk has too was acknowledged on its own."""
@@ -142,6 +148,10 @@ class Backlog:
             self._covering.clear()
             self._cursor = 0
         return sum(run.poses for run in gone)
+
+    def remembers(self) -> bool:
+        """Whether it has what was acknowledged and may be forgotten."""
+        return bool(self._done.runs)
 
     def let_go(self, before_s: float) -> None:
         """What was acknowledged before that need not be kept."""
@@ -215,7 +225,7 @@ class Backlog:
 
     def _read_ahead(self) -> None:
         with self._changed:
-            if len(self._ready) >= _ENOUGH:
+            if len(self._ready) >= _ENOUGH or not self._disk.poses:
                 return
             cursor = last = self._cursor
         wanted: list[int] = []

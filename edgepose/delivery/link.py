@@ -294,5 +294,5 @@ class Link:
     def _send_again(self, before_s: float) -> None:
         """What it acknowledged before that (boot clock) it has forgotten. Once for each connection."""
         self._doubt_ends = float("inf")
-        if again := self._outbox.forgotten(0.0, before_s):
+        if again := self._outbox.reconnected(before_s):
             log.info("%s: it may have lost %d poses that it acknowledged; sending them again", where(self._mqtt), again)

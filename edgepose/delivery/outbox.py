@@ -57,6 +57,7 @@ class Outbox:
         self._in_flight: dict[Item, None] = {}
         self._recent: deque[tuple[float, Item]] = deque()  # boot clock of the acknowledgement
         self._unheard_s: dict[str, float] = {}  # boot clock of the first acknowledgement without a reader
+        self._doubt = True  # nobody has said since the last connection whether the broker forgot
         self._take_over()
         self._numbers = itertools.count(max((left.number for left in ram.leftovers), default=0) + 1)
 
@@ -80,8 +81,10 @@ class Outbox:
         return len(self._live) + len(self._again) + len(self._in_flight)
 
     def empty(self) -> bool:
+        """Everything is acknowledged, by a broker that was not away since."""
         with self.changed:
-            return self.backlog.opened and not self.waiting and not self.backlog.poses
+            doubtful = self._doubt and bool(self._recent or self.backlog.remembers())
+            return self.backlog.opened and not self.waiting and not self.backlog.poses and not doubtful
 
     def accept(self, leaf: str, payload: bytes, give_way: threading.Event) -> None:
         """Takes charge of one message. Where it has to wait for room, `give_way` ends that."""
@@ -143,14 +146,16 @@ class Outbox:
             self.changed.notify_all()
 
     def _note_readers(self, parcel: Parcel, now_s: float) -> None:
-        """Called before the parcel counts as acknowledged: when it was heard, what came before it was not."""
-        kind = "backlog" if parcel.batch else "live"
+        """Called before the parcel counts as acknowledged: when it was heard, what came before it was not. That goes
+        out as backlog, so whoever hears that is a reader of all."""
         if parcel.leaf == "event":
             return
         if parcel.unheard:
-            self._unheard_s.setdefault(kind, now_s)
-        elif (since_s := self._unheard_s.pop(kind, None)) is not None:
-            self.forgotten(since_s, float("inf"))
+            self._unheard_s.setdefault("backlog" if parcel.batch else "live", now_s)
+            return
+        kinds = {"live", "backlog"} if parcel.batch else {"live"}
+        if since_s := [self._unheard_s.pop(kind) for kind in kinds & self._unheard_s.keys()]:
+            self.forgotten(min(since_s), float("inf"))
 
     def forget_old(self) -> None:
         """To be called now and then while the broker is there, and known for the one that acknowledged: while it is
@@ -189,8 +194,15 @@ class Outbox:
         with self.changed:
             items = [item for parcel in parcels for item in parcel.items]
             self._in_flight.clear()
+            self._doubt = True
             self._live.extendleft(reversed([item for item in items if item.batch is None]))
             self.backlog.give_back([parcel.batch for parcel in parcels if parcel.batch])
+
+    def reconnected(self, before_s: float) -> int:
+        """The broker has lost what it acknowledged before that (boot clock), and nothing else."""
+        with self.changed:
+            self._doubt = False
+            return self.forgotten(0.0, before_s)
 
     def forgotten(self, from_s: float, before_s: float) -> int:
         """The broker has lost what it acknowledged between these (boot clock): it goes out again. Returns how much."""

@@ -48,7 +48,7 @@ class SpoolPlace:
         with contextlib.suppress(OSError):  # the tier itself tells what is wrong with its folder
             ram.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._take_lock(ram / "lock", device)
-        self.ram = RamTier(ram / "sent.db")
+        self.ram = RamTier(ram)
         self.disk = DiskTier(disk / "spool.db", spool.max_mb * 1e6, spool.max_age_h * 3600)
 
     def close(self) -> None:

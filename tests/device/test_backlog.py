@@ -16,7 +16,7 @@ from test_mqtt import pose
 
 from edgepose.clock import boot_us
 from edgepose.core.messages import BatchMessage, Keypoint, decode, encode
-from edgepose.delivery import disk_tier
+from edgepose.delivery import backlog, disk_tier
 from edgepose.delivery import outbox as outbox_module
 from edgepose.delivery.acked import AckedRows
 from edgepose.delivery.backlog import Rules
@@ -32,10 +32,13 @@ FOREVER = float("inf")
 def new_outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outbox]:
     """new_outbox(...) has no threads: the test is the link and the disk. Everything is overdue at once."""
     monkeypatch.setattr(outbox_module, "SPILL_S", 0.0)
+    monkeypatch.setattr(backlog, "DRAIN_HZ", 1e9)
 
     def make(max_mb: float = 10.0, *, drop_newest: bool = False) -> Outbox:
         disk = DiskTier(tmp_path / "spool.db", max_mb * 1e6, 3600.0)
-        return Outbox(RamTier(tmp_path / "sent.db"), disk, Rules("json", 1, wait=False, drop_newest=drop_newest))
+        made = Outbox(RamTier(tmp_path), disk, Rules("json", 1, wait=False, drop_newest=drop_newest))
+        made.reconnected(0.0)
+        return made
 
     return make
 
@@ -206,6 +209,19 @@ def test_what_nobody_heard_goes_out_again_when_the_answers_come_together(new_out
     assert seqs_of(sent(outbox)) == [1]
 
 
+def test_who_hears_the_backlog_gets_the_live_poses_that_nobody_heard(new_outbox: Callable[..., Outbox]) -> None:
+    outbox = new_outbox()
+    accept(outbox, 1)
+    disk_works(outbox)
+    accept(outbox, 2)
+    live, late = sent(outbox)
+    live.unheard = True
+    outbox.acknowledge([live])
+    outbox.acknowledge([late])
+    disk_works(outbox)
+    assert seqs_of(sent(outbox)) == [2]
+
+
 def test_what_nobody_heard_outlives_a_kill(new_outbox: Callable[..., Outbox], tmp_path: Path) -> None:
     outbox = new_outbox()
     accept(outbox, 1, 2, 3)
@@ -213,7 +229,7 @@ def test_what_nobody_heard_outlives_a_kill(new_outbox: Callable[..., Outbox], tm
     parcels[1].unheard = True
     outbox.acknowledge(parcels)
     outbox._ram.close()
-    assert {left.number: left.acked_s is None for left in RamTier(tmp_path / "sent.db").leftovers} == {
+    assert {left.number: left.acked_s is None for left in RamTier(tmp_path).leftovers} == {
         1: False,
         2: True,
         3: False,
@@ -226,7 +242,7 @@ def test_what_the_broker_forgot_outlives_a_kill_too(new_outbox: Callable[..., Ou
     outbox.acknowledge([outbox.take(backlog=False)])
     assert outbox.forgotten(0.0, FOREVER) == 1
     outbox._ram.close()
-    assert [left.acked_s for left in RamTier(tmp_path / "sent.db").leftovers] == [None]
+    assert [left.acked_s for left in RamTier(tmp_path).leftovers] == [None]
 
 
 def test_a_batch_on_disk_of_which_a_part_was_not_heard_goes_out(new_outbox: Callable[..., Outbox]) -> None:
@@ -255,6 +271,18 @@ def test_a_spool_that_breaks_under_way_is_replaced_and_goes_on(
     accept(outbox, 4, 5)
     disk_works(outbox)
     assert seqs_of(sent(outbox)) == [4, 5]
+
+
+def test_a_backlog_goes_out_at_a_pace(new_outbox: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "DRAIN_HZ", 600.0)
+    outbox = new_outbox()
+    accept(outbox, *range(600))
+    disk_works(outbox)
+    begin, taken = time.monotonic(), 0
+    while taken < 300:
+        parcel = outbox.take(backlog=True)
+        taken += parcel.batch.poses if parcel else 0
+    assert time.monotonic() - begin > 0.2  # 300 of them, but for the first and what a tenth of a second is worth
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.floats(0, 0.4)), unique_by=lambda step: step[0]), st.floats(0, 20))

@@ -196,6 +196,24 @@ def test_what_was_acknowledged_is_sent_again_to_a_broker_that_forgot_it(
     assert all(pose["replay"] for pose in subscriber.poses())
 
 
+def test_what_a_broker_took_before_it_vanished_counts_as_delivered_only_when_it_is_back(
+    mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber], deliver_to: Callable[..., MqttDelivery]
+) -> None:
+    """Whoever waits for the end, as a video does, would leave and take with him what the broker has forgotten."""
+    mosquitto.start()
+    delivery = deliver_to(at(mosquitto))
+    for seq in range(10):
+        delivery.deliver(pose(seq))
+    delivery.wait_delivered()
+    mosquitto.kill()
+    wait_until(lambda: not delivery._link.online, "the end of the connection")
+    assert not delivery._outbox.empty()
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    delivery.wait_delivered()
+    wait_until(lambda: len(set(subscriber.seqs())) == 10, "all poses again")
+
+
 def test_while_the_broker_is_away_nothing_that_it_may_forget_grows_old(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import sqlite3
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepose.delivery import database, disk_tier
+from edgepose.delivery import database, disk_tier, ram_tier
 from edgepose.delivery.disk_tier import DiskError, DiskTier
 from edgepose.delivery.limits import TOO_LARGE
 from edgepose.delivery.packing import Batch
@@ -148,7 +149,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(DiskError, match="file"):
         new_disk(tmp_path / "file").open()
-    assert RamTier(tmp_path / "file" / "sent.db").trouble
+    assert RamTier(tmp_path / "file" / "ram").trouble
 
 
 def _foreign(path: Path) -> None:
@@ -222,20 +223,20 @@ def test_a_thousand_damaged_files_stop_neither_tier(tmp_path: Path) -> None:
     disk = new_disk(whole)
     disk.append([batch(size=700) for _ in range(40)], synced=True)
     disk.close()
-    ram = RamTier(whole / "sent.db")
+    ram = RamTier(whole)
     for number in range(40):
         ram.add(number, "pose", b"x" * 400)
     ram.close()
     chance = random.Random(0)
     for trial in range(500):
-        for name in ("spool.db", "sent.db"):
+        for name in ("spool.db", "sent.1.log"):
             folder = tmp_path / f"{name}-{trial}"
             folder.mkdir()
             (folder / name).write_bytes(_damaged((whole / name).read_bytes(), chance))
-            if chance.random() < 0.3:
+            if name == "spool.db" and chance.random() < 0.3:
                 (folder / f"{name}-wal").write_bytes(chance.randbytes(5000))
         _use_disk(new_disk(tmp_path / f"spool.db-{trial}"))
-        _use_ram(tmp_path / f"sent.db-{trial}" / "sent.db")
+        _use_ram(tmp_path / f"sent.1.log-{trial}")
 
 
 def _damaged(data: bytes, chance: random.Random) -> bytes:
@@ -280,14 +281,81 @@ def _use_disk(disk: DiskTier) -> None:
         disk.close()
 
 
-def _use_ram(path: Path) -> None:
-    ram = RamTier(path)
-    for left in ram.leftovers:
-        assert isinstance(left.payload, bytes)
+def _use_ram(folder: Path) -> None:
+    ram = RamTier(folder)
+    assert {left.payload for left in ram.leftovers} <= {b"x" * 400}
     for number in (1000, 1001):
         ram.add(number, "pose", b"y")
     ram.acknowledge([1000], 5.0)
     ram.close()
-    again = RamTier(path)
+    again = RamTier(folder)
     assert {(left.number, left.acked_s) for left in again.leftovers} >= {(1000, 5.0), (1001, None)}
+    assert len(again.leftovers) == len(ram.leftovers) + 2
     again.close()
+
+
+def in_ram(folder: Path) -> dict[int, tuple[bytes, float | None]]:
+    """What a start after a kill finds, and what it leaves behind when it is killed at once."""
+    found = [{left.number: (left.payload, left.acked_s) for left in RamTier(folder).leftovers} for _ in range(2)]
+    assert found[0] == found[1]
+    return found[0]
+
+
+def test_the_ram_tier_knows_after_a_kill_what_became_of_each_message(tmp_path: Path) -> None:
+    ram = RamTier(tmp_path)
+    for number in range(1, 7):
+        ram.add(number, "pose", b"%d" % number)
+    ram.acknowledge([1, 2, 3], 7.5)
+    ram.acknowledge([2], None)
+    ram.remove([3, 4])
+    ram.remove([4, 99])
+    ram.acknowledge([3, 99], 8.0)
+    assert in_ram(tmp_path) == {1: (b"1", 7.5), 2: (b"2", None), 5: (b"5", None), 6: (b"6", None)}
+
+
+def test_of_another_boot_only_what_was_not_acknowledged_is_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ram = RamTier(tmp_path)
+    ram.add(1, "pose", b"a")
+    ram.add(2, "pose", b"b")
+    ram.acknowledge([1], 7.5)
+    monkeypatch.setattr(ram_tier, "boot_id", lambda: "another")
+    assert in_ram(tmp_path) == {2: (b"b", None)}
+
+
+def test_the_ram_tier_takes_no_more_room_than_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ram_tier, "PART_BYTES", 10_000)
+    ram = RamTier(tmp_path)
+    for number in range(5000):
+        ram.add(number, "pose", b"x" * 400)
+        ram.acknowledge([number - 10], 1.0)
+        if number % 50 == 0:
+            ram.remove(range(number - 100, number - 50))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 100_000
+    assert len(in_ram(tmp_path)) < 110
+
+
+def test_a_message_half_written_by_a_kill_is_left_out_without_a_word(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ram = RamTier(tmp_path)
+    ram.add(1, "pose", b"a" * 50)
+    ram.add(2, "pose", b"b" * 50)
+    (tmp_path / "sent.1.log").write_bytes((tmp_path / "sent.1.log").read_bytes()[:-1])
+    assert in_ram(tmp_path) == {1: (b"a" * 50, None)}
+    assert caplog.messages == []
+
+
+def test_a_full_memory_is_told_and_used_again_when_there_is_room(tiny_disk: Path) -> None:
+    ram = RamTier(tiny_disk)
+    ram.add(1, "pose", b"a")
+    ballast = tiny_disk / "ballast"
+    with contextlib.suppress(OSError):
+        ballast.write_bytes(b"x" * 1_000_000)
+    ram.add(2, "pose", b"b" * 10_000)
+    assert str(tiny_disk) in ram.trouble
+    ballast.unlink()
+    ram.add(3, "pose", b"c" * 10_000)
+    assert not ram.trouble
+    assert in_ram(tiny_disk).keys() == {1, 3}
