@@ -172,7 +172,11 @@ def two_collectors(folder: Path, port: int) -> Iterator[list[subprocess.Popen[st
         if any(one.wait() for one in made):
             sys.exit(f"a collector failed; see {folder}/*.log")
         seconds = time.monotonic() - begin
-        print(f"collectors: {memory} MB; {seconds:.1f} s to write what was not in files yet", flush=True)
+        lost = sum((folder / f"{name}.log").read_text(encoding="utf-8").count("connection lost") for name in ("a", "b"))
+        print(
+            f"collectors: {memory} MB, {lost} connections lost; {seconds:.1f} s to write what was not in files yet",
+            flush=True,
+        )
     finally:
         for one in made:
             one.kill()
