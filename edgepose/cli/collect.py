@@ -61,7 +61,8 @@ def _collect(args: argparse.Namespace) -> int:
     from edgepose.cli.signals import stop_on_signals
     from edgepose.cli.subscriber import parse_url
     from edgepose.collect.collector import Collector
-    from edgepose.delivery.broker import client_id, first_line
+    from edgepose.delivery.broker import client_id
+    from edgepose.passwords import first_line
 
     log_to_stderr()
     mqtt, password = parse_url(args.broker)
