@@ -181,7 +181,7 @@ class Watched:
     def _give_up(self, why: str) -> NoReturn:
         seconds = time.monotonic() - self._last_s
         tried = f" and {self._openings} openings; check cable and power" if self.live else "; check disk and network"
-        text = f"{why}; the camera is given up after {seconds:.0f} s{tried}"
+        text = f"the camera is given up after {seconds:.0f} s{tried}; last: {why}"
         self._tell("camera_lost", text)
         raise CameraError(text)
 
