@@ -15,7 +15,7 @@ from edgepose.core.types import Frame
 
 CONNECT_S = 3.0
 OPEN_S = 8.0  # with two connections less than `watched` allows
-READ_S = 4.0  # less than a stall: FFmpeg gives up by itself, and its thread is free again
+READ_S = 3.5  # less than a stall: FFmpeg gives up by itself, and its thread is free again
 BACKLOG_S = 3.0  # longest search for the present
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 

@@ -22,7 +22,7 @@ from edgepose.core.types import Frame
 
 log = logging.getLogger(__name__)
 
-STALL_S = 4.5  # without a frame: told within 5 s, on a busy machine too
+STALL_S = 4.0  # without a frame: told within 5 s, on a busy machine too
 SLOW_PERIODS = 3  # or so many periods of a camera that is slower than that
 OPEN_S = 15.0  # for opening, up to the first frame
 HELD_S = 2.0  # frames for so long: a step has helped, and the next trouble begins with the mildest one again
