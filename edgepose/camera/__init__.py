@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from edgepose.camera.images import ImageFolder
+from edgepose.camera.rtsp import RtspCamera
+from edgepose.camera.source import Source
 from edgepose.camera.synthetic import SyntheticCamera
+from edgepose.camera.usb import UsbCamera
 from edgepose.camera.video import VideoFile
 from edgepose.core import config
+from edgepose.passwords import find_password
 
 
-def open_camera(camera: config.Camera) -> VideoFile | SyntheticCamera:
-    """The camera that the `camera` section of the config describes. Raises CameraError."""
+def open_camera(camera: config.Camera) -> Source:
+    """The source that the `camera` section of the config describes. Raises CameraError, and ConfigError where its
+    password cannot be read."""
     match camera:
+        case config.UsbCamera():
+            return UsbCamera(camera)
+        case config.RtspCamera():
+            password = find_password("camera", camera.username, camera.password_file)
+            return RtspCamera(camera.url, camera.username, password, camera.rate_hz)
         case config.VideoCamera():
             return VideoFile(camera.path, realtime=camera.realtime, loop=camera.loop)
+        case config.ImageFolder():
+            return ImageFolder(camera.path, camera.rate_hz, loop=camera.loop)
         case config.SyntheticCamera():
             return SyntheticCamera(camera.seed, camera.size_wh, camera.rate_hz)
         case _:

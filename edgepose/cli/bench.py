@@ -92,7 +92,7 @@ class _TimedEstimator:
             begin = self._bare_block(begin)
         if self._stop.is_set():  # only whole blocks count; frames under way get the last pose
             return self._estimator.read()
-        self._estimator.load(frame.image, frame.order)
+        self._estimator.load(frame)
         loaded = time.perf_counter()
         self._estimator.invoke()
         invoked = time.perf_counter()

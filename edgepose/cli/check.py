@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgepose.camera import open_camera
+from edgepose.camera.watched import Watched
 from edgepose.clock import SyncFlag
 from edgepose.core import config
 from edgepose.core.config import Config, read_config
@@ -63,11 +64,11 @@ def _model(settings: Config) -> None:
 
 
 def _camera(camera: config.Camera) -> None:
-    opened = open_camera(camera)
+    start = time.monotonic()
+    opened = Watched(lambda: open_camera(camera))
+    seconds = time.monotonic() - start
     try:
-        start = time.monotonic()
         frame = opened.read()
-        seconds = time.monotonic() - start
     finally:
         opened.close()
     if frame is None:

@@ -26,10 +26,31 @@ camera:
   # rate_hz: 30.0
   # seed: 0                # another seed, another mouse
 # camera:
+#   source: usb
+#   device: /dev/video0    # better its name in /dev/v4l/by-id, which stays when it is plugged in again
+#   size_wh: [640, 480]    # what the camera makes of size and rate, `edgepose check` tells
+#   rate_hz: 30.0
+#   format: mjpg           # or yuyv: not compressed, for small and slow frames
+#   exposure_us: null      # null: automatic, as the next three
+#   gain: null
+#   focus: null
+#   white_balance_k: null
+# camera:
+#   source: rtsp           # a network camera: rtsp://, rtsps://, or http:// and https:// for MJPEG
+#   url: rtsp://192.168.1.20/stream1
+#   username: null
+#   password_file: null    # a file whose first line is the password; it never stands in this one
+#   rate_hz: null          # of streams slower than one frame a second
+# camera:
 #   source: video          # any file OpenCV reads
 #   path: recording.mp4
 #   realtime: true         # false: every frame, as fast as possible
 #   loop: false            # true: start again at the end
+# camera:
+#   source: images         # a folder of them, img2 before img10
+#   path: frames
+#   rate_hz: null          # null: every one, as fast as possible; a number: so many a second, as a camera
+#   loop: false
 
 # inference:
 #   threads: 0             # 0 measures at start and takes what is fastest

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import secrets
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edgepose.cli.broker_arguments import add_broker_arguments, broker_of
 from edgepose.core.errors import BrokerError, EdgeposeError, UsageError
 
 if TYPE_CHECKING:
@@ -27,20 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = "example:\n  edgepose purge --broker mqtt://192.168.1.10 cage-07"
     parser.add_argument("device", metavar="DEVICE", help="its name in the topics")
-    parser.add_argument(
-        "--broker", default="mqtt://localhost:1883", metavar="URL", help="default: %(default)s; mqtts:// for TLS"
-    )
+    add_broker_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose.cli.subscriber import parse_url
-    from edgepose.delivery.broker import PASSWORD_VARIABLE, where
+    from edgepose.delivery.broker import where
     from edgepose.delivery.connection import Connection, ConnectionLostError
 
     if not args.device or any(mark in args.device for mark in "/+#"):
         raise UsageError(f"purge {args.device}: not a device's name; give it as in edgepose/<device>/status")
-    mqtt, password = parse_url(args.broker)
-    password = password or os.environ.get(PASSWORD_VARIABLE)
+    mqtt, password = broker_of(args)
     connection = Connection(mqtt, f"edgepose-purge-{secrets.token_hex(4)}", password)
     try:
         purge(connection, args.device)

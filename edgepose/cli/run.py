@@ -14,6 +14,7 @@ from pathlib import Path
 
 from edgepose import __version__
 from edgepose.camera import open_camera
+from edgepose.camera.watched import Watched
 from edgepose.cli.signals import stop_on_signals
 from edgepose.clock import boot_id, wall_us
 from edgepose.control import Control
@@ -55,9 +56,10 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     file = disk_folder(config.spool, device) / "settings.json"
     settings = read_settings(file)
     info = info_message(device, boot, estimator, config.tags, settings)
-    camera = open_camera(config.camera)
+    camera = Watched(lambda: open_camera(config.camera))
     place = SpoolPlace(config.spool, device, wait=not camera.live)
     delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
+    camera.tell = delivery.tell
     pipeline = Pipeline(camera, estimator, delivery, device)
     pipeline.settings = settings
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
@@ -65,7 +67,7 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     started = time.monotonic()
 
     def health() -> HealthMessage:
-        return health_message(status, started, pipeline, delivery, estimator.runtime.describe())
+        return health_message(status, started, camera, pipeline, delivery, runtime=estimator.runtime.describe())
 
     control = Control(pipeline, delivery, file, health, stop)
     delivery.start(health, control.handlers(), pipeline.first_seq)
@@ -75,8 +77,9 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
         seconds = time.monotonic() - started
         delivery.wait_delivered()
     finally:
+        camera.close()  # also when it is being revived while everybody else has stopped
         delivery.close()
-    skipped, fps = sum(pipeline.skipped.values()), pipeline.poses / seconds
+    skipped, fps = camera.displaced + sum(pipeline.skipped.values()), pipeline.poses / seconds
     left = delivery.waiting + delivery.spooled
     fate = f"{left} not delivered yet" if left else "all delivered"
     log.info("%d poses, %s, %d frames skipped, %.1f fps", pipeline.poses, fate, skipped, fps)
@@ -105,27 +108,29 @@ def info_message(device: str, boot: str, estimator: Estimator, tags: dict[str, s
     )
 
 
-def health_message(
-    status: StatusMessage, started: float, pipeline: Pipeline, delivery: MqttDelivery, runtime: str
+def health_message(  # noqa: PLR0913  everybody who has something to tell
+    status: StatusMessage, started: float, camera: Watched, pipeline: Pipeline, delivery: MqttDelivery, *, runtime: str
 ) -> HealthMessage:
     """started: monotonic clock at start, seconds."""
+    displaced, skipped = camera.displaced, pipeline.skipped
     return HealthMessage(
         device=status.device,
         boot=status.boot,
         t_us=wall_us(),
         uptime_s=round(time.monotonic() - started, 1),
         fps=pipeline.fps(),
-        captured=pipeline.captured,
+        captured=pipeline.captured + displaced,
         poses=pipeline.poses,
         delivered=delivery.delivered,
         waiting=delivery.waiting,
         spooled=delivery.spooled,
         spool_mb=delivery.spool_mb,
         connects=delivery.connects,
-        alerts={**pipeline.alerts, **delivery.alerts},
-        skipped=pipeline.skipped,
+        alerts={**pipeline.alerts, **delivery.alerts, **camera.alerts},
+        skipped={**skipped, "newer_frame": skipped["newer_frame"] + displaced},
         dropped={**pipeline.dropped, **delivery.given_up},
         rejected=delivery.rejected,
+        camera=dict(camera.counts),
         stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
         rss_mb=rss_mb(),
         runtime=runtime,

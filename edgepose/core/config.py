@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -13,11 +14,47 @@ from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
 from edgepose.core.strict import convert, read_yaml
 
+Pixels = Annotated[int, Meta(ge=64, le=4096)]
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
+
+
+class UsbCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="usb"):
+    """A USB camera, or any other that Video4Linux has. device: a name in /dev/v4l/by-id stays the same when the camera
+    is plugged in again; also /dev/video0, or the number alone. format: over the cable; yuyv is not compressed, and
+    leaves no room for large or fast frames. exposure_us, gain, focus, white_balance_k: null is automatic, gain and
+    focus are in the camera's own steps."""
+
+    device: str | Annotated[int, Meta(ge=0, le=255)] = "/dev/video0"
+    size_wh: tuple[Pixels, Pixels] = (640, 480)
+    rate_hz: Annotated[float, Meta(ge=1, le=1000)] = 30.0
+    format: Literal["mjpg", "yuyv"] = "mjpg"
+    exposure_us: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
+    gain: int | None = None
+    focus: int | None = None
+    white_balance_k: Annotated[int, Meta(ge=1000, le=20_000)] | None = None
+
+
+class RtspCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="rtsp"):
+    """A network camera. url: rtsp://, rtsps://, or http:// and https:// for MJPEG. The password never stands in the
+    config. password_file: a file whose first line it is; without one, the systemd credential `camera-password` or the
+    variable EDGEPOSE_CAMERA_PASSWORD. rate_hz: of a stream slower than one frame a second, so that it is waited for."""
+
+    url: str
+    username: str | None = None
+    password_file: str | None = None
+    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] | None = None
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        if parts.scheme not in {"rtsp", "rtsps", "http", "https"} or not parts.hostname:
+            raise ValueError("url must be like rtsp://192.168.1.20/stream; rtsps, http and https are known as well")
+        if "@" in parts.netloc:
+            raise ValueError("url must not hold user or password; use username and password_file")
+        _ = parts.port  # raises where it is none
 
 
 class VideoCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="video"):
@@ -29,15 +66,24 @@ class VideoCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="
     loop: bool = False
 
 
+class ImageFolder(_Section, frozen=True, kw_only=True, tag_field="source", tag="images"):
+    """A folder of images, in natural order. rate_hz: null is every image, as fast as possible; a number shows so many
+    a second and skips what comes late, as a camera would."""
+
+    path: str
+    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] | None = None
+    loop: bool = False
+
+
 class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="synthetic"):
     """A rendered mouse whose keypoints are known, for demos and tests."""
 
-    size_wh: tuple[Annotated[int, Meta(ge=64, le=4096)], Annotated[int, Meta(ge=64, le=4096)]] = (640, 480)
+    size_wh: tuple[Pixels, Pixels] = (640, 480)
     rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
     seed: int = 0
 
 
-Camera = VideoCamera | SyntheticCamera
+Camera = UsbCamera | RtspCamera | VideoCamera | ImageFolder | SyntheticCamera
 
 
 class Inference(_Section, frozen=True, kw_only=True):
@@ -140,8 +186,10 @@ def read_config(path: Path) -> Config:
 def _absolute(config: Config, folder: Path) -> Config:
     """Raises RuntimeError for the home folder of a user that does not exist."""
     camera, mqtt = config.camera, config.mqtt
-    if isinstance(camera, VideoCamera):
-        camera = msgspec.structs.replace(camera, path=_under(folder, camera.path))
+    if isinstance(camera, VideoCamera | ImageFolder):
+        camera = _resolved(camera, folder, "path")
+    elif isinstance(camera, RtspCamera):
+        camera = _resolved(camera, folder, "password_file")
     mqtt = _resolved(mqtt, folder, "password_file")
     if mqtt.tls:
         mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))

@@ -77,19 +77,20 @@ class FrameMap:
         return np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]])
 
     def resize(self, image: U8, out: U8) -> None:
-        """Writes the frame `image` (H, W[, C]) into the model input `out` (h, w[, C]), padded with grey.
+        """Writes the frame `image` (H, W[, C]), of any size that shows all of it, into the model input `out`
+        (h, w[, C]), padded with grey.
 
         Shrinking by two or more averages areas: bilinear sampling would skip pixels there.
         """
-        (w, h), (x, y) = self.resized_wh, self.pad_xy
+        (w, h), (x, y), size_wh = self.resized_wh, self.pad_xy, (image.shape[1], image.shape[0])
         if self.resized_wh != self.input_wh:
             out[...] = PAD_VALUE
-        if self.resized_wh == self.frame_wh:
+        if self.resized_wh == size_wh:
             out[y : y + h, x : x + w] = image
             return
         # cv2 writes into a contiguous `dst` only; rows inside a padded width are not.
         dst = out[y : y + h, x : x + w]
-        shrink = min(self.frame_wh[0] / w, self.frame_wh[1] / h)
+        shrink = min(size_wh[0] / w, size_wh[1] / h)
         how = cv2.INTER_AREA if shrink >= 2 else cv2.INTER_LINEAR
         if dst.flags.c_contiguous:
             cv2.resize(image, (w, h), dst=dst, interpolation=how)

@@ -99,7 +99,9 @@ class EventMessage(Message, frozen=True, kw_only=True):
     """Something that happened, delivered like a pose. event: numbers events as seq does poses; (device, boot, event)
     never repeats. seq: of the first pose that was accepted after it. kind: `started` (the daemon), `mark_start`,
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
-    count of them). tags: from the config; those of `started` hold for the poses up to the next one."""
+    count of them), `camera_stalled` (no frame comes; text says why), then what is tried, `camera_flush`,
+    `camera_restart` and `camera_reopen`, and how it ended, `camera_recovered` or `camera_lost` (the daemon ends, to be
+    started again). tags: from the config; those of `started` hold for the poses up to the next one."""
 
     event: Count
     seq: Count
@@ -116,7 +118,9 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
     spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands that
-    were not carried out, by reason; `unanswered`: replies that nobody got.
+    were not carried out, by reason; `unanswered`: replies that nobody got. camera: stalls, what was done about them
+    (flushes, restarts, reopens), how often frames came back (recovered), and how many threads were left behind in a
+    driver (abandoned).
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: Count
@@ -133,6 +137,7 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     skipped: dict[str, Count]
     dropped: dict[str, Count]
     rejected: dict[str, Count]
+    camera: dict[str, Count]
     stage_ms: dict[str, tuple[Amount, Amount, Amount]]
     rss_mb: Amount
     runtime: str

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
+import msgspec
 import pytest
 import yaml
 
 from edgepose.cli.config import STARTER, show
-from edgepose.core.config import Config, SyntheticCamera, VideoCamera, config_schema, parse_config, read_config
+from edgepose.core.config import (
+    Camera,
+    Config,
+    ImageFolder,
+    RtspCamera,
+    SyntheticCamera,
+    UsbCamera,
+    VideoCamera,
+    config_schema,
+    parse_config,
+    read_config,
+)
 from edgepose.core.errors import ConfigError
 
+CAMERAS = {str(kind.__struct_config__.tag): kind for kind in get_args(Camera)}
 MINIMAL = "model: m.tflite\ncamera: {source: synthetic}\n"
 
 
@@ -35,6 +48,28 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.model == str(tmp_path / "m.tflite")
     assert config.camera.path == str(tmp_path / "v.mp4")
     assert config.mqtt.password_file == "/secret"
+
+
+def test_a_password_and_a_folder_of_the_camera_are_relative_too(tmp_path: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text("model: m\ncamera: {source: images, path: frames}\n", encoding="utf-8")
+    images = read_config(path).camera
+    assert isinstance(images, ImageFolder)
+    assert images.path == str(tmp_path / "frames")
+    path.write_text(
+        "model: m\ncamera: {source: rtsp, url: 'http://host:80/', username: pi, password_file: word}\n",
+        encoding="utf-8",
+    )
+    stream = read_config(path).camera
+    assert isinstance(stream, RtspCamera)
+    assert stream.password_file == str(tmp_path / "word")
+
+
+@pytest.mark.parametrize("device", ["/dev/v4l/by-id/usb-046d_0825-video-index0", "2"])
+def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
+    camera = parse_config(f"model: m\ncamera: {{source: usb, device: {device}}}", "f.yaml").camera
+    assert isinstance(camera, UsbCamera)
+    assert str(camera.device) == device
 
 
 @pytest.mark.parametrize(
@@ -72,6 +107,26 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ),
         ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
         ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
+        ("model: m\ncamera: {source: rtsp}", "f.yaml: camera.url: missing"),
+        (
+            "model: m\ncamera: {source: rtsp, url: 192.168.1.20}",
+            "f.yaml: camera: url must be like rtsp://192.168.1.20/stream; rtsps, http and https are known as well",
+        ),
+        (
+            "model: m\ncamera: {source: rtsp, url: 'rtsp://pi:hunter2@host/'}",
+            "f.yaml: camera: url must not hold user or password; use username and password_file",
+        ),
+        (
+            "model: m\ncamera: {source: rtsp, url: 'rtsp://host:99999/'}",
+            "f.yaml: camera: port out of range 0-65535",
+        ),
+        ("model: m\ncamera: {source: rtsp, url: 'rtsp://[::1/'}", "f.yaml: camera: invalid IPv6 URL"),
+        ("model: m\ncamera: {source: usb, device: -1}", "f.yaml: camera.device: expected `int` >= 0"),
+        ("model: m\ncamera: {source: usb, rate_hz: 0.5}", "f.yaml: camera.rate_hz: expected `float` >= 1.0"),
+        (
+            "model: m\ncamera: {source: usb, format: mjpeg}",
+            "f.yaml: camera.format: 'mjpeg' is not known; did you mean 'mjpg'?",
+        ),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
             "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
@@ -123,8 +178,9 @@ def test_the_starter_file_is_a_config_with_nothing_but_defaults(tmp_path: Path) 
 
 
 def test_the_starter_file_shows_every_key_with_its_default() -> None:
-    """Uncommenting all of it gives the same config, apart from the second camera and the device's name."""
-    text = STARTER.split("# camera:\n")[0] + STARTER[STARTER.index("# inference:") :]
+    """Uncommenting all of it gives the same config, apart from the other cameras and the device's name."""
+    first, *others = STARTER[: STARTER.index("# inference:")].split("# camera:\n")
+    text = first + STARTER[STARTER.index("# inference:") :]
     keys = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in text.splitlines()[3:]]
     config = parse_config("\n".join(keys), "starter")
     assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
@@ -133,8 +189,14 @@ def test_the_starter_file_shows_every_key_with_its_default() -> None:
     assert set(shown["spool"]) == _keys("Spool")
     assert set(shown["camera"]) == _keys("SyntheticCamera")
     assert set(shown) == _keys("Config")
-    video = yaml.safe_load("\n".join(line[2:] for line in STARTER.splitlines() if line.startswith("#   ")))
-    assert set(video) >= _keys("VideoCamera")
+    needed = {"rtsp": "url", "video": "path", "images": "path"}
+    for lines in others:
+        camera = yaml.safe_load(lines.replace("#   ", ""))
+        kind = CAMERAS[camera["source"]]
+        least = {key: camera[key] for key in ("source", needed.get(camera["source"], "source"))}
+        assert msgspec.convert(camera, kind) == msgspec.convert(least, kind)
+        assert set(camera) == _keys(kind.__name__)
+    assert {yaml.safe_load(lines.replace("#   ", ""))["source"] for lines in others} | {"synthetic"} == set(CAMERAS)
 
 
 def _keys(name: str) -> set[str]:

@@ -74,3 +74,31 @@ def test_a_bad_config_exits_78_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
     status, lines = check(path, capsys)
     assert status == 78
     assert list(lines) == ["config"]
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        ("{source: usb, device: /dev/v4l/by-id/none}", "/dev/v4l/by-id/none: no such camera; "),
+        (
+            "{source: rtsp, url: 'rtsp://127.0.0.1:1/cam'}",
+            "rtsp://127.0.0.1:1/cam: connection refused; is the camera on",
+        ),
+        (
+            "{source: images, path: none}",
+            "none: cannot read this folder (No such file or directory); check camera.path",
+        ),
+        (
+            "{source: rtsp, url: 'rtsp://127.0.0.1:1/cam', username: ann, password_file: none}",
+            "camera.password_file: cannot read",
+        ),
+    ],
+    ids=["usb", "rtsp", "images", "password"],
+)
+def test_a_camera_that_is_not_there_is_one_line(
+    camera: str, message: str, tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, lines = check(write(tmp_path / "f.yaml", demo_model, 1, camera), capsys)
+    assert status == (78 if "password" in message else 1)
+    assert lines["camera"][0] == "FAIL"
+    assert message in lines["camera"][1]
