@@ -14,7 +14,8 @@ from edgepose.core.commands import Health, Mark, Ping, Restart, Set, Snapshot, c
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import HealthMessage, Settings
 from edgepose.core.overlay import draw_pose
-from edgepose.core.types import U8, Frame, Pose, Skeleton
+from edgepose.core.picture import as_bgr
+from edgepose.core.types import Frame, Pose, Skeleton
 from edgepose.settings import SettingsFile
 
 SNAPSHOT_S = 3.0  # longest wait for a frame
@@ -74,7 +75,7 @@ class Control:
         if seen is None:
             raise EdgeposeError(f"no frame came within {SNAPSHOT_S:g} s; is the camera at work?")
         frame, pose = seen
-        picture = _bgr(frame)
+        picture = as_bgr(frame)
         draw_pose(picture, pose, self._pipeline.skeleton)
         jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         return {"frame": frame.index, "t_us": frame.captured_us, "size_wh": frame.size_wh, "jpeg": jpeg.tobytes()}
@@ -105,12 +106,3 @@ class Control:
         self.restarting = True
         self._stop.set()
         return {}
-
-
-def _bgr(frame: Frame) -> U8:
-    """A copy to draw on."""
-    if frame.order == "gray":
-        return cv2.cvtColor(frame.image, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    if frame.order == "rgb":
-        return cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)  # type: ignore[return-value]
-    return frame.image.copy()

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
+from edgepose.camera.masked import Camera, MaskedCamera
 from edgepose.camera.synthetic import SyntheticCamera
 from edgepose.camera.video import VideoFile
 from edgepose.core import config
+from edgepose.core.masks import Masks
+
+_NO_MASKS: Mapping[str, config.Polygon] = {}
 
 
-def open_camera(camera: config.Camera) -> VideoFile | SyntheticCamera:
-    """The camera that the `camera` section of the config describes. Raises CameraError."""
+def open_camera(camera: config.Camera, masks: Mapping[str, config.Polygon] = _NO_MASKS) -> Camera:
+    """The camera that the config describes, its masks burned in. Raises CameraError."""
+    opened = _open(camera)
+    return MaskedCamera(opened, Masks(masks.values())) if masks else opened
+
+
+def _open(camera: config.Camera) -> VideoFile | SyntheticCamera:
     match camera:
         case config.VideoCamera():
             return VideoFile(camera.path, realtime=camera.realtime, loop=camera.loop)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from edgepose.camera import open_camera
 from edgepose.clock import SyncFlag
-from edgepose.core import config
-from edgepose.core.config import Config, read_config
+from edgepose.core.config import Config, Mqtt, read_config
 from edgepose.core.errors import CameraError, EdgeposeError
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
@@ -37,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     _tell("config", "ok", f"{args.config}, device {settings.device_name()}")
     checks: tuple[tuple[str, Callable[[], None]], ...] = (
         ("model", lambda: _model(settings)),
-        ("camera", lambda: _camera(settings.camera)),
+        ("camera", lambda: _camera(settings)),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
@@ -62,8 +61,8 @@ def _model(settings: Config) -> None:
     _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
 
 
-def _camera(camera: config.Camera) -> None:
-    opened = open_camera(camera)
+def _camera(settings: Config) -> None:
+    opened = open_camera(settings.camera, settings.masks)
     try:
         start = time.monotonic()
         frame = opened.read()
@@ -76,7 +75,7 @@ def _camera(camera: config.Camera) -> None:
     _tell("camera", "ok", f"{w}x{h}, first frame after {seconds * 1e3:.0f} ms")
 
 
-def _broker(mqtt: config.Mqtt) -> None:
+def _broker(mqtt: Mqtt) -> None:
     probe_broker(mqtt)
     _tell("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
 

@@ -31,6 +31,8 @@ camera:
 #   realtime: true         # false: every frame, as fast as possible
 #   loop: false            # true: start again at the end
 
+# masks: {}                # privacy: parts that are black everywhere, such as {door: [[0, 0], [90, 0], [90, 480]]}
+
 # inference:
 #   threads: 0             # 0 measures at start and takes what is fastest
 

@@ -40,6 +40,9 @@ class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", t
 Camera = VideoCamera | SyntheticCamera
 
 
+Polygon = Annotated[tuple[tuple[float, float], ...], Meta(min_length=3)]
+
+
 class Inference(_Section, frozen=True, kw_only=True):
     """threads: of the interpreter; 0 measures at start and takes what is fastest."""
 
@@ -91,12 +94,14 @@ TagName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,40}$", descripti
 
 class Config(_Section, frozen=True, kw_only=True):
     """device: name in the topics, default the host name. model: path of a .tflite with its card beside it.
+    masks: parts of the frame that nobody may see, black in everything that leaves the camera: name and corners.
     tags: what the recordings are of, such as subject, cage and experiment; they travel with the poses.
     commands: which ones are carried out when somebody sends them over MQTT."""
 
     device: DeviceName | None = None
     model: str
     camera: Camera
+    masks: dict[str, Polygon] = {}
     inference: Inference = Inference()
     mqtt: Mqtt = Mqtt()
     spool: Spool = Spool()

@@ -124,7 +124,7 @@ def test_the_starter_file_is_a_config_with_nothing_but_defaults(tmp_path: Path) 
 
 def test_the_starter_file_shows_every_key_with_its_default() -> None:
     """Uncommenting all of it gives the same config, apart from the second camera and the device's name."""
-    text = STARTER.split("# camera:\n")[0] + STARTER[STARTER.index("# inference:") :]
+    text = STARTER.split("# camera:\n")[0] + STARTER[STARTER.index("# masks:") :]
     keys = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in text.splitlines()[3:]]
     config = parse_config("\n".join(keys), "starter")
     assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
