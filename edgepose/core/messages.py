@@ -92,7 +92,7 @@ class EventMessage(Message, frozen=True, kw_only=True):
     """Something that happened, delivered like a pose. event: numbers events as seq does poses; (device, boot, event)
     never repeats. seq: of the first pose that was accepted after it. kind: `started` (the daemon), `mark_start`,
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
-    count of them). tags: from the config; those of `started` hold for the poses up to the next one."""
+    count of them), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room). tags: from the config; those of `started` hold for the poses up to the next one."""
 
     event: int
     seq: int
@@ -105,11 +105,24 @@ class EventMessage(Message, frozen=True, kw_only=True):
     tags: dict[str, str]
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """on: frames are being recorded now. segments: complete ones on the disk, mb the size of all that is there.
+    frames: since the start; dropped: frames that should have been recorded, by reason. uncertain: frames saved for
+    labelling."""
+
+    on: bool
+    segments: int
+    mb: float
+    frames: int
+    dropped: dict[str, int]
+    uncertain: int
+
+
 class HealthMessage(Message, frozen=True, kw_only=True):
     """Retained, every 30 s. Counters since the daemon started; `skipped` and `dropped` by reason.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
     spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands, by
-    reason.
+    reason. recorded: null where the config asks for no recording and no uncertain frames.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: int
@@ -129,6 +142,7 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     stage_ms: dict[str, tuple[float, float, float]]
     rss_mb: float
     runtime: str
+    recorded: Recorded | None = None
 
 
 @dataclass(frozen=True, slots=True)
