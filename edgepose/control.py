@@ -39,7 +39,7 @@ class Delivery(Protocol):
 
 
 class Control:
-    """restarting: set by the command `restart`, as is `stop`."""
+    """restarting: set by the command `restart`, as is `stop`. on_mark: called with the phase of each mark."""
 
     def __init__(
         self,
@@ -52,6 +52,7 @@ class Control:
         self.restarting = False
         self._pipeline, self._delivery = pipeline, delivery
         self._file, self._health, self._stop = file, health, stop
+        self.on_mark: Callable[[str], None] = lambda _: None
 
     def handlers(self) -> Mapping[str, Callable[[Any], dict[str, Any]]]:
         """What carries each command out, by its name."""
@@ -100,6 +101,7 @@ class Control:
 
     def _mark(self, command: Mark) -> dict[str, Any]:
         self._delivery.tell(f"mark_{command.phase}", command.text)
+        self.on_mark(command.phase)
         return {}
 
     def _restart(self, _: Restart) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -50,6 +50,16 @@ class Delivery(Protocol):
         """Takes charge of one pose. May wait while its own store is full; never loses one silently."""
 
 
+class Observer(Protocol):
+    """Sees what passes, from the pipeline's own threads, so it must not wait; what it raises is an alert, no more."""
+
+    def captured(self, frame: Frame) -> None:
+        """Each frame, before a pose is made of it, or none."""
+
+    def posed(self, frame: Frame, pose: Pose) -> None:
+        """Each pose, in the order of the frames."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Accepted:
     """A pose on its way out; of its frame only the numbers, so that the picture's memory is free again."""
@@ -64,20 +74,29 @@ class _Accepted:
 
 class Pipeline:
     """Runs once. `captured` and `poses` count; `stages` holds each stage's milliseconds; `settings` may be replaced at
-    any time; `first_seq` is that of its first pose.
+    any time; `first_seq` is that of its first pose; `alerts` tells in words what an observer raised.
 
     `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
     a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
     file that could be lost.
     """
 
-    def __init__(self, camera: Camera, estimator: Estimator, delivery: Delivery, device: str) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        estimator: Estimator,
+        delivery: Delivery,
+        device: str,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.captured = 0
+        self.alerts: dict[str, str] = {}
         self.poses = 0
         self.settings = Settings()
         self.first_seq = boot_us()
         self.stages = {"capture": Recent(), "infer": Recent(), "publish": Recent()}
         self._camera, self._estimator, self._delivery = camera, estimator, delivery
+        self._observers = observers
         self._device, self._boot = device, boot_id()
         self._model, self.skeleton = estimator.card.model_id(), estimator.card.skeleton
         self._instants = Recent()
@@ -149,6 +168,8 @@ class Pipeline:
                     return
                 self.stages["capture"].add((time.perf_counter() - start) * 1e3)
                 self.captured += 1
+                for observer in self._observers:
+                    self._observe(observer.captured, frame)
                 if not self._frames.put(frame):
                     return
         finally:
@@ -165,6 +186,8 @@ class Pipeline:
                 pose = self._estimate(frame)
                 self.stages["infer"].add((time.perf_counter() - start) * 1e3)
                 self._show(frame, pose)
+                for observer in self._observers:
+                    self._observe(observer.posed, frame, pose)
                 seq = self.first_seq + self.poses
                 self.poses += 1
                 self._instants.add(time.monotonic())
@@ -175,6 +198,12 @@ class Pipeline:
         finally:
             self._frames.close()
             self._accepted.close()
+
+    def _observe(self, see: Callable[..., None], *seen: object) -> None:
+        try:
+            see(*seen)
+        except Exception as exc:  # poses go on, whatever is wrong with a recording
+            self.alerts["observer"] = f"{getattr(see, '__qualname__', see)}: {exc}"
 
     def _is_due(self) -> bool:
         """Whether `rate_hz` allows a pose now; over time there are so many, however the frames fall."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from edgepose.core.config import Config, Mqtt, read_config
 from edgepose.core.errors import CameraError, EdgeposeError
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
+from edgepose.recording import h264
+from edgepose.recording.keeper import room
 
 LOW_DISK_BYTES = 200e6
 
@@ -40,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
+        *((("record", lambda: _record(settings)),) if settings.record else ()),
+        *((("uncertain", lambda: _uncertain(settings)),) if settings.uncertain else ()),
     )
     statuses = [_attempt(name, check) for name, check in checks]
     return next((status for status in statuses if status), 0)
@@ -84,6 +89,39 @@ def _disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     enough = free >= LOW_DISK_BYTES
     _tell("disk", "ok" if enough else "warn", f"{free / 1e9:.1f} GB free{'' if enough else '; make room'}")
+
+
+def _record(settings: Config) -> None:
+    assert settings.record is not None
+    free_gb = _writable(settings.record.folder) / 1e9
+    if settings.record.codec == "h264" and not h264.installed():
+        _tell("record", "warn", "PyAV is missing, so Motion JPEG is written; pip install 'edgepose[record]'")
+    elif free_gb < settings.record.max_gb:
+        _tell("record", "warn", f"room for {free_gb:.1f} of max_gb {settings.record.max_gb:g}; old segments go earlier")
+    else:
+        encoder = "hardware" if h264.has_hardware() else "software"
+        what = "Motion JPEG" if settings.record.codec == "mjpeg" else f"H.264 by {encoder}"
+        _tell("record", "ok", f"{what}, to {settings.record.folder}")
+
+
+def _uncertain(settings: Config) -> None:
+    assert settings.uncertain is not None
+    enough = _writable(settings.uncertain.folder) >= settings.uncertain.max_mb * 1e6
+    _tell(
+        "uncertain",
+        "ok" if enough else "warn",
+        settings.uncertain.folder + ("" if enough else ": less than max_mb free"),
+    )
+
+
+def _writable(folder: str) -> float:
+    """Bytes that may be written there. Raises EdgeposeError where nothing may."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return room(Path(folder))
+    except OSError as exc:
+        raise EdgeposeError(f"{folder}: cannot write there ({exc.strerror}); correct the folder or its owner") from None
 
 
 def _clock() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import platform
@@ -25,6 +26,7 @@ from edgepose.delivery.place import SpoolPlace, disk_folder
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
 from edgepose.pipeline import Pipeline
+from edgepose.recording.both import Recording
 from edgepose.settings import SettingsFile
 
 log = logging.getLogger("edgepose")
@@ -57,20 +59,24 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     camera = open_camera(config.camera, config.masks)
     place = SpoolPlace(config.spool, device, wait=not camera.live)
     delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
-    pipeline = Pipeline(camera, estimator, delivery, device)
+    recording = Recording(config, estimator.card.skeleton, estimator.card.model_id(), delivery.tell)
+    pipeline = Pipeline(camera, estimator, delivery, device, recording.observers)
     pipeline.settings = file.current
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)
     started = time.monotonic()
 
     def health() -> HealthMessage:
-        return health_message(status, started, pipeline, delivery, estimator.runtime.describe())
+        return health_message(status, started, pipeline, delivery, estimator.runtime.describe(), recording)
 
     control = Control(pipeline, delivery, file, health, stop)
+    control.on_mark = recording.mark
     delivery.start(health, control.handlers(), pipeline.first_seq)
     delivery.tell("started", f"edgepose {__version__}, model {info.model}")
+    recording.start()
     try:
-        pipeline.run(stop)
+        with contextlib.closing(recording):
+            pipeline.run(stop)
         seconds = time.monotonic() - started
         delivery.wait_delivered()
     finally:
@@ -104,8 +110,13 @@ def info_message(device: str, boot: str, estimator: Estimator, tags: dict[str, s
     )
 
 
-def health_message(
-    status: StatusMessage, started: float, pipeline: Pipeline, delivery: MqttDelivery, runtime: str
+def health_message(  # noqa: PLR0913, PLR0917  all that is at work
+    status: StatusMessage,
+    started: float,
+    pipeline: Pipeline,
+    delivery: MqttDelivery,
+    runtime: str,
+    recording: Recording,
 ) -> HealthMessage:
     """started: monotonic clock at start, seconds."""
     return HealthMessage(
@@ -121,13 +132,14 @@ def health_message(
         spooled=delivery.spooled,
         spool_mb=delivery.spool_mb,
         connects=delivery.connects,
-        alerts=delivery.alerts,
+        alerts={**delivery.alerts, **pipeline.alerts, **recording.alerts},
         skipped=pipeline.skipped,
         dropped={**pipeline.dropped, **delivery.given_up},
         rejected=delivery.rejected,
         stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
         rss_mb=rss_mb(),
         runtime=runtime,
+        recorded=recording.recorded(),
     )
 
 

@@ -92,7 +92,8 @@ class EventMessage(Message, frozen=True, kw_only=True):
     """Something that happened, delivered like a pose. event: numbers events as seq does poses; (device, boot, event)
     never repeats. seq: of the first pose that was accepted after it. kind: `started` (the daemon), `mark_start`,
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
-    count of them), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room). tags: from the config; those of `started` hold for the poses up to the next one."""
+    count of them), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room).
+    tags: from the config; those of `started` hold for the poses up to the next one."""
 
     event: int
     seq: int

@@ -21,7 +21,7 @@ TIDY_S = 5.0
 REPAIR_S = 60.0  # between attempts
 _STAMP = "%Y%m%dT%H%M%S"
 _LEAST_FREE, _LEAST_FREE_SHARE = 500e6, 0.05  # of the file system, for everything else that has to go on
-_STOP_S = 10.0
+_STOP_S = 5.0
 
 
 def room(folder: Path) -> float:
@@ -34,9 +34,7 @@ class Keeper:
     """segments, mb: what is there. full: there is no room, and nothing left to be removed. tell(kind, text, count):
     events. Two daemons never share a folder."""
 
-    def __init__(
-        self, folder: Path, max_bytes: float, max_age_s: float, tell: Callable[[str, str, int], None]
-    ) -> None:
+    def __init__(self, folder: Path, max_bytes: float, max_age_s: float, tell: Callable[[str, str, int], None]) -> None:
         self.segments, self.mb, self.full = 0, 0.0, False
         self.alerts: dict[str, str] = {}
         self._folder, self._max_bytes, self._max_age_s, self._tell = folder, max_bytes, max_age_s, tell
@@ -68,7 +66,7 @@ class Keeper:
             self._attempt(self._round)
         self._attempt(self._finish)
 
-    def _attempt(self, step: Callable[[], None]) -> None:
+    def _attempt(self, step: Callable[[], object]) -> None:
         try:
             step()
             self.alerts.pop("recordings", None)
@@ -158,7 +156,9 @@ class Keeper:
         spare = 0.1 * min(_LEAST_FREE, _LEAST_FREE_SHARE * usage.total) if self.full else 0.0
         self.full = total > self._max_bytes or free < spare
         if self.full:
-            self._warn("recording", f"{self._folder}: no room, so nothing is recorded; make some, or lower record.max_gb")
+            self._warn(
+                "recording", f"{self._folder}: no room, so nothing is recorded; make some, or lower record.max_gb"
+            )
         else:
             self.alerts.pop("recording", None)
 

@@ -37,8 +37,11 @@ REPAIRS: dict[str, Callable[[Path, int], int]] = {h264.SUFFIX: h264.repair, mjpe
 
 
 class Video(Protocol):
-    bytes: int
-    full: bool
+    @property
+    def bytes(self) -> int: ...
+
+    @property
+    def full(self) -> bool: ...
 
     def add(self, frame: Frame) -> None: ...
 
@@ -83,7 +86,7 @@ class Segment:
 
     rows: frames in it. posed: rows of poses written. closed: no more frames come."""
 
-    def __init__(  # noqa: PLR0913  all that a segment is
+    def __init__(  # noqa: PLR0913, PLR0917  all that a segment is
         self, folder: Path, name: Name, suffix: str, video: Callable[[Path], Video], skeleton: Skeleton, scorer: str
     ) -> None:
         self.name, self.rows, self.posed, self.closed = name, 0, 0, False
