@@ -156,8 +156,20 @@ def _readable(av: Any, source: Any, stream: Any) -> Any:
         for packet in source.demux(stream):
             if packet.size == 0:
                 continue
-            if packet.is_corrupt or not any(bytes(packet)[:4]):
+            if packet.is_corrupt or not _is_whole(bytes(packet)):
                 return
             yield packet
     except av.error.FFmpegError:
         return
+
+
+def _is_whole(data: bytes) -> bool:
+    """Units of H.264, each behind its length. None of them holds three zeros in a row, or ends with one."""
+    at = 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        unit = data[at + 4 : at + 4 + size]
+        if not size or len(unit) < size or unit[-1] == 0 or b"\0\0\0" in unit:
+            return False
+        at += 4 + size
+    return True

@@ -39,6 +39,7 @@ class Keeper:
         self.alerts: dict[str, str] = {}
         self._folder, self._max_bytes, self._max_age_s, self._tell = folder, max_bytes, max_age_s, tell
         self._open: list[Segment] = []
+        self._busy: set[Name] = set()
         self._sync = SyncFlag()
         self._stop = threading.Event()
         self._tidy_at = self._repair_at = 0.0
@@ -47,14 +48,20 @@ class Keeper:
     def start(self) -> None:
         self._thread.start()
 
+    def reserve(self, name: Name) -> None:
+        """Files of that name are about to be made, so they are no leftovers."""
+        self._busy.add(name)
+
     def take(self, segment: Segment) -> None:
         """Cares for it from now on."""
         self._open.append(segment)
 
-    def leave(self, segment: Segment) -> None:
+    def leave(self, name: Name) -> None:
         """It failed; what is there of it will be repaired."""
-        if segment in self._open:
-            self._open.remove(segment)
+        for segment in tuple(self._open):
+            if segment.name == name:
+                self._open.remove(segment)
+        self._busy.discard(name)
 
     def close(self) -> None:
         """Finishes what is complete, in bounded time."""
@@ -92,16 +99,16 @@ class Keeper:
         done = [segment for segment in tuple(self._open) if segment.complete]
         for segment in done:
             segment.finish()
-            self._open.remove(segment)
+            self.leave(segment.name)
             self._tell("segment", f"{segment.name.stem}: {segment.rows} frames", segment.rows)
         return bool(done)
 
     def _repair(self) -> None:
         """All is tried, though the first may fail."""
-        busy, failed = self._busy(), ""
+        failed = ""
         for part in sorted(self._folder.glob(f"*{PART}")):
             name, suffix = name_of(part.name), Path(part.stem).suffix
-            if name is None or name in busy:
+            if name is None or name in self._busy:
                 continue
             if suffix not in REPAIRS:
                 if not any(part.with_name(f"{name.stem}{video}{PART}").exists() for video in REPAIRS):
@@ -119,36 +126,32 @@ class Keeper:
         else:
             self.alerts.pop("repair", None)
 
-    def _busy(self) -> set[Name]:
-        return {segment.name for segment in tuple(self._open)}
-
     def _tidy(self) -> None:
         found: dict[Name, list[Path]] = defaultdict(list)
         for path in self._folder.iterdir():
             if name := name_of(path.name):
                 found[name].append(path)
         sizes = {name: sum(_size(path) for path in paths) for name, paths in found.items()}
-        busy = self._busy()
-        removable = sorted(name for name in found if name not in busy)
-        while removable and (why := self._excess(removable[0], sum(sizes.values()))):
-            name = removable.pop(0)
-            for path in found[name]:
-                path.unlink(missing_ok=True)
-            self._tell("segment_removed", f"{name.stem}: {why}", 1)
-            del sizes[name]
-        self.segments, self.mb = len(removable), round(sum(sizes.values()) / 1e6, 3)
+        oldest_first = sorted(name for name in found if name not in self._busy)
+        self.segments = len(oldest_first)
+        for name in oldest_first:
+            if why := self._excess(name, sum(sizes.values())):
+                for path in found[name]:
+                    path.unlink(missing_ok=True)
+                self._tell("segment_removed", f"{name.stem}: {why}", 1)
+                del sizes[name]
+                self.segments -= 1
+        self.mb = round(sum(sizes.values()) / 1e6, 3)
         self._judge_room(sum(sizes.values()))
 
-    def _excess(self, oldest: Name, total: int) -> str:
-        """Why the oldest segment has to go; empty when it has not. Ages are only known by synchronised clocks."""
+    def _excess(self, name: Name, total: int) -> str:
+        """Why a segment has to go; empty when it has not. Ages are only known by synchronised clocks."""
         if total > self._max_bytes:
             return "max_gb"
         if room(self._folder) < 0:
             return "the disk is nearly full"
         limit = time.strftime(_STAMP, time.gmtime(time.time() - self._max_age_s))
-        if oldest.synced and self._sync.synced() and oldest.stamp < limit:
-            return "max_age_h"
-        return ""
+        return "max_age_h" if name.synced and self._sync.synced() and name.stamp < limit else ""
 
     def _judge_room(self, total: int) -> None:
         """Only with a tenth of the reserve to spare it goes on, not at once again full."""

@@ -161,8 +161,8 @@ class Recorder:
         self._segment = None
         self._pending.clear()
         for segment in segments.values():
-            self.keeper.leave(segment)
             segment.abandon()
+            self.keeper.leave(segment.name)
 
     def _take(self, item: Frame | _Posed) -> None:
         if isinstance(item, Frame):
@@ -222,9 +222,14 @@ class Recorder:
         name = new_name(self._folder, self._device, frame.captured_us, self._synced)
         suffix, kind = (h264.SUFFIX, h264.H264Video) if self._h264 else (mjpeg.SUFFIX, mjpeg.MjpegVideo)
         rate = self._rate()
-        self._segment = Segment(
-            self._folder, name, suffix, lambda path: kind(path, frame.size_wh, rate), self._skeleton, self._scorer
-        )
+        self.keeper.reserve(name)
+        try:
+            self._segment = Segment(
+                self._folder, name, suffix, lambda path: kind(path, frame.size_wh, rate), self._skeleton, self._scorer
+            )
+        except Exception:
+            self.keeper.leave(name)
+            raise
         self._begin_ns, self._size_wh = frame.captured_mono_ns, frame.size_wh
         self.keeper.take(self._segment)
 
