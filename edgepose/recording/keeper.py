@@ -100,6 +100,7 @@ class Keeper:
         for segment in done:
             segment.finish()
             self.leave(segment.name)
+            self.segments += 1
             self._tell("segment", f"{segment.name.stem}: {segment.rows} frames", segment.rows)
         return bool(done)
 
@@ -112,7 +113,7 @@ class Keeper:
                 continue
             if suffix not in REPAIRS:
                 if not any(part.with_name(f"{name.stem}{video}{PART}").exists() for video in REPAIRS):
-                    part.unlink()  # its video never began
+                    part.unlink(missing_ok=True)  # its video never began, or was just repaired with it
                 continue
             try:
                 if room(self._folder) < part.stat().st_size:

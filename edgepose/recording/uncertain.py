@@ -90,7 +90,7 @@ class UncertainFrames:
             if self._best is not None and severity <= self._best.severity:
                 return
             small = _small(middle[0])
-            if not any(np.abs(small - other).max() <= _ALIKE for other in self._remembered):
+            if not self._is_known(small):
                 self._best = _Candidate(severity, *middle, small)
 
     def close(self) -> None:
@@ -98,6 +98,9 @@ class UncertainFrames:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
+
+    def _is_known(self, small: NDArray[np.int16]) -> bool:
+        return any(np.abs(small - other).max() <= _ALIKE for other in tuple(self._remembered))
 
     def _length(self, size_wh: tuple[int, int]) -> float:
         """Of the animal; it hardly changes, so it is not worth measuring at each pose."""
@@ -115,7 +118,7 @@ class UncertainFrames:
     def _save_best(self) -> None:
         with self._lock:
             candidate, self._best = self._best, None
-        if candidate is None:
+        if candidate is None or self._is_known(candidate.small):  # by now, maybe
             return
         try:
             trouble = self._bound()

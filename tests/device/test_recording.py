@@ -142,7 +142,9 @@ def test_frames_times_and_poses_agree_over_segments(tmp_path: Path, make: Make, 
 
 @CODECS
 @pytest.mark.parametrize("lost", [0, 1, 700])
-def test_what_a_kill_leaves_is_completed_at_the_next_start(tmp_path: Path, make: Make, codec: str, lost: int) -> None:
+def test_what_a_kill_leaves_is_completed_at_the_next_start(
+    tmp_path: Path, make: Make, codec: str, lost: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """Of the video and of the tables some end may be missing, and the disk may have got zeros instead."""
     made = make(codec=codec)
     feed(made, range(100), every=2)
@@ -157,6 +159,7 @@ def test_what_a_kill_leaves_is_completed_at_the_next_start(tmp_path: Path, make:
     again = make(folder=str(tmp_path / "killed"))
     wait_until(lambda: not list(copy.glob("*.part")), "the repair")
     again.close()
+    assert not caplog.messages
     (video,) = (path for path in copy.glob("*") if path.suffix in {".mp4", ".avi"})
     images, (times, poses) = frames_of(video), rows_of(video)
     assert [number_of(image) for image in images] == list(range(len(images)))
@@ -177,6 +180,8 @@ def test_of_a_video_without_a_beginning_nothing_stays(tmp_path: Path, make: Make
         (folder / f"cage-07_20260101T000000Z{end}.part").write_bytes(b"\0" * 50)
     large = folder / f"cage-07_20260102T000000Z{suffix}.part"
     large.write_bytes(b"\0" * 1_500_000)
+    for end in ("_poses.csv", ".csv"):  # of a video that never began
+        (folder / f"cage-07_20260103T000000Z{end}.part").write_bytes(b"\0" * 50)
     make(codec=codec)
     wait_until(lambda: not list(folder.glob("*.part")), "the repair")
     assert [path.name for path in folder.iterdir()] == [f"cage-07_20260102T000000Z{suffix}.damaged"]  # worth a look
