@@ -93,7 +93,8 @@ def _disk(folder: Path) -> None:
 
 def _record(settings: Config) -> None:
     assert settings.record is not None
-    free_gb = _writable(settings.record.folder) / 1e9
+    there = sum(path.stat().st_size for path in Path(settings.record.folder).rglob("*") if path.is_file())
+    free_gb = (_writable(settings.record.folder) + there) / 1e9
     if settings.record.codec == "h264" and not h264.installed():
         _tell("record", "warn", "PyAV is missing, so Motion JPEG is written; pip install 'edgepose[record]'")
     elif free_gb < settings.record.max_gb:
@@ -107,11 +108,8 @@ def _record(settings: Config) -> None:
 def _uncertain(settings: Config) -> None:
     assert settings.uncertain is not None
     enough = _writable(settings.uncertain.folder) >= settings.uncertain.max_mb * 1e6
-    _tell(
-        "uncertain",
-        "ok" if enough else "warn",
-        settings.uncertain.folder + ("" if enough else ": less than max_mb free"),
-    )
+    text = settings.uncertain.folder if enough else f"{settings.uncertain.folder}: less than max_mb free"
+    _tell("uncertain", "ok" if enough else "warn", text)
 
 
 def _writable(folder: str) -> float:

@@ -74,3 +74,35 @@ def test_a_bad_config_exits_78_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
     status, lines = check(path, capsys)
     assert status == 78
     assert list(lines) == ["config"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "max_gb", "installed", "verdict", "text"),
+    [
+        ("h264", 0.001, True, "ok", "H.264 by software"),
+        ("mjpeg", 0.001, False, "ok", "Motion JPEG, to "),
+        ("h264", 0.001, False, "warn", "pip install 'edgepose[record]'"),
+        ("mjpeg", 1e5, True, "warn", "of max_gb 100000; old segments go earlier"),
+    ],
+)
+def test_whether_it_can_record(
+    tmp_path: Path,
+    demo_model: Path,
+    codec: str,
+    max_gb: float,
+    installed: bool,
+    verdict: str,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("edgepose.recording.h264.installed", lambda: installed)
+    config = write(tmp_path / "f.yaml", demo_model, 1)
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"record: {{folder: rec, codec: {codec}, max_gb: {max_gb}}}\nuncertain: {{folder: f.yaml}}\n")
+    status, lines = check(config, capsys)
+    assert lines["record"][0] == verdict
+    assert text in lines["record"][1]
+    assert lines["uncertain"][0] == "FAIL"  # a file, no folder
+    assert "cannot write there" in lines["uncertain"][1]
+    assert status == 1
