@@ -109,17 +109,20 @@ def test_killed_at_any_moment_the_recording_agrees_with_what_was_published(
     record = {"folder": "rec", "codec": codec, "segment_s": 2}
     folder, seed = tmp_path / "rec" / "cage-07", random.randrange(1000)
     killed = daemon(record=record, masks=LEFT)
-    wait_until(lambda: len(subscriber.seqs()) > 90 + random.Random(seed).randrange(90), "poses")
+    enough = 60 + random.Random(seed).randrange(60)
+    wait_until(lambda: len(subscriber.seqs()) > enough, "poses", 60)
     killed.kill()
     killed.wait()
     last_us = max(pose["t_us"] for pose in subscriber.poses())
     parts = {path.name.removesuffix(".part") for path in folder.glob("*.part")}
     assert parts
     again = daemon(record=record, masks=LEFT)
-    wait_until(lambda: not parts & {path.name.removesuffix(".part") for path in folder.glob("*.part")}, "the repair")
+    wait_until(
+        lambda: not parts & {path.name.removesuffix(".part") for path in folder.glob("*.part")}, "the repair", 60
+    )
     events = [e["text"] for e in subscriber.of("event") if e["kind"] == "segment"]
     wait_until(lambda: any("cut off" in e["text"] for e in subscriber.of("event")), "its event", 20)
-    wait_until(lambda: len(list(folder.glob("*_poses.csv"))) > len(events) + 2, "another segment")
+    wait_until(lambda: len(list(folder.glob("*_poses.csv"))) > len(events) + 2, "another segment", 60)
     stop(again)
     published = {(pose["frame"], pose["t_us"]): pose for pose in subscriber.poses()}
 
@@ -143,8 +146,10 @@ def test_killed_at_any_moment_the_recording_agrees_with_what_was_published(
             else:
                 assert values[1] == "", "a pose in the table that nobody was sent"
     missing = {pose["t_us"] for pose in subscriber.poses()} - recorded
-    assert all(last_us - 2.5e6 < t_us <= last_us for t_us in missing), f"seed {seed}: more than the tail is missing"
-    assert found > 60
+    kept_us = max(t_us for t_us in recorded if t_us <= last_us)
+    assert all(kept_us < t_us <= last_us for t_us in missing), f"seed {seed}: not only the tail is missing"
+    assert len(missing) < 75, f"seed {seed}: more than two seconds and a half"
+    assert found > 30
     health = subscriber.of("health")[-1]
     assert health["recorded"]["segments"] == len(list(folder.glob("*_poses.csv")))
     assert health["recorded"]["dropped"] == {}
