@@ -120,9 +120,8 @@ def test_killed_at_any_moment_the_recording_agrees_with_what_was_published(
     wait_until(
         lambda: not parts & {path.name.removesuffix(".part") for path in folder.glob("*.part")}, "the repair", 60
     )
-    events = [e["text"] for e in subscriber.of("event") if e["kind"] == "segment"]
-    wait_until(lambda: any("cut off" in e["text"] for e in subscriber.of("event")), "its event", 20)
-    wait_until(lambda: len(list(folder.glob("*_poses.csv"))) > len(events) + 2, "another segment", 60)
+    repaired = len(list(folder.glob("*_poses.csv")))  # a segment that had just begun may be none of them
+    wait_until(lambda: len(list(folder.glob("*_poses.csv"))) > repaired, "another segment", 60)
     stop(again)
     published = {(pose["frame"], pose["t_us"]): pose for pose in subscriber.poses()}
 
