@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -51,6 +51,16 @@ class Delivery(Protocol):
         """Takes charge of one pose. May wait while its own store is full; never loses one silently."""
 
 
+class Observer(Protocol):
+    """Sees what passes, from the pipeline's own threads, so it must not wait; what it raises is an alert, no more."""
+
+    def captured(self, frame: Frame) -> None:
+        """Each frame, before a pose is made of it, or none."""
+
+    def posed(self, frame: Frame, pose: Pose) -> None:
+        """Each pose, in the order of the frames."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Accepted:
     """A pose on its way out; of its frame only the numbers, so that the picture's memory is free again."""
@@ -72,7 +82,14 @@ class Pipeline:
     file that could be lost.
     """
 
-    def __init__(self, camera: Camera, estimator: Estimator, delivery: Delivery, device: str) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        estimator: Estimator,
+        delivery: Delivery,
+        device: str,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.captured = 0
         self.poses = 0
         self.settings = Settings()
@@ -80,6 +97,7 @@ class Pipeline:
         self.first_seq = boot_us()
         self.stages = {"capture": Recent(), "infer": Recent(), "publish": Recent()}
         self._camera, self._estimator, self._delivery = camera, estimator, delivery
+        self._observers = observers
         self._device, self._boot = device, boot_id()
         self._model, self.skeleton = estimator.card.model_id(), estimator.card.skeleton
         self._instants = Recent()
@@ -155,6 +173,8 @@ class Pipeline:
                     return
                 self.stages["capture"].add((time.perf_counter() - start) * 1e3)
                 self.captured += 1
+                for observer in self._observers:
+                    self._observe(observer.captured, frame)
                 if not self._frames.put(frame):
                     return
         finally:
@@ -174,6 +194,8 @@ class Pipeline:
                 self._show(frame, pose)
                 if not due:
                     continue
+                for observer in self._observers:
+                    self._observe(observer.posed, frame, pose)
                 seq = self.first_seq + self.poses
                 self.poses += 1
                 self._instants.add(time.monotonic())
@@ -185,17 +207,26 @@ class Pipeline:
             self._frames.close()
             self._accepted.close()
 
+    def _observe(self, see: Callable[..., None], *seen: object) -> None:
+        try:
+            see(*seen)
+        except Exception as exc:  # poses go on, whatever is wrong with a recording
+            self.alerts["observer"] = f"{getattr(see, '__qualname__', see)}: {exc}"
+
     def _is_due(self) -> bool:
         rate_hz = self.settings.rate_hz
         return rate_hz is None or not self._camera.live or self._allowance.take(rate_hz, time.monotonic())
 
     def _estimate(self, frame: Frame) -> Pose:
-        region, alerts = self.settings.region, {}
+        region = self.settings.region
         if region is not None and not lies_within(region, frame.size_wh):
             w, h = frame.size_wh
-            alerts["region"] = f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
+            self.alerts["region"] = (
+                f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
+            )
             region = None
-        self.alerts = alerts
+        else:
+            self.alerts.pop("region", None)
         if region is None:
             return self._estimator.estimate(frame)
         x, y, w, h = region

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 from edgepose.camera import open_camera
 from edgepose.camera.watched import Watched
 from edgepose.clock import SyncFlag
-from edgepose.core import config
-from edgepose.core.config import Config, read_config
+from edgepose.core.config import Config, Mqtt, read_config
 from edgepose.core.errors import CameraError, EdgeposeError
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
+from edgepose.recording import h264
+from edgepose.recording.keeper import room
 
 LOW_DISK_BYTES = 200e6
 
@@ -38,10 +40,12 @@ def run(args: argparse.Namespace) -> int:
     _tell("config", "ok", f"{args.config}, device {settings.device_name()}")
     checks: tuple[tuple[str, Callable[[], None]], ...] = (
         ("model", lambda: _model(settings)),
-        ("camera", lambda: _camera(settings.camera)),
+        ("camera", lambda: _camera(settings)),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
+        *((("record", lambda: _record(settings)),) if settings.record else ()),
+        *((("uncertain", lambda: _uncertain(settings)),) if settings.uncertain else ()),
     )
     statuses = [_attempt(name, check) for name, check in checks]
     return next((status for status in statuses if status), 0)
@@ -63,9 +67,9 @@ def _model(settings: Config) -> None:
     _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
 
 
-def _camera(camera: config.Camera) -> None:
+def _camera(settings: Config) -> None:
     start = time.monotonic()
-    opened = Watched(lambda: open_camera(camera))
+    opened = Watched(lambda: open_camera(settings.camera))
     seconds = time.monotonic() - start
     try:
         frame = opened.read()
@@ -77,7 +81,7 @@ def _camera(camera: config.Camera) -> None:
     _tell("camera", "ok", f"{w}x{h}, first frame after {seconds * 1e3:.0f} ms")
 
 
-def _broker(mqtt: config.Mqtt) -> None:
+def _broker(mqtt: Mqtt) -> None:
     probe_broker(mqtt)
     _tell("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
 
@@ -86,6 +90,37 @@ def _disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     enough = free >= LOW_DISK_BYTES
     _tell("disk", "ok" if enough else "warn", f"{free / 1e9:.1f} GB free{'' if enough else '; make room'}")
+
+
+def _record(settings: Config) -> None:
+    assert settings.record is not None
+    there = sum(path.stat().st_size for path in Path(settings.record.folder).rglob("*") if path.is_file())
+    free_gb = (_writable(settings.record.folder) + there) / 1e9
+    if settings.record.codec == "h264" and not h264.installed():
+        _tell("record", "warn", "PyAV is missing, so Motion JPEG is written; pip install 'edgepose[record]'")
+    elif free_gb < settings.record.max_gb:
+        _tell("record", "warn", f"room for {free_gb:.1f} of max_gb {settings.record.max_gb:g}; old segments go earlier")
+    else:
+        encoder = "hardware" if h264.has_hardware() else "software"
+        what = "Motion JPEG" if settings.record.codec == "mjpeg" else f"H.264 by {encoder}"
+        _tell("record", "ok", f"{what}, to {settings.record.folder}")
+
+
+def _uncertain(settings: Config) -> None:
+    assert settings.uncertain is not None
+    enough = _writable(settings.uncertain.folder) >= settings.uncertain.max_mb * 1e6
+    text = settings.uncertain.folder if enough else f"{settings.uncertain.folder}: less than max_mb free"
+    _tell("uncertain", "ok" if enough else "warn", text)
+
+
+def _writable(folder: str) -> float:
+    """Bytes that may be written there. Raises EdgeposeError where nothing may."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return room(Path(folder))
+    except OSError as exc:
+        raise EdgeposeError(f"{folder}: cannot write there ({exc.strerror}); correct the folder or its owner") from None
 
 
 def _clock() -> None:

@@ -52,6 +52,8 @@ camera:
 #   rate_hz: null          # null: every one, as fast as possible; a number: so many a second, as a camera
 #   loop: false
 
+# masks: {}                # privacy: parts that are black everywhere, such as {door: [[0, 0], [90, 0], [90, 480]]}
+
 # inference:
 #   threads: 0             # 0 measures at start and takes what is fastest
 
@@ -73,6 +75,12 @@ camera:
 #   max_mb: 1000.0         # a day of four keypoints at 30 a second takes about 300
 #   max_age_h: 720.0
 #   when_full: drop_oldest # or drop_newest; either is counted and told
+
+# record: null             # video kept on this device, with times and poses: {folder: recordings}, and where wanted
+#                          # codec: h264 (or mjpeg), segment_s: 600, max_gb: 16, max_age_h: 720,
+#                          # when: always (or marked, or {between: ["20:00", "08:00"]})
+# uncertain: null          # frames worth labelling, kept on this device: {folder: uncertain}, and where wanted
+#                          # below: 0.5, per_hour: 20, max_mb: 500
 
 # tags: {}                 # what is recorded, such as {subject: m3, cage: "7"}; on /info and in the files
 # commands: [ping]         # what may be asked over MQTT: also health, snapshot, set, mark, restart

@@ -86,6 +86,9 @@ class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", t
 Camera = UsbCamera | RtspCamera | VideoCamera | ImageFolder | SyntheticCamera
 
 
+Polygon = Annotated[tuple[tuple[float, float], ...], Meta(min_length=3)]
+
+
 class Inference(_Section, frozen=True, kw_only=True):
     """threads: of the interpreter; 0 measures at start and takes what is fastest."""
 
@@ -133,26 +136,75 @@ class Spool(_Section, frozen=True, kw_only=True):
     when_full: Literal["drop_oldest", "drop_newest"] = "drop_oldest"
 
 
+# YAML reads an unquoted 20:00 as a number of base 60, which is the minute of the day.
+TimeOfDay = (
+    Annotated[int, Meta(ge=0, lt=24 * 60)]
+    | Annotated[str, Meta(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="such as 20:00, local time")]
+)
+
+
+class Between(_Section, frozen=True, kw_only=True):
+    """Each day from the first time to the second, over midnight where that is earlier."""
+
+    between: tuple[TimeOfDay, TimeOfDay]
+
+
+class Record(_Section, frozen=True, kw_only=True):
+    """Video in `folder`, with its times and poses beside it. codec: h264 needs PyAV, mjpeg is several times larger.
+    Beyond max_gb and max_age_h, and where the disk gets full, the oldest segments go.
+    when: always, while an experiment is marked (the command `mark`), or between two times of the day."""
+
+    folder: str
+    codec: Literal["h264", "mjpeg"] = "h264"
+    segment_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
+    max_gb: Annotated[float, Meta(gt=0, le=1e5)] = 16.0
+    max_age_h: Annotated[float, Meta(gt=0, le=1e5)] = 720.0
+    when: Literal["always", "marked"] | Between = "always"
+
+
+class Uncertain(_Section, frozen=True, kw_only=True):
+    """Frames for the next round of labelling, in `folder`: those with a keypoint whose score is below `below`, or that
+    jumps; the worst of each 1 / per_hour. Beyond max_mb nothing is saved until somebody fetches them."""
+
+    folder: str
+    below: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    per_hour: Annotated[float, Meta(gt=0, le=7200)] = 20.0
+    max_mb: Annotated[float, Meta(gt=0, le=1e6)] = 500.0
+
+
 Tag = Annotated[str, Meta(max_length=200)]
 TagName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,40}$", description="such as subject or cage")]
 
 
 class Config(_Section, frozen=True, kw_only=True):
     """device: name in the topics, default the host name. model: path of a .tflite with its card beside it.
+    masks: parts of the frame that nobody may see, black in everything that leaves the camera: name and corners.
     tags: what the recordings are of, such as subject, cage and experiment; they travel with the poses.
+    record: the video, kept on this device. uncertain: frames to be labelled, kept there too.
     commands: which ones are carried out when somebody sends them over MQTT."""
 
     device: DeviceName | None = None
     model: str
     camera: Camera
+    masks: dict[str, Polygon] = {}
     inference: Inference = Inference()
     mqtt: Mqtt = Mqtt()
     spool: Spool = Spool()
+    record: Record | None = None
+    uncertain: Uncertain | None = None
     tags: dict[TagName, Tag] = {}
     commands: tuple[CommandName, ...] = ("ping",)
 
+    def __post_init__(self) -> None:
+        if self.record is not None and self.record.when == "marked" and "mark" not in self.commands:
+            raise ValueError("record.when: `marked` needs `mark` among the commands")
+
     def device_name(self) -> str:
         return self.device or socket.gethostname()
+
+    def wants_full(self) -> bool:
+        """Whether frames are needed in the camera's own size, beside what the model looks at."""
+        return self.record is not None or self.uncertain is not None
 
 
 S = TypeVar("S", bound=_Section)
@@ -193,8 +245,13 @@ def _absolute(config: Config, folder: Path) -> Config:
     mqtt = _resolved(mqtt, folder, "password_file")
     if mqtt.tls:
         mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))
-    spool = _resolved(config.spool, folder, "folder", "ram_folder")
-    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt, spool=spool)
+    spool = _resolved(config.spool, folder, "ram_folder")
+    kept = {
+        key: _resolved(section, folder, "folder")
+        for key, section in (("spool", spool), ("record", config.record), ("uncertain", config.uncertain))
+        if section is not None
+    }
+    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt, **kept)
 
 
 def _resolved(section: S, folder: Path, *keys: str) -> S:

@@ -101,7 +101,8 @@ class EventMessage(Message, frozen=True, kw_only=True):
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
     count of them), `camera_stalled` (no frame comes; text says why), then what is tried, `camera_flush`,
     `camera_restart` and `camera_reopen`, and how it ended, `camera_recovered` or `camera_lost` (the daemon ends, to be
-    started again). tags: from the config; those of `started` hold for the poses up to the next one."""
+    started again), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room).
+    tags: from the config; those of `started` hold for the poses up to the next one."""
 
     event: Count
     seq: Count
@@ -114,13 +115,26 @@ class EventMessage(Message, frozen=True, kw_only=True):
     tags: Tags
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """on: frames are being recorded now. segments: complete ones on the disk, mb the size of all that is there.
+    frames: since the start; dropped: frames that should have been recorded, by reason. uncertain: frames saved for
+    labelling."""
+
+    on: bool
+    segments: Count
+    mb: Amount
+    frames: Count
+    dropped: dict[str, Count]
+    uncertain: Count
+
+
 class HealthMessage(Message, frozen=True, kw_only=True):
     """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
     spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands that
     were not carried out, by reason; `unanswered`: replies that nobody got. camera: stalls, what was done about them
     (flushes, restarts, reopens), how often frames came back (recovered), and how many threads were left behind in a
-    driver (abandoned).
+    driver (abandoned). recorded: null where the config asks for no recording and no uncertain frames.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: Count
@@ -141,6 +155,7 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     stage_ms: dict[str, tuple[Amount, Amount, Amount]]
     rss_mb: Amount
     runtime: str
+    recorded: Recorded | None = None
 
 
 @dataclass(frozen=True, slots=True)

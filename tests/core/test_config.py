@@ -13,9 +13,11 @@ import yaml
 
 from edgepose.cli.config import STARTER, show
 from edgepose.core.config import (
+    Between,
     Camera,
     Config,
     ImageFolder,
+    Record,
     RtspCamera,
     SyntheticCamera,
     UsbCamera,
@@ -127,6 +129,24 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
             "model: m\ncamera: {source: usb, format: mjpeg}",
             "f.yaml: camera.format: 'mjpeg' is not known; did you mean 'mjpg'?",
         ),
+        (MINIMAL + "record: {}", "f.yaml: record.folder: missing"),
+        (
+            MINIMAL + "record: {folder: r, when: alwys}",
+            "f.yaml: record.when: 'alwys' is not known; did you mean 'always'?",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: marked}",
+            "f.yaml: record.when: `marked` needs `mark` among the commands",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: {betwen: [1, 2]}}",
+            "f.yaml: record.when.betwen: unknown key; did you mean 'between'?",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: {between: ['20:00', '24:00']}}",
+            "f.yaml: record.when.between[1]: expected `str` matching regex '^([01]?\\\\d|2[0-3]):[0-5]\\\\d$'",
+        ),
+        (MINIMAL + "uncertain: {folder: r, below: 2}", "f.yaml: uncertain.below: expected `float` <= 1.0"),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
             "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
@@ -147,6 +167,13 @@ def test_deep_nesting_is_told() -> None:
 @pytest.mark.parametrize("name", ["2020-13-45", "2020-12-24"])
 def test_a_name_that_looks_like_a_date_is_a_name(name: str) -> None:
     assert parse_config(MINIMAL + f"device: {name}", "f.yaml").device_name() == name
+
+
+def test_times_of_day_may_stand_without_quotes() -> None:
+    """YAML makes a number of 20:00, and none of 08:00."""
+    config = parse_config(MINIMAL + "record: {folder: r, when: {between: [20:00, 08:00]}}", "f.yaml")
+    assert config.record == Record(folder="r", when=Between(between=(20 * 60, "08:00")))
+    assert config.wants_full()
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,14 +206,17 @@ def test_the_starter_file_is_a_config_with_nothing_but_defaults(tmp_path: Path) 
 
 def test_the_starter_file_shows_every_key_with_its_default() -> None:
     """Uncommenting all of it gives the same config, apart from the other cameras and the device's name."""
-    first, *others = STARTER[: STARTER.index("# inference:")].split("# camera:\n")
-    text = first + STARTER[STARTER.index("# inference:") :]
+    first, *others = STARTER[: STARTER.index("# masks:")].split("# camera:\n")
+    text = first + STARTER[STARTER.index("# masks:") :]
     keys = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in text.splitlines()[3:]]
     config = parse_config("\n".join(keys), "starter")
     assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
     shown = yaml.safe_load("\n".join(keys))
     assert set(shown["mqtt"]) == _keys("Mqtt")
     assert set(shown["spool"]) == _keys("Spool")
+    for section in ("Record", "Uncertain"):  # each key in the comment behind the section's
+        told = text[text.index(section.lower()) :].split("\nuncertain" if section == "Record" else "\ntags")[0]
+        assert all(f"{key}: " in told for key in _keys(section))
     assert set(shown["camera"]) == _keys("SyntheticCamera")
     assert set(shown) == _keys("Config")
     needed = {"rtsp": "url", "video": "path", "images": "path"}

@@ -102,3 +102,35 @@ def test_a_camera_that_is_not_there_is_one_line(
     assert status == (78 if "password" in message else 1)
     assert lines["camera"][0] == "FAIL"
     assert message in lines["camera"][1]
+
+
+@pytest.mark.parametrize(
+    ("codec", "max_gb", "installed", "verdict", "text"),
+    [
+        ("h264", 0.001, True, "ok", "H.264 by software"),
+        ("mjpeg", 0.001, False, "ok", "Motion JPEG, to "),
+        ("h264", 0.001, False, "warn", "pip install 'edgepose[record]'"),
+        ("mjpeg", 1e5, True, "warn", "of max_gb 100000; old segments go earlier"),
+    ],
+)
+def test_whether_it_can_record(
+    tmp_path: Path,
+    demo_model: Path,
+    codec: str,
+    max_gb: float,
+    installed: bool,
+    verdict: str,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("edgepose.recording.h264.installed", lambda: installed)
+    config = write(tmp_path / "f.yaml", demo_model, 1)
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"record: {{folder: rec, codec: {codec}, max_gb: {max_gb}}}\nuncertain: {{folder: f.yaml}}\n")
+    status, lines = check(config, capsys)
+    assert lines["record"][0] == verdict
+    assert text in lines["record"][1]
+    assert lines["uncertain"][0] == "FAIL"  # a file, no folder
+    assert "cannot write there" in lines["uncertain"][1]
+    assert status == 1
