@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgepose.camera import open_camera
+from edgepose.camera.picamera2 import PiCamera
 from edgepose.clock import SyncFlag
-from edgepose.core import config
-from edgepose.core.config import Config, read_config
-from edgepose.core.errors import CameraError, EdgeposeError
+from edgepose.core.card import ModelInput, read_card
+from edgepose.core.config import Config, Mqtt, read_config
+from edgepose.core.errors import CameraError, EdgeposeError, ModelError
+from edgepose.core.types import Frame
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
 
@@ -37,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     _tell("config", "ok", f"{args.config}, device {settings.device_name()}")
     checks: tuple[tuple[str, Callable[[], None]], ...] = (
         ("model", lambda: _model(settings)),
-        ("camera", lambda: _camera(settings.camera)),
+        ("camera", lambda: _camera(settings)),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
@@ -62,8 +64,8 @@ def _model(settings: Config) -> None:
     _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
 
 
-def _camera(camera: config.Camera) -> None:
-    opened = open_camera(camera)
+def _camera(settings: Config) -> None:
+    opened = open_camera(settings.camera, _model_input(Path(settings.model)))
     try:
         start = time.monotonic()
         frame = opened.read()
@@ -72,11 +74,27 @@ def _camera(camera: config.Camera) -> None:
         opened.close()
     if frame is None:
         raise CameraError("the camera ends before its first frame; correct the camera section")
+    name = f"{opened.name}, " if isinstance(opened, PiCamera) else ""
+    _tell("camera", "ok", f"{name}{_sizes(frame)}, first frame after {seconds * 1e3:.0f} ms")
+
+
+def _model_input(model: Path) -> ModelInput:
+    """Where the model's card cannot be read, a usual one: its camera can be tried all the same."""
+    try:
+        return read_card(model).input
+    except ModelError:
+        return ModelInput((320, 240), 3, "letterbox")
+
+
+def _sizes(frame: Frame) -> str:
     w, h = frame.size_wh
-    _tell("camera", "ok", f"{w}x{h}, first frame after {seconds * 1e3:.0f} ms")
+    if frame.field_wh is None:
+        return f"{w}x{h}"
+    small_h, small_w = frame.image.shape[:2]
+    return f"{w}x{h}, {small_w}x{small_h * 2 // 3 if frame.order == 'i420' else small_h} for the model"
 
 
-def _broker(mqtt: config.Mqtt) -> None:
+def _broker(mqtt: Mqtt) -> None:
     probe_broker(mqtt)
     _tell("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
 

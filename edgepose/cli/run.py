@@ -54,7 +54,7 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
     file = SettingsFile(disk_folder(config.spool, device) / "settings.json")
     info = info_message(device, boot, estimator, config.tags, file.current)
-    camera = open_camera(config.camera)
+    camera = open_camera(config.camera, estimator.card.input)
     place = SpoolPlace(config.spool, device, wait=not camera.live)
     delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
     pipeline = Pipeline(camera, estimator, delivery, device)

@@ -13,6 +13,9 @@ from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
 from edgepose.core.strict import convert, read_yaml
 
+_Positive = Annotated[int, Meta(ge=1)]
+_EvenPx = Annotated[int, Meta(ge=64, le=8192, multiple_of=2)]
+ControlValue = bool | int | float | tuple[int | float, ...]
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
 
 
@@ -37,7 +40,25 @@ class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", t
     seed: int = 0
 
 
-Camera = VideoCamera | SyntheticCamera
+class Picamera2Camera(_Section, frozen=True, kw_only=True, tag_field="source", tag="picamera2"):
+    """A Camera Module on the Pi's ribbon cable, by libcamera.
+
+    which: its number, or a part of its name or Id, as `rpicam-hello --list-cameras` tells them.
+    size_wh: the frame, in whose pixels keypoints are; the model gets a smaller picture of it from the image processor.
+    rate_hz: of the sensor. sensor_wh, sensor_bits: the sensor's mode; without them the one nearest to size_wh, which
+    may show only the middle of the field of view. controls: by libcamera's names, such as ExposureTime."""
+
+    which: int | str = 0
+    size_wh: tuple[_EvenPx, _EvenPx] = (640, 480)
+    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
+    hflip: bool = False
+    vflip: bool = False
+    sensor_wh: tuple[_Positive, _Positive] | None = None
+    sensor_bits: Annotated[int, Meta(ge=8, le=16)] | None = None
+    controls: dict[str, ControlValue] = {}
+
+
+Camera = VideoCamera | SyntheticCamera | Picamera2Camera
 
 
 class Inference(_Section, frozen=True, kw_only=True):

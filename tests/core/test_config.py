@@ -11,7 +11,15 @@ import pytest
 import yaml
 
 from edgepose.cli.config import STARTER, show
-from edgepose.core.config import Config, SyntheticCamera, VideoCamera, config_schema, parse_config, read_config
+from edgepose.core.config import (
+    Config,
+    Picamera2Camera,
+    SyntheticCamera,
+    VideoCamera,
+    config_schema,
+    parse_config,
+    read_config,
+)
 from edgepose.core.errors import ConfigError
 
 MINIMAL = "model: m.tflite\ncamera: {source: synthetic}\n"
@@ -71,6 +79,15 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             "f.yaml: camera.loop: unknown key; known: rate_hz, seed, size_wh, source",
         ),
         ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
+        (
+            "model: m\ncamera: {source: picamera2, size_wh: [641, 480]}",
+            "f.yaml: camera.size_wh[0]: expected `int` that's a multiple of 2",
+        ),
+        (
+            "model: m\ncamera: {source: picamera2, exposure: 5}",
+            "f.yaml: camera.exposure: unknown key; known: controls, hflip, rate_hz, sensor_bits, sensor_wh, size_wh, "
+            "source, vflip, which",
+        ),
         ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
@@ -135,6 +152,14 @@ def test_the_starter_file_shows_every_key_with_its_default() -> None:
     assert set(shown) == _keys("Config")
     video = yaml.safe_load("\n".join(line[2:] for line in STARTER.splitlines() if line.startswith("#   ")))
     assert set(video) >= _keys("VideoCamera")
+
+
+def test_the_starter_file_shows_the_camera_module_with_its_defaults() -> None:
+    block = STARTER.split("#   source: picamera2")[1].split("# camera:")[0]
+    text = "source: picamera2" + "\n".join(line.removeprefix("#   ") for line in block.splitlines())
+    assert set(yaml.safe_load(text)) == _keys("Picamera2Camera")
+    shown = "\n".join(f"  {line}" for line in text.splitlines())
+    assert parse_config(f"model: m\ncamera:\n{shown}", "starter").camera == Picamera2Camera()
 
 
 def _keys(name: str) -> set[str]:
