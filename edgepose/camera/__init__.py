@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import assert_never
 
 from edgepose.camera.images import ImageFolder
+from edgepose.camera.picamera2 import PiCamera
 from edgepose.camera.rtsp import RtspCamera
 from edgepose.camera.source import Source
 from edgepose.camera.synthetic import SyntheticCamera
 from edgepose.camera.usb import UsbCamera
 from edgepose.camera.video import VideoFile
 from edgepose.core import config
+from edgepose.core.card import ModelInput
 from edgepose.passwords import find_password
 
 
-def open_camera(camera: config.Camera) -> Source:
-    """The source that the `camera` section of the config describes. Raises CameraError, and ConfigError where its
-    password cannot be read."""
+def open_camera(camera: config.Camera, model: ModelInput, *, wants_full: bool = False) -> Source:
+    """The source that the `camera` section of the config describes; model: what its frames are for. wants_full: also
+    the whole frame is used, where the model gets a smaller one. Raises CameraError, and ConfigError where the camera
+    cannot do what the config says, or its password cannot be read."""
     match camera:
         case config.UsbCamera():
             return UsbCamera(camera)
@@ -29,5 +32,9 @@ def open_camera(camera: config.Camera) -> Source:
             return ImageFolder(camera.path, camera.rate_hz, loop=camera.loop)
         case config.SyntheticCamera():
             return SyntheticCamera(camera.seed, camera.size_wh, camera.rate_hz)
+        case config.Picamera2Camera():
+            opened = PiCamera(camera, model)
+            opened.wants_full = wants_full
+            return opened
         case _:
             assert_never(camera)

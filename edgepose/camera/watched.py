@@ -39,7 +39,7 @@ _STEPS = (("camera_flush", "flushes"), ("camera_restart", "restarts"), ("camera_
 class Watched:
     """The camera that the pipeline sees. Raises what `open_source` raises, and CameraError when no first frame comes.
 
-    live: as the source. tell: called with kind and text of each event. counts: what happened since the start, by name.
+    live: as the source. name: of the source, where it has one. tell: called with kind and text of each event. counts: what happened since the start, by name.
     alerts: what is wrong now. displaced: frames that made way for a newer one before anybody took them.
     A source that is not live is never opened anew, since its frames would come twice: it is waited for, and given up.
     """
@@ -58,7 +58,7 @@ class Watched:
         self._reader = Reader(open_source)
         self._source: Source | None = None
         self._source = self._first_source()
-        self.live = self._source.live
+        self.live, self.name = self._source.live, str(getattr(self._source, "name", ""))
         self._slow_s = _slow_s(self._source)
         self._limit_s = max(STALL_S, self._slow_s)
         self._since_s = self._last_s = time.monotonic()

@@ -12,8 +12,10 @@ from pathlib import Path
 from edgepose.camera import open_camera
 from edgepose.camera.watched import Watched
 from edgepose.clock import SyncFlag
+from edgepose.core.card import ModelInput, read_card
 from edgepose.core.config import Config, Mqtt, read_config
-from edgepose.core.errors import CameraError, EdgeposeError
+from edgepose.core.errors import CameraError, EdgeposeError, ModelError
+from edgepose.core.types import Frame
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
 from edgepose.recording import h264
@@ -68,8 +70,8 @@ def _model(settings: Config) -> None:
 
 
 def _camera(settings: Config) -> None:
-    start = time.monotonic()
-    opened = Watched(lambda: open_camera(settings.camera))
+    start, model = time.monotonic(), _model_input(Path(settings.model))
+    opened = Watched(lambda: open_camera(settings.camera, model))
     seconds = time.monotonic() - start
     try:
         frame = opened.read()
@@ -77,8 +79,24 @@ def _camera(settings: Config) -> None:
         opened.close()
     if frame is None:
         raise CameraError("the camera ends before its first frame; correct the camera section")
+    name = f"{opened.name}, " if opened.name else ""
+    _tell("camera", "ok", f"{name}{_sizes(frame)}, first frame after {seconds * 1e3:.0f} ms")
+
+
+def _model_input(model: Path) -> ModelInput:
+    """Where the model's card cannot be read, a usual one: its camera can be tried all the same."""
+    try:
+        return read_card(model).input
+    except ModelError:
+        return ModelInput((320, 240), 3, "letterbox")
+
+
+def _sizes(frame: Frame) -> str:
     w, h = frame.size_wh
-    _tell("camera", "ok", f"{w}x{h}, first frame after {seconds * 1e3:.0f} ms")
+    if frame.field_wh is None:
+        return f"{w}x{h}"
+    small_h, small_w = frame.image.shape[:2]
+    return f"{w}x{h}, {small_w}x{small_h * 2 // 3 if frame.order == 'i420' else small_h} for the model"
 
 
 def _broker(mqtt: Mqtt) -> None:

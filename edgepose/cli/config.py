@@ -41,6 +41,15 @@ camera:
 #   username: null
 #   password_file: null    # a file whose first line is the password; it never stands in this one
 #   rate_hz: null          # of streams slower than one frame a second
+#   source: picamera2      # a Camera Module on the ribbon cable; needs apt's python3-picamera2
+#   which: 0               # or a part of its name or Id: rpicam-hello --list-cameras
+#   size_wh: [640, 480]    # the frame; the model gets its own, smaller picture of it
+#   rate_hz: 30.0          # of the sensor: 60 or more for less delay
+#   hflip: false
+#   vflip: false
+#   sensor_wh: null        # the sensor's mode, such as [1640, 1232]; null: nearest to size_wh, maybe not the whole view
+#   sensor_bits: null
+#   controls: {}           # by libcamera's names, such as {ExposureTime: 5000, AnalogueGain: 4.0, LensPosition: 5.0}
 # camera:
 #   source: video          # any file OpenCV reads
 #   path: recording.mp4

@@ -59,7 +59,7 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     file = disk_folder(config.spool, device) / "settings.json"
     settings = read_settings(file)
     info = info_message(device, boot, estimator, config.tags, settings)
-    watched = Watched(lambda: open_camera(config.camera))
+    watched = Watched(lambda: open_camera(config.camera, estimator.card.input, wants_full=config.wants_full()))
     place = SpoolPlace(config.spool, device, wait=not watched.live)
     delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
     watched.tell = delivery.tell

@@ -12,6 +12,7 @@ import cv2
 from edgepose.camera import open_camera
 from edgepose.camera.masked import MaskedCamera
 from edgepose.camera.watched import Watched
+from edgepose.core.card import ModelInput
 from edgepose.core.config import Config, read_config
 from edgepose.core.errors import CameraError, EdgeposeError
 from edgepose.core.overlay import draw_pose
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if args.output.suffix.lower() not in {".jpg", ".jpeg", ".png"}:
         raise EdgeposeError(f"{args.output}: give a name that ends with .jpg or .png")
     estimator = Estimator(Path(config.model), config.inference.threads)
-    frame = _settled_frame(config)
+    frame = _settled_frame(config, estimator.card.input)
     pose = estimator.estimate(frame)
     picture, names = as_bgr(frame), estimator.card.skeleton.keypoints
     lines = [f"size       {frame.size_wh[0]}x{frame.size_wh[1]}", *_light_and_focus(picture), _found(pose, names)]
@@ -49,9 +50,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settled_frame(config: Config) -> Frame:
+def _settled_frame(config: Config, model: ModelInput) -> Frame:
     """What the camera gives once it has set itself to the light; of a recording the first frame."""
-    camera = MaskedCamera(Watched(lambda: open_camera(config.camera)), config.masks.values())
+    watched = Watched(lambda: open_camera(config.camera, model, wants_full=True))
+    camera = MaskedCamera(watched, config.masks.values())
     try:
         frame, begin = camera.read(), time.monotonic()
         while camera.live and frame is not None and time.monotonic() - begin < SETTLE_S:

@@ -15,6 +15,9 @@ from edgepose.core.errors import ConfigError
 from edgepose.core.strict import convert, read_yaml
 
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
+_Positive = Annotated[int, Meta(ge=1)]
+_EvenPx = Annotated[int, Meta(ge=64, le=8192, multiple_of=2)]
+ControlValue = bool | int | float | tuple[int | float, ...]
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
 
 
@@ -83,7 +86,25 @@ class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", t
     seed: int = 0
 
 
-Camera = UsbCamera | RtspCamera | VideoCamera | ImageFolder | SyntheticCamera
+class Picamera2Camera(_Section, frozen=True, kw_only=True, tag_field="source", tag="picamera2"):
+    """A Camera Module on the Pi's ribbon cable, by libcamera.
+
+    which: its number, or a part of its name or Id, as `rpicam-hello --list-cameras` tells them.
+    size_wh: the frame, in whose pixels keypoints are; the model gets a smaller picture of it from the image processor.
+    rate_hz: of the sensor. sensor_wh, sensor_bits: the sensor's mode; without them the one nearest to size_wh, which
+    may show only the middle of the field of view. controls: by libcamera's names, such as ExposureTime."""
+
+    which: int | str = 0
+    size_wh: tuple[_EvenPx, _EvenPx] = (640, 480)
+    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
+    hflip: bool = False
+    vflip: bool = False
+    sensor_wh: tuple[_Positive, _Positive] | None = None
+    sensor_bits: Annotated[int, Meta(ge=8, le=16)] | None = None
+    controls: dict[str, ControlValue] = {}
+
+
+Camera = Picamera2Camera | UsbCamera | RtspCamera | VideoCamera | ImageFolder | SyntheticCamera
 
 
 Polygon = Annotated[tuple[tuple[float, float], ...], Meta(min_length=3)]
@@ -204,7 +225,7 @@ class Config(_Section, frozen=True, kw_only=True):
 
     def wants_full(self) -> bool:
         """Whether frames are needed in the camera's own size, beside what the model looks at."""
-        return self.record is not None or self.uncertain is not None
+        return self.record is not None or self.uncertain is not None or "snapshot" in self.commands
 
 
 S = TypeVar("S", bound=_Section)

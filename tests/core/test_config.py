@@ -17,6 +17,7 @@ from edgepose.core.config import (
     Camera,
     Config,
     ImageFolder,
+    Picamera2Camera,
     Record,
     RtspCamera,
     SyntheticCamera,
@@ -108,6 +109,15 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
             "f.yaml: camera.loop: unknown key; known: rate_hz, seed, size_wh, source",
         ),
         ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
+        (
+            "model: m\ncamera: {source: picamera2, size_wh: [641, 480]}",
+            "f.yaml: camera.size_wh[0]: expected `int` that's a multiple of 2",
+        ),
+        (
+            "model: m\ncamera: {source: picamera2, exposure: 5}",
+            "f.yaml: camera.exposure: unknown key; known: controls, hflip, rate_hz, sensor_bits, sensor_wh, size_wh, "
+            "source, vflip, which",
+        ),
         ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
         ("model: m\ncamera: {source: rtsp}", "f.yaml: camera.url: missing"),
         (
@@ -227,6 +237,14 @@ def test_the_starter_file_shows_every_key_with_its_default() -> None:
         assert msgspec.convert(camera, kind) == msgspec.convert(least, kind)
         assert set(camera) == _keys(kind.__name__)
     assert {yaml.safe_load(lines.replace("#   ", ""))["source"] for lines in others} | {"synthetic"} == set(CAMERAS)
+
+
+def test_the_starter_file_shows_the_camera_module_with_its_defaults() -> None:
+    block = STARTER.split("#   source: picamera2")[1].split("# camera:")[0]
+    text = "source: picamera2" + "\n".join(line.removeprefix("#   ") for line in block.splitlines())
+    assert set(yaml.safe_load(text)) == _keys("Picamera2Camera")
+    shown = "\n".join(f"  {line}" for line in text.splitlines())
+    assert parse_config(f"model: m\ncamera:\n{shown}", "starter").camera == Picamera2Camera()
 
 
 def _keys(name: str) -> set[str]:

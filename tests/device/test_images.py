@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fakes import card
 
 from edgepose.camera import open_camera
 from edgepose.camera.images import ImageFolder
@@ -38,7 +39,7 @@ def brightness(frame) -> int:
 
 
 def test_gives_every_image_once_in_natural_order_with_its_time(folder):
-    source = open_camera(config.ImageFolder(path=str(folder)))
+    source = open_camera(config.ImageFolder(path=str(folder)), card().input)
     frames = list(iter(source.read, None))
     assert [brightness(frame) for frame in frames] == [frame.index for frame in frames] == list(range(5))
     assert [frame.size_wh for frame in frames] == [(64, 48), (80, 48), (64, 48), (64, 48), (64, 48)]

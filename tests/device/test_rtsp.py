@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rtsp_server
 from brokers import free_port, wait_until
+from fakes import card
 from mjpeg_server import MjpegServer
 
 from edgepose.camera import open_camera, rtsp, watched
@@ -119,7 +120,7 @@ def test_rtsp_with_a_password_that_nobody_sees(
 ) -> None:
     rtsp_camera.start("ann", PASSWORD)
     monkeypatch.setenv("EDGEPOSE_CAMERA_PASSWORD", PASSWORD)
-    camera = open_camera(config.RtspCamera(url=rtsp_camera.url, username="ann"))
+    camera = open_camera(config.RtspCamera(url=rtsp_camera.url, username="ann"), card().input)
     assert camera.read() is not None
     camera.close()
     told = []
@@ -264,4 +265,4 @@ def test_a_password_that_cannot_be_read_is_an_error_of_the_config() -> None:
         (config.RtspCamera(url="rtsp://host/", password_file="none"), "camera.password_file: needs camera.username"),
     ):
         with pytest.raises(ConfigError, match=message):
-            open_camera(camera)
+            open_camera(camera, card().input)

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import write_clip
+from fakes import card
 
 from edgepose.camera import open_camera
 from edgepose.camera.capture import Capture
@@ -129,7 +130,7 @@ def test_warns_when_a_file_ends_before_its_header_says(clip, caplog):
 
 
 def test_open_camera_reads_the_config(clip):
-    camera = open_camera(config.VideoCamera(path=str(clip), realtime=False))
+    camera = open_camera(config.VideoCamera(path=str(clip), realtime=False), card().input)
     assert isinstance(camera, VideoFile)
     assert not camera.live
     camera.close()
