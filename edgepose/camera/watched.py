@@ -39,8 +39,9 @@ _STEPS = (("camera_flush", "flushes"), ("camera_restart", "restarts"), ("camera_
 class Watched:
     """The camera that the pipeline sees. Raises what `open_source` raises, and CameraError when no first frame comes.
 
-    live: as the source. name: of the source, where it has one. tell: called with kind and text of each event. counts: what happened since the start, by name.
-    alerts: what is wrong now. displaced: frames that made way for a newer one before anybody took them.
+    live: as the source. name: of the source, where it has one. tell: called with kind and text of each event. counts:
+    what happened since the start, by name. alerts: what is wrong now. displaced: frames that made way for a newer one
+    before anybody took them.
     A source that is not live is never opened anew, since its frames would come twice: it is waited for, and given up.
     """
 

@@ -41,6 +41,7 @@ camera:
 #   username: null
 #   password_file: null    # a file whose first line is the password; it never stands in this one
 #   rate_hz: null          # of streams slower than one frame a second
+# camera:
 #   source: picamera2      # a Camera Module on the ribbon cable; needs apt's python3-picamera2
 #   which: 0               # or a part of its name or Id: rpicam-hello --list-cameras
 #   size_wh: [640, 480]    # the frame; the model gets its own, smaller picture of it
