@@ -7,13 +7,14 @@ DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
 WEIGHTS := imagenet
 
-.PHONY: help demo test check bench bench-fleet demo-model chaos rig-camera mosquitto qemu
+.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos rig-camera mosquitto qemu
 
 help:
 	@echo "make demo         the whole device side on a synthetic mouse; Ctrl-C ends (SECONDS=20: by itself)"
 	@echo "make test         the tests"
 	@echo "make check        format, lint, types and import rules"
 	@echo "make bench        how fast a model runs here (MODEL=my-model.tflite: that one)"
+	@echo "make bench-delivery  an outage of a day, a healthy hour, what a pose costs, what mosquitto's settings do (an hour)"
 	@echo "make bench-fleet  1000 simulated devices into one broker and two collectors, for a minute"
 	@echo "make chaos        100 faults over 100,000 poses: is anything lost? (a quarter of an hour; SEED=1 repeats one)"
 	@echo "make rig-camera   the daemon on real picamera2 and libcamera, in a virtual machine (root; 20 minutes)"
@@ -33,6 +34,13 @@ check: .venv/ready
 
 bench: .venv-demo/ready
 	@$(DEVICE) -m edgepose bench "$(MODEL)"
+
+bench-delivery: .venv/ready mosquitto
+	@PYTHONPATH=tests $(DESK) benchmarks/delivery.py publish
+	@PYTHONPATH=tests $(DESK) benchmarks/delivery.py outage --max-mb 20 --poses 500000
+	@PYTHONPATH=tests $(DESK) benchmarks/delivery.py healthy
+	@PYTHONPATH=tests $(DESK) benchmarks/delivery.py broker
+	@PYTHONPATH=tests $(DESK) benchmarks/delivery.py outage
 
 bench-fleet: .venv/ready mosquitto
 	@$(DESK) benchmarks/fleet.py

@@ -64,7 +64,7 @@ def outage(args: argparse.Namespace) -> dict[str, Any]:
             "poses dropped, by reason": end["dropped"],
             "neither received nor dropped": end["accepted"] - len(reader.seqs) - dropped,
             "came twice": reader.twice,
-            "gaps": len(gaps),
+            "gaps, counted from the first pose": [[seq - end["first"] for seq in gap] for gap in gaps[:5]],
             "fed, poses/s": round(args.poses / fed["seconds"]),
             "drained, poses/s": round(reader.replayed / drain_s),
             "live during the drain, ms": percentiles(live_ms),

@@ -116,6 +116,7 @@ class Device:
         threads = {thread.name: thread.ident for thread in threading.enumerate() if thread.ident}
         io = [line.split(": ") for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines()]
         return {
+            "first": self._first,
             "accepted": self._accepted,
             "waiting": delivery.waiting,
             "spooled": delivery.spooled,

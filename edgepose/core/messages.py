@@ -129,7 +129,8 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class HealthMessage(Message, frozen=True, kw_only=True):
-    """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason.
+    """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason, where
+    `refused_...` are those that the broker does not take now: set aside on the disk, and tried again.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
     spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands that
     were not carried out, by reason; `unanswered`: replies that nobody got. camera: stalls, what was done about them

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
+import yaml
 from brokers import Mosquitto, Subscriber, wait_until
 from chaos_proxy import Proxy
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -20,6 +22,7 @@ from edgepose.core.config import Mqtt
 from edgepose.delivery.mqtt import MqttDelivery
 
 SHIPPED = Path(__file__).parents[2] / "firmware_configs" / "broker" / "edgepose.acl"
+CHAOS = Path(__file__).parents[1] / "chaos_device.py"
 USERS = {"cage-07": "seven", "cage-08": "eight", "lab": "coat"}
 
 
@@ -163,6 +166,35 @@ def test_a_refused_write_is_counted_and_told_and_heals_with_the_list(
     wait_until(lambda: len(set(lab.seqs())) == 51, "all that was set aside")
     wait_until(lambda: (lab.of("health")[-1]["alerts"], lab.of("health")[-1]["dropped"]) == ({}, {}), "a clean health")
     assert seven.connects == 1
+
+
+def test_a_kill_right_after_a_refusal_loses_nothing(
+    rules: Path, mosquitto: Mosquitto, subscribe: Callable[..., Subscriber], tmp_path: Path
+) -> None:
+    """What was refused is not on the disk yet."""
+    lab = subscribe(mosquitto.port, "lab", USERS["lab"])
+    right = rules.read_text(encoding="utf-8")
+    rules.write_text(right.replace("edgepose/%u/pose\n", "edgepose/%u/nose\n"), "utf-8")
+    mosquitto.reload()
+    (tmp_path / "word").write_text(USERS["cage-07"], encoding="utf-8")
+    config = {
+        "model": "none",
+        "camera": {"source": "synthetic"},
+        "mqtt": {"host": "127.0.0.1", "port": mosquitto.port, "username": "cage-07", "password_file": "word"},
+        "spool": {"folder": "spool", "ram_folder": "ram"},
+    }
+    (tmp_path / "edgepose.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = [sys.executable, str(CHAOS), str(tmp_path / "edgepose.yaml"), str(tmp_path / "ledger")]
+    always = [str(tmp_path), "60"]  # there is nothing to wait for, and what was acknowledged is kept as long as ever
+    with subprocess.Popen([*words, "1000", "100", *always], stderr=subprocess.PIPE, text=True) as killed:
+        assert any("refuses edgepose/cage-07/pose" in line for line in killed.stderr)
+        killed.kill()
+    ledger = (tmp_path / "ledger").read_bytes()
+    accepted = {int.from_bytes(ledger[at : at + 8], "little") for at in range(0, len(ledger), 8)}
+    rules.write_text(right, encoding="utf-8")
+    mosquitto.reload()
+    subprocess.run([*words, str(len(accepted) + 300), "100", *always], check=True, timeout=30)
+    wait_until(lambda: accepted <= set(lab.seqs()), "what the killed one had accepted")
 
 
 def test_a_user_that_is_not_the_device_may_write_nothing_and_is_told(

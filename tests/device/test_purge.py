@@ -109,10 +109,8 @@ def test_what_the_broker_refuses_is_told(mosquitto: Mosquitto, capsys: pytest.Ca
     users = mosquitto.add_users(lab="word")
     mosquitto.start("allow_anonymous true", "persistence true", users, f"acl_file {rules}")
     assert run_purge(mosquitto.port, user="lab:word@") == 1
-    assert (
-        f"edgepose: the broker keeps {', '.join(OWN)}: it refuses; give --broker a user who may"
-        in capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert f"edgepose: the broker keeps {', '.join(OWN)}: it refuses; give --broker a user who may" in error
     assert sorted(retained(mosquitto.port)) == [*OWN, DISCOVERY]
 
 
