@@ -20,6 +20,7 @@ from edgepose.control import Control
 from edgepose.core.config import Config, read_config
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import HealthMessage, InfoMessage, Settings, StatusMessage
+from edgepose.core.view import Viewer
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.delivery.place import SpoolPlace, disk_folder
 from edgepose.inference.estimator import Estimator
@@ -50,6 +51,7 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     """Returns when the camera ends and all is delivered, or when `stop` is set. Raises EdgeposeError when a command
     asked for a restart: systemd starts again what has failed."""
     estimator = Estimator(Path(config.model), config.inference.threads)
+    viewer = Viewer(estimator, config.view)
     device, boot = config.device_name(), boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
     file = SettingsFile(disk_folder(config.spool, device) / "settings.json")
@@ -57,8 +59,8 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     camera = open_camera(config.camera)
     place = SpoolPlace(config.spool, device, wait=not camera.live)
     delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
-    pipeline = Pipeline(camera, estimator, delivery, device)
-    pipeline.settings = file.current
+    pipeline = Pipeline(camera, viewer, delivery, device)
+    pipeline.settings, pipeline.geometry = file.current, config.geometry
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)
     started = time.monotonic()

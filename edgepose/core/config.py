@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
+from edgepose.core.messages import Region
 from edgepose.core.strict import convert, read_yaml
 
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
@@ -44,6 +45,48 @@ class Inference(_Section, frozen=True, kw_only=True):
     """threads: of the interpreter; 0 measures at start and takes what is fastest."""
 
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
+
+
+class View(_Section, frozen=True, kw_only=True):
+    """region: (x, y, w, h) of the frame to look at; None: all of it. follow: look through a window that follows the
+    animal, so that the model sees it larger. zoom: how much larger; None: as the model was trained for."""
+
+    region: Region | None = None
+    follow: bool = False
+    zoom: Annotated[float, Meta(gt=1, le=10)] | None = None
+
+
+Point = tuple[float, float]
+
+
+class Length(_Section, frozen=True, kw_only=True):
+    """between: two points, pixels of the frame. mm: how far they are apart on the ground, seen from straight above."""
+
+    between: tuple[Point, Point]
+    mm: Annotated[float, Meta(gt=0)]
+
+
+class Place(_Section, frozen=True, kw_only=True):
+    """px: a point of the frame. mm: where it is on the ground."""
+
+    px: Point
+    mm: Point
+
+
+class Geometry(_Section, frozen=True, kw_only=True):
+    """Keypoints in millimetres, published beside their pixels. calibration: file of the lens, from `edgepose calibrate`
+    or OpenCV; None: the lens does not distort. Then either a length, where the camera looks straight down; mm count
+    from the top-left pixel. Or four or more points of the ground, from wherever the camera looks."""
+
+    calibration: str | None = None
+    length: Length | None = None
+    points: tuple[Place, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.length is None) == (not self.points):
+            raise ValueError("give either a length or points, of which the millimetres follow")
+        if self.points and len(self.points) < 4:
+            raise ValueError(f"{len(self.points)} points; give four or more")
 
 
 class Tls(_Section, frozen=True, kw_only=True):
@@ -98,6 +141,8 @@ class Config(_Section, frozen=True, kw_only=True):
     model: str
     camera: Camera
     inference: Inference = Inference()
+    view: View = View()
+    geometry: Geometry | None = None
     mqtt: Mqtt = Mqtt()
     spool: Spool = Spool()
     tags: dict[TagName, Tag] = {}
@@ -140,11 +185,13 @@ def _absolute(config: Config, folder: Path) -> Config:
     camera, mqtt = config.camera, config.mqtt
     if isinstance(camera, VideoCamera):
         camera = msgspec.structs.replace(camera, path=_under(folder, camera.path))
+    geometry = config.geometry and _resolved(config.geometry, folder, "calibration")
     mqtt = _resolved(mqtt, folder, "password_file")
     if mqtt.tls:
         mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))
     spool = _resolved(config.spool, folder, "folder", "ram_folder")
-    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt, spool=spool)
+    model = _under(folder, config.model)
+    return msgspec.structs.replace(config, model=model, camera=camera, geometry=geometry, mqtt=mqtt, spool=spool)
 
 
 def _resolved(section: S, folder: Path, *keys: str) -> S:

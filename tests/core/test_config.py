@@ -27,7 +27,8 @@ def test_the_least_file_is_a_model_and_a_camera() -> None:
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "edgepose.yaml"
     path.write_text(
-        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n",
+        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n"
+        "geometry: {calibration: c.yaml, length: {between: [[0, 0], [9, 9]], mm: 5}}\n",
         encoding="utf-8",
     )
     config = read_config(path)
@@ -35,6 +36,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.model == str(tmp_path / "m.tflite")
     assert config.camera.path == str(tmp_path / "v.mp4")
     assert config.mqtt.password_file == "/secret"
+    assert config.geometry is not None
+    assert config.geometry.calibration == str(tmp_path / "c.yaml")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +75,17 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ),
         ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
         ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
+        (MINIMAL + "view: {region: [0, 0, 10, 100]}", "f.yaml: view.region[2]: expected `int` >= 16"),
+        (MINIMAL + "view: {zoom: 1}", "f.yaml: view.zoom: expected `float` > 1.0"),
+        (
+            MINIMAL + "geometry: {calibration: c.yaml}",
+            "f.yaml: geometry: give either a length or points, of which the millimetres follow",
+        ),
+        (MINIMAL + "geometry: {points: [{px: [1, 2], mm: [3, 4]}]}", "f.yaml: geometry: 1 points; give four or more"),
+        (
+            MINIMAL + "geometry: {length: {betwen: [[1, 2], [3, 4]], mm: 5}}",
+            "f.yaml: geometry.length.betwen: unknown key; did you mean 'between'?",
+        ),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
             "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
@@ -130,6 +144,7 @@ def test_the_starter_file_shows_every_key_with_its_default() -> None:
     assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
     shown = yaml.safe_load("\n".join(keys))
     assert set(shown["mqtt"]) == _keys("Mqtt")
+    assert set(shown["view"]) == _keys("View")
     assert set(shown["spool"]) == _keys("Spool")
     assert set(shown["camera"]) == _keys("SyntheticCamera")
     assert set(shown) == _keys("Config")
