@@ -8,15 +8,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from edgepose.camera import open_camera
 from edgepose.clock import SyncFlag
-from edgepose.core import config
-from edgepose.core.config import Config, read_config
+from edgepose.core.card import read_card
+from edgepose.core.config import Config, Mqtt, View, read_config
 from edgepose.core.errors import CameraError, EdgeposeError
+from edgepose.core.geometry import FrameMap
+from edgepose.core.ground import read_ground
+from edgepose.core.view import field_of, window_size, zoom_of
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
 
 LOW_DISK_BYTES = 200e6
+USUAL_ZOOM = 1.25  # that any model has seen in training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +41,12 @@ def run(args: argparse.Namespace) -> int:
     except EdgeposeError as exc:
         return _tell_failure("config", exc)
     _tell("config", "ok", f"{args.config}, device {settings.device_name()}")
+    seen: list[tuple[int, int]] = []  # the size of the camera's frames, where it gave one
     checks: tuple[tuple[str, Callable[[], None]], ...] = (
         ("model", lambda: _model(settings)),
-        ("camera", lambda: _camera(settings.camera)),
+        ("camera", lambda: seen.append(_camera(settings))),
+        ("view", lambda: _view(settings, seen)),
+        ("geometry", lambda: _geometry(settings, seen)),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
@@ -62,8 +71,9 @@ def _model(settings: Config) -> None:
     _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
 
 
-def _camera(camera: config.Camera) -> None:
-    opened = open_camera(camera)
+def _camera(settings: Config) -> tuple[int, int]:
+    """The size of its frames."""
+    opened = open_camera(settings.camera)
     try:
         start = time.monotonic()
         frame = opened.read()
@@ -74,9 +84,38 @@ def _camera(camera: config.Camera) -> None:
         raise CameraError("the camera ends before its first frame; correct the camera section")
     w, h = frame.size_wh
     _tell("camera", "ok", f"{w}x{h}, first frame after {seconds * 1e3:.0f} ms")
+    return w, h
 
 
-def _broker(mqtt: config.Mqtt) -> None:
+def _view(settings: Config, seen: list[tuple[int, int]]) -> None:
+    """Told where the config has one."""
+    view = settings.view
+    if view == View() or not seen:
+        return
+    card = read_card(Path(settings.model))
+    zoom, (x, y, w, h) = zoom_of(view, card), field_of(view, seen[0])
+    whole, part = (FrameMap.fit(wh, card.input.size_wh, card.input.resize).scale_xy.max() for wh in (seen[0], (w, h)))
+    if part > USUAL_ZOOM * whole * (zoom if view.follow else 1):
+        larger = f"region {w}x{h} shows the animal {part / whole:.1f} times as large as the whole frame does"
+        _tell("view", "warn", f"{larger}; a model that was trained on whole frames needs `fit --follow` for that")
+    elif view.follow:
+        follows = "{}x{}".format(*window_size(card, seen[0], zoom))
+        _tell("view", "ok", f"follows the animal through {follows} of {w}x{h}, {zoom:g} times as large")
+    else:
+        _tell("view", "ok", f"looks at {w}x{h} from ({x}, {y}) on")
+
+
+def _geometry(settings: Config, seen: list[tuple[int, int]]) -> None:
+    """Told where the config has one."""
+    if settings.geometry is None or not seen:
+        return
+    ground, (w, h) = read_ground(settings.geometry, seen[0]), seen[0]
+    left, right = ground.to_mm([(w / 2 - 1, h / 2), (w / 2, h / 2)])
+    fits = f", its points fit within {ground.worst_mm:.2g} mm" if len(settings.geometry.points) > 4 else ""
+    _tell("geometry", "ok", f"{np.linalg.norm(right - left):.3g} mm a pixel in the middle{fits}")
+
+
+def _broker(mqtt: Mqtt) -> None:
     probe_broker(mqtt)
     _tell("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
 
