@@ -23,6 +23,7 @@ _ASPECT_PX = 2  # rows that rounding a size may cost
 _STEPS = 20
 _EXACT_PX = 1e-6
 _AT_ONCE = 10_000  # points
+_NOWHERE = np.zeros(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,32 +146,33 @@ def undistorted(lens: Lens, xy_px: ArrayLike) -> F64:
 
 
 def _undistorted(lens: Lens, target: F64) -> F64:
-    focal = lens.matrix[[0, 1], [0, 1]]
-    found = (target - lens.matrix[:2, 2]) / focal
+    focal, middle = lens.matrix[[0, 1], [0, 1]], lens.matrix[:2, 2]
     known = np.asarray(np.isfinite(target).all(axis=1))
-    found[~known] = 0
+    found = np.where(known[:, None], (target - middle) / focal, 0.0)
+    off, slope, area = _missed(lens, found, target)
     for _ in range(_STEPS):
-        there, slope = _project(lens, found)
-        error = np.where(known[:, None], target - there, 0.0)
-        if np.abs(error).max(initial=0.0) < _EXACT_PX:
+        known &= area > 0  # beyond that the polynomial folds back
+        if not (known & (np.abs(off) > _EXACT_PX).any(axis=1)).any():
             break
-        turned = _area(slope) <= 0  # beyond where the polynomial folds back
-        known &= ~turned
-        slope[turned] = np.eye(2)
-        found = np.where(known[:, None], found + np.linalg.solve(slope, error[..., None])[..., 0], 0.0)
-    there, slope = _project(lens, found)
-    known &= (np.abs(target - there) < 1e3 * _EXACT_PX).all(axis=1) & (_area(slope) > 0)
-    return np.where(known[:, None], found * focal + lens.matrix[:2, 2], np.nan)
+        step = np.stack([slope[:, 1, 1], slope[:, 0, 0]], axis=1) * off
+        step -= np.stack([slope[:, 0, 1], slope[:, 1, 0]], axis=1) * off[:, ::-1]
+        found[known] += step[known] / area[known, None]
+        off, slope, area = _missed(lens, found, target)
+    known &= (area > 0) & (np.abs(off) < 1e3 * _EXACT_PX).all(axis=1)
+    return np.where(known[:, None], found * focal + middle, np.nan)
+
+
+def _missed(lens: Lens, straight: F64, target: F64) -> tuple[F64, F64, F64]:
+    """How far the lens' picture of directions x / z, y / z (N, 2) is from the target, (N, 2); how it changes with them,
+    (N, 2, 2); and what becomes of a small area, (N,), negative where the picture is folded over."""
+    there, slope = _project(lens, straight)
+    return target - there, slope, slope[:, 0, 0] * slope[:, 1, 1] - slope[:, 0, 1] * slope[:, 1, 0]
 
 
 def _project(lens: Lens, straight: F64) -> tuple[F64, F64]:
-    """Pixels (N, 2) of directions x / z, y / z (N, 2), and how they change with these, (N, 2, 2)."""
-    points = np.column_stack([straight, np.ones(len(straight))])
-    there, slopes = cv2.projectPoints(points, np.zeros(3), np.zeros(3), lens.matrix, lens.distortion)
+    """Pixels (N, 2) of directions, and how they change with these, (N, 2, 2)."""
+    points = np.ones((len(straight), 3))
+    points[:, :2] = straight
+    there, slopes = cv2.projectPoints(points, _NOWHERE, _NOWHERE, lens.matrix, lens.distortion)
     # Moving the points along x and y: columns 3 and 4.
     return np.asarray(there, np.float64).reshape(-1, 2), np.asarray(slopes[:, 3:5], np.float64).reshape(-1, 2, 2)
-
-
-def _area(slope: F64) -> F64:
-    """Determinants of (N, 2, 2): what becomes of a small area, negative where the picture is folded over."""
-    return np.asarray(slope[:, 0, 0] * slope[:, 1, 1] - slope[:, 0, 1] * slope[:, 1, 0])

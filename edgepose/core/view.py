@@ -9,6 +9,8 @@ Regions and windows are (x, y, w, h) in the frame's pixels, and so are all poses
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -19,7 +21,7 @@ from edgepose.core.config import View
 from edgepose.core.errors import ConfigError
 from edgepose.core.geometry import FrameMap, clip_region
 from edgepose.core.messages import Region
-from edgepose.core.types import F32, F64, U8, Frame, Pose
+from edgepose.core.types import F32, U8, Frame, Pose
 
 LOST = 0.3  # median score of the keypoints, below which the animal is not in the window
 SURE = 0.5  # keypoints with a lower score do not say where the animal is
@@ -35,12 +37,12 @@ class Estimator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """Where the animal was last. window: where to look for it next. velocity: px a frame, (2,)."""
+    """Where the animal was last. window: where to look for it next. velocity: px a frame."""
 
     window: Region
     pose: Pose
     index: int
-    velocity: F64
+    velocity: tuple[float, float]
 
 
 class Viewer:
@@ -66,7 +68,7 @@ class Viewer:
             self._looked_at, self._track = (frame.size_wh, field), None
         pose = look(self._estimator, frame, self.window or field)
         if self._view.follow:
-            found = bool(np.median(pose.score) >= LOST)
+            found = statistics.median(pose.score.tolist()) >= LOST
             self.lost += self._track is not None and not found
             size_wh = window_size(self.card, frame.size_wh, self._zoom)
             self._track = follow(self._track, pose, frame.index, field, size_wh) if found else None
@@ -107,21 +109,28 @@ def window_size(card: ModelCard, frame_wh: tuple[int, int], zoom: float) -> tupl
 
 def follow(track: Track | None, pose: Pose, index: int, field: Region, size_wh: tuple[int, int]) -> Track:
     """Where to look after `pose`, of frame `index`. track: as it was before; None where the animal was not followed."""
-    sure = pose.score >= min(SURE, float(np.median(pose.score)))
-    velocity, frames = np.zeros(2), 1
+    # Plain numbers, not arrays: of a handful of keypoints each call of NumPy costs more than all of this.
+    points, scores = pose.xy_px.tolist(), pose.score.tolist()
+    least = min(SURE, statistics.median(scores))
+    sure = [k for k, score in enumerate(scores) if score >= least]
+    velocity, frames = [0.0, 0.0], 1
     if track is not None:
         frames = max(1, index - track.index)
-        velocity = track.velocity
-        both = sure & (track.pose.score >= SURE)
-        if both.any():
-            step = np.median(pose.xy_px[both] - track.pose.xy_px[both], axis=0) / frames
-            velocity = velocity + _NEWEST * (step - velocity)
-    ahead = pose.xy_px[sure] + velocity * frames
-    window = placed(ahead.min(axis=0), ahead.max(axis=0), field, size_wh, track.window if track else None)
-    return Track(window, pose, index, velocity)
+        before, then = track.pose.xy_px.tolist(), track.pose.score.tolist()
+        both = [k for k in sure if then[k] >= SURE]
+        velocity = list(track.velocity)
+        for axis in (0, 1) if both else ():
+            step = statistics.median(points[k][axis] - before[k][axis] for k in both) / frames
+            velocity[axis] += _NEWEST * (step - velocity[axis])
+    ahead = [[points[k][axis] + velocity[axis] * frames for k in sure] for axis in (0, 1)]
+    low, high = (min(ahead[0]), min(ahead[1])), (max(ahead[0]), max(ahead[1]))
+    window = placed(low, high, field, size_wh, track.window if track else None)
+    return Track(window, pose, index, (velocity[0], velocity[1]))
 
 
-def placed(low: F64, high: F64, field: Region, size_wh: tuple[int, int], window: Region | None = None) -> Region:
+def placed(
+    low: Sequence[float], high: Sequence[float], field: Region, size_wh: tuple[int, int], window: Region | None = None
+) -> Region:
     """A window of that size round the box from low to high, inside the field. window: the one so far, which moves along
     those axes alone on which the box is not well inside it."""
     starts, sides = [], []
