@@ -9,19 +9,25 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from edgepose.camera import open_camera
 from edgepose.camera.watched import Watched
 from edgepose.clock import SyncFlag
 from edgepose.core.card import ModelInput, read_card
-from edgepose.core.config import Config, Mqtt, read_config
+from edgepose.core.config import Config, Mqtt, View, read_config
 from edgepose.core.errors import CameraError, EdgeposeError, ModelError
+from edgepose.core.geometry import FrameMap
+from edgepose.core.ground import read_ground
 from edgepose.core.types import Frame
+from edgepose.core.view import field_of, window_size, zoom_of
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
 from edgepose.recording import h264
 from edgepose.recording.keeper import room
 
 LOW_DISK_BYTES = 200e6
+USUAL_ZOOM = 1.25  # that any model has seen in training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +46,12 @@ def run(args: argparse.Namespace) -> int:
     except EdgeposeError as exc:
         return _tell_failure("config", exc)
     _tell("config", "ok", f"{args.config}, device {settings.device_name()}")
+    seen: list[tuple[int, int]] = []  # the size of the camera's frames, where it gave one
     checks: tuple[tuple[str, Callable[[], None]], ...] = (
         ("model", lambda: _model(settings)),
-        ("camera", lambda: _camera(settings)),
+        ("camera", lambda: seen.append(_camera(settings))),
+        ("view", lambda: _view(settings, seen)),
+        ("geometry", lambda: _geometry(settings, seen)),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
@@ -69,7 +78,8 @@ def _model(settings: Config) -> None:
     _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
 
 
-def _camera(settings: Config) -> None:
+def _camera(settings: Config) -> tuple[int, int]:
+    """The size of its frames."""
     start, model = time.monotonic(), _model_input(Path(settings.model))
     opened = Watched(lambda: open_camera(settings.camera, model))
     seconds = time.monotonic() - start
@@ -81,6 +91,7 @@ def _camera(settings: Config) -> None:
         raise CameraError("the camera ends before its first frame; correct the camera section")
     name = f"{opened.name}, " if opened.name else ""
     _tell("camera", "ok", f"{name}{_sizes(frame)}, first frame after {seconds * 1e3:.0f} ms")
+    return frame.size_wh
 
 
 def _model_input(model: Path) -> ModelInput:
@@ -97,6 +108,34 @@ def _sizes(frame: Frame) -> str:
         return f"{w}x{h}"
     small_h, small_w = frame.image.shape[:2]
     return f"{w}x{h}, {small_w}x{small_h * 2 // 3 if frame.order == 'i420' else small_h} for the model"
+
+
+def _view(settings: Config, seen: list[tuple[int, int]]) -> None:
+    """Told where the config has one."""
+    view = settings.view
+    if view == View() or not seen:
+        return
+    card = read_card(Path(settings.model))
+    zoom, (x, y, w, h) = zoom_of(view, card), field_of(view, seen[0])
+    whole, part = (FrameMap.fit(wh, card.input.size_wh, card.input.resize).scale_xy.max() for wh in (seen[0], (w, h)))
+    if part > USUAL_ZOOM * whole * (zoom if view.follow else 1):
+        larger = f"region {w}x{h} shows the animal {part / whole:.1f} times as large as the whole frame does"
+        _tell("view", "warn", f"{larger}; a model that was trained on whole frames needs `fit --follow` for that")
+    elif view.follow:
+        follows = "{}x{}".format(*window_size(card, seen[0], zoom))
+        _tell("view", "ok", f"follows the animal through {follows} of {w}x{h}, {zoom:g} times as large")
+    else:
+        _tell("view", "ok", f"looks at {w}x{h} from ({x}, {y}) on")
+
+
+def _geometry(settings: Config, seen: list[tuple[int, int]]) -> None:
+    """Told where the config has one."""
+    if settings.geometry is None or not seen:
+        return
+    ground, (w, h) = read_ground(settings.geometry, seen[0]), seen[0]
+    left, right = ground.to_mm([(w / 2 - 1, h / 2), (w / 2, h / 2)])
+    fits = f", its points fit within {ground.worst_mm:.2g} mm" if len(settings.geometry.points) > 4 else ""
+    _tell("geometry", "ok", f"{np.linalg.norm(right - left):.3g} mm a pixel in the middle{fits}")
 
 
 def _broker(mqtt: Mqtt) -> None:

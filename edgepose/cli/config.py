@@ -67,6 +67,15 @@ camera:
 # inference:
 #   threads: 0             # 0 measures at start and takes what is fastest
 
+# view:
+#   region: null           # part of the frame to look at: [x, y, w, h] in pixels; null: all of it
+#   follow: false          # true: through a window that follows the animal, for models trained with `fit --follow`
+#   zoom: null             # how much smaller than the frame the window is; null: as the model was trained for
+
+# geometry: null           # keypoints in mm: {calibration: camera.yaml, length: {between: [[9, 8], [9, 560]], mm: 400}}
+#                          # or, where the camera does not look straight down, four or more points:
+#                          # {calibration: camera.yaml, points: [{px: [102, 60], mm: [0, 0]}, ...]}
+
 # mqtt:
 #   host: localhost
 #   port: 1883

@@ -23,6 +23,7 @@ from edgepose.control import Control
 from edgepose.core.config import Config, read_config
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import HealthMessage, InfoMessage, Settings, StatusMessage
+from edgepose.core.view import Viewer
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.delivery.place import SpoolPlace, disk_folder
 from edgepose.inference.estimator import Estimator
@@ -54,6 +55,7 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     """Returns when the camera ends and all is delivered, or when `stop` is set. Raises EdgeposeError when a command
     asked for a restart: systemd starts again what has failed."""
     estimator = Estimator(Path(config.model), config.inference.threads)
+    viewer = Viewer(estimator, config.view)
     device, boot = config.device_name(), boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
     file = disk_folder(config.spool, device) / "settings.json"
@@ -65,8 +67,8 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     watched.tell = delivery.tell
     recording = Recording(config, estimator.card.skeleton, estimator.card.model_id(), delivery.tell)
     masked = MaskedCamera(watched, config.masks.values())
-    pipeline = Pipeline(masked, estimator, delivery, device, recording.observers)
-    pipeline.settings = settings
+    pipeline = Pipeline(masked, viewer, delivery, device, recording.observers)
+    pipeline.settings, pipeline.geometry = settings, config.geometry
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)
     started = time.monotonic()

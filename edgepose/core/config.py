@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
+from edgepose.core.messages import Region
 from edgepose.core.strict import convert, read_yaml
 
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
@@ -116,6 +117,48 @@ class Inference(_Section, frozen=True, kw_only=True):
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
 
 
+class View(_Section, frozen=True, kw_only=True):
+    """region: (x, y, w, h) of the frame to look at; None: all of it. follow: look through a window that follows the
+    animal, so that the model sees it larger. zoom: how much larger; None: as the model was trained for."""
+
+    region: Region | None = None
+    follow: bool = False
+    zoom: Annotated[float, Meta(gt=1, le=10)] | None = None
+
+
+Point = tuple[float, float]
+
+
+class Length(_Section, frozen=True, kw_only=True):
+    """between: two points, pixels of the frame. mm: how far they are apart on the ground, seen from straight above."""
+
+    between: tuple[Point, Point]
+    mm: Annotated[float, Meta(gt=0)]
+
+
+class Place(_Section, frozen=True, kw_only=True):
+    """px: a point of the frame. mm: where it is on the ground."""
+
+    px: Point
+    mm: Point
+
+
+class Geometry(_Section, frozen=True, kw_only=True):
+    """Keypoints in millimetres, published beside their pixels. calibration: file of the lens, from `edgepose calibrate`
+    or OpenCV; None: the lens does not distort. Then either a length, where the camera looks straight down; mm count
+    from the top-left pixel. Or four or more points of the ground, from wherever the camera looks."""
+
+    calibration: str | None = None
+    length: Length | None = None
+    points: tuple[Place, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.length is None) == (not self.points):
+            raise ValueError("give either a length or points, of which the millimetres follow")
+        if self.points and len(self.points) < 4:
+            raise ValueError(f"{len(self.points)} points; give four or more")
+
+
 class Tls(_Section, frozen=True, kw_only=True):
     """An encrypted connection, always verified. ca: PEM file of the authority that signed the broker's certificate;
     without it the system's authorities. cert, key: PEM files of this device's own certificate, where the broker asks
@@ -209,6 +252,8 @@ class Config(_Section, frozen=True, kw_only=True):
     camera: Camera
     masks: dict[str, Polygon] = {}
     inference: Inference = Inference()
+    view: View = View()
+    geometry: Geometry | None = None
     mqtt: Mqtt = Mqtt()
     spool: Spool = Spool()
     record: Record | None = None
@@ -225,7 +270,8 @@ class Config(_Section, frozen=True, kw_only=True):
 
     def wants_full(self) -> bool:
         """Whether frames are needed in the camera's own size, beside what the model looks at."""
-        return self.record is not None or self.uncertain is not None or "snapshot" in self.commands
+        cut = self.view.follow or self.view.region is not None or "set" in self.commands
+        return cut or self.record is not None or self.uncertain is not None or "snapshot" in self.commands
 
 
 S = TypeVar("S", bound=_Section)
@@ -263,6 +309,7 @@ def _absolute(config: Config, folder: Path) -> Config:
         camera = _resolved(camera, folder, "path")
     elif isinstance(camera, RtspCamera):
         camera = _resolved(camera, folder, "password_file")
+    geometry = config.geometry and _resolved(config.geometry, folder, "calibration")
     mqtt = _resolved(mqtt, folder, "password_file")
     if mqtt.tls:
         mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))
@@ -272,7 +319,8 @@ def _absolute(config: Config, folder: Path) -> Config:
         for key, section in (("spool", spool), ("record", config.record), ("uncertain", config.uncertain))
         if section is not None
     }
-    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt, **kept)
+    model = _under(folder, config.model)
+    return msgspec.structs.replace(config, model=model, camera=camera, geometry=geometry, mqtt=mqtt, **kept)
 
 
 def _resolved(section: S, folder: Path, *keys: str) -> S:

@@ -76,6 +76,12 @@ class FrameMap:
         shift = 0.5 * scale - 0.5 + np.array(self.pad_xy, np.float64)
         return np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]])
 
+    def window_wh(self, zoom: float) -> tuple[int, int]:
+        """Of a part of the frame that fills the input when it is shown `zoom` times as large as the frame is."""
+        wanted = np.array(self.input_wh) / (self.scale_xy * zoom)
+        w, h = (min(side, max(1, round(part))) for side, part in zip(self.frame_wh, wanted.tolist(), strict=True))
+        return w, h
+
     def resize(self, image: U8, out: U8) -> None:
         """Writes the frame `image` (H, W[, C]), of any size that shows all of it, into the model input `out`
         (h, w[, C]), padded with grey.
@@ -104,10 +110,11 @@ def lies_within(region: tuple[int, int, int, int], frame_wh: tuple[int, int]) ->
     return x + w <= frame_wh[0] and y + h <= frame_wh[1]
 
 
-def animal_px(xy: F64) -> float:
-    """How long the animal is: median over frames of the longer side of the box round the keypoints; xy (N, K, 2).
-    NaN where no frame has two."""
+def animal_px(xy: F64, percentile: float = 50) -> float:
+    """How long the animal is: median, or another percentile, over frames of the longer side of the box round the
+    keypoints; xy (N, K, 2). NaN where no frame has two."""
     several = xy[np.isfinite(xy).all(axis=2).sum(axis=1) >= 2]
     if not len(several):
         return float("nan")
-    return float(np.median((np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)))
+    lengths = (np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)
+    return float(np.percentile(lengths, percentile))

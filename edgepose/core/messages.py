@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from edgepose.core.types import Pose, Skeleton
+from edgepose.core.types import F64, Pose, Skeleton
 
 Wire = Literal["json", "msgpack"]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
@@ -34,11 +35,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """x, y: pixels of the frame, pixel (0, 0) is the centre of the top-left pixel. score: 0..1."""
+    """x, y: pixels of the frame, pixel (0, 0) is the centre of the top-left pixel. score: 0..1.
+    x_mm, y_mm: on the ground, where the config has a `geometry` that reaches there."""
 
     x: float
     y: float
     score: Score
+    x_mm: float | UnsetType = UNSET
+    y_mm: float | UnsetType = UNSET
 
 
 class PoseMessage(Message, frozen=True, kw_only=True):
@@ -218,10 +222,18 @@ def _decoder(kind: type[Any], wire: Wire) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(kind).decode if wire == "json" else msgspec.msgpack.Decoder(kind).decode
 
 
-def keypoints_of(pose: Pose, skeleton: Skeleton, min_score: float = 0.0) -> dict[str, Keypoint]:
-    """Rounded to 0.01 px and 0.001: ten times finer than the best human label, and short."""
-    return {
+def keypoints_of(
+    pose: Pose, skeleton: Skeleton, min_score: float = 0.0, xy_mm: F64 | None = None
+) -> dict[str, Keypoint]:
+    """Rounded to 0.01 px, 0.001 mm and 0.001: ten times finer than the best human label, and short.
+    xy_mm: (K, 2), NaN where unknown."""
+    found = {
         name: Keypoint(round(x, 2), round(y, 2), round(score, 3))
         for name, (x, y), score in zip(skeleton.keypoints, pose.xy_px.tolist(), pose.score.tolist(), strict=True)
         if score >= min_score
     }
+    if xy_mm is not None:
+        for name, (x_mm, y_mm) in zip(skeleton.keypoints, xy_mm.tolist(), strict=True):
+            if name in found and math.isfinite(x_mm + y_mm):
+                found[name] = msgspec.structs.replace(found[name], x_mm=round(x_mm, 3), y_mm=round(y_mm, 3))
+    return found

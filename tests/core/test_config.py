@@ -43,7 +43,8 @@ def test_the_least_file_is_a_model_and_a_camera() -> None:
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "edgepose.yaml"
     path.write_text(
-        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n",
+        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n"
+        "geometry: {calibration: c.yaml, length: {between: [[0, 0], [9, 9]], mm: 5}}\n",
         encoding="utf-8",
     )
     config = read_config(path)
@@ -51,6 +52,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.model == str(tmp_path / "m.tflite")
     assert config.camera.path == str(tmp_path / "v.mp4")
     assert config.mqtt.password_file == "/secret"
+    assert config.geometry is not None
+    assert config.geometry.calibration == str(tmp_path / "c.yaml")
 
 
 def test_a_password_and_a_folder_of_the_camera_are_relative_too(tmp_path: Path) -> None:
@@ -157,6 +160,17 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
             "f.yaml: record.when.between[1]: expected `str` matching regex '^([01]?\\\\d|2[0-3]):[0-5]\\\\d$'",
         ),
         (MINIMAL + "uncertain: {folder: r, below: 2}", "f.yaml: uncertain.below: expected `float` <= 1.0"),
+        (MINIMAL + "view: {region: [0, 0, 10, 100]}", "f.yaml: view.region[2]: expected `int` >= 16"),
+        (MINIMAL + "view: {zoom: 1}", "f.yaml: view.zoom: expected `float` > 1.0"),
+        (
+            MINIMAL + "geometry: {calibration: c.yaml}",
+            "f.yaml: geometry: give either a length or points, of which the millimetres follow",
+        ),
+        (MINIMAL + "geometry: {points: [{px: [1, 2], mm: [3, 4]}]}", "f.yaml: geometry: 1 points; give four or more"),
+        (
+            MINIMAL + "geometry: {length: {betwen: [[1, 2], [3, 4]], mm: 5}}",
+            "f.yaml: geometry.length.betwen: unknown key; did you mean 'between'?",
+        ),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
             "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
@@ -223,6 +237,7 @@ def test_the_starter_file_shows_every_key_with_its_default() -> None:
     assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
     shown = yaml.safe_load("\n".join(keys))
     assert set(shown["mqtt"]) == _keys("Mqtt")
+    assert set(shown["view"]) == _keys("View")
     assert set(shown["spool"]) == _keys("Spool")
     for section in ("Record", "Uncertain"):  # each key in the comment behind the section's
         told = text[text.index(section.lower()) :].split("\nuncertain" if section == "Record" else "\ntags")[0]
@@ -270,3 +285,19 @@ def test_the_schema_agrees_with_the_reader() -> None:
     assert validator.is_valid(yaml.safe_load(STARTER))
     assert not validator.is_valid(yaml.safe_load(MINIMAL + "modle: x"))
     assert not validator.is_valid(yaml.safe_load(MINIMAL + "mqtt: {port: 0}"))
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ("", False),
+        ("view: {follow: true}", True),
+        ("view: {region: [0, 0, 16, 16]}", True),
+        ("record: {folder: r}", True),
+        ("uncertain: {folder: r}", True),
+        ("commands: [ping, snapshot]", True),
+        ("commands: [set]", True),
+    ],
+)
+def test_a_camera_is_told_whether_its_whole_picture_is_needed(more: str, wanted: bool) -> None:
+    assert parse_config(MINIMAL + more, "f.yaml").wants_full() is wanted

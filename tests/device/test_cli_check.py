@@ -17,9 +17,9 @@ def check(config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[s
     return status, {name: (verdict, text) for name, verdict, text in lines}
 
 
-def write(path: Path, model: Path, port: int, camera: str = "{source: synthetic}") -> Path:
+def write(path: Path, model: Path, port: int, camera: str = "{source: synthetic}", more: str = "") -> Path:
     path.write_text(
-        f"model: {model}\ncamera: {camera}\ninference: {{threads: 1}}\nmqtt: {{host: 127.0.0.1, port: {port}}}\n",
+        f"model: {model}\ncamera: {camera}\ninference: {{threads: 1}}\nmqtt: {{host: 127.0.0.1, port: {port}}}\n{more}",
         encoding="utf-8",
     )
     return path
@@ -134,3 +134,61 @@ def test_whether_it_can_record(
     assert lines["uncertain"][0] == "FAIL"  # a file, no folder
     assert "cannot write there" in lines["uncertain"][1]
     assert status == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "verdict", "text"),
+    [
+        ("view: {region: [20, 30, 600, 440]}", "view", "ok", "looks at 600x440 from (20, 30) on"),
+        (
+            "view: {region: [20, 30, 200, 150]}",
+            "view",
+            "warn",
+            "shows the animal 3.2 times as large as the whole frame does",
+        ),
+        (
+            "view: {region: [500, 30, 200, 150]}",
+            "view",
+            "FAIL",
+            "view.region [500, 30, 200, 150] (x, y, w, h) does not lie",
+        ),
+        (
+            "view: {follow: true, zoom: 2}",
+            "view",
+            "ok",
+            "follows the animal through 320x240 of 640x480, 2 times as large",
+        ),
+        ("view: {follow: true}", "view", "FAIL", "was trained on whole frames alone"),
+        (
+            "geometry: {length: {between: [[100, 50], [500, 50]], mm: 200}}",
+            "geometry",
+            "ok",
+            "0.5 mm a pixel in the middle",
+        ),
+        (
+            "geometry: {points: [{px: [0, 0], mm: [0, 0]}, {px: [600, 0], mm: [300, 0]}, {px: [600, 400], "
+            "mm: [300, 200]}, {px: [0, 400], mm: [0, 200]}, {px: [300, 200], mm: [150, 103]}]}",
+            "geometry",
+            "ok",
+            "its points fit within",
+        ),
+        (
+            "geometry: {length: {between: [[0, 0], [700, 9]], mm: 9}}",
+            "geometry",
+            "FAIL",
+            "a point lies outside the frame",
+        ),
+        (
+            "geometry: {calibration: none.yaml, length: {between: [[0, 0], [9, 9]], mm: 9}}",
+            "geometry",
+            "FAIL",
+            "`edgepose calibrate` makes one",
+        ),
+    ],
+)
+def test_view_and_geometry_are_held_against_a_frame(
+    more: str, name: str, verdict: str, text: str, tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, lines = check(write(tmp_path / "f.yaml", demo_model, 1, more=more), capsys)
+    assert lines[name][0] == verdict
+    assert text in lines[name][1]

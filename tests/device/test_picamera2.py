@@ -495,7 +495,7 @@ def test_no_buffer_is_held_while_a_slow_model_works(opened: Any) -> None:
     held: list[int] = []
 
     class Slow(FakeEstimator):
-        def estimate(self, frame: Frame) -> Pose:
+        def estimate(self, frame: Frame, region: object = None) -> Pose:
             deadline = time.monotonic() + 0.3
             while time.monotonic() < deadline:
                 held.append(hardware.camera.held)

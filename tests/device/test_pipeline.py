@@ -282,7 +282,7 @@ class Bright(FakeEstimator):
         super().__init__()
         self.sizes: list[tuple[int, int]] = []
 
-    def estimate(self, frame: Frame) -> Pose:
+    def estimate(self, frame: Frame, region: object = None) -> Pose:
         self.sizes.append(frame.size_wh)
         y, x = np.unravel_index(frame.image[..., 0].argmax(), frame.image.shape[:2])
         return Pose(np.array([[x, y], [0, 0]], np.float32), np.array([0.9, 0.2], np.float32))

@@ -291,7 +291,7 @@ def test_a_slow_model_is_not_taken_for_a_dead_camera(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(watched, "STALL_S", 0.5)
 
     class Slow(FakeEstimator):
-        def estimate(self, frame: Frame) -> Pose:
+        def estimate(self, frame: Frame, region: object = None) -> Pose:
             time.sleep(1.0)  # what it takes, twice as long as the limit
             return super().estimate(frame)
 
