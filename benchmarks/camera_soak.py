@@ -39,7 +39,7 @@ class Estimator(FakeEstimator):
         super().__init__()
         self._camera = camera
 
-    def estimate(self, frame: Frame, region: object = None) -> Pose:
+    def estimate(self, frame: Frame, region: object = None) -> Pose:  # noqa: ARG002
         self._camera.wants_full = frame.index % 10 == 0
         assert frame.image.sum(dtype=np.int64) > 0
         return super().estimate(frame)

@@ -22,8 +22,8 @@ import numpy as np
 from edgepose.camera import picamera2_trouble as trouble
 from edgepose.camera.picamera2_controls import controls_for
 from edgepose.clock import wall_us
+from edgepose.core.camera_config import Picamera2Camera
 from edgepose.core.card import ModelInput
-from edgepose.core.config import Picamera2Camera
 from edgepose.core.errors import CameraError, ConfigError
 from edgepose.core.geometry import FrameMap
 from edgepose.core.types import U8, Frame

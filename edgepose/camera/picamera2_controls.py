@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from edgepose.core.config import ControlValue, Picamera2Camera
+from edgepose.core.camera_config import ControlValue, Picamera2Camera
 from edgepose.core.errors import ConfigError
 from edgepose.core.strict import did_you_mean
 

@@ -12,7 +12,7 @@ import cv2
 
 from edgepose.camera.capture import Capture
 from edgepose.clock import wall_us
-from edgepose.core import config
+from edgepose.core import camera_config
 from edgepose.core.errors import CameraError
 from edgepose.core.types import U8, Frame
 
@@ -38,7 +38,7 @@ class UsbCamera:
 
     live = True
 
-    def __init__(self, settings: config.UsbCamera) -> None:
+    def __init__(self, settings: camera_config.UsbCamera) -> None:
         self.rate_hz = settings.rate_hz
         self._settings = settings
         self._index = 0
@@ -70,7 +70,7 @@ class UsbCamera:
     def close(self) -> None:
         self._capture.close()
 
-    def _ask_for(self, settings: config.UsbCamera) -> None:
+    def _ask_for(self, settings: camera_config.UsbCamera) -> None:
         w, h = settings.size_wh
         fourcc = cv2.VideoWriter.fourcc(*_FOURCC[settings.format])
         for what, value in (

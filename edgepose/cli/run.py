@@ -55,7 +55,6 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     """Returns when the camera ends and all is delivered, or when `stop` is set. Raises EdgeposeError when a command
     asked for a restart: systemd starts again what has failed."""
     estimator = Estimator(Path(config.model), config.inference.threads)
-    viewer = Viewer(estimator, config.view)
     device, boot = config.device_name(), boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
     file = disk_folder(config.spool, device) / "settings.json"
@@ -67,7 +66,7 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     watched.tell = delivery.tell
     recording = Recording(config, estimator.card.skeleton, estimator.card.model_id(), delivery.tell)
     masked = MaskedCamera(watched, config.masks.values())
-    pipeline = Pipeline(masked, viewer, delivery, device, recording.observers)
+    pipeline = Pipeline(masked, Viewer(estimator, config.view), delivery, device, recording.observers)
     pipeline.settings, pipeline.geometry = settings, config.geometry
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)

@@ -5,119 +5,29 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
 
+from edgepose.core.camera_config import Camera, ImageFolder, RtspCamera, Section, VideoCamera
 from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
 from edgepose.core.messages import Region
 from edgepose.core.strict import convert, read_yaml
 
-Pixels = Annotated[int, Meta(ge=64, le=4096)]
-_Positive = Annotated[int, Meta(ge=1)]
-_EvenPx = Annotated[int, Meta(ge=64, le=8192, multiple_of=2)]
-ControlValue = bool | int | float | tuple[int | float, ...]
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
-
-
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
-
-
-class UsbCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="usb"):
-    """A USB camera, or any other that Video4Linux has. device: a name in /dev/v4l/by-id stays the same when the camera
-    is plugged in again; also /dev/video0, or the number alone. format: over the cable; yuyv is not compressed, and
-    leaves no room for large or fast frames. exposure_us, gain, focus, white_balance_k: null is automatic, gain and
-    focus are in the camera's own steps."""
-
-    device: str | Annotated[int, Meta(ge=0, le=255)] = "/dev/video0"
-    size_wh: tuple[Pixels, Pixels] = (640, 480)
-    rate_hz: Annotated[float, Meta(ge=1, le=1000)] = 30.0
-    format: Literal["mjpg", "yuyv"] = "mjpg"
-    exposure_us: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
-    gain: int | None = None
-    focus: int | None = None
-    white_balance_k: Annotated[int, Meta(ge=1000, le=20_000)] | None = None
-
-
-class RtspCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="rtsp"):
-    """A network camera. url: rtsp://, rtsps://, or http:// and https:// for MJPEG. The password never stands in the
-    config. password_file: a file whose first line it is; without one, the systemd credential `camera-password` or the
-    variable EDGEPOSE_CAMERA_PASSWORD. rate_hz: of a stream slower than one frame a second, so that it is waited for."""
-
-    url: str
-    username: str | None = None
-    password_file: str | None = None
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] | None = None
-
-    def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in {"rtsp", "rtsps", "http", "https"} or not parts.hostname:
-            raise ValueError("url must be like rtsp://192.168.1.20/stream; rtsps, http and https are known as well")
-        if "@" in parts.netloc:
-            raise ValueError("url must not hold user or password; use username and password_file")
-        _ = parts.port  # raises where it is none
-
-
-class VideoCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="video"):
-    """A video file. realtime: at the file's own rate, skipping what comes late.
-    Not realtime: every frame, as fast as possible."""
-
-    path: str
-    realtime: bool = True
-    loop: bool = False
-
-
-class ImageFolder(_Section, frozen=True, kw_only=True, tag_field="source", tag="images"):
-    """A folder of images, in natural order. rate_hz: null is every image, as fast as possible; a number shows so many
-    a second and skips what comes late, as a camera would."""
-
-    path: str
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] | None = None
-    loop: bool = False
-
-
-class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="synthetic"):
-    """A rendered mouse whose keypoints are known, for demos and tests."""
-
-    size_wh: tuple[Pixels, Pixels] = (640, 480)
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
-    seed: int = 0
-
-
-class Picamera2Camera(_Section, frozen=True, kw_only=True, tag_field="source", tag="picamera2"):
-    """A Camera Module on the Pi's ribbon cable, by libcamera.
-
-    which: its number, or a part of its name or Id, as `rpicam-hello --list-cameras` tells them.
-    size_wh: the frame, in whose pixels keypoints are; the model gets a smaller picture of it from the image processor.
-    rate_hz: of the sensor. sensor_wh, sensor_bits: the sensor's mode; without them the one nearest to size_wh, which
-    may show only the middle of the field of view. controls: by libcamera's names, such as ExposureTime."""
-
-    which: int | str = 0
-    size_wh: tuple[_EvenPx, _EvenPx] = (640, 480)
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
-    hflip: bool = False
-    vflip: bool = False
-    sensor_wh: tuple[_Positive, _Positive] | None = None
-    sensor_bits: Annotated[int, Meta(ge=8, le=16)] | None = None
-    controls: dict[str, ControlValue] = {}
-
-
-Camera = Picamera2Camera | UsbCamera | RtspCamera | VideoCamera | ImageFolder | SyntheticCamera
 
 
 Polygon = Annotated[tuple[tuple[float, float], ...], Meta(min_length=3)]
 
 
-class Inference(_Section, frozen=True, kw_only=True):
+class Inference(Section, frozen=True, kw_only=True):
     """threads: of the interpreter; 0 measures at start and takes what is fastest."""
 
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
 
 
-class View(_Section, frozen=True, kw_only=True):
+class View(Section, frozen=True, kw_only=True):
     """region: (x, y, w, h) of the frame to look at; None: all of it. follow: look through a window that follows the
     animal, so that the model sees it larger. zoom: how much larger; None: as the model was trained for."""
 
@@ -129,21 +39,21 @@ class View(_Section, frozen=True, kw_only=True):
 Point = tuple[float, float]
 
 
-class Length(_Section, frozen=True, kw_only=True):
+class Length(Section, frozen=True, kw_only=True):
     """between: two points, pixels of the frame. mm: how far they are apart on the ground, seen from straight above."""
 
     between: tuple[Point, Point]
     mm: Annotated[float, Meta(gt=0)]
 
 
-class Place(_Section, frozen=True, kw_only=True):
+class Place(Section, frozen=True, kw_only=True):
     """px: a point of the frame. mm: where it is on the ground."""
 
     px: Point
     mm: Point
 
 
-class Geometry(_Section, frozen=True, kw_only=True):
+class Geometry(Section, frozen=True, kw_only=True):
     """Keypoints in millimetres, published beside their pixels. calibration: file of the lens, from `edgepose calibrate`
     or OpenCV; None: the lens does not distort. Then either a length, where the camera looks straight down; mm count
     from the top-left pixel. Or four or more points of the ground, from wherever the camera looks."""
@@ -159,7 +69,7 @@ class Geometry(_Section, frozen=True, kw_only=True):
             raise ValueError(f"{len(self.points)} points; give four or more")
 
 
-class Tls(_Section, frozen=True, kw_only=True):
+class Tls(Section, frozen=True, kw_only=True):
     """An encrypted connection, always verified. ca: PEM file of the authority that signed the broker's certificate;
     without it the system's authorities. cert, key: PEM files of this device's own certificate, where the broker asks
     for one. server_name: the name in the broker's certificate, where that is not `mqtt.host`."""
@@ -170,7 +80,7 @@ class Tls(_Section, frozen=True, kw_only=True):
     server_name: str | None = None
 
 
-class Mqtt(_Section, frozen=True, kw_only=True):
+class Mqtt(Section, frozen=True, kw_only=True):
     """The password never stands in the config. password_file: a file whose first line it is; without one, the
     systemd credential `mqtt-password` or the variable EDGEPOSE_MQTT_PASSWORD.
     format: of the payloads. frames_per_message: more than 1 logs in bulk, on /poses.
@@ -188,7 +98,7 @@ class Mqtt(_Section, frozen=True, kw_only=True):
     home_assistant: bool = False
 
 
-class Spool(_Section, frozen=True, kw_only=True):
+class Spool(Section, frozen=True, kw_only=True):
     """Where poses wait for the broker. folder: on the disk, for what waits longer; ram_folder: in memory-backed
     storage, for what was just sent. Default: systemd's, or the user's own.
     when_full: which poses make way for a live camera beyond max_mb; a video waits instead."""
@@ -207,13 +117,13 @@ TimeOfDay = (
 )
 
 
-class Between(_Section, frozen=True, kw_only=True):
+class Between(Section, frozen=True, kw_only=True):
     """Each day from the first time to the second, over midnight where that is earlier."""
 
     between: tuple[TimeOfDay, TimeOfDay]
 
 
-class Record(_Section, frozen=True, kw_only=True):
+class Record(Section, frozen=True, kw_only=True):
     """Video in `folder`, with its times and poses beside it. codec: h264 needs PyAV, mjpeg is several times larger.
     Beyond max_gb and max_age_h, and where the disk gets full, the oldest segments go.
     when: always, while an experiment is marked (the command `mark`), or between two times of the day."""
@@ -226,7 +136,7 @@ class Record(_Section, frozen=True, kw_only=True):
     when: Literal["always", "marked"] | Between = "always"
 
 
-class Uncertain(_Section, frozen=True, kw_only=True):
+class Uncertain(Section, frozen=True, kw_only=True):
     """Frames for the next round of labelling, in `folder`: those with a keypoint whose score is below `below`, or that
     jumps; the worst of each 1 / per_hour. Beyond max_mb nothing is saved until somebody fetches them."""
 
@@ -240,7 +150,7 @@ Tag = Annotated[str, Meta(max_length=200)]
 TagName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,40}$", description="such as subject or cage")]
 
 
-class Config(_Section, frozen=True, kw_only=True):
+class Config(Section, frozen=True, kw_only=True):
     """device: name in the topics, default the host name. model: path of a .tflite with its card beside it.
     masks: parts of the frame that nobody may see, black in everything that leaves the camera: name and corners.
     tags: what the recordings are of, such as subject, cage and experiment; they travel with the poses.
@@ -250,7 +160,7 @@ class Config(_Section, frozen=True, kw_only=True):
     device: DeviceName | None = None
     model: str
     camera: Camera
-    masks: dict[str, Polygon] = {}
+    masks: dict[str, Polygon] = msgspec.field(default_factory=dict)
     inference: Inference = Inference()
     view: View = View()
     geometry: Geometry | None = None
@@ -258,7 +168,7 @@ class Config(_Section, frozen=True, kw_only=True):
     spool: Spool = Spool()
     record: Record | None = None
     uncertain: Uncertain | None = None
-    tags: dict[TagName, Tag] = {}
+    tags: dict[TagName, Tag] = msgspec.field(default_factory=dict)
     commands: tuple[CommandName, ...] = ("ping",)
 
     def __post_init__(self) -> None:
@@ -274,7 +184,7 @@ class Config(_Section, frozen=True, kw_only=True):
         return cut or self.record is not None or self.uncertain is not None or "snapshot" in self.commands
 
 
-S = TypeVar("S", bound=_Section)
+S = TypeVar("S", bound=Section)
 
 
 def parse_config(text: str, where: str) -> Config:

@@ -12,21 +12,16 @@ import pytest
 import yaml
 
 from edgepose.cli.config import STARTER, show
-from edgepose.core.config import (
-    Between,
+from edgepose.core.camera_config import (
     Camera,
-    Config,
     ImageFolder,
     Picamera2Camera,
-    Record,
     RtspCamera,
     SyntheticCamera,
     UsbCamera,
     VideoCamera,
-    config_schema,
-    parse_config,
-    read_config,
 )
+from edgepose.core.config import Between, Config, Record, config_schema, parse_config, read_config
 from edgepose.core.errors import ConfigError
 
 CAMERAS = {str(kind.__struct_config__.tag): kind for kind in get_args(Camera)}

@@ -14,7 +14,7 @@ from fakes import card
 from edgepose.camera import open_camera
 from edgepose.camera.images import ImageFolder
 from edgepose.clock import wall_us
-from edgepose.core import config
+from edgepose.core import camera_config
 from edgepose.core.errors import CameraError
 
 NAMES = ("img1.png", "img2.JPG", "img10.png", "img020.bmp", "other.tiff")
@@ -39,7 +39,7 @@ def brightness(frame) -> int:
 
 
 def test_gives_every_image_once_in_natural_order_with_its_time(folder):
-    source = open_camera(config.ImageFolder(path=str(folder)), card().input)
+    source = open_camera(camera_config.ImageFolder(path=str(folder)), card().input)
     frames = list(iter(source.read, None))
     assert [brightness(frame) for frame in frames] == [frame.index for frame in frames] == list(range(5))
     assert [frame.size_wh for frame in frames] == [(64, 48), (80, 48), (64, 48), (64, 48), (64, 48)]

@@ -28,8 +28,8 @@ from edgepose.camera import open_camera, picamera2_trouble
 from edgepose.camera.picamera2 import PiCamera, age, lores_wh
 from edgepose.camera.scene import Scene
 from edgepose.cli.main import main
+from edgepose.core.camera_config import Picamera2Camera
 from edgepose.core.card import ModelInput
-from edgepose.core.config import Picamera2Camera
 from edgepose.core.errors import CameraError, ConfigError
 from edgepose.core.types import Frame, Pose
 from edgepose.inference.estimator import Estimator

@@ -20,7 +20,7 @@ from edgepose.camera import open_camera, rtsp, watched
 from edgepose.camera.rtsp import RtspCamera
 from edgepose.camera.watched import Watched
 from edgepose.clock import wall_us
-from edgepose.core import config
+from edgepose.core import camera_config
 from edgepose.core.errors import CameraError, ConfigError
 from edgepose.core.types import Frame
 
@@ -120,7 +120,7 @@ def test_rtsp_with_a_password_that_nobody_sees(
 ) -> None:
     rtsp_camera.start("ann", PASSWORD)
     monkeypatch.setenv("EDGEPOSE_CAMERA_PASSWORD", PASSWORD)
-    camera = open_camera(config.RtspCamera(url=rtsp_camera.url, username="ann"), card().input)
+    camera = open_camera(camera_config.RtspCamera(url=rtsp_camera.url, username="ann"), card().input)
     assert camera.read() is not None
     camera.close()
     told = []
@@ -259,10 +259,16 @@ def test_what_is_no_stream_is_told(mjpeg: Callable[..., MjpegServer], monkeypatc
 def test_a_password_that_cannot_be_read_is_an_error_of_the_config() -> None:
     for camera, message in (
         (
-            config.RtspCamera(url="rtsp://host/", username="ann", password_file="none"),
+            camera_config.RtspCamera(url="rtsp://host/", username="ann", password_file="none"),
             "camera.password_file: cannot read",
         ),
-        (config.RtspCamera(url="rtsp://host/", password_file="none"), "camera.password_file: needs camera.username"),
+        (
+            camera_config.RtspCamera(url="rtsp://host/", password_file="none"),
+            "camera.password_file: needs camera.username",
+        ),
+            camera_config.RtspCamera(url="rtsp://host/", password_file="none"),
+            "camera.password_file: needs camera.username",
+        ),
     ):
         with pytest.raises(ConfigError, match=message):
             open_camera(camera, card().input)

@@ -18,7 +18,7 @@ from edgepose.camera import usb, watched
 from edgepose.camera.usb import UsbCamera
 from edgepose.camera.watched import Watched
 from edgepose.clock import wall_us
-from edgepose.core import config
+from edgepose.core import camera_config
 from edgepose.core.errors import CameraError
 
 NAME = "usb-046d_HD_Webcam_C525-video-index0"
@@ -141,8 +141,8 @@ def by_id(tmp_path: Path) -> Path:
     return tmp_path / "dev" / "v4l" / "by-id" / NAME
 
 
-def settings(tmp_path: Path, **more: Any) -> config.UsbCamera:
-    return config.UsbCamera(device=str(by_id(tmp_path)), **more)
+def settings(tmp_path: Path, **more: Any) -> camera_config.UsbCamera:
+    return camera_config.UsbCamera(device=str(by_id(tmp_path)), **more)
 
 
 def test_frames_have_the_size_that_was_asked_for(webcam, tmp_path, caplog):
@@ -162,7 +162,7 @@ def test_frames_have_the_size_that_was_asked_for(webcam, tmp_path, caplog):
 def test_a_number_is_a_device_too(webcam, tmp_path, device):
     if device == "/dev/video0":
         device = str(tmp_path / "dev" / "video0")
-    UsbCamera(config.UsbCamera(device=device)).close()
+    UsbCamera(camera_config.UsbCamera(device=device)).close()
     assert webcam.opened == [str(tmp_path / "dev" / "video0")]
 
 
@@ -222,14 +222,14 @@ def test_a_damaged_frame_is_left_out(webcam, tmp_path):
 
 def test_a_camera_that_is_not_there_is_told_with_those_that_are(webcam, tmp_path):
     with pytest.raises(CameraError) as error:
-        UsbCamera(config.UsbCamera(device="/dev/v4l/by-id/other"))
+        UsbCamera(camera_config.UsbCamera(device="/dev/v4l/by-id/other"))
     assert str(error.value) == f"/dev/v4l/by-id/other: no such camera; there is {by_id(tmp_path)}"
     by_id(tmp_path).unlink()
     with pytest.raises(CameraError, match=r"no such camera; there is .*/dev/video0$"):
-        UsbCamera(config.UsbCamera(device=7))
+        UsbCamera(camera_config.UsbCamera(device=7))
     (tmp_path / "dev" / "video0").unlink()
     with pytest.raises(CameraError, match=r"video7: no such camera; no camera is plugged in$"):
-        UsbCamera(config.UsbCamera(device=7))
+        UsbCamera(camera_config.UsbCamera(device=7))
 
 
 def test_a_camera_that_somebody_else_uses_is_told(webcam, tmp_path):
@@ -245,7 +245,7 @@ def test_a_camera_that_we_may_not_use_is_told(webcam, tmp_path, lock):
         other.mkdir()
         lock(other)
     with pytest.raises(CameraError, match=r"no permission; `sudo usermod -aG video \$USER`, then log in again"):
-        UsbCamera(config.UsbCamera(device=str(tmp_path / "dev" / "video0")))
+        UsbCamera(camera_config.UsbCamera(device=str(tmp_path / "dev" / "video0")))
 
 
 # --- watched -----------------------------------------------------------------------------------------------
@@ -299,7 +299,7 @@ REAL = sorted(Path("/dev/v4l/by-id").glob("*-index0"))
 
 @pytest.mark.skipif(not REAL, reason="needs a USB camera")
 def test_a_real_camera_gives_frames():
-    camera = Watched(lambda: UsbCamera(config.UsbCamera(device=str(REAL[0]))))
+    camera = Watched(lambda: UsbCamera(camera_config.UsbCamera(device=str(REAL[0]))))
     frames = [camera.read() for _ in range(10)]
     assert frames[-1].captured_mono_ns > frames[0].captured_mono_ns
     camera.close()

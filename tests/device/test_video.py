@@ -17,7 +17,7 @@ from edgepose.camera import open_camera
 from edgepose.camera.capture import Capture
 from edgepose.camera.video import VideoFile
 from edgepose.clock import wall_us
-from edgepose.core import config
+from edgepose.core import camera_config
 from edgepose.core.errors import CameraError
 
 COUNT, FPS, SIZE_WH = 12, 25.0, (96, 64)
@@ -130,7 +130,7 @@ def test_warns_when_a_file_ends_before_its_header_says(clip, caplog):
 
 
 def test_open_camera_reads_the_config(clip):
-    camera = open_camera(config.VideoCamera(path=str(clip), realtime=False), card().input)
+    camera = open_camera(camera_config.VideoCamera(path=str(clip), realtime=False), card().input)
     assert isinstance(camera, VideoFile)
     assert not camera.live
     camera.close()

@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 
 from edgepose.camera import picamera2 as source
+from edgepose.core.camera_config import Picamera2Camera
 from edgepose.core.card import ModelInput
-from edgepose.core.config import Picamera2Camera
 
 MODEL = ModelInput((320, 240), 3, "letterbox")
 
