@@ -266,9 +266,6 @@ def test_a_password_that_cannot_be_read_is_an_error_of_the_config() -> None:
             camera_config.RtspCamera(url="rtsp://host/", password_file="none"),
             "camera.password_file: needs camera.username",
         ),
-            camera_config.RtspCamera(url="rtsp://host/", password_file="none"),
-            "camera.password_file: needs camera.username",
-        ),
     ):
         with pytest.raises(ConfigError, match=message):
             open_camera(camera, card().input)
