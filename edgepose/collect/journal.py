@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +21,10 @@ log = logging.getLogger(__name__)
 
 Hour = tuple[str, int]  # device, and hours since 1970, UTC
 
-_VERSION = 2
+_VERSION = 3
 _SCHEMA = """
 CREATE TABLE message (id INTEGER PRIMARY KEY, device TEXT NOT NULL, hour INTEGER NOT NULL, leaf TEXT NOT NULL,
-                      payload BLOB NOT NULL) STRICT;
+                      payload BLOB NOT NULL) STRICT; -- compressed: at a fleet's pace the disk is what gives out
 CREATE INDEX message_of_hour ON message (device, hour);
 CREATE TABLE event (device TEXT, boot TEXT, event INTEGER, payload BLOB NOT NULL, PRIMARY KEY (device, boot, event))
 STRICT;
@@ -85,9 +86,10 @@ class Journal:
 
     def write(self, arrivals: Iterable[Arrival], events: Iterable[EventMessage] = ()) -> None:
         """On the disk when it returns."""
+        messages = [(one.device, one.hour, one.leaf, zlib.compress(one.payload, 1)) for one in arrivals]
         rows = [(one.device, one.boot, one.event, msgspec.msgpack.encode(one)) for one in events]
         with self._transaction() as database:
-            database.executemany("INSERT INTO message (device, hour, leaf, payload) VALUES (?, ?, ?, ?)", arrivals)
+            database.executemany("INSERT INTO message (device, hour, leaf, payload) VALUES (?, ?, ?, ?)", messages)
             database.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)", rows)
 
     # --- what waits ------------------------------------------------------------------------------------------
@@ -101,8 +103,8 @@ class Journal:
         query = "SELECT leaf, payload FROM message WHERE device = ? AND hour = ? ORDER BY id"
         for leaf, payload in self._read(query, (device, hour)):
             try:
-                found = decode(payload, TOPICS[leaf].payload)
-            except (msgspec.DecodeError, UnicodeDecodeError, KeyError) as exc:  # of an earlier version of edgepose
+                found = decode(zlib.decompress(payload), TOPICS[leaf].payload)
+            except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, KeyError) as exc:  # of an earlier edgepose
                 log.warning("%s: gives up a message of %s that it can no longer read (%s)", self._path, device, exc)
                 continue
             for pose in found.poses if isinstance(found, BatchMessage) else [found]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
 import pytest
 from brokers import Mosquitto, wait_until
 from collecting import Collecting, all_of, at_hour, batch_of, caught_up, event, gaps_in, pose, poses_in, send, started
@@ -178,7 +178,8 @@ def test_a_full_disk_ends_it_and_nothing_is_lost(tiny_disk: Path, mosquitto: Mos
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(bytes(350_000))
     collector = collect(folder=str(tiny_disk / "out"))
-    long = [msgspec.structs.replace(pose(seq), model="x" * 8_000) for seq in range(12)]
+    noise = random.Random(1)
+    long = [pose(seq, model=noise.randbytes(8_000).hex()) for seq in range(12)]
     send(mosquitto.port, *long)
     assert collector.wait() == 1
     assert "make room and start again" in collector.text
