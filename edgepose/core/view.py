@@ -23,6 +23,7 @@ from edgepose.core.geometry import FrameMap
 from edgepose.core.messages import Region
 from edgepose.core.types import F32, U8, Frame, Pose
 
+_ROUNDING = 1e-9
 LOST = 0.3  # median score of the keypoints, below which the animal is not in the window
 SURE = 0.5  # keypoints with a lower score do not say where the animal is
 MARGIN = 0.12  # of the window's sides, between its border and the keypoints
@@ -188,7 +189,8 @@ def cut(frame: Frame, region: Region) -> Cut:
 def _whole(start: float, stop: float, planes: bool) -> slice:
     """Whole pixels round that; of planes whole colours, which are two pixels wide and tall."""
     step = 2 if planes else 1
-    return slice(math.floor(start / step) * step, math.ceil(stop / step) * step)
+    # A border on a whole pixel stays there, however the division rounds: beyond the last one there is nothing.
+    return slice(math.floor(start / step + _ROUNDING) * step, math.ceil(stop / step - _ROUNDING) * step)
 
 
 def _cut_planes(image: U8, across: slice, down: slice) -> U8:

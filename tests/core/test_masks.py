@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgepose.core.masks import Masks
@@ -35,7 +35,7 @@ def covered(polygon: list[tuple[float, float]], size_wh: tuple[int, int]) -> np.
     return inside(centres.astype(np.float64), np.array(polygon, np.float64)).reshape(size_wh[1], size_wh[0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(polygons, st.sampled_from(["bgr", "rgb", "gray", "i420"]), st.sampled_from([FIELD_WH, (48, 32), (40, 20)]))
 def test_nothing_inside_a_mask_is_left_in_any_picture(polygons, order, size_wh):
     one = frame(order, size_wh, full=True)

@@ -80,7 +80,7 @@ def test_a_parts_poses_are_the_whole_frames(data, image_wh, mode, wider, taller)
     # The same way through the image's pixels: where the part begins in it, times how much smaller it is.
     h, w = part.frame.image.shape[:2]
     smaller = np.array(image_wh) / frame_wh
-    corner = np.floor(region[:2] * smaller)
+    corner = np.floor(region[:2] * smaller + 1e-9)
     in_image = (own + 0.5) * (np.array([w, h]) / part.frame.size_wh) - 0.5 + corner
     np.testing.assert_allclose(part.to_whole(own), (in_image + 0.5) / smaller - 0.5, atol=1e-3)
     far = np.array(part.frame.size_wh) - 0.5  # all of the region is in the part
