@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgepose.core.types import F64, U8, Frame
 
-_SHIFT = 4  # cv2 takes corners in sixteenths of a pixel
+_FINE = 4  # fine pixels along a pixel's side
 _BLACK_Y, _NO_COLOUR = 16, 128  # of YUV planes, limited range
 
 
@@ -45,11 +45,13 @@ class Masks:
 def _draw(polygons: Sequence[F64], field_wh: tuple[int, int], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
     """All that shows any of it, and one pixel around: corners are rounded, and whoever made a picture smaller may have
     looked further than one pixel's own area."""
-    drawn = np.zeros((field_wh[1], field_wh[0]), np.uint8)
+    # Exactly, where a border may pass between pixels' centres: each pixel stands for the fine ones of its area.
+    w, h = field_wh
+    fine = np.zeros((_FINE * h, _FINE * w), np.uint8)
     for polygon in polygons:
-        corners = np.round(np.clip(polygon, -(2.0**20), 2.0**20) * 2**_SHIFT).astype(np.int32)
-        cv2.fillPoly(drawn, [corners], 255, cv2.LINE_8, _SHIFT)
-        cv2.polylines(drawn, [corners], True, 255, 1, cv2.LINE_8, _SHIFT)  # of a sliver, filling may leave pixels out
+        corners = np.round((np.clip(polygon, -(2.0**16), 2.0**16) + 0.5) * _FINE - 0.5).astype(np.int32)
+        cv2.fillPoly(fine, [corners], 255)
+    drawn = fine.reshape(h, _FINE, w, _FINE).max(axis=(1, 3))
     if size_wh != field_wh:  # INTER_AREA gives the part of each pixel that is covered
         drawn = (cv2.resize(drawn.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
     return cv2.dilate(drawn, np.ones((3, 3), np.uint8)) > 0
