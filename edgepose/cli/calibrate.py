@@ -23,7 +23,7 @@ from edgepose.tables import write_whole
 
 FROM_VIDEO = 120  # frames of a video that are looked at
 _UNCOVERED = 0.3  # share of the frame; more is told
-_TRIED = 5  # pictures in which a board of another size is looked for
+_TRIED = 5  # pictures in which a smaller board is looked for, when there is none of the given size
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ COMMANDS = {
     "collect": ("edgepose.cli.collect", "writes what devices publish to files, each pose once"),
     "purge": ("edgepose.cli.purge", "makes a broker, and Home Assistant, forget a device"),
     "analyze": ("edgepose.cli.analyze", "keypoints of video files, as tables DeepLabCut reads"),
-    "calibrate": ("edgepose.cli.calibrate", "what the lens does to straight lines, from pictures of a checkerboard"),
+    "calibrate": ("edgepose.cli.calibrate", "the lens, from pictures of a checkerboard"),
     "bench": ("edgepose.cli.bench", "how fast a model runs here, stage by stage"),
     "config": ("edgepose.cli.config", "starter config file, its schema, the effective config"),
     "schema": ("edgepose.cli.schema", "JSON Schemas and AsyncAPI document of the MQTT topics"),

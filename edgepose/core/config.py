@@ -43,7 +43,7 @@ class Length(Section, frozen=True, kw_only=True):
     """between: two points, pixels of the frame. mm: how far they are apart on the ground, seen from straight above."""
 
     between: tuple[Point, Point]
-    mm: Annotated[float, Meta(gt=0)]
+    mm: Annotated[float, Meta(gt=0, le=1e9)]
 
 
 class Place(Section, frozen=True, kw_only=True):

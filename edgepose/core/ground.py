@@ -57,7 +57,7 @@ def read_ground(geometry: Geometry, size_wh: tuple[int, int]) -> Ground:
 
 
 def _undistorted(lens: Lens | None, px: F64, size_wh: tuple[int, int], where: str) -> F64:
-    if (px < -0.5).any() or (px > np.array(size_wh) - 0.5).any():
+    if not ((px >= -0.5) & (px <= np.array(size_wh) - 0.5)).all():
         w, h = size_wh
         raise ConfigError(f"{where}: a point lies outside the frame, which is {w}x{h}; read them off one of its frames")
     straight = undistorted(lens, px) if lens else px
@@ -69,6 +69,8 @@ def _undistorted(lens: Lens | None, px: F64, size_wh: tuple[int, int], where: st
 
 
 def _by_points(lens: Lens | None, straight: F64, mm: F64) -> Ground:
+    if not np.isfinite(mm).all():
+        raise ConfigError("geometry.points: a place in mm is not finite; measure it again")
     if not (_decide(straight) and _decide(mm)):
         raise ConfigError(
             "geometry.points: all of them, or three of only four, lie on a line; give the corners of a rectangle"

@@ -98,6 +98,8 @@ def test_what_cannot_be_is_told(camera, tmp_path):
         points(square + np.array([200, 0]), square),
         r"^geometry\.points: a point lies outside the frame, which is 640x480",
     )
+    refused(points([*square[:3], [np.nan, 0]], square), "a point lies outside the frame")
+    refused(points(square, [*square[:3], [np.nan, 0]]), "a place in mm is not finite")
     refused(points([[0, 0], [100, 0], [200, 0], [300, 0]], square), "lie on a line")
     refused(points([[0, 0], [100, 0], [200, 0], [0, 100]], square), "three of only four, lie on a line")
     refused(points(square, [[0, 0], [100, 0], [200, 0], [300, 0]]), "lie on a line")
