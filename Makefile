@@ -7,7 +7,7 @@ DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
 WEIGHTS := imagenet
 
-.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos mosquitto
+.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos rig-camera mosquitto qemu
 
 help:
 	@echo "make demo         the whole device side on a synthetic mouse; Ctrl-C ends (SECONDS=20: by itself)"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench-delivery  an outage of a day, a healthy hour, what a pose costs, what mosquitto's settings do (an hour)"
 	@echo "make bench-fleet  1000 simulated devices into one broker and two collectors, for a minute"
 	@echo "make chaos        100 faults over 100,000 poses: is anything lost? (a quarter of an hour; SEED=1 repeats one)"
+	@echo "make rig-camera   the daemon on real picamera2 and libcamera, in a virtual machine (root; 20 minutes)"
 	@echo "make demo-model   train the demo's model anew, on rendered frames (minutes; WEIGHTS=FOLDER, as fit)"
 
 demo: .venv-demo/ready
@@ -50,6 +51,9 @@ demo-model: .venv/ready
 chaos: .venv/ready mosquitto
 	@$(DESK) tests/chaos.py $(if $(SEED),--seed $(SEED))
 
+rig-camera: .venv/ready qemu
+	@$(DESK) tests/rig/camera.py
+
 .venv-demo/ready: pyproject.toml .ci/venv
 	@sh .ci/venv .venv-demo demo
 
@@ -59,3 +63,7 @@ chaos: .venv/ready mosquitto
 # Debian keeps the broker where only root's PATH leads. Without it the tests that need one are skipped.
 mosquitto:
 	@PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || sh .ci/debian mosquitto mosquitto-clients openssl || true
+
+qemu:
+	@command -v qemu-system-x86_64 >/dev/null && PATH="$$PATH:/usr/sbin" command -v debootstrap >/dev/null || \
+		sh .ci/debian qemu-system-x86 qemu-utils debootstrap e2fsprogs

@@ -16,7 +16,8 @@ from edgepose.core.errors import EdgeposeError
 from edgepose.core.geometry import lies_within
 from edgepose.core.messages import HealthMessage, Region, Settings
 from edgepose.core.overlay import draw_pose
-from edgepose.core.types import U8, Frame, Pose, Skeleton
+from edgepose.core.picture import as_bgr
+from edgepose.core.types import Frame, Pose, Skeleton
 from edgepose.settings import write_settings
 
 SNAPSHOT_S = 3.0  # longest wait for a frame
@@ -40,7 +41,8 @@ class Delivery(Protocol):
 
 
 class Control:
-    """file: of the settings. restarting: set by the command `restart`, as is `stop`."""
+    """file: of the settings. restarting: set by the command `restart`, as is `stop`. on_mark: called with the phase of
+    each mark."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Control:
         self.restarting = False
         self._pipeline, self._delivery = pipeline, delivery
         self._file, self._health, self._stop = file, health, stop
+        self.on_mark: Callable[[str], None] = lambda _: None
 
     def handlers(self) -> Mapping[str, Callable[[Any], dict[str, Any]]]:
         """What carries each command out, by its name."""
@@ -73,7 +76,7 @@ class Control:
 
     def _snapshot(self, _: Snapshot) -> dict[str, Any]:
         frame, pose = self._look()
-        picture = _bgr(frame)
+        picture = as_bgr(frame)
         draw_pose(picture, pose, self._pipeline.skeleton)
         jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
         return {"frame": frame.index, "t_us": frame.captured_us, "size_wh": frame.size_wh, "jpeg": jpeg.tobytes()}
@@ -104,18 +107,10 @@ class Control:
 
     def _mark(self, command: Mark) -> dict[str, Any]:
         self._delivery.tell(f"mark_{command.phase}", command.text)
+        self.on_mark(command.phase)
         return {}
 
     def _restart(self, _: Restart) -> dict[str, Any]:
         self.restarting = True
         self._stop.set()
         return {}
-
-
-def _bgr(frame: Frame) -> U8:
-    """A copy to draw on."""
-    if frame.order == "gray":
-        return cv2.cvtColor(frame.image, cv2.COLOR_GRAY2BGR)  # type: ignore[return-value]
-    if frame.order == "rgb":
-        return cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR)  # type: ignore[return-value]
-    return frame.image.copy()

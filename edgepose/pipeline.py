@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
-
-import numpy as np
 
 from edgepose.clock import SyncFlag, boot_id, boot_us
 from edgepose.core.allowance import Allowance
 from edgepose.core.card import ModelCard
+from edgepose.core.config import Geometry
 from edgepose.core.geometry import lies_within
-from edgepose.core.messages import PoseMessage, Settings, keypoints_of
+from edgepose.core.ground import Ground, read_ground
+from edgepose.core.messages import PoseMessage, Region, Settings, keypoints_of
 from edgepose.core.recent import Recent
-from edgepose.core.types import Frame, Pose
+from edgepose.core.types import F64, Frame, Pose
 from edgepose.handover import Handover
 
 POSE_QUEUE = 64  # poses waiting for a delivery that is full: two seconds at 30 poses a second
@@ -38,10 +38,11 @@ class Camera(Protocol):
     def close(self) -> None: ...
 
 
-class Estimator(Protocol):
+class Viewer(Protocol):
     card: ModelCard
 
-    def estimate(self, frame: Frame) -> Pose: ...
+    def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
+        """region: to look at, where somebody has set one."""
 
 
 class Delivery(Protocol):
@@ -49,6 +50,16 @@ class Delivery(Protocol):
 
     def deliver(self, message: PoseMessage) -> None:
         """Takes charge of one pose. May wait while its own store is full; never loses one silently."""
+
+
+class Observer(Protocol):
+    """Sees what passes, from the pipeline's own threads, so it must not wait; what it raises is an alert, no more."""
+
+    def captured(self, frame: Frame) -> None:
+        """Each frame, before a pose is made of it, or none."""
+
+    def posed(self, frame: Frame, pose: Pose) -> None:
+        """Each pose, in the order of the frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +76,36 @@ class _Accepted:
 
 class Pipeline:
     """Runs once. `captured` and `poses` count; `stages` holds each stage's milliseconds; `settings` may be replaced at
-    any time; `alerts` says what is wrong now, by what it is about; `first_seq` is that of its first pose.
+    any time, `geometry` before it runs; `alerts` says what is wrong now, by what it is about; `first_seq` is that of
+    its first pose.
 
     `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
     a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
     file that could be lost.
     """
 
-    def __init__(self, camera: Camera, estimator: Estimator, delivery: Delivery, device: str) -> None:
+    def __init__(
+        self,
+        camera: Camera,
+        viewer: Viewer,
+        delivery: Delivery,
+        device: str,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.captured = 0
         self.poses = 0
         self.settings = Settings()
+        self.geometry: Geometry | None = None
         self.alerts: dict[str, str] = {}
         self.first_seq = boot_us()
         self.stages = {"capture": Recent(), "infer": Recent(), "publish": Recent()}
-        self._camera, self._estimator, self._delivery = camera, estimator, delivery
+        self._camera, self._viewer, self._delivery = camera, viewer, delivery
+        self._observers = observers
         self._device, self._boot = device, boot_id()
-        self._model, self.skeleton = estimator.card.model_id(), estimator.card.skeleton
+        self._model, self.skeleton = viewer.card.model_id(), viewer.card.skeleton
         self._instants = Recent()
         self._frames = Handover[Frame](1, newest_wins=camera.live)
+        self._ground: tuple[tuple[int, int], Ground] | None = None  # and the size of the frames it is of
         self._accepted = Handover[_Accepted](POSE_QUEUE, newest_wins=camera.live)
         self._ending = threading.Event()
         self._finished = threading.Event()
@@ -122,7 +144,7 @@ class Pipeline:
 
     def run(self, stop: threading.Event) -> None:
         """Returns when the camera ends or `stop` is set and every pose made has been handed over; closes the
-        camera. Raises what the first thread to fail raised."""
+        camera. Raises what the first thread to fail raised, ConfigError where the geometry does not suit the frames."""
         stages = (self._capture, self._infer, self._publish)
         threads = [threading.Thread(target=self._guard, args=(stage,), name=stage.__name__[1:]) for stage in stages]
         for thread in threads:
@@ -155,6 +177,8 @@ class Pipeline:
                     return
                 self.stages["capture"].add((time.perf_counter() - start) * 1e3)
                 self.captured += 1
+                for observer in self._observers:
+                    self._observe(observer.captured, frame)
                 if not self._frames.put(frame):
                     return
         finally:
@@ -169,11 +193,13 @@ class Pipeline:
                 if not due and not self._lookers:
                     continue
                 start = time.perf_counter()
-                pose = self._estimate(frame)
+                pose = self._viewer.estimate(frame, self._region(frame))
                 self.stages["infer"].add((time.perf_counter() - start) * 1e3)
                 self._show(frame, pose)
                 if not due:
                     continue
+                for observer in self._observers:
+                    self._observe(observer.posed, frame, pose)
                 seq = self.first_seq + self.poses
                 self.poses += 1
                 self._instants.add(time.monotonic())
@@ -185,22 +211,24 @@ class Pipeline:
             self._frames.close()
             self._accepted.close()
 
+    def _observe(self, see: Callable[..., None], *seen: object) -> None:
+        try:
+            see(*seen)
+        except Exception as exc:  # poses go on, whatever is wrong with a recording
+            self.alerts["observer"] = f"{getattr(see, '__qualname__', see)}: {exc}"
+
     def _is_due(self) -> bool:
         rate_hz = self.settings.rate_hz
         return rate_hz is None or not self._camera.live or self._allowance.take(rate_hz, time.monotonic())
 
-    def _estimate(self, frame: Frame) -> Pose:
-        region, alerts = self.settings.region, {}
-        if region is not None and not lies_within(region, frame.size_wh):
-            w, h = frame.size_wh
-            alerts["region"] = f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
-            region = None
-        self.alerts = alerts
-        if region is None:
-            return self._estimator.estimate(frame)
-        x, y, w, h = region
-        pose = self._estimator.estimate(replace(frame, image=frame.image[y : y + h, x : x + w]))
-        return Pose(pose.xy_px + np.array([x, y], np.float32), pose.score)
+    def _region(self, frame: Frame) -> Region | None:
+        """That a command has set, where it lies within the frame."""
+        region, (w, h) = self.settings.region, frame.size_wh
+        if region is None or lies_within(region, frame.size_wh):
+            self.alerts.pop("region", None)
+            return region
+        self.alerts["region"] = f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
+        return None
 
     def _show(self, frame: Frame, pose: Pose) -> None:
         """To whoever wants to look."""
@@ -234,5 +262,13 @@ class Pipeline:
             latency_ms=round((time.monotonic_ns() - item.captured_mono_ns) / 1e6, 2),
             model=self._model,
             size_wh=item.size_wh,
-            keypoints=keypoints_of(item.pose, self.skeleton, self.settings.min_score),
+            keypoints=keypoints_of(item.pose, self.skeleton, self.settings.min_score, self._on_ground(item)),
         )
+
+    def _on_ground(self, item: _Accepted) -> F64 | None:
+        """Its keypoints in mm."""
+        if self.geometry is None:
+            return None
+        if self._ground is None or self._ground[0] != item.size_wh:
+            self._ground = item.size_wh, read_ground(self.geometry, item.size_wh)
+        return self._ground[1].to_mm(item.pose.xy_px)

@@ -94,15 +94,27 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
+def csv_header(skeleton: Skeleton, scorer: str, index_width: int = 1) -> list[list[str]]:
+    """DeepLabCut's three header rows. index_width: columns that name the row."""
+    names, more = skeleton.keypoints, [""] * (index_width - 1)
+    return [
+        ["scorer", *more, *[scorer] * (len(COORDS) * len(names))],
+        ["bodyparts", *more, *(name for name in names for _ in COORDS)],
+        ["coords", *more, *(COORDS * len(names))],
+    ]
+
+
+def csv_cells(values: Column) -> list[float | int | str]:
+    """Nothing where there is NaN."""
+    return ["" if value != value else value for value in np.asarray(values).tolist()]  # noqa: PLR0124  NaN
+
+
 def _write_csv(path: Path, table: PoseTable) -> None:
-    names = table.skeleton.keypoints
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["scorer", *[table.scorer] * (len(COORDS) * len(names))])
-        writer.writerow(["bodyparts", *(name for name in names for _ in COORDS)])
-        writer.writerow(["coords", *(COORDS * len(names))])
+        writer.writerows(csv_header(table.skeleton, table.scorer))
         for frame, row in zip(table.frames, table.values.reshape(len(table.frames), -1), strict=True):
-            writer.writerow([frame, *_cells(row)])
+            writer.writerow([frame, *csv_cells(row)])
 
 
 def _write_csv_columns(path: Path, columns: dict[str, Column]) -> None:
@@ -111,12 +123,8 @@ def _write_csv_columns(path: Path, columns: dict[str, Column]) -> None:
         writer.writerow(columns)
         rows = max(len(values) for values in columns.values())
         for start in range(0, rows, _ROWS_AT_ONCE):  # as Python's own numbers, a day's columns would fill the memory
-            part = [_cells(values[start : start + _ROWS_AT_ONCE]) for values in columns.values()]
+            part = [csv_cells(values[start : start + _ROWS_AT_ONCE]) for values in columns.values()]
             writer.writerows(zip(*part, strict=True))
-
-
-def _cells(values: Column) -> list[float | int | str]:
-    return ["" if value != value else value for value in np.asarray(values).tolist()]  # noqa: PLR0124  NaN
 
 
 def _write_parquet(path: Path, table: PoseTable) -> None:

@@ -100,6 +100,7 @@ def health(delivery: MqttDelivery, device: str, boot: str) -> HealthMessage:
         skipped={},
         dropped=delivery.given_up,
         rejected={},
+        camera={},
         stage_ms={},
         rss_mb=rss_mb(),
         runtime="none",

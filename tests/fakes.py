@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from edgepose.core.card import Golden, ModelCard, ModelFile, ModelFiles, ModelInput, ModelOutput, Training
-from edgepose.core.messages import PoseMessage
+from edgepose.core.messages import PoseMessage, Region
 from edgepose.core.types import Frame, Pose, Skeleton
 
 SKELETON = Skeleton(("snout", "tail"), edges=(("snout", "tail"),))
@@ -60,7 +60,7 @@ class FakeEstimator:
         self.card = card()
         self._gate, self._error = gate, error
 
-    def estimate(self, frame: Frame) -> Pose:
+    def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
         if self._error is not None:
             raise self._error
         if self._gate is not None:

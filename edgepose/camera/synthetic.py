@@ -19,6 +19,7 @@ class SyntheticCamera:
     def __init__(self, seed: int, size_wh: tuple[int, int], rate_hz: float) -> None:
         self._scene = Scene(seed, size_wh)
         self._pacer = Pacer(rate_hz)
+        self.rate_hz = rate_hz
         self._index = 0
 
     @property

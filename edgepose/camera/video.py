@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 
+from edgepose.camera.capture import Capture
 from edgepose.camera.pacer import Pacer
 from edgepose.clock import wall_us
 from edgepose.core.errors import CameraError
 from edgepose.core.types import U8, Frame
 
 _FALLBACK_FPS = 30.0
-# We say in one line what is wrong; FFmpeg and OpenCV would add many. FFmpeg's level is read once, at its first use.
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 _log = logging.getLogger(__name__)
 
 
@@ -28,6 +25,9 @@ class VideoFile:
 
     size_wh: pixels. fps: of the file, 30 where it does not say. frame_count: what the file's header says,
     0 where it does not; it can be a few off, so count the frames that come.
+
+    Its frames' wall clock runs as in the video, and ends when the file was last written: that is when a camera took
+    them, unless copying gave the file another time. With `realtime` it is the present, as a camera's.
     """
 
     def __init__(self, path: str | Path, *, realtime: bool = False, loop: bool = False) -> None:
@@ -35,17 +35,19 @@ class VideoFile:
         self.live = realtime
         self._loop = loop
         self._index = 0
-        self._lock = threading.Lock()  # cv2 crashes when one thread releases what another one reads
-        self._video = _open(self.path)
-        self._first: U8 | None = self._decode()
+        self._capture = _open(self.path)
+        self._first: U8 | None = self._capture.read()
         if self._first is None:
-            self._video.release()
+            self._capture.close()
             raise CameraError(f"{self.path}: no frame in it can be decoded; it is empty, cut off or of unknown codec")
         self.size_wh = (self._first.shape[1], self._first.shape[0])
-        fps = self._video.get(cv2.CAP_PROP_FPS)
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if 0.1 <= fps <= 1000 else _FALLBACK_FPS
-        self.frame_count = max(0, int(self._video.get(cv2.CAP_PROP_FRAME_COUNT)))
+        self.rate_hz = self.fps if realtime else None
+        self.frame_count = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         self._pacer = Pacer(self.fps if realtime else float("inf"))
+        self._begin_us = round(self.path.stat().st_mtime * 1e6 - self.frame_count / self.fps * 1e6)
+        self._position_ms = -1000 / self.fps
 
     def read(self) -> Frame | None:
         """The next frame, BGR; None at the end and after `close`."""
@@ -54,7 +56,8 @@ class VideoFile:
         image = self._next()
         if image is None:
             return None
-        frame = Frame(image, "bgr", self._index, time.monotonic_ns(), wall_us())
+        captured_us = wall_us() if self.live else self._recorded_us()
+        frame = Frame(image, "bgr", self._index, time.monotonic_ns(), captured_us)
         self._index += 1
         return frame
 
@@ -65,26 +68,27 @@ class VideoFile:
     def close(self) -> None:
         """May be called by another thread: a waiting `read` then returns None."""
         self._pacer.stop()
-        with self._lock:
-            self._video.release()
+        self._capture.close()
 
     def _next(self) -> U8 | None:
-        image = self._decode() if self._first is None else self._first
+        image = self._capture.read() if self._first is None else self._first
         self._first = None
         if image is not None:
             return image
         if not self._loop:
             self._warn_if_short()
             return None
-        with self._lock:
-            self._video.release()
-            self._video = _open(self.path)  # seeking to the start fails for some containers
-        return self._decode()
+        self._capture.close()
+        self._capture = _open(self.path)  # seeking to the start fails for some containers
+        self._begin_us += round((self._position_ms + 1000 / self.fps) * 1e3)
+        self._position_ms = -1000 / self.fps
+        return self._capture.read()
 
-    def _decode(self) -> U8 | None:
-        with self._lock:
-            found, image = self._video.read()
-        return image if found else None  # type: ignore[return-value]
+    def _recorded_us(self) -> int:
+        """Wall clock of the frame just decoded. Where the container has no times, frames are counted."""
+        told_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        self._position_ms = told_ms if told_ms > self._position_ms else self._position_ms + 1000 / self.fps
+        return self._begin_us + round(self._position_ms * 1e3)
 
     def _warn_if_short(self) -> None:
         if self._index < 0.98 * self.frame_count - 2:
@@ -93,14 +97,13 @@ class VideoFile:
             )
 
 
-def _open(path: Path) -> cv2.VideoCapture:
+def _open(path: Path) -> Capture:
     if not _is_readable_file(path):
         raise CameraError(f"{path}: no such video file; check the path")
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    video = cv2.VideoCapture(str(path))
-    if not video.isOpened():
+    capture = Capture(str(path))
+    if not capture.opened:
         raise CameraError(f"{path}: not a video that OpenCV can read; convert it, for example to H.264 in .mp4")
-    return video
+    return capture
 
 
 def _is_readable_file(path: Path) -> bool:

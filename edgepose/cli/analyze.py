@@ -16,9 +16,12 @@ from edgepose.camera.video import VideoFile
 from edgepose.cli import motion
 from edgepose.cli.motion import Analyzed, Files, Options
 from edgepose.cli.overlay_video import progress_bar, video_writer
+from edgepose.core.config import Geometry, View, read_config
 from edgepose.core.errors import CameraError, UsageError
+from edgepose.core.ground import read_ground
 from edgepose.core.overlay import draw_pose
 from edgepose.core.types import U8
+from edgepose.core.view import Viewer
 from edgepose.inference.estimator import Estimator
 from edgepose.tables import PoseTable, open_writer, write_table
 
@@ -40,6 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite, its card beside it")
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="ends in .csv, .h5 or .parquet")
+    parser.add_argument(
+        "-c",
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the daemon's config: look at what its view says, and measure in the cm of its geometry",
+    )
     parser.add_argument("--overlay", type=Path, metavar="OUT.mp4", help="also a video with the poses drawn in")
     motion.add_arguments(parser)
 
@@ -52,14 +62,16 @@ def run(args: argparse.Namespace) -> int:
     several = len(args.videos) > 1
     every = [_files(args, f"_{video.stem}" if several else "") for video in args.videos]
     _check_names(args, every)
-    options = motion.read_options(args)
+    config = read_config(args.config) if args.config else None
+    options = motion.read_options(args, config.geometry if config else None)
     estimator = Estimator(args.model)
+    view = config.view if config else View()
     if args.plots:
         args.plots.mkdir(exist_ok=True)
     status = 0
     for video, files in zip(args.videos, every, strict=True):
         try:
-            _analyze(estimator, video, files, options)
+            _analyze(Viewer(estimator, view), video, files, options)
         except CameraError as exc:
             print(f"edgepose: {exc}", file=sys.stderr)
             status = exc.exit_code
@@ -82,9 +94,8 @@ def _files(args: argparse.Namespace, which: str) -> Files:
 
 def _check_names(args: argparse.Namespace, every: list[Files]) -> None:
     """Now rather than after an hour's analysis. Raises UsageError."""
-    inputs = {path.resolve(): path for path in [*args.videos, args.model, args.model.with_suffix(".json")]}
-    if args.zones:
-        inputs[args.zones.resolve()] = args.zones
+    also = [path for path in (args.zones, args.config) if path]
+    inputs = {path.resolve() for path in [*args.videos, *also, args.model, args.model.with_suffix(".json")]}
     for out in (args.out, args.overlay):
         if out:
             _check_folder(out, out.parent)
@@ -110,10 +121,10 @@ def _check_folder(out: Path, folder: Path) -> None:
         raise UsageError(f"{out}: cannot write into its folder ({exc.strerror}); choose another one") from None
 
 
-def _analyze(estimator: Estimator, path: Path, files: Files, options: Options) -> None:
+def _analyze(viewer: Viewer, path: Path, files: Files, options: Options) -> None:
     """Writes one video's table, and what else is wanted; each appears only when it is complete."""
     start = time.monotonic()
-    done = _find_poses(estimator, path, files.table, None if options.two_passes else files.overlay)
+    done = _find_poses(viewer, path, files.table, None if options.two_passes else files.overlay, options.geometry)
     motion.write_motion(done, files, options)
     seconds, count = time.monotonic() - start, len(done.poses.frames)
     *others, last = map(str, files.wanted())
@@ -121,15 +132,16 @@ def _analyze(estimator: Estimator, path: Path, files: Files, options: Options) -
     print(f"{path.name}: {count} frames in {seconds:.1f} s ({count / seconds:.0f} fps), wrote {written}")
 
 
-def _find_poses(estimator: Estimator, path: Path, table: Path, overlay: Path | None) -> Analyzed:
-    skeleton, rows = estimator.card.skeleton, []
+def _find_poses(viewer: Viewer, path: Path, table: Path, overlay: Path | None, geometry: Geometry | None) -> Analyzed:
+    skeleton, rows = viewer.card.skeleton, []
     frames: list[int] = []
     video = VideoFile(path, realtime=False)
     try:
+        ground = read_ground(geometry, video.size_wh) if geometry else None
         with progress_bar() as progress, _drawing(overlay, video) as write:
             task = progress.add_task(path.name, total=video.frame_count or None)
             for frame in video:
-                pose = estimator.estimate(frame)
+                pose = viewer.estimate(frame)
                 if not frames:
                     picture = frame.image.copy()
                 frames.append(frame.index)
@@ -138,12 +150,12 @@ def _find_poses(estimator: Estimator, path: Path, table: Path, overlay: Path | N
                     draw_pose(frame.image, pose, skeleton)
                     write(frame.image)
                 progress.advance(task)
-            poses = PoseTable(np.stack(rows).astype(np.float64), tuple(frames), skeleton, estimator.card.model_id())
+            poses = PoseTable(np.stack(rows).astype(np.float64), tuple(frames), skeleton, viewer.card.model_id())
             # Before the overlay is finished: where that fails, the poses are saved.
             write_table(table, poses)
     finally:
         video.close()
-    return Analyzed(path, video.fps, picture, poses)
+    return Analyzed(path, video.fps, picture, poses, ground)
 
 
 def _drawing(path: Path | None, video: VideoFile) -> AbstractContextManager[Callable[[U8], None] | None]:

@@ -20,10 +20,12 @@ from edgepose.camera.scene import Scene
 from edgepose.camera.video import VideoFile
 from edgepose.cli.run import rss_mb
 from edgepose.clock import wall_us
+from edgepose.core.config import View
 from edgepose.core.errors import EdgeposeError, UsageError
 from edgepose.core.messages import PoseMessage, encode
 from edgepose.core.recent import Recent
 from edgepose.core.types import U8, Frame, Pose
+from edgepose.core.view import Viewer
 from edgepose.inference.estimator import Estimator
 from edgepose.pipeline import Pipeline
 
@@ -92,7 +94,7 @@ class _TimedEstimator:
             begin = self._bare_block(begin)
         if self._stop.is_set():  # only whole blocks count; frames under way get the last pose
             return self._estimator.read()
-        self._estimator.load(frame.image, frame.order)
+        self._estimator.load(frame)
         loaded = time.perf_counter()
         self._estimator.invoke()
         invoked = time.perf_counter()
@@ -169,7 +171,7 @@ def measure(estimator: Estimator, images: list[U8], seconds: float) -> Result:
     """Frames through the real pipeline for about `seconds`, in turn with the bare interpreter."""
     stop = threading.Event()
     timed = _TimedEstimator(estimator, seconds, stop)
-    pipeline = Pipeline(_Preloaded(images), timed, _Encoded(), "bench")
+    pipeline = Pipeline(_Preloaded(images), Viewer(timed, View()), _Encoded(), "bench")
     pipeline.run(stop)
     stages = {"copy": pipeline.stages["capture"], **timed.stages, "encode": pipeline.stages["publish"]}
     percentiles = {name: stage.percentiles() for name, stage in stages.items()}

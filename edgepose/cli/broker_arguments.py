@@ -37,7 +37,8 @@ def broker_of(args: argparse.Namespace) -> tuple[Mqtt, str | None]:
     import msgspec
 
     from edgepose.cli.subscriber import parse_url
-    from edgepose.delivery.broker import first_line, read_password
+    from edgepose.delivery.broker import read_password
+    from edgepose.passwords import first_line
 
     mqtt, password = parse_url(args.broker)
     if args.ca is not None:

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from edgepose.camera import open_camera
+from edgepose.camera.watched import Watched
 from edgepose.clock import SyncFlag
-from edgepose.core import config
-from edgepose.core.config import Config, read_config
-from edgepose.core.errors import CameraError, EdgeposeError
+from edgepose.core.card import ModelInput, read_card
+from edgepose.core.config import Config, Mqtt, View, read_config
+from edgepose.core.errors import CameraError, EdgeposeError, ModelError
+from edgepose.core.geometry import FrameMap
+from edgepose.core.ground import read_ground
+from edgepose.core.types import Frame
+from edgepose.core.view import field_of, window_size, zoom_of
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
+from edgepose.recording import h264
+from edgepose.recording.keeper import room
 
 LOW_DISK_BYTES = 200e6
+USUAL_ZOOM = 1.25  # that any model has seen in training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +46,17 @@ def run(args: argparse.Namespace) -> int:
     except EdgeposeError as exc:
         return _tell_failure("config", exc)
     _tell("config", "ok", f"{args.config}, device {settings.device_name()}")
+    seen: list[tuple[int, int]] = []  # the size of the camera's frames, where it gave one
     checks: tuple[tuple[str, Callable[[], None]], ...] = (
         ("model", lambda: _model(settings)),
-        ("camera", lambda: _camera(settings.camera)),
+        ("camera", lambda: seen.append(_camera(settings))),
+        ("view", lambda: _view(settings, seen)),
+        ("geometry", lambda: _geometry(settings, seen)),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
+        *((("record", lambda: _record(settings)),) if settings.record else ()),
+        *((("uncertain", lambda: _uncertain(settings)),) if settings.uncertain else ()),
     )
     statuses = [_attempt(name, check) for name, check in checks]
     return next((status for status in statuses if status), 0)
@@ -62,21 +78,67 @@ def _model(settings: Config) -> None:
     _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
 
 
-def _camera(camera: config.Camera) -> None:
-    opened = open_camera(camera)
+def _camera(settings: Config) -> tuple[int, int]:
+    """The size of its frames."""
+    start, model = time.monotonic(), _model_input(Path(settings.model))
+    opened = Watched(lambda: open_camera(settings.camera, model))
+    seconds = time.monotonic() - start
     try:
-        start = time.monotonic()
         frame = opened.read()
-        seconds = time.monotonic() - start
     finally:
         opened.close()
     if frame is None:
         raise CameraError("the camera ends before its first frame; correct the camera section")
+    name = f"{opened.name}, " if opened.name else ""
+    _tell("camera", "ok", f"{name}{_sizes(frame)}, first frame after {seconds * 1e3:.0f} ms")
+    return frame.size_wh
+
+
+def _model_input(model: Path) -> ModelInput:
+    """Where the model's card cannot be read, a usual one: its camera can be tried all the same."""
+    try:
+        return read_card(model).input
+    except ModelError:
+        return ModelInput((320, 240), 3, "letterbox")
+
+
+def _sizes(frame: Frame) -> str:
     w, h = frame.size_wh
-    _tell("camera", "ok", f"{w}x{h}, first frame after {seconds * 1e3:.0f} ms")
+    if frame.field_wh is None:
+        return f"{w}x{h}"
+    small_h, small_w = frame.image.shape[:2]
+    return f"{w}x{h}, {small_w}x{small_h * 2 // 3 if frame.order == 'i420' else small_h} for the model"
 
 
-def _broker(mqtt: config.Mqtt) -> None:
+def _view(settings: Config, seen: list[tuple[int, int]]) -> None:
+    """Told where the config has one."""
+    view = settings.view
+    if view == View() or not seen:
+        return
+    card = read_card(Path(settings.model))
+    zoom, (x, y, w, h) = zoom_of(view, card), field_of(view, seen[0])
+    whole, part = (FrameMap.fit(wh, card.input.size_wh, card.input.resize).scale_xy.max() for wh in (seen[0], (w, h)))
+    if part > USUAL_ZOOM * whole * (zoom if view.follow else 1):
+        larger = f"region {w}x{h} shows the animal {part / whole:.1f} times as large as the whole frame does"
+        _tell("view", "warn", f"{larger}; a model that was trained on whole frames needs `fit --follow` for that")
+    elif view.follow:
+        follows = "{}x{}".format(*window_size(card, seen[0], zoom))
+        _tell("view", "ok", f"follows the animal through {follows} of {w}x{h}, {zoom:g} times as large")
+    else:
+        _tell("view", "ok", f"looks at {w}x{h} from ({x}, {y}) on")
+
+
+def _geometry(settings: Config, seen: list[tuple[int, int]]) -> None:
+    """Told where the config has one."""
+    if settings.geometry is None or not seen:
+        return
+    ground, (w, h) = read_ground(settings.geometry, seen[0]), seen[0]
+    left, right = ground.to_mm([(w / 2 - 1, h / 2), (w / 2, h / 2)])
+    fits = f", its points fit within {ground.worst_mm:.2g} mm" if len(settings.geometry.points) > 4 else ""
+    _tell("geometry", "ok", f"{np.linalg.norm(right - left):.3g} mm a pixel in the middle{fits}")
+
+
+def _broker(mqtt: Mqtt) -> None:
     probe_broker(mqtt)
     _tell("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
 
@@ -85,6 +147,37 @@ def _disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     enough = free >= LOW_DISK_BYTES
     _tell("disk", "ok" if enough else "warn", f"{free / 1e9:.1f} GB free{'' if enough else '; make room'}")
+
+
+def _record(settings: Config) -> None:
+    assert settings.record is not None
+    there = sum(path.stat().st_size for path in Path(settings.record.folder).rglob("*") if path.is_file())
+    free_gb = (_writable(settings.record.folder) + there) / 1e9
+    if settings.record.codec == "h264" and not h264.installed():
+        _tell("record", "warn", "PyAV is missing, so Motion JPEG is written; pip install 'edgepose[record]'")
+    elif free_gb < settings.record.max_gb:
+        _tell("record", "warn", f"room for {free_gb:.1f} of max_gb {settings.record.max_gb:g}; old segments go earlier")
+    else:
+        encoder = "hardware" if h264.has_hardware() else "software"
+        what = "Motion JPEG" if settings.record.codec == "mjpeg" else f"H.264 by {encoder}"
+        _tell("record", "ok", f"{what}, to {settings.record.folder}")
+
+
+def _uncertain(settings: Config) -> None:
+    assert settings.uncertain is not None
+    enough = _writable(settings.uncertain.folder) >= settings.uncertain.max_mb * 1e6
+    text = settings.uncertain.folder if enough else f"{settings.uncertain.folder}: less than max_mb free"
+    _tell("uncertain", "ok" if enough else "warn", text)
+
+
+def _writable(folder: str) -> float:
+    """Bytes that may be written there. Raises EdgeposeError where nothing may."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return room(Path(folder))
+    except OSError as exc:
+        raise EdgeposeError(f"{folder}: cannot write there ({exc.strerror}); correct the folder or its owner") from None
 
 
 def _clock() -> None:

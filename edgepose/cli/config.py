@@ -26,13 +26,55 @@ camera:
   # rate_hz: 30.0
   # seed: 0                # another seed, another mouse
 # camera:
+#   source: usb
+#   device: /dev/video0    # better its name in /dev/v4l/by-id, which stays when it is plugged in again
+#   size_wh: [640, 480]    # what the camera makes of size and rate, `edgepose check` tells
+#   rate_hz: 30.0
+#   format: mjpg           # or yuyv: not compressed, for small and slow frames
+#   exposure_us: null      # null: automatic, as the next three
+#   gain: null
+#   focus: null
+#   white_balance_k: null
+# camera:
+#   source: rtsp           # a network camera: rtsp://, rtsps://, or http:// and https:// for MJPEG
+#   url: rtsp://192.168.1.20/stream1
+#   username: null
+#   password_file: null    # a file whose first line is the password; it never stands in this one
+#   rate_hz: null          # of streams slower than one frame a second
+# camera:
+#   source: picamera2      # a Camera Module on the ribbon cable; needs apt's python3-picamera2
+#   which: 0               # or a part of its name or Id: rpicam-hello --list-cameras
+#   size_wh: [640, 480]    # the frame; the model gets its own, smaller picture of it
+#   rate_hz: 30.0          # of the sensor: 60 or more for less delay
+#   hflip: false
+#   vflip: false
+#   sensor_wh: null        # the sensor's mode, such as [1640, 1232]; null: nearest to size_wh, maybe not the whole view
+#   sensor_bits: null
+#   controls: {}           # by libcamera's names, such as {ExposureTime: 5000, AnalogueGain: 4.0, LensPosition: 5.0}
+# camera:
 #   source: video          # any file OpenCV reads
 #   path: recording.mp4
 #   realtime: true         # false: every frame, as fast as possible
 #   loop: false            # true: start again at the end
+# camera:
+#   source: images         # a folder of them, img2 before img10
+#   path: frames
+#   rate_hz: null          # null: every one, as fast as possible; a number: so many a second, as a camera
+#   loop: false
+
+# masks: {}                # privacy: parts that are black everywhere, such as {door: [[0, 0], [90, 0], [90, 480]]}
 
 # inference:
 #   threads: 0             # 0 measures at start and takes what is fastest
+
+# view:
+#   region: null           # part of the frame to look at: [x, y, w, h] in pixels; null: all of it
+#   follow: false          # true: through a window that follows the animal, for models trained with `fit --follow`
+#   zoom: null             # how much smaller than the frame the window is; null: as the model was trained for
+
+# geometry: null           # keypoints in mm: {calibration: camera.yaml, length: {between: [[9, 8], [9, 560]], mm: 400}}
+#                          # or, where the camera does not look straight down, four or more points:
+#                          # {calibration: camera.yaml, points: [{px: [102, 60], mm: [0, 0]}, ...]}
 
 # mqtt:
 #   host: localhost
@@ -52,6 +94,12 @@ camera:
 #   max_mb: 1000.0         # a day of four keypoints at 30 a second takes about 300
 #   max_age_h: 720.0
 #   when_full: drop_oldest # or drop_newest; either is counted and told
+
+# record: null             # video kept on this device, with times and poses: {folder: recordings}, and where wanted
+#                          # codec: h264 (or mjpeg), segment_s: 600, max_gb: 16, max_age_h: 720,
+#                          # when: always (or marked, or {between: ["20:00", "08:00"]})
+# uncertain: null          # frames worth labelling, kept on this device: {folder: uncertain}, and where wanted
+#                          # below: 0.5, per_hour: 20, max_mb: 500
 
 # tags: {}                 # what is recorded, such as {subject: m3, cage: "7"}; on /info and in the files
 # commands: [ping]         # what may be asked over MQTT: also health, snapshot, set, mark, restart

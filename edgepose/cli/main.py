@@ -14,11 +14,13 @@ from edgepose.exit_status import exit_status
 COMMANDS = {
     "run": ("edgepose.cli.run", "the daemon: camera in, keypoints over MQTT out"),
     "check": ("edgepose.cli.check", "is everything ready? config, model, camera, broker, disk, clock"),
+    "snapshot": ("edgepose.cli.snapshot", "one picture from the camera, pose drawn: framing, focus, light"),
     "demo": ("edgepose.cli.demo", "the whole device side on a synthetic mouse and its own broker"),
     "watch": ("edgepose.cli.watch", "live terminal view of a device's keypoints"),
     "collect": ("edgepose.cli.collect", "writes what devices publish to files, each pose once"),
     "purge": ("edgepose.cli.purge", "makes a broker, and Home Assistant, forget a device"),
     "analyze": ("edgepose.cli.analyze", "keypoints of video files, as tables DeepLabCut reads"),
+    "calibrate": ("edgepose.cli.calibrate", "the lens, from pictures of a checkerboard"),
     "bench": ("edgepose.cli.bench", "how fast a model runs here, stage by stage"),
     "config": ("edgepose.cli.config", "starter config file, its schema, the effective config"),
     "schema": ("edgepose.cli.schema", "JSON Schemas and AsyncAPI document of the MQTT topics"),

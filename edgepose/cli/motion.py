@@ -11,8 +11,10 @@ import numpy as np
 
 from edgepose.cli.motion_plots import plot_occupancy, plot_speed, plot_trajectory, write_plot
 from edgepose.cli.overlay_video import draw_overlay
+from edgepose.core.config import Geometry
 from edgepose.core.errors import UsageError
 from edgepose.core.geometry import animal_px
+from edgepose.core.ground import Ground
 from edgepose.core.smoothing import Method, smooth
 from edgepose.core.types import F64, U8
 from edgepose.tables import PoseTable, write_columns, write_table
@@ -30,7 +32,7 @@ _NEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is wanted of every video. zones: polygons (P, 2) in frame pixels by name."""
+    """What is wanted of every video. zones: polygons (P, 2) in frame pixels by name. geometry: instead of px_per_cm."""
 
     p_cutoff: float
     method: Method | None
@@ -38,6 +40,7 @@ class Options:
     trails_s: float | None
     px_per_cm: float | None
     zones: dict[str, F64]
+    geometry: Geometry | None
 
     @property
     def two_passes(self) -> bool:
@@ -63,12 +66,13 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Analyzed:
-    """A video with its poses. picture: its first frame, BGR."""
+    """A video with its poses. picture: its first frame, BGR. ground: where its pixels are, if anybody has said that."""
 
     video: Path
     fps: float
     picture: U8
     poses: PoseTable
+    ground: Ground | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,7 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--plots", type=Path, metavar="FOLDER", help="pictures: trajectory, occupancy, speed over time")
 
 
-def read_options(args: argparse.Namespace) -> Options:
+def read_options(args: argparse.Namespace, geometry: Geometry | None) -> Options:
     """Raises UsageError where an option would do nothing, and what `read_zones` raises."""
     if args.zones:
         from edgepose.core.zones import read_zones
@@ -116,6 +120,8 @@ def read_options(args: argparse.Namespace) -> Options:
         if getattr(args, name) is not None and not any(getattr(args, need) for need in needs):
             told = " or ".join(f"--{need}" for need in needs)
             raise UsageError(f"--{name.replace('_', '-')} changes nothing without {told}; add one or leave it out")
+    if args.px_per_cm is not None and geometry is not None:
+        raise UsageError(f"--px-per-cm: {args.config} has a geometry, which says it better; leave out one of the two")
     return Options(
         P_CUTOFF if args.p_cutoff is None else args.p_cutoff,
         args.smooth,
@@ -123,6 +129,7 @@ def read_options(args: argparse.Namespace) -> Options:
         args.trails,
         args.px_per_cm,
         read_zones(args.zones) if args.zones else {},
+        geometry,
     )
 
 
@@ -172,7 +179,8 @@ def _write_measures(done: Analyzed, xy: F64, time_s: F64, files: Files, options:
     from edgepose.core.kinematics import centre, measures, speed, zone_times
 
     centre_xy = centre(xy)
-    found = measures(xy, time_s, done.poses.skeleton, options.px_per_cm)
+    measured, per_cm = (xy, options.px_per_cm) if done.ground is None else (done.ground.to_mm(xy), 10.0)
+    found = measures(measured, time_s, done.poses.skeleton, per_cm)
     if files.kinematics is not None:
         frames = np.asarray(done.poses.frames, np.int64)
         write_columns(files.kinematics, {"frame": frames, "time_s": time_s, **found})
@@ -180,7 +188,7 @@ def _write_measures(done: Analyzed, xy: F64, time_s: F64, files: Files, options:
         write_columns(files.zones, zone_times(centre_xy, time_s, options.zones))
     if files.plots:
         trajectory, occupancy, over_time = files.plots
-        name, unit = done.video.name, "px/s" if options.px_per_cm is None else "cm/s"
+        name, unit = done.video.name, "px/s" if per_cm is None else "cm/s"
         write_plot(trajectory, plot_trajectory(name, done.picture, centre_xy, time_s))
         write_plot(occupancy, plot_occupancy(name, done.picture, centre_xy, 1 / done.fps))
-        write_plot(over_time, plot_speed(name, time_s, speed(centre_xy, time_s) / (options.px_per_cm or 1), unit))
+        write_plot(over_time, plot_speed(name, time_s, speed(centre(measured), time_s) / (per_cm or 1), unit))

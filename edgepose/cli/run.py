@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import platform
@@ -14,17 +15,21 @@ from pathlib import Path
 
 from edgepose import __version__
 from edgepose.camera import open_camera
+from edgepose.camera.masked import MaskedCamera
+from edgepose.camera.watched import Watched
 from edgepose.cli.signals import stop_on_signals
 from edgepose.clock import boot_id, wall_us
 from edgepose.control import Control
 from edgepose.core.config import Config, read_config
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import HealthMessage, InfoMessage, Settings, StatusMessage
+from edgepose.core.view import Viewer
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.delivery.place import SpoolPlace, disk_folder
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
 from edgepose.pipeline import Pipeline
+from edgepose.recording.both import Recording
 from edgepose.settings import read_settings
 
 log = logging.getLogger("edgepose")
@@ -55,33 +60,45 @@ def run_daemon(config: Config, stop: threading.Event) -> None:
     file = disk_folder(config.spool, device) / "settings.json"
     settings = read_settings(file)
     info = info_message(device, boot, estimator, config.tags, settings)
-    camera = open_camera(config.camera)
-    place = SpoolPlace(config.spool, device, wait=not camera.live)
+    watched = Watched(lambda: open_camera(config.camera, estimator.card.input, wants_full=config.wants_full()))
+    place = SpoolPlace(config.spool, device, wait=not watched.live)
     delivery = MqttDelivery(config.mqtt, place, status, info, stop, commands=config.commands)
-    pipeline = Pipeline(camera, estimator, delivery, device)
-    pipeline.settings = settings
+    watched.tell = delivery.tell
+    recording = Recording(config, estimator.card.skeleton, estimator.card.model_id(), delivery.tell)
+    masked = MaskedCamera(watched, config.masks.values())
+    pipeline = Pipeline(masked, Viewer(estimator, config.view), delivery, device, recording.observers)
+    pipeline.settings, pipeline.geometry = settings, config.geometry
     log.info("%s with %s on %s", device, estimator.card.model_id(), estimator.runtime.describe())
     warn_if_slow(estimator.runtime)
     started = time.monotonic()
 
     def health() -> HealthMessage:
-        return health_message(status, started, pipeline, delivery, estimator.runtime.describe())
+        return health_message(status, started, watched, pipeline, delivery, estimator.runtime.describe(), recording)
 
     control = Control(pipeline, delivery, file, health, stop)
+    control.on_mark = recording.mark
     delivery.start(health, control.handlers(), pipeline.first_seq)
     delivery.tell("started", f"edgepose {__version__}, model {info.model}")
+    recording.start()
     try:
-        pipeline.run(stop)
+        with contextlib.closing(recording):
+            pipeline.run(stop)
         seconds = time.monotonic() - started
         delivery.wait_delivered()
     finally:
+        watched.close()  # also when it is being revived while everybody else has stopped
         delivery.close()
-    skipped, fps = sum(pipeline.skipped.values()), pipeline.poses / seconds
+    log_summary(pipeline, delivery, watched.displaced, seconds)
+    if control.restarting:
+        raise EdgeposeError("stopped by the command `restart`, to be started again")
+
+
+def log_summary(pipeline: Pipeline, delivery: MqttDelivery, displaced: int, seconds: float) -> None:
+    """displaced: frames that nobody took from the camera."""
+    skipped, fps = displaced + sum(pipeline.skipped.values()), pipeline.poses / seconds
     left = delivery.waiting + delivery.spooled
     fate = f"{left} not delivered yet" if left else "all delivered"
     log.info("%d poses, %s, %d frames skipped, %.1f fps", pipeline.poses, fate, skipped, fps)
-    if control.restarting:
-        raise EdgeposeError("stopped by the command `restart`, to be started again")
 
 
 def warn_if_slow(runtime: Runtime) -> None:
@@ -105,30 +122,39 @@ def info_message(device: str, boot: str, estimator: Estimator, tags: dict[str, s
     )
 
 
-def health_message(
-    status: StatusMessage, started: float, pipeline: Pipeline, delivery: MqttDelivery, runtime: str
+def health_message(  # noqa: PLR0913, PLR0917  everybody who has something to tell
+    status: StatusMessage,
+    started: float,
+    camera: Watched,
+    pipeline: Pipeline,
+    delivery: MqttDelivery,
+    runtime: str,
+    recording: Recording,
 ) -> HealthMessage:
     """started: monotonic clock at start, seconds."""
+    displaced, skipped = camera.displaced, pipeline.skipped
     return HealthMessage(
         device=status.device,
         boot=status.boot,
         t_us=wall_us(),
         uptime_s=round(time.monotonic() - started, 1),
         fps=pipeline.fps(),
-        captured=pipeline.captured,
+        captured=pipeline.captured + displaced,
         poses=pipeline.poses,
         delivered=delivery.delivered,
         waiting=delivery.waiting,
         spooled=delivery.spooled,
         spool_mb=delivery.spool_mb,
         connects=delivery.connects,
-        alerts={**pipeline.alerts, **delivery.alerts},
-        skipped=pipeline.skipped,
+        alerts={**pipeline.alerts, **delivery.alerts, **camera.alerts, **recording.alerts},
+        skipped={**skipped, "newer_frame": skipped["newer_frame"] + displaced},
         dropped={**pipeline.dropped, **delivery.given_up},
         rejected=delivery.rejected,
+        camera=dict(camera.counts),
         stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
         rss_mb=rss_mb(),
         runtime=runtime,
+        recorded=recording.recorded(),
     )
 
 

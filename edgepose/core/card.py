@@ -37,11 +37,13 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelInput(_Part, frozen=True):
-    """size_wh: pixels. channels: 3 = RGB, 1 = luma. resize: how a frame of another size is fitted."""
+    """size_wh: pixels. channels: 3 = RGB, 1 = luma. resize: how a frame of another size is fitted. zoom: how much
+    larger than in the whole frame the animal may be, in a window that follows it; 1: trained on whole frames alone."""
 
     size_wh: tuple[_Positive, _Positive]
     channels: Literal[1, 3]
     resize: ResizeMode
+    zoom: Annotated[float, Meta(ge=1)] = 1.0
 
 
 class ModelOutput(_Part, frozen=True):

@@ -9,44 +9,67 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
+from edgepose.core.camera_config import Camera, ImageFolder, RtspCamera, Section, VideoCamera
 from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
+from edgepose.core.messages import Region
 from edgepose.core.strict import convert, read_yaml
 
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
 
 
-class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    pass
+Polygon = Annotated[tuple[tuple[float, float], ...], Meta(min_length=3)]
 
 
-class VideoCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="video"):
-    """A video file. realtime: at the file's own rate, skipping what comes late.
-    Not realtime: every frame, as fast as possible."""
-
-    path: str
-    realtime: bool = True
-    loop: bool = False
-
-
-class SyntheticCamera(_Section, frozen=True, kw_only=True, tag_field="source", tag="synthetic"):
-    """A rendered mouse whose keypoints are known, for demos and tests."""
-
-    size_wh: tuple[Annotated[int, Meta(ge=64, le=4096)], Annotated[int, Meta(ge=64, le=4096)]] = (640, 480)
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
-    seed: int = 0
-
-
-Camera = VideoCamera | SyntheticCamera
-
-
-class Inference(_Section, frozen=True, kw_only=True):
+class Inference(Section, frozen=True, kw_only=True):
     """threads: of the interpreter; 0 measures at start and takes what is fastest."""
 
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
 
 
-class Tls(_Section, frozen=True, kw_only=True):
+class View(Section, frozen=True, kw_only=True):
+    """region: (x, y, w, h) of the frame to look at; None: all of it. follow: look through a window that follows the
+    animal, so that the model sees it larger. zoom: how much larger; None: as the model was trained for."""
+
+    region: Region | None = None
+    follow: bool = False
+    zoom: Annotated[float, Meta(gt=1, le=10)] | None = None
+
+
+Point = tuple[float, float]
+
+
+class Length(Section, frozen=True, kw_only=True):
+    """between: two points, pixels of the frame. mm: how far they are apart on the ground, seen from straight above."""
+
+    between: tuple[Point, Point]
+    mm: Annotated[float, Meta(gt=0, le=1e9)]
+
+
+class Place(Section, frozen=True, kw_only=True):
+    """px: a point of the frame. mm: where it is on the ground."""
+
+    px: Point
+    mm: Point
+
+
+class Geometry(Section, frozen=True, kw_only=True):
+    """Keypoints in millimetres, published beside their pixels. calibration: file of the lens, from `edgepose calibrate`
+    or OpenCV; None: the lens does not distort. Then either a length, where the camera looks straight down; mm count
+    from the top-left pixel. Or four or more points of the ground, from wherever the camera looks."""
+
+    calibration: str | None = None
+    length: Length | None = None
+    points: tuple[Place, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.length is None) == (not self.points):
+            raise ValueError("give either a length or points, of which the millimetres follow")
+        if self.points and len(self.points) < 4:
+            raise ValueError(f"{len(self.points)} points; give four or more")
+
+
+class Tls(Section, frozen=True, kw_only=True):
     """An encrypted connection, always verified. ca: PEM file of the authority that signed the broker's certificate;
     without it the system's authorities. cert, key: PEM files of this device's own certificate, where the broker asks
     for one. server_name: the name in the broker's certificate, where that is not `mqtt.host`."""
@@ -57,7 +80,7 @@ class Tls(_Section, frozen=True, kw_only=True):
     server_name: str | None = None
 
 
-class Mqtt(_Section, frozen=True, kw_only=True):
+class Mqtt(Section, frozen=True, kw_only=True):
     """The password never stands in the config. password_file: a file whose first line it is; without one, the
     systemd credential `mqtt-password` or the variable EDGEPOSE_MQTT_PASSWORD.
     format: of the payloads. frames_per_message: more than 1 logs in bulk, on /poses.
@@ -75,7 +98,7 @@ class Mqtt(_Section, frozen=True, kw_only=True):
     home_assistant: bool = False
 
 
-class Spool(_Section, frozen=True, kw_only=True):
+class Spool(Section, frozen=True, kw_only=True):
     """Where poses wait for the broker. folder: on the disk, for what waits longer; ram_folder: in memory-backed
     storage, for what was just sent. Default: systemd's, or the user's own.
     when_full: which poses make way for a live camera beyond max_mb; a video waits instead."""
@@ -87,29 +110,81 @@ class Spool(_Section, frozen=True, kw_only=True):
     when_full: Literal["drop_oldest", "drop_newest"] = "drop_oldest"
 
 
+# YAML reads an unquoted 20:00 as a number of base 60, which is the minute of the day.
+TimeOfDay = (
+    Annotated[int, Meta(ge=0, lt=24 * 60)]
+    | Annotated[str, Meta(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="such as 20:00, local time")]
+)
+
+
+class Between(Section, frozen=True, kw_only=True):
+    """Each day from the first time to the second, over midnight where that is earlier."""
+
+    between: tuple[TimeOfDay, TimeOfDay]
+
+
+class Record(Section, frozen=True, kw_only=True):
+    """Video in `folder`, with its times and poses beside it. codec: h264 needs PyAV, mjpeg is several times larger.
+    Beyond max_gb and max_age_h, and where the disk gets full, the oldest segments go.
+    when: always, while an experiment is marked (the command `mark`), or between two times of the day."""
+
+    folder: str
+    codec: Literal["h264", "mjpeg"] = "h264"
+    segment_s: Annotated[float, Meta(ge=1, le=86_400)] = 600.0
+    max_gb: Annotated[float, Meta(gt=0, le=1e5)] = 16.0
+    max_age_h: Annotated[float, Meta(gt=0, le=1e5)] = 720.0
+    when: Literal["always", "marked"] | Between = "always"
+
+
+class Uncertain(Section, frozen=True, kw_only=True):
+    """Frames for the next round of labelling, in `folder`: those with a keypoint whose score is below `below`, or that
+    jumps; the worst of each 1 / per_hour. Beyond max_mb nothing is saved until somebody fetches them."""
+
+    folder: str
+    below: Annotated[float, Meta(ge=0, le=1)] = 0.5
+    per_hour: Annotated[float, Meta(gt=0, le=7200)] = 20.0
+    max_mb: Annotated[float, Meta(gt=0, le=1e6)] = 500.0
+
+
 Tag = Annotated[str, Meta(max_length=200)]
 TagName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,40}$", description="such as subject or cage")]
 
 
-class Config(_Section, frozen=True, kw_only=True):
+class Config(Section, frozen=True, kw_only=True):
     """device: name in the topics, default the host name. model: path of a .tflite with its card beside it.
+    masks: parts of the frame that nobody may see, black in everything that leaves the camera: name and corners.
     tags: what the recordings are of, such as subject, cage and experiment; they travel with the poses.
+    record: the video, kept on this device. uncertain: frames to be labelled, kept there too.
     commands: which ones are carried out when somebody sends them over MQTT."""
 
     device: DeviceName | None = None
     model: str
     camera: Camera
+    masks: dict[str, Polygon] = msgspec.field(default_factory=dict)
     inference: Inference = Inference()
+    view: View = View()
+    geometry: Geometry | None = None
     mqtt: Mqtt = Mqtt()
     spool: Spool = Spool()
-    tags: dict[TagName, Tag] = {}
+    record: Record | None = None
+    uncertain: Uncertain | None = None
+    tags: dict[TagName, Tag] = msgspec.field(default_factory=dict)
     commands: tuple[CommandName, ...] = ("ping",)
+
+    def __post_init__(self) -> None:
+        if self.record is not None and self.record.when == "marked" and "mark" not in self.commands:
+            raise ValueError("record.when: `marked` needs `mark` among the commands")
 
     def device_name(self) -> str:
         return self.device or socket.gethostname()
 
+    def wants_full(self) -> bool:
+        """Whether frames are needed in the camera's own size, beside what the model looks at."""
+        cut = self.view.follow or self.view.region is not None or "set" in self.commands
+        return cut or self.record is not None or self.uncertain is not None or "snapshot" in self.commands
 
-S = TypeVar("S", bound=_Section)
+
+S = TypeVar("S", bound=Section)
 
 
 def parse_config(text: str, where: str) -> Config:
@@ -140,13 +215,22 @@ def read_config(path: Path) -> Config:
 def _absolute(config: Config, folder: Path) -> Config:
     """Raises RuntimeError for the home folder of a user that does not exist."""
     camera, mqtt = config.camera, config.mqtt
-    if isinstance(camera, VideoCamera):
-        camera = msgspec.structs.replace(camera, path=_under(folder, camera.path))
+    if isinstance(camera, VideoCamera | ImageFolder):
+        camera = _resolved(camera, folder, "path")
+    elif isinstance(camera, RtspCamera):
+        camera = _resolved(camera, folder, "password_file")
+    geometry = config.geometry and _resolved(config.geometry, folder, "calibration")
     mqtt = _resolved(mqtt, folder, "password_file")
     if mqtt.tls:
         mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))
-    spool = _resolved(config.spool, folder, "folder", "ram_folder")
-    return msgspec.structs.replace(config, model=_under(folder, config.model), camera=camera, mqtt=mqtt, spool=spool)
+    spool = _resolved(config.spool, folder, "ram_folder")
+    kept = {
+        key: _resolved(section, folder, "folder")
+        for key, section in (("spool", spool), ("record", config.record), ("uncertain", config.uncertain))
+        if section is not None
+    }
+    model = _under(folder, config.model)
+    return msgspec.structs.replace(config, model=model, camera=camera, geometry=geometry, mqtt=mqtt, **kept)
 
 
 def _resolved(section: S, folder: Path, *keys: str) -> S:

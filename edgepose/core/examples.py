@@ -80,6 +80,7 @@ HEALTH = HealthMessage(
     alerts={"pose": "broker 192.168.1.10:1883: refuses edgepose/cage-07/pose: not authorized; correct its access list"},
     skipped={"newer_frame": 7, "rate": 0},
     dropped={"delivery_full": 0},
+    camera={"stalls": 0, "recovered": 0},
     rejected={"disabled": 1},
     stage_ms={"capture": (33.1, 33.9, 35.2), "infer": (6.2, 7.0, 9.8), "publish": (0.1, 0.2, 0.4)},
     rss_mb=109.3,

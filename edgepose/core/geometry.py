@@ -76,20 +76,27 @@ class FrameMap:
         shift = 0.5 * scale - 0.5 + np.array(self.pad_xy, np.float64)
         return np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]])
 
+    def window_wh(self, zoom: float) -> tuple[int, int]:
+        """Of a part of the frame that fills the input when it is shown `zoom` times as large as the frame is."""
+        wanted = np.array(self.input_wh) / (self.scale_xy * zoom)
+        w, h = (min(side, max(1, round(part))) for side, part in zip(self.frame_wh, wanted.tolist(), strict=True))
+        return w, h
+
     def resize(self, image: U8, out: U8) -> None:
-        """Writes the frame `image` (H, W[, C]) into the model input `out` (h, w[, C]), padded with grey.
+        """Writes the frame `image` (H, W[, C]), of any size that shows all of it, into the model input `out`
+        (h, w[, C]), padded with grey.
 
         Shrinking by two or more averages areas: bilinear sampling would skip pixels there.
         """
-        (w, h), (x, y) = self.resized_wh, self.pad_xy
+        (w, h), (x, y), size_wh = self.resized_wh, self.pad_xy, (image.shape[1], image.shape[0])
         if self.resized_wh != self.input_wh:
             out[...] = PAD_VALUE
-        if self.resized_wh == self.frame_wh:
+        if self.resized_wh == size_wh:
             out[y : y + h, x : x + w] = image
             return
         # cv2 writes into a contiguous `dst` only; rows inside a padded width are not.
         dst = out[y : y + h, x : x + w]
-        shrink = min(self.frame_wh[0] / w, self.frame_wh[1] / h)
+        shrink = min(size_wh[0] / w, size_wh[1] / h)
         how = cv2.INTER_AREA if shrink >= 2 else cv2.INTER_LINEAR
         if dst.flags.c_contiguous:
             cv2.resize(image, (w, h), dst=dst, interpolation=how)
@@ -103,10 +110,11 @@ def lies_within(region: tuple[int, int, int, int], frame_wh: tuple[int, int]) ->
     return x + w <= frame_wh[0] and y + h <= frame_wh[1]
 
 
-def animal_px(xy: F64) -> float:
-    """How long the animal is: median over frames of the longer side of the box round the keypoints; xy (N, K, 2).
-    NaN where no frame has two."""
+def animal_px(xy: F64, percentile: float = 50) -> float:
+    """How long the animal is: median, or another percentile, over frames of the longer side of the box round the
+    keypoints; xy (N, K, 2). NaN where no frame has two."""
     several = xy[np.isfinite(xy).all(axis=2).sum(axis=1) >= 2]
     if not len(several):
         return float("nan")
-    return float(np.median((np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)))
+    lengths = (np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)
+    return float(np.percentile(lengths, percentile))

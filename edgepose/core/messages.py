@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
-from edgepose.core.types import Pose, Skeleton
+from edgepose.core.types import F64, Pose, Skeleton
 
 Wire = Literal["json", "msgpack"]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
@@ -34,11 +35,14 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
-    """x, y: pixels of the frame, pixel (0, 0) is the centre of the top-left pixel. score: 0..1."""
+    """x, y: pixels of the frame, pixel (0, 0) is the centre of the top-left pixel. score: 0..1.
+    x_mm, y_mm: on the ground, where the config has a `geometry` that reaches there."""
 
     x: float
     y: float
     score: Score
+    x_mm: float | UnsetType = UNSET
+    y_mm: float | UnsetType = UNSET
 
 
 class PoseMessage(Message, frozen=True, kw_only=True):
@@ -99,7 +103,10 @@ class EventMessage(Message, frozen=True, kw_only=True):
     """Something that happened, delivered like a pose. event: numbers events as seq does poses; (device, boot, event)
     never repeats. seq: of the first pose that was accepted after it. kind: `started` (the daemon), `mark_start`,
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
-    count of them). tags: from the config; those of `started` hold for the poses up to the next one."""
+    count of them), `camera_stalled` (no frame comes; text says why), then what is tried, `camera_flush`,
+    `camera_restart` and `camera_reopen`, and how it ended, `camera_recovered` or `camera_lost` (the daemon ends, to be
+    started again), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room).
+    tags: from the config; those of `started` hold for the poses up to the next one."""
 
     event: Count
     seq: Count
@@ -112,12 +119,27 @@ class EventMessage(Message, frozen=True, kw_only=True):
     tags: Tags
 
 
+class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """on: frames are being recorded now. segments: complete ones on the disk, mb the size of all that is there.
+    frames: since the start; dropped: frames that should have been recorded, by reason. uncertain: frames saved for
+    labelling."""
+
+    on: bool
+    segments: Count
+    mb: Amount
+    frames: Count
+    dropped: dict[str, Count]
+    uncertain: Count
+
+
 class HealthMessage(Message, frozen=True, kw_only=True):
     """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason, where
     `refused_...` are those that the broker does not take now: set aside on the disk, and tried again.
     delivered: poses and events acknowledged, also of earlier runs. waiting: in memory; spooled: on the disk,
     spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands that
-    were not carried out, by reason; `unanswered`: replies that nobody got.
+    were not carried out, by reason; `unanswered`: replies that nobody got. camera: stalls, what was done about them
+    (flushes, restarts, reopens), how often frames came back (recovered), and how many threads were left behind in a
+    driver (abandoned). recorded: null where the config asks for no recording and no uncertain frames.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
 
     t_us: Count
@@ -134,9 +156,11 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     skipped: dict[str, Count]
     dropped: dict[str, Count]
     rejected: dict[str, Count]
+    camera: dict[str, Count]
     stage_ms: dict[str, tuple[Amount, Amount, Amount]]
     rss_mb: Amount
     runtime: str
+    recorded: Recorded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,10 +222,18 @@ def _decoder(kind: type[Any], wire: Wire) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(kind).decode if wire == "json" else msgspec.msgpack.Decoder(kind).decode
 
 
-def keypoints_of(pose: Pose, skeleton: Skeleton, min_score: float = 0.0) -> dict[str, Keypoint]:
-    """Rounded to 0.01 px and 0.001: ten times finer than the best human label, and short."""
-    return {
+def keypoints_of(
+    pose: Pose, skeleton: Skeleton, min_score: float = 0.0, xy_mm: F64 | None = None
+) -> dict[str, Keypoint]:
+    """Rounded to 0.01 px, 0.001 mm and 0.001: ten times finer than the best human label, and short.
+    xy_mm: (K, 2), NaN where unknown."""
+    found = {
         name: Keypoint(round(x, 2), round(y, 2), round(score, 3))
         for name, (x, y), score in zip(skeleton.keypoints, pose.xy_px.tolist(), pose.score.tolist(), strict=True)
         if score >= min_score
     }
+    if xy_mm is not None:
+        for name, (x_mm, y_mm) in zip(skeleton.keypoints, xy_mm.tolist(), strict=True):
+            if name in found and math.isfinite(x_mm + y_mm):
+                found[name] = msgspec.structs.replace(found[name], x_mm=round(x_mm, 3), y_mm=round(y_mm, 3))
+    return found

@@ -65,16 +65,17 @@ def _explain(message: str, kind: type[Any], data: Any) -> str:
     what, path = match["what"], (match["path"] or "").lstrip(".")
     prefix = f"{path}." if path else ""
     if unknown := _UNKNOWN.search(what):
-        return f"{prefix}{unknown['name']}: unknown key{_did_you_mean(unknown['name'], _keys(kind, data, path))}"
+        return f"{prefix}{unknown['name']}: unknown key{did_you_mean(unknown['name'], _keys(kind, data, path))}"
     if missing := _MISSING.search(what):
         return f"{prefix}{missing['name']}: missing"
     if choice := _CHOICE.search(what):
-        return f"{path}: {choice['name']!r} is not known{_did_you_mean(choice['name'], _choices(kind, data, path))}"
+        return f"{path}: {choice['name']!r} is not known{did_you_mean(choice['name'], _choices(kind, data, path))}"
     place = f"{prefix}(a key): " if match["key"] else f"{path}: " if path else ""
     return f"{place}{what[:1].lower()}{what[1:]}"
 
 
-def _did_you_mean(name: str, known: set[str]) -> str:
+def did_you_mean(name: str, known: set[str]) -> str:
+    """The end of an error's line: the known name that is most like `name`, or all of them."""
     close = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 

@@ -14,17 +14,21 @@ I8: TypeAlias = NDArray[np.int8]
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 
-PixelOrder: TypeAlias = Literal["bgr", "rgb", "gray"]
+PixelOrder: TypeAlias = Literal["bgr", "rgb", "gray", "i420"]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One captured image.
 
-    image: uint8, (H, W, 3), or (H, W) when `order` is "gray".
+    image: uint8, (H, W, 3); (H, W) when `order` is "gray"; (H * 3 / 2, W) when it is "i420", which is the planes Y, U
+        and V one under the other, BT.601 limited range, H and W even.
     index: count of captured frames since the camera was opened; the first is 0.
-    captured_mono_ns: monotonic clock at capture, nanoseconds.
-    captured_us: wall clock at capture, epoch microseconds.
+    captured_mono_ns: monotonic clock at mid-exposure, at capture where that is not known; nanoseconds.
+    captured_us: wall clock of the same moment, epoch microseconds.
+    field_wh: the frame whose pixels all coordinates are in, where `image` shows all of it, but smaller.
+    full: that frame, (H, W, 3) BGR, where somebody wants it and `image` is smaller.
+    exposure_us: how long the exposure took, where the camera tells.
     """
 
     image: U8
@@ -32,10 +36,17 @@ class Frame:
     index: int
     captured_mono_ns: int
     captured_us: int
+    field_wh: tuple[int, int] | None = None
+    full: U8 | None = None
+    exposure_us: int | None = None
 
     @property
     def size_wh(self) -> tuple[int, int]:
-        return self.image.shape[1], self.image.shape[0]
+        """Of the frame whose pixels all coordinates are in."""
+        if self.field_wh is not None:
+            return self.field_wh
+        h, w = self.image.shape[:2]
+        return (w, h * 2 // 3) if self.order == "i420" else (w, h)
 
 
 @dataclass(frozen=True, slots=True)

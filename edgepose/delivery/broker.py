@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import ssl
 import uuid
@@ -16,9 +15,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgepose.core.config import Mqtt
 from edgepose.core.errors import ConfigError
 from edgepose.delivery.tls import tls_context, tls_remedy, tls_trouble
+from edgepose.passwords import find_password
 
-CREDENTIAL = "mqtt-password"
-PASSWORD_VARIABLE = "EDGEPOSE_MQTT_PASSWORD"  # noqa: S105  its name
 DENIED = ("Not authorized", "Bad user name or password", "Banned")  # trying again changes nothing
 TOO_NEW = "Unsupported protocol version"
 TAKEN_OVER = "Session taken over"  # by a client of the same id
@@ -72,28 +70,8 @@ def client_id(device: str) -> str:
 
 
 def read_password(mqtt: Mqtt) -> str | None:
-    """From `mqtt.password_file`, systemd's credential `mqtt-password`, or the environment. Raises ConfigError."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    credential = Path(folder) / CREDENTIAL if folder else None
-    if mqtt.password_file is not None:
-        return first_line(Path(mqtt.password_file), "mqtt.password_file")
-    if mqtt.username is None:
-        return None
-    if credential is not None and credential.exists():
-        return first_line(credential, "$CREDENTIALS_DIRECTORY")
-    return os.environ.get(PASSWORD_VARIABLE)
-
-
-def first_line(path: Path, what: str) -> str:
-    """Of a file that holds a password. Raises ConfigError, whose message begins with `what` and names the file."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as exc:  # ValueError: not text, or a path that cannot be one
-        why = "not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else getattr(exc, "strerror", exc)
-        raise ConfigError(f"{what}: cannot read {path} ({why})") from None
-    if not lines or not lines[0]:
-        raise ConfigError(f"{what}: {path} is empty; its first line is the password")
-    return lines[0]
+    """Raises ConfigError."""
+    return find_password("mqtt", mqtt.username, mqtt.password_file)
 
 
 def check_settings(mqtt: Mqtt) -> None:

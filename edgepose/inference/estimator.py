@@ -45,15 +45,15 @@ class Estimator:
         self._resized = {3: np.empty((h, w, 3), np.uint8), 2: np.empty((h, w), np.uint8)}
 
     def estimate(self, frame: Frame) -> Pose:
-        self.load(frame.image, frame.order)
+        self.load(frame)
         self.invoke()
         return self.read()
 
-    def load(self, image: U8, order: PixelOrder) -> None:
+    def load(self, frame: Frame) -> None:
         """Writes the fitted image straight into the interpreter's input tensor."""
-        size_wh = (image.shape[1], image.shape[0])
-        if self._map is None or self._map.frame_wh != size_wh:
-            self._map = FrameMap.fit(size_wh, self.card.input.size_wh, self.card.input.resize)
+        if self._map is None or self._map.frame_wh != frame.size_wh:
+            self._map = FrameMap.fit(frame.size_wh, self.card.input.size_wh, self.card.input.resize)
+        image, order = _unpacked(frame.image, frame.order, self.card.input.channels)
         view = self._network.input_view()
         if self.card.input.channels == 3:
             conversion = _TO_RGB.get(order)
@@ -124,6 +124,15 @@ class _Network:
         return msgspec.structs.replace(
             self.card.golden, heatmap_sha256=heatmap, offset_sha256=offset, keypoints=keypoints
         )
+
+
+def _unpacked(image: U8, order: PixelOrder, channels: int) -> tuple[U8, PixelOrder]:
+    """Planes as a picture: RGB, or for a model of one channel the luma as it is."""
+    if order != "i420":
+        return image, order
+    if channels == 1:
+        return image[: image.shape[0] * 2 // 3], "gray"
+    return cv2.cvtColor(image, cv2.COLOR_YUV2RGB_I420), "rgb"  # type: ignore[return-value]
 
 
 def compute_golden(data: bytes, card: ModelCard) -> Golden:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jsonschema
+import msgspec
 import pytest
 import yaml
 
 from edgepose.cli.config import STARTER, show
-from edgepose.core.config import Config, SyntheticCamera, VideoCamera, config_schema, parse_config, read_config
+from edgepose.core.camera_config import (
+    Camera,
+    ImageFolder,
+    Picamera2Camera,
+    RtspCamera,
+    SyntheticCamera,
+    UsbCamera,
+    VideoCamera,
+)
+from edgepose.core.config import Between, Config, Record, config_schema, parse_config, read_config
 from edgepose.core.errors import ConfigError
 
+CAMERAS = {str(kind.__struct_config__.tag): kind for kind in get_args(Camera)}
 MINIMAL = "model: m.tflite\ncamera: {source: synthetic}\n"
 
 
@@ -27,7 +38,8 @@ def test_the_least_file_is_a_model_and_a_camera() -> None:
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     path = tmp_path / "edgepose.yaml"
     path.write_text(
-        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n",
+        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n"
+        "geometry: {calibration: c.yaml, length: {between: [[0, 0], [9, 9]], mm: 5}}\n",
         encoding="utf-8",
     )
     config = read_config(path)
@@ -35,6 +47,30 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.model == str(tmp_path / "m.tflite")
     assert config.camera.path == str(tmp_path / "v.mp4")
     assert config.mqtt.password_file == "/secret"
+    assert config.geometry is not None
+    assert config.geometry.calibration == str(tmp_path / "c.yaml")
+
+
+def test_a_password_and_a_folder_of_the_camera_are_relative_too(tmp_path: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text("model: m\ncamera: {source: images, path: frames}\n", encoding="utf-8")
+    images = read_config(path).camera
+    assert isinstance(images, ImageFolder)
+    assert images.path == str(tmp_path / "frames")
+    path.write_text(
+        "model: m\ncamera: {source: rtsp, url: 'http://host:80/', username: pi, password_file: word}\n",
+        encoding="utf-8",
+    )
+    stream = read_config(path).camera
+    assert isinstance(stream, RtspCamera)
+    assert stream.password_file == str(tmp_path / "word")
+
+
+@pytest.mark.parametrize("device", ["/dev/v4l/by-id/usb-046d_0825-video-index0", "2"])
+def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
+    camera = parse_config(f"model: m\ncamera: {{source: usb, device: {device}}}", "f.yaml").camera
+    assert isinstance(camera, UsbCamera)
+    assert str(camera.device) == device
 
 
 @pytest.mark.parametrize(
@@ -71,7 +107,65 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
             "f.yaml: camera.loop: unknown key; known: rate_hz, seed, size_wh, source",
         ),
         ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
+        (
+            "model: m\ncamera: {source: picamera2, size_wh: [641, 480]}",
+            "f.yaml: camera.size_wh[0]: expected `int` that's a multiple of 2",
+        ),
+        (
+            "model: m\ncamera: {source: picamera2, exposure: 5}",
+            "f.yaml: camera.exposure: unknown key; known: controls, hflip, rate_hz, sensor_bits, sensor_wh, size_wh, "
+            "source, vflip, which",
+        ),
         ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
+        ("model: m\ncamera: {source: rtsp}", "f.yaml: camera.url: missing"),
+        (
+            "model: m\ncamera: {source: rtsp, url: 192.168.1.20}",
+            "f.yaml: camera: url must be like rtsp://192.168.1.20/stream; rtsps, http and https are known as well",
+        ),
+        (
+            "model: m\ncamera: {source: rtsp, url: 'rtsp://pi:hunter2@host/'}",
+            "f.yaml: camera: url must not hold user or password; use username and password_file",
+        ),
+        (
+            "model: m\ncamera: {source: rtsp, url: 'rtsp://host:99999/'}",
+            "f.yaml: camera: port out of range 0-65535",
+        ),
+        ("model: m\ncamera: {source: rtsp, url: 'rtsp://[::1/'}", "f.yaml: camera: invalid IPv6 URL"),
+        ("model: m\ncamera: {source: usb, device: -1}", "f.yaml: camera.device: expected `int` >= 0"),
+        ("model: m\ncamera: {source: usb, rate_hz: 0.5}", "f.yaml: camera.rate_hz: expected `float` >= 1.0"),
+        (
+            "model: m\ncamera: {source: usb, format: mjpeg}",
+            "f.yaml: camera.format: 'mjpeg' is not known; did you mean 'mjpg'?",
+        ),
+        (MINIMAL + "record: {}", "f.yaml: record.folder: missing"),
+        (
+            MINIMAL + "record: {folder: r, when: alwys}",
+            "f.yaml: record.when: 'alwys' is not known; did you mean 'always'?",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: marked}",
+            "f.yaml: record.when: `marked` needs `mark` among the commands",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: {betwen: [1, 2]}}",
+            "f.yaml: record.when.betwen: unknown key; did you mean 'between'?",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: {between: ['20:00', '24:00']}}",
+            "f.yaml: record.when.between[1]: expected `str` matching regex '^([01]?\\\\d|2[0-3]):[0-5]\\\\d$'",
+        ),
+        (MINIMAL + "uncertain: {folder: r, below: 2}", "f.yaml: uncertain.below: expected `float` <= 1.0"),
+        (MINIMAL + "view: {region: [0, 0, 10, 100]}", "f.yaml: view.region[2]: expected `int` >= 16"),
+        (MINIMAL + "view: {zoom: 1}", "f.yaml: view.zoom: expected `float` > 1.0"),
+        (
+            MINIMAL + "geometry: {calibration: c.yaml}",
+            "f.yaml: geometry: give either a length or points, of which the millimetres follow",
+        ),
+        (MINIMAL + "geometry: {points: [{px: [1, 2], mm: [3, 4]}]}", "f.yaml: geometry: 1 points; give four or more"),
+        (
+            MINIMAL + "geometry: {length: {betwen: [[1, 2], [3, 4]], mm: 5}}",
+            "f.yaml: geometry.length.betwen: unknown key; did you mean 'between'?",
+        ),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
             "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
@@ -92,6 +186,13 @@ def test_deep_nesting_is_told() -> None:
 @pytest.mark.parametrize("name", ["2020-13-45", "2020-12-24"])
 def test_a_name_that_looks_like_a_date_is_a_name(name: str) -> None:
     assert parse_config(MINIMAL + f"device: {name}", "f.yaml").device_name() == name
+
+
+def test_times_of_day_may_stand_without_quotes() -> None:
+    """YAML makes a number of 20:00, and none of 08:00."""
+    config = parse_config(MINIMAL + "record: {folder: r, when: {between: [20:00, 08:00]}}", "f.yaml")
+    assert config.record == Record(folder="r", when=Between(between=(20 * 60, "08:00")))
+    assert config.wants_full()
 
 
 def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,18 +224,37 @@ def test_the_starter_file_is_a_config_with_nothing_but_defaults(tmp_path: Path) 
 
 
 def test_the_starter_file_shows_every_key_with_its_default() -> None:
-    """Uncommenting all of it gives the same config, apart from the second camera and the device's name."""
-    text = STARTER.split("# camera:\n")[0] + STARTER[STARTER.index("# inference:") :]
+    """Uncommenting all of it gives the same config, apart from the other cameras and the device's name."""
+    first, *others = STARTER[: STARTER.index("# masks:")].split("# camera:\n")
+    text = first + STARTER[STARTER.index("# masks:") :]
     keys = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in text.splitlines()[3:]]
     config = parse_config("\n".join(keys), "starter")
     assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCamera())
     shown = yaml.safe_load("\n".join(keys))
     assert set(shown["mqtt"]) == _keys("Mqtt")
+    assert set(shown["view"]) == _keys("View")
     assert set(shown["spool"]) == _keys("Spool")
+    for section in ("Record", "Uncertain"):  # each key in the comment behind the section's
+        told = text[text.index(section.lower()) :].split("\nuncertain" if section == "Record" else "\ntags")[0]
+        assert all(f"{key}: " in told for key in _keys(section))
     assert set(shown["camera"]) == _keys("SyntheticCamera")
     assert set(shown) == _keys("Config")
-    video = yaml.safe_load("\n".join(line[2:] for line in STARTER.splitlines() if line.startswith("#   ")))
-    assert set(video) >= _keys("VideoCamera")
+    needed = {"rtsp": "url", "video": "path", "images": "path"}
+    for lines in others:
+        camera = yaml.safe_load(lines.replace("#   ", ""))
+        kind = CAMERAS[camera["source"]]
+        least = {key: camera[key] for key in ("source", needed.get(camera["source"], "source"))}
+        assert msgspec.convert(camera, kind) == msgspec.convert(least, kind)
+        assert set(camera) == _keys(kind.__name__)
+    assert {yaml.safe_load(lines.replace("#   ", ""))["source"] for lines in others} | {"synthetic"} == set(CAMERAS)
+
+
+def test_the_starter_file_shows_the_camera_module_with_its_defaults() -> None:
+    block = STARTER.split("#   source: picamera2")[1].split("# camera:")[0]
+    text = "source: picamera2" + "\n".join(line.removeprefix("#   ") for line in block.splitlines())
+    assert set(yaml.safe_load(text)) == _keys("Picamera2Camera")
+    shown = "\n".join(f"  {line}" for line in text.splitlines())
+    assert parse_config(f"model: m\ncamera:\n{shown}", "starter").camera == Picamera2Camera()
 
 
 def _keys(name: str) -> set[str]:
@@ -160,3 +280,19 @@ def test_the_schema_agrees_with_the_reader() -> None:
     assert validator.is_valid(yaml.safe_load(STARTER))
     assert not validator.is_valid(yaml.safe_load(MINIMAL + "modle: x"))
     assert not validator.is_valid(yaml.safe_load(MINIMAL + "mqtt: {port: 0}"))
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ("", False),
+        ("view: {follow: true}", True),
+        ("view: {region: [0, 0, 16, 16]}", True),
+        ("record: {folder: r}", True),
+        ("uncertain: {folder: r}", True),
+        ("commands: [ping, snapshot]", True),
+        ("commands: [set]", True),
+    ],
+)
+def test_a_camera_is_told_whether_its_whole_picture_is_needed(more: str, wanted: bool) -> None:
+    assert parse_config(MINIMAL + more, "f.yaml").wants_full() is wanted

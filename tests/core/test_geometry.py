@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgepose.core.geometry import PAD_VALUE, FrameMap, cell_to_px, lies_within, px_to_cell
@@ -51,6 +51,21 @@ def test_letterbox_fills_one_side_and_keeps_the_aspect(frame_wh, input_wh):
     for resized, side, whole in zip(frame_map.resized_wh, frame_wh, input_wh, strict=True):
         assert 1 <= resized <= whole
         assert abs(resized - side * exact) <= 1
+
+
+@settings(deadline=None)
+@given(st.tuples(*[st.integers(400, 2000)] * 2), st.tuples(*[st.integers(64, 400)] * 2), modes, st.floats(1, 4))
+def test_a_window_is_shown_so_many_times_as_large_as_the_frame(frame_wh, input_wh, mode, zoom):
+    """In the same proportions, and it fills the input unless the frame ends before; but for rounding to a pixel."""
+    whole = FrameMap.fit(frame_wh, input_wh, mode)
+    window_wh = whole.window_wh(zoom)
+    assert all(part <= side for part, side in zip(window_wh, frame_wh, strict=True))
+    window = FrameMap.fit(window_wh, input_wh, mode)
+    rounding = 1 / min(window_wh) + 1 / min(window.resized_wh) + 1 / min(whole.resized_wh)
+    if window_wh != frame_wh:
+        np.testing.assert_allclose(window.scale_xy, whole.scale_xy * zoom, rtol=2 * rounding)
+    if all(part < side for part, side in zip(window_wh, frame_wh, strict=True)):
+        np.testing.assert_allclose(window.resized_wh, input_wh, rtol=2 * rounding)
 
 
 SHAPES = [

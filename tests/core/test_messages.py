@@ -117,6 +117,20 @@ def test_a_pose_is_as_long_as_the_fleet_document_says(count: int, told: str) -> 
     assert 0.85 < len(encode(pose, "msgpack")) / len(encode(pose)) < 0.95
 
 
+def test_millimetres_stand_beside_pixels_where_they_are_known() -> None:
+    pose = Pose(np.array([[1.5, 2.5], [3, 4], [5, 6]], np.float32), np.array([0.9, 0.8, 0.1], np.float32))
+    skeleton = Skeleton(("snout", "leftear", "tail"))
+    xy_mm = np.array([[10.12345, -3.0], [np.nan, np.nan], [7.0, 8.0]])
+    found = keypoints_of(pose, skeleton, 0.5, xy_mm)
+    sent = {
+        "snout": {"x": 1.5, "y": 2.5, "score": 0.9, "x_mm": 10.123, "y_mm": -3.0},
+        "leftear": {"x": 3.0, "y": 4.0, "score": 0.8},
+    }
+    assert msgspec.to_builtins(found) == sent
+    jsonschema.validate({**POSE, "keypoints": sent}, schemas()["pose"])
+    assert msgspec.convert({**POSE, "keypoints": sent}, PoseMessage).keypoints == found
+
+
 def test_a_status_reads_back() -> None:
     status = StatusMessage(device="d", boot="b", state="offline", run="r")
     assert decode(encode(status), StatusMessage) == decode(encode(status, "msgpack"), StatusMessage) == status

@@ -77,6 +77,7 @@ HEALTH = HealthMessage(
     skipped={},
     dropped={},
     rejected={},
+    camera={},
     stage_ms={},
     rss_mb=88.6,
     runtime="litert, 1 thread",

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -84,7 +85,9 @@ class Device:
         wait_until(lambda: self.delivery.connects, "the device to connect")
 
     def health(self) -> HealthMessage:
-        return health_message(self._status, time.monotonic(), self.pipeline, self.delivery, "fake")
+        camera = SimpleNamespace(displaced=0, alerts={}, counts={})
+        recording = SimpleNamespace(alerts={}, told=lambda: None, recorded=lambda: None)
+        return health_message(self._status, time.monotonic(), camera, self.pipeline, self.delivery, "fake", recording)
 
     def end(self) -> None:
         self.gate.set()
@@ -418,7 +421,7 @@ def test_a_picture_larger_than_the_broker_takes_is_told(
     black = FakeEstimator.estimate
     chance = np.random.default_rng(1)
 
-    def noisy(self: FakeEstimator, frame: Frame) -> Pose:
+    def noisy(self: FakeEstimator, frame: Frame, _region: object = None) -> Pose:
         frame.image[:] = chance.integers(0, 256, frame.image.shape)
         return black(self, frame)
 

@@ -53,6 +53,7 @@ def health() -> HealthMessage:
         dropped={},
         stage_ms={},
         rejected={},
+        camera={},
         rss_mb=0.0,
         runtime="",
         spool_mb=0.0,

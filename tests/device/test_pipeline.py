@@ -14,10 +14,12 @@ from brokers import wait_until
 from fakes import SIZE_WH, FakeCamera, FakeEstimator, ListDelivery
 
 from edgepose.clock import boot_id, boot_us
+from edgepose.core.config import View
 from edgepose.core.errors import BrokerError, CameraError
 from edgepose.core.messages import Keypoint, Settings
 from edgepose.core.recent import RECENT, Recent
 from edgepose.core.types import Frame, Pose
+from edgepose.core.view import Viewer
 from edgepose.handover import Handover
 from edgepose.pipeline import POSE_QUEUE, Pipeline
 
@@ -282,7 +284,7 @@ class Bright(FakeEstimator):
         super().__init__()
         self.sizes: list[tuple[int, int]] = []
 
-    def estimate(self, frame: Frame) -> Pose:
+    def estimate(self, frame: Frame, region: object = None) -> Pose:
         self.sizes.append(frame.size_wh)
         y, x = np.unravel_index(frame.image[..., 0].argmax(), frame.image.shape[:2])
         return Pose(np.array([[x, y], [0, 0]], np.float32), np.array([0.9, 0.2], np.float32))
@@ -300,7 +302,7 @@ class Lit(FakeCamera):
 
 def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
     delivery, estimator = ListDelivery(), Bright()
-    pipeline = Pipeline(Lit(3), estimator, delivery, "cage-07")
+    pipeline = Pipeline(Lit(3), Viewer(estimator, View()), delivery, "cage-07")
     pipeline.settings = Settings(region=(32, 20, 32, 28), min_score=0.5)
     pipeline.run(threading.Event())
     assert estimator.sizes == [(32, 28)] * 3
@@ -311,7 +313,7 @@ def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
 
 def test_a_region_that_the_camera_has_outgrown_is_told_and_not_used(running: Callable[..., Pipeline]) -> None:
     estimator = Bright()
-    pipeline = running(Lit(10**9, live=True, period_s=0.001), estimator)
+    pipeline = running(Lit(10**9, live=True, period_s=0.001), Viewer(estimator, View()))
     pipeline.settings = Settings(region=(32, 20, 32, 29))
     wait_until(lambda: pipeline.alerts, "the alert")
     assert "[32, 20, 32, 29] is not within the 64x48 frame" in pipeline.alerts["region"]

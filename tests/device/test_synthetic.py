@@ -7,6 +7,7 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from fakes import card
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from edgepose.camera import open_camera
 from edgepose.camera.mouse import LOOP_FRAMES, SKELETON, Mouse
 from edgepose.camera.scene import Scene, coverage
 from edgepose.camera.synthetic import SyntheticCamera
-from edgepose.core import config
+from edgepose.core import camera_config
 
 SIZE_WH = (320, 240)
 
@@ -98,7 +99,7 @@ def test_any_size_can_be_painted(size_wh):
 
 
 def test_camera_counts_frames_and_gives_the_truth_of_each():
-    camera = open_camera(config.SyntheticCamera(size_wh=(96, 64), rate_hz=500, seed=5))
+    camera = open_camera(camera_config.SyntheticCamera(size_wh=(96, 64), rate_hz=500, seed=5), card().input)
     assert isinstance(camera, SyntheticCamera)
     assert camera.live
     frames = [camera.read() for _ in range(4)]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from clips import write_clip
+from fakes import card
 
 from edgepose.camera import open_camera
+from edgepose.camera.capture import Capture
 from edgepose.camera.video import VideoFile
-from edgepose.core import config
+from edgepose.clock import wall_us
+from edgepose.core import camera_config
 from edgepose.core.errors import CameraError
 
 COUNT, FPS, SIZE_WH = 12, 25.0, (96, 64)
@@ -43,6 +48,46 @@ def test_gives_every_frame_once_in_order(clip):
     assert (video.frame_count, video.fps, video.live) == (COUNT, FPS, False)
     assert video.read() is None
     video.close()
+
+
+def recorded_ms(video, count: int) -> list[float]:
+    """Wall clock of the next frames, from the time that the file was last written."""
+    written_us = video.path.stat().st_mtime_ns // 1000
+    return [(video.read().captured_us - written_us) / 1e3 for _ in range(count)]
+
+
+def test_the_wall_clock_of_a_recording_ends_when_it_was_written(clip):
+    os.utime(clip, ns=(0, 1_700_000_000_123_456_000))
+    expected = [(i - COUNT) * 1000 / FPS for i in range(COUNT)]
+    assert recorded_ms(VideoFile(clip), COUNT) == pytest.approx(expected, abs=0.01)
+    again = [frame.captured_us for frame in VideoFile(clip)]
+    assert again == [frame.captured_us for frame in VideoFile(clip)]
+    assert again[0] == 1_700_000_000_123_456 - 480_000
+
+
+def test_the_wall_clock_of_a_recording_goes_on_in_a_loop(clip):
+    times = recorded_ms(VideoFile(clip, loop=True), 2 * COUNT + 1)
+    assert np.diff(times) == pytest.approx([1000 / FPS] * 2 * COUNT, abs=0.01)
+
+
+def test_an_uneven_recording_has_an_uneven_wall_clock(tmp_path):
+    path = write_clip(tmp_path / "clip.mkv", COUNT)
+    # Matroska's blocks hold their own times, in milliseconds from the beginning of their cluster, here of two frames.
+    early, late = (b"\x81" + ms.to_bytes(2, "big") + b"\x80" for ms in (30, 40))
+    path.write_bytes(path.read_bytes().replace(late, early))
+    assert np.diff(recorded_ms(VideoFile(path), COUNT)) == pytest.approx([30.0, 50.0] * 5 + [30.0], abs=0.01)
+
+
+def test_where_the_file_has_no_times_frames_are_counted(clip, monkeypatch):
+    real = Capture.get
+    monkeypatch.setattr(Capture, "get", lambda self, what: 0.0 if what == cv2.CAP_PROP_POS_MSEC else real(self, what))
+    assert np.diff(recorded_ms(VideoFile(clip), COUNT)) == pytest.approx([1000 / FPS] * (COUNT - 1), abs=0.01)
+
+
+def test_the_wall_clock_of_a_realtime_video_is_the_present(clip):
+    before = wall_us()
+    frames = list(VideoFile(clip, realtime=True))
+    assert before <= frames[0].captured_us <= frames[-1].captured_us <= wall_us()
 
 
 def test_frames_own_their_memory(clip):
@@ -85,7 +130,7 @@ def test_warns_when_a_file_ends_before_its_header_says(clip, caplog):
 
 
 def test_open_camera_reads_the_config(clip):
-    camera = open_camera(config.VideoCamera(path=str(clip), realtime=False))
+    camera = open_camera(camera_config.VideoCamera(path=str(clip), realtime=False), card().input)
     assert isinstance(camera, VideoFile)
     assert not camera.live
     camera.close()

@@ -82,13 +82,30 @@ def test_a_large_frame_is_shrunk_by_areas_and_a_small_one_is_left_alone():
     """One-pixel stripes average out to grey; a warp that samples points would make them flicker."""
     stripes = np.zeros((480, 640, 3), np.uint8)
     stripes[:, ::2] = 254
-    source, matrix = source_of(stripes, FrameMap.fit((640, 480), (160, 128), "letterbox"))
+    source, matrix = source_of(stripes, FrameMap.fit((640, 480), (160, 128), "letterbox"), 1.0)
     assert source.shape[1] < 640
     assert np.ptp(source) < 100
     assert matrix[0, 0] == source.shape[1] / 640
-    same, identity = source_of(stripes, FrameMap.fit((640, 480), (640, 480), "letterbox"))
+    same, identity = source_of(stripes, FrameMap.fit((640, 480), (640, 480), "letterbox"), 1.0)
     assert same is stripes
     np.testing.assert_array_equal(identity, np.eye(3))
+
+
+def test_what_a_window_will_show_is_not_shrunk_away():
+    frame_map, image = FrameMap.fit((640, 480), (160, 128), "letterbox"), np.zeros((480, 640, 3), np.uint8)
+    assert [source_of(image, frame_map, zoom)[0].shape[1] for zoom in (1.0, 1.5, 3.0)] == [240, 360, 640]
+
+
+def test_half_of_the_views_are_as_large_as_a_window_shows_them():
+    """The animal's length in the view tells: 1 or `zoom` times its own, a quarter more or less."""
+    xy, image = np.array([[40.0, 50.0], [60.0, 50.0]]), np.zeros((100, 100, 3), np.uint8)
+    how = Augmentation(CROP_WH, 180.0, None, zoom=3.0)
+    views = [random_view(image, xy, np.eye(3), how, np.random.default_rng(seed))[1] for seed in range(200)]
+    larger = np.array([np.linalg.norm(found[1] - found[0]) / 20 for found in views])
+    followed = larger > 2
+    assert 70 < followed.sum() < 130
+    assert ((larger[~followed] > 0.79) & (larger[~followed] < 1.26)).all()
+    assert ((larger[followed] > 3 * 0.79) & (larger[followed] < 3 * 1.26)).all()
 
 
 def test_unlabelled_stays_unlabelled_on_the_right_side():

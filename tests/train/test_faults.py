@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgepose.camera.mouse import SKELETON, Mouse
-from edgepose.core.config import SyntheticCamera
+from edgepose.core.camera_config import SyntheticCamera
 from edgepose.core.types import Skeleton
 from edgepose_train.datasets import read_dataset
 from edgepose_train.faults import alike, far_labels, swapped_pairs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -110,6 +111,25 @@ def test_what_int8_costs_decides_the_exit_status(finished_run, tmp_path, capsys)
     assert (re.search(r"the layers? to blame|no single layer", " ".join(out.split())) is not None) == costs
 
 
+def test_a_model_for_following_says_how_and_what_it_is_worth(finished_run, tmp_path, capsys):
+    """Frames of 240x240 at an input of 96x96, in which the mouse is small."""
+    write_project(tmp_path / "large", range(200, 204), 5, (240, 240))
+    options = {"project": tmp_path / "large", "output": tmp_path / "run", "epochs": 2}
+    done = run_fit([*finished_run.arguments(**options), "--follow"], tmp_path / "log")
+    assert done.returncode == 0, done.stderr
+    card = read_card(tmp_path / "run" / "model.tflite")
+    assert 1.2 <= card.input.zoom <= 2.5
+    assert card.scores.keys() == {"float", "int8", "followed"}
+    assert "px through a window that follows the animal" in " ".join(done.stdout.split())
+    report = tmp_path / "score.json"
+    words = ["evaluate", tmp_path / "run" / "model.tflite", tmp_path / "large", "--json", report]
+    assert cli.main(list(map(str, words))) == 0
+    assert "followed" in capsys.readouterr().out
+    scores = json.loads(report.read_bytes())
+    assert scores["followed"]["mean_px"] == pytest.approx(card.scores["followed"].mean_px, abs=1e-3)
+    assert scores["mean_px"] == pytest.approx(card.scores["int8"].mean_px, abs=1e-3)
+
+
 def test_no_path_of_this_machine_gets_into_the_card(finished_run):
     assert str(finished_run.folder.parent.parent) not in (finished_run.folder / "model.json").read_text()
 
@@ -155,6 +175,7 @@ def test_a_damaged_checkpoint_is_told(finished_run, tmp_path, capsys):
         (["--folds", "21"], 2, "20 labelled frames"),
         (["--folds", "5", "--split", "video"], 2, "4 labelled videos"),
         (["--folds", "2", "--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"], 2, "model of --teacher"),
+        (["--follow"], 2, "no window smaller than the frame holds the animal with room to move"),
         (["--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"], 78, "cannot read the model's card"),
     ],
 )

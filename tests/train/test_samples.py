@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from edgepose.core.errors import DatasetError
+from edgepose.core.geometry import FrameMap
 from edgepose_train.datasets import LabelledImage
 from edgepose_train.samples import Pictures
 
@@ -58,3 +61,18 @@ def test_a_picture_is_rgb(tmp_path):
     pictures = Pictures()
     sample = pictures.sample(LabelledImage(tmp_path / "blue.png", LABELS, ""), (96, 64))
     assert pictures.source(sample)[0, 0].tolist() == sample.fitted()[32, 48].tolist() == [0, 0, 255]
+
+
+def test_a_sample_through_a_window_is_the_same_place_seen_larger(tmp_path):
+    """What the window shows is what the device would cut out; what is found there comes back to the frame's pixels."""
+    sample = Pictures(zoom=2.0).sample(written(tmp_path, 1, (640, 480))[0], (160, 128))
+    followed = sample.followed(2.0)
+    assert followed.window == (0, 0, 320, 256)  # the labels lie near the corner
+    rgb = cv2.cvtColor(cv2.imread(str(sample.path)), cv2.COLOR_BGR2RGB)[:256, :320]
+    expected = np.empty((128, 160, 3), np.uint8)
+    FrameMap.fit((320, 256), (160, 128), "letterbox").resize(rgb, expected)
+    np.testing.assert_array_equal(followed.fitted(), expected)
+    moved = replace(followed, window=(100, 50, 320, 256))
+    np.testing.assert_allclose(moved.to_frame(np.array([[9.5, 19.5]])), [[100 + 19.5, 50 + 39.5]])
+    unlabelled = replace(sample, frame_xy=np.full((3, 2), np.nan))
+    assert unlabelled.followed(2.0) is unlabelled

@@ -21,12 +21,15 @@ Matrix = NDArray[np.float64]  # 3 x 3, acts on (x, y, 1) pixel-centre coordinate
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How far views may differ. turn_deg: 180 = any orientation. flip_order: None = never mirror."""
+    """How far views may differ. turn_deg: 180 = any orientation. flip_order: None = never mirror. zoom: how much
+    larger than in the whole frame the animal is in a window that follows it; 1 = nothing follows it."""
 
     crop_wh: tuple[int, int]
     turn_deg: float
     flip_order: list[int] | None
-    scale: float = 0.25  # zoom by 1 ± this
+    zoom: float = 1.0
+    followed: float = 0.5  # share of views that are enlarged like such a window, where there are any
+    scale: float = 0.25  # all are enlarged by 1 ± this
     near_animal: float = 0.7  # share of crops that hold the animal; fewer leave ghosts in the background
 
 
@@ -45,12 +48,12 @@ def turn_range_deg(frame_xy: F64) -> float:
     return 180.0 if np.linalg.norm(way.mean(axis=0)) < 0.6 else SMALL_TURN_DEG
 
 
-def source_of(image: U8, frame_map: FrameMap) -> tuple[U8, Matrix]:
+def source_of(image: U8, frame_map: FrameMap, zoom: float) -> tuple[U8, Matrix]:
     """The picture that views are cut from, and the matrix from the frame's pixels to it.
 
-    Shrunk by areas to at most 1.5 times the model's scale: a warp samples points and would alias below that.
+    Shrunk by areas to at most 1.5 times the model's largest scale: a warp samples points and would alias below that.
     """
-    shrink = float(min(1.0, 1.5 * frame_map.scale_xy.max()))
+    shrink = float(min(1.0, 1.5 * frame_map.scale_xy.max() * zoom))
     if shrink > 0.7:
         return image, np.eye(3)
     size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
@@ -70,6 +73,8 @@ def random_view(
     w, h = how.crop_wh
     angle = rng.uniform(-how.turn_deg, how.turn_deg)
     zoom = np.exp(rng.uniform(-1, 1) * np.log1p(how.scale))
+    if how.zoom > 1 and rng.random() < how.followed:
+        zoom *= how.zoom
     mirror = how.flip_order is not None and rng.random() < 0.5
     centre = _centre(image, xy_px, how, rng)
     m = to_model.copy()

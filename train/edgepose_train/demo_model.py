@@ -20,8 +20,8 @@ import yaml
 
 from edgepose.camera.mouse import LOOP_FRAMES, SKELETON
 from edgepose.camera.scene import Scene
+from edgepose.core.camera_config import SyntheticCamera
 from edgepose.core.card import read_card, write_card
-from edgepose.core.config import SyntheticCamera
 from edgepose.core.errors import EdgeposeError
 
 SCORER = "edgepose"

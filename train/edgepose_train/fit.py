@@ -18,7 +18,7 @@ import numpy as np
 import edgepose
 from edgepose.core.card import ModelCard, Training, card_path, read_card, sha256_of, write_card
 from edgepose.core.errors import UsageError
-from edgepose.core.geometry import animal_px
+from edgepose.core.geometry import FrameMap, animal_px
 from edgepose.core.types import F64
 from edgepose.inference.estimator import Estimator
 from edgepose_train import checkpoint, earlier_run, network
@@ -26,23 +26,27 @@ from edgepose_train.augment import Augmentation, turn_range_deg
 from edgepose_train.calibrate import Reliability, fit_score_map, reliability
 from edgepose_train.datasets import Dataset, LabelledImage, image_hash, read_image
 from edgepose_train.distill import Lesson
-from edgepose_train.evaluate import measure
+from edgepose_train.evaluate import FOLLOWED, measure, measure_followed
 from edgepose_train.loop import Check, train_network
 from edgepose_train.metrics import Predictions, summarize
 from edgepose_train.quantize import make_card, to_int8
 from edgepose_train.recipes import Recipe, input_size
-from edgepose_train.samples import Pictures, Sample
+from edgepose_train.samples import RESIZE, Pictures, Sample
 from edgepose_train.splits import Split, split_images
 from edgepose_train.training import Plan, Predictor, Trainer, Views
 
 CALIBRATION_FRAMES = 100
+FILLED = 0.5  # of the input's shorter side by a long animal, in a window that follows it
+LEAST_ZOOM, MOST_ZOOM = 1.2, 4.0
+_LONGEST = 95  # percentile of the animal's lengths
 _LOOKED_AT = 200  # frames that tell the size of all
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that decides the result, besides the data. weights: as `--weights`. epochs: None = as the recipe
-    says. by_video: test on whole videos."""
+    says. by_video: test on whole videos. follow: learn also from views that are as large as in a window that follows
+    the animal."""
 
     recipe_name: str
     recipe: Recipe
@@ -51,6 +55,7 @@ class Settings:
     input_wh: tuple[int, int] | None = None
     epochs: int | None = None
     by_video: bool = False
+    follow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def fit(
     split = split or split_images(dataset, settings.seed, settings.by_video, _learnt(settings, lesson))
     _make_folder(run)
     input_wh = settings.input_wh or input_size(settings.recipe, frame_size(split.train), animal_size(split.train))
-    views = _views(dataset, split, settings.recipe, input_wh, lesson)
+    views = _views(dataset, split, input_wh, settings, lesson)
     plan = _plan(settings, len(views.train))
     keras.utils.set_random_seed(settings.seed)
     keypoints = len(dataset.skeleton.keypoints)
@@ -84,10 +89,12 @@ def fit(
     curve = train_network(trainer, predictor, views, run, _identity(dataset, settings, split, lesson))
 
     print("quantizing to int8 ...", flush=True)
-    pictures = [sample.fitted() for sample in views.train[:CALIBRATION_FRAMES]]
+    shown = views.train[: CALIBRATION_FRAMES // (2 if settings.follow else 1)]
+    pictures = [sample.fitted() for sample in (*shown, *_followed(shown, views.how.zoom))]
     data = to_int8(predictor.model, pictures)
     training = _provenance(dataset, settings, split, trainer.steps_done, _found(views, lesson))
     card = make_card(dataset, data, pictures[0], plan, training)
+    card = msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, zoom=views.how.zoom))
     in_float = predictor.predict([views.pictures.sample(image, input_wh) for image in split.test])
     card, in_int8, reliable = _install(run, data, card, in_float, split)
     return Fitted(card, split, curve, in_int8, in_float, reliable, predictor.model)
@@ -101,8 +108,29 @@ def _learnt(settings: Settings, lesson: Lesson | None) -> set[str]:
     return {digest for card in cards for digest in card.training.learnt_frames()}
 
 
-def _views(dataset: Dataset, split: Split, recipe: Recipe, input_wh: tuple[int, int], lesson: Lesson | None) -> Views:
-    pictures = Pictures()
+def follow_zoom(images: Sequence[LabelledImage], input_wh: tuple[int, int]) -> float:
+    """How much larger than in the whole frame the animal is in the window that follows it: so that all but the longest
+    fill half of it, which leaves room to move, and no pixel of a frame is enlarged. Raises UsageError."""
+    scale = float(FrameMap.fit(frame_size(images), input_wh, RESIZE).scale_xy.max())
+    longest = animal_px(np.stack([image.xy_px for image in images]), _LONGEST)
+    zoom = round(min(FILLED * min(input_wh) / (longest * scale), 1 / scale, MOST_ZOOM), 2)
+    if not zoom >= LEAST_ZOOM:
+        raise UsageError(
+            "--follow: no window smaller than the frame holds the animal with room to move, or shows more of it "
+            "than the frame does; leave it out, or give a smaller --input"
+        )
+    return zoom
+
+
+def _followed(samples: list[Sample], zoom: float) -> list[Sample]:
+    return [sample.followed(zoom) for sample in samples] if zoom > 1 else []
+
+
+def _views(
+    dataset: Dataset, split: Split, input_wh: tuple[int, int], settings: Settings, lesson: Lesson | None
+) -> Views:
+    zoom = follow_zoom(split.train, input_wh) if settings.follow else 1.0
+    recipe, pictures = settings.recipe, Pictures(zoom=zoom)
     train, validation, taught = (
         [pictures.sample(image, input_wh) for image in part]
         for part in (split.train, split.validation, lesson.images if lesson else [])
@@ -111,8 +139,9 @@ def _views(dataset: Dataset, split: Split, recipe: Recipe, input_wh: tuple[int, 
         crop_wh=(min(recipe.crop, input_wh[0]), min(recipe.crop, input_wh[1])),
         turn_deg=turn_range_deg(_labels(train)),
         flip_order=dataset.skeleton.flip_order() if dataset.skeleton.flip_pairs else None,
+        zoom=zoom,
     )
-    return Views(train, validation, how, pictures, taught)
+    return Views(train, [*validation, *_followed(validation, zoom)], how, pictures, taught)
 
 
 def _labels(samples: list[Sample]) -> F64:
@@ -137,6 +166,8 @@ def _install(
             reliable = reliability(in_int8, raw.score, score_map.right_px)
         names = card.skeleton.keypoints
         scores = {"float": summarize(in_float, names), "int8": summarize(in_int8, names)}
+        if card.input.zoom > 1:
+            scores[FOLLOWED] = summarize(measure_followed(estimator, split.test), names)
         card = msgspec.structs.replace(card, score_map=score_map, scores=scores)
         write_card(card, model)
         for file in (model, card_path(model)):

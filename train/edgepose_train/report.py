@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgepose.core.card import ModelCard, sha256_of
 from edgepose.core.types import F64
 from edgepose_train.datasets import LabelledImage, count, listing
+from edgepose_train.evaluate import FOLLOWED
 from edgepose_train.metrics import P_CUTOFF, Predictions
 from edgepose_train.splits import Split
 
@@ -71,12 +72,13 @@ class Verdict:
 def judge(card: ModelCard, data: ReportData) -> Verdict:
     """The gate: enough frames were tested, most keypoints are found, none is left behind, and int8 costs no more than
     `max_int8_loss` px. card: with its scores "float" and "int8"."""
-    names, score = card.skeleton.keypoints, card.scores["int8"]
+    names, score, through = card.skeleton.keypoints, card.scores["int8"], card.scores.get(FOLLOWED)
     interval = f" (95 % interval {score.interval_px[0]:.1f} to {score.interval_px[1]:.1f})" if score.interval_px else ""
     what = f"the {len(names)} keypoints" if len(names) > 1 else names[0]
+    followed = f", and {through.mean_px:.1f} px through a window that follows the animal" if through else ""
     return Verdict(
         f"On average, this model puts {what} {score.mean_px:.1f} px{interval} from where a person did, on "
-        f"{count(score.n_frames, 'frame')} it never saw.",
+        f"{count(score.n_frames, 'frame')} it never saw{followed}.",
         tuple(_reasons(card, data)),
     )
 

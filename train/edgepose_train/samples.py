@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from edgepose.core.geometry import FrameMap, ResizeMode
+from edgepose.core.messages import Region
 from edgepose.core.types import F64, U8
+from edgepose.core.view import placed
 from edgepose_train.augment import Matrix, source_of
 from edgepose_train.datasets import LabelledImage, read_image
 
@@ -20,12 +22,14 @@ KEPT_BYTES = 2 * 10**9
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A labelled image ready for training. to_source: from the frame's pixels to the picture that views are cut from.
-    frame_xy: the labels (K, 2) in the frame's own pixels, NaN = not labelled."""
+    frame_xy: the labels (K, 2) in the frame's own pixels, NaN = not labelled. window: (x, y, w, h) of the frame that
+    fills the model's input; None: all of it does."""
 
     path: Path
     frame_map: FrameMap
     to_source: Matrix
     frame_xy: F64
+    window: Region | None = None
 
     @property
     def xy_px(self) -> F64:
@@ -40,8 +44,25 @@ class Sample:
     def fitted(self) -> U8:
         """The model's input, RGB (H, W, 3), read and resized as the device does it."""
         out = np.empty((self.frame_map.input_wh[1], self.frame_map.input_wh[0], 3), np.uint8)
-        self.frame_map.resize(read_rgb(self.path), out)
+        image = read_rgb(self.path)
+        if self.window is not None:
+            x, y, w, h = self.window
+            image = image[y : y + h, x : x + w]
+        self.frame_map.resize(image, out)
         return out
+
+    def to_frame(self, xy_px: F64) -> F64:
+        """From the model's input to the frame's pixels."""
+        return self.frame_map.to_frame(xy_px) + (self.window or (0, 0))[:2]
+
+    def followed(self, zoom: float) -> Sample:
+        """The same, through a window round the labels; unchanged where there are none."""
+        known = self.frame_xy[np.isfinite(self.frame_xy).all(axis=1)]
+        if not len(known):
+            return self
+        size_wh, field = self.frame_map.window_wh(zoom), (0, 0, *self.frame_map.frame_wh)
+        window = placed(known.min(axis=0), known.max(axis=0), field, size_wh)
+        return replace(self, window=window, frame_map=FrameMap.fit(size_wh, self.frame_map.input_wh, RESIZE))
 
 
 @dataclass
@@ -51,6 +72,7 @@ class Pictures:
     cache that replaces them would hardly ever be hit."""
 
     limit_bytes: int = KEPT_BYTES
+    zoom: float = 1.0  # the most that views are enlarged by
     held_bytes: int = 0
     _held: dict[Path, U8] = field(default_factory=dict)
 
@@ -58,14 +80,14 @@ class Pictures:
         """Raises DatasetError when the image has gone."""
         image = read_rgb(labelled.path)
         frame_map = FrameMap.fit((image.shape[1], image.shape[0]), input_wh, RESIZE)
-        source, to_source = source_of(image, frame_map)
+        source, to_source = source_of(image, frame_map, self.zoom)
         self._keep(labelled.path, source)
         return Sample(labelled.path, frame_map, to_source, labelled.xy_px)
 
     def source(self, sample: Sample) -> U8:
         """RGB (H, W, 3), at most slightly larger than the model sees it."""
         held = self._held.get(sample.path)
-        return source_of(read_rgb(sample.path), sample.frame_map)[0] if held is None else held
+        return source_of(read_rgb(sample.path), sample.frame_map, self.zoom)[0] if held is None else held
 
     def _keep(self, path: Path, source: U8) -> None:
         if path not in self._held and self.held_bytes + source.nbytes <= self.limit_bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.core.overlay import SURE
+from edgepose.core.trouble import Trouble, animal_length, judge
 from edgepose.core.types import F64, Frame, Skeleton
 from edgepose.inference.estimator import Estimator
 from edgepose_train.extract import Survey
@@ -20,9 +21,6 @@ from edgepose_train.frame_look import WIDTH, look_at, worth_labelling
 from edgepose_train.video_frames import Video, read_frames, spread
 
 MOST_WATCHED = 3000  # frames of one video: all of a shorter one, else threes of neighbours at equal distances
-_NEIGHBOUR_S = 0.2  # frames that are closer in time tell what movement is plausible
-_JUMP = 0.25  # body lengths by which a keypoint leaves the line between its neighbours in time
-_SWAP = 0.15  # body lengths of movement that exchanging left and right must save
 _TROUBLE_SHARE = 2 / 3  # of the chosen frames; the others are the ones most unlike all chosen before
 
 
@@ -36,21 +34,6 @@ class Watched(Survey):
     @property
     def time_s(self) -> F64:
         return np.asarray(np.array(self.indices) / self.video.fps)
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Of N frames and K keypoints. jump: (N, K) body lengths, 0 where plausible. swap: (N,) index of the left/right
-    pair that seems exchanged, -1 for none. doubt: (N,) 0 where the model is sure of everything, to 1."""
-
-    doubt: F64
-    jump: F64
-    swap: NDArray[np.int64]
-
-    @property
-    def severity(self) -> F64:
-        """(N,) what to choose by."""
-        return np.asarray(self.doubt + np.minimum(self.jump.max(axis=1), 1.0) + 0.5 * (self.swap >= 0))
 
 
 def frames_to_watch(count: int) -> list[int]:
@@ -76,56 +59,12 @@ def watch(estimator: Estimator, video: Video, tick: Callable[[], None]) -> Watch
 
 
 def find_trouble(watched: Watched, skeleton: Skeleton) -> Trouble:
-    length_px = body_length(watched)
-    # Half for all keypoints and half for the worst one: a single lost keypoint is worth a label too.
-    doubt = 1 - (watched.score.mean(axis=1) + watched.score.min(axis=1)) / 2
-    jump = _jumps(watched.xy_px, watched.time_s) / length_px
-    return Trouble(
-        doubt, np.where(jump >= _JUMP, jump, 0.0), _swaps(watched.xy_px, watched.time_s, skeleton, length_px)
-    )
+    return judge(watched.xy_px, watched.score, watched.time_s, skeleton, body_length(watched))
 
 
 def body_length(watched: Watched) -> float:
-    """Median diagonal of the box round the sure keypoints, px; a tenth of the frame's where that says nothing."""
-    sure = np.where(watched.score[..., None] >= SURE, watched.xy_px, np.nan)
-    sure = sure[np.isfinite(sure).all(axis=2).sum(axis=1) >= 2]
-    if len(sure):
-        length = float(np.median(np.linalg.norm(np.nanmax(sure, axis=1) - np.nanmin(sure, axis=1), axis=1)))
-        if length > 1:
-            return length
-    return float(np.hypot(*watched.video.size_wh)) / 10
-
-
-def _jumps(xy: F64, time_s: F64) -> F64:
-    """(N, K) distance in pixels of each keypoint from the line between the frames before and after, at its time.
-
-    0 where a neighbour is too far in time, and where a neighbour is farther off: that is the frame to look at.
-    """
-    jump = np.zeros(xy.shape[:2])
-    if len(xy) < 3:
-        return jump
-    before, after = np.diff(time_s)[:-1], np.diff(time_s)[1:]
-    part = (before / (before + after))[:, None, None]
-    expected = xy[:-2] + part * (xy[2:] - xy[:-2])
-    near = (np.maximum(before, after) <= _NEIGHBOUR_S)[:, None]
-    jump[1:-1] = np.where(near, np.linalg.norm(xy[1:-1] - expected, axis=2), 0.0)
-    highest = jump.copy()
-    highest[1:] = np.maximum(highest[1:], jump[:-1])
-    highest[:-1] = np.maximum(highest[:-1], jump[1:])
-    return np.asarray(np.where(jump >= highest, jump, 0.0))
-
-
-def _swaps(xy: F64, time_s: F64, skeleton: Skeleton, length_px: float) -> NDArray[np.int64]:
-    """(N,) index of the pair that moves much less from the frame before, or to the frame after, when exchanged."""
-    swap = np.full(len(xy), -1)
-    for p, (left, right) in enumerate(skeleton.flip_pairs):
-        a, b = xy[:, skeleton.keypoints.index(left)], xy[:, skeleton.keypoints.index(right)]
-        kept = np.linalg.norm(a[1:] - a[:-1], axis=1) + np.linalg.norm(b[1:] - b[:-1], axis=1)
-        exchanged = np.linalg.norm(a[1:] - b[:-1], axis=1) + np.linalg.norm(b[1:] - a[:-1], axis=1)
-        found = (kept - exchanged > _SWAP * length_px) & (exchanged < kept / 2) & (np.diff(time_s) <= _NEIGHBOUR_S)
-        swap[1:][found] = p
-        swap[:-1][found] = p
-    return swap
+    """Pixels."""
+    return animal_length(watched.xy_px, watched.score, watched.video.size_wh)
 
 
 def features(every: Sequence[Watched]) -> F64:
@@ -158,7 +97,7 @@ class Pool:
 def make_pool(every: Sequence[Watched], troubles: Sequence[Trouble], known: set[bytes], apart_s: float) -> Pool:
     """known: digests of frames that are in the project already."""
     unsure = np.concatenate([(watched.score < SURE).any(axis=1) for watched in every])
-    wrong = np.concatenate([(t.jump > 0).any(axis=1) | (t.swap >= 0) for t in troubles])
+    wrong = np.concatenate([t.moves for t in troubles])
     return Pool(
         np.concatenate([trouble.severity for trouble in troubles]),
         unsure | wrong,

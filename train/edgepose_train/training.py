@@ -170,4 +170,4 @@ class Predictor:
         out = self._call(tf.constant(sample.fitted()[None]))
         heatmap, offset = out["heatmap"].numpy()[0], out["offset"].numpy()[0]
         xy, score = decode(heatmap, offset, self.plan.stride, self.plan.offset_scale, FLOAT)
-        return sample.frame_map.to_frame(xy), score
+        return sample.to_frame(xy), score

@@ -29,14 +29,15 @@ def run(args: argparse.Namespace) -> int:
 
     if args.json and not args.json.absolute().parent.is_dir():
         raise UsageError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")
-    score = evaluate(args.model, read_dataset(args.dataset), every_frame=args.all)
+    scores = evaluate(args.model, read_dataset(args.dataset), every_frame=args.all)
     if args.json:
-        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_report(score, args.all)), indent=2))
+        args.json.write_bytes(msgspec.json.format(msgspec.json.encode(_report(scores, args.all)), indent=2))
     frames = "frames, ALSO THOSE IT WAS TRAINED ON" if args.all else "frames it was not trained on"
-    print_scores({"int8": score}, frames)
+    print_scores(scores, frames)
     return 0
 
 
-def _report(score: Score, every_frame: bool) -> dict[str, object]:
-    report: dict[str, object] = msgspec.to_builtins(score)
+def _report(scores: dict[str, Score], every_frame: bool) -> dict[str, object]:
+    report: dict[str, object] = msgspec.to_builtins(scores["int8"])
+    report |= {name: msgspec.to_builtins(score) for name, score in scores.items() if name != "int8"}
     return report | {"all_frames": True} if every_frame else report

@@ -53,11 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of an earlier fit",
     )
     parser.add_argument("--input", metavar="WxH", help="size of the model's input, such as 320x240")
+    parser.add_argument(
+        "--follow", action="store_true", help="learn what a window round the animal shows (view.follow)"
+    )
     parser.add_argument("--epochs", type=_positive, metavar="N", help="instead of the recipe's number")
     parser.add_argument("--seed", type=_seed, default=0, help="of the split and of the training (default 0)")
-    parser.add_argument(
-        "--split", choices=("frame", "video"), default="frame", help="test on frames (default) or on whole videos"
-    )
+    parser.add_argument("--split", choices=("frame", "video"), default="frame", help="what to test on (default frame)")
     parser.add_argument("--folds", type=_positive, metavar="K", help="also train K models that test every frame once")
     parser.add_argument("--teacher", type=Path, metavar="MODEL", help="a larger model, which labels the frames of ...")
     parser.add_argument("--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="... these videos to learn from")
@@ -143,13 +144,13 @@ def _settings(args: argparse.Namespace, dataset: Dataset, input_wh: tuple[int, i
     by_video = args.split == "video"
     if args.target:
         recipe, input_wh = _for_target(args, dataset)
-        return Settings(args.target, recipe, args.weights, args.seed, input_wh, args.epochs, by_video)
+        return Settings(args.target, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
     name = args.recipe or "balanced"
     recipe = RECIPES[name]
     if args.backbone:
         parse_backbone(args.backbone)
         recipe = replace(recipe, backbone=args.backbone)
-    return Settings(name, recipe, args.weights, args.seed, input_wh, args.epochs, by_video)
+    return Settings(name, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
 
 
 def _for_target(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tuple[int, int]]:

@@ -11,7 +11,9 @@ import numpy as np
 
 from edgepose.core.errors import UsageError
 from edgepose_train.datasets import Dataset, count, listing, read_dataset
+from edgepose_train.deeplabcut import has_labels
 from edgepose_train.deeplabcut_writer import CONFIG
+from edgepose_train.device_frames import bring, device_tables
 from edgepose_train.machine_labels import unchecked_problem
 from edgepose_train.merge import Merged, add_video_paths, merge
 from edgepose_train.video_frames import progress_bar
@@ -20,7 +22,8 @@ from edgepose_train.video_frames import progress_bar
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Adds labelled frames to a DeepLabCut project: images, label files and config.yaml. What the project has\n"
-        "stays as it is, and its label files are backed up. Predictions that nobody changed are no labels."
+        "stays as it is, and its label files are backed up. Predictions that nobody changed are no labels.\n"
+        "What a device saved, and nobody has corrected yet, goes into the project to be corrected there."
     )
     parser.epilog = "example:\n  edgepose-train merge round2 my-project"
     parser.add_argument("corrected", type=Path, help="what `suggest` made and you corrected, or any labelled data set")
@@ -37,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.project}: has no {CONFIG}; give the DeepLabCut project that is to get the labels")
     if args.project.resolve() == args.corrected.resolve():
         raise UsageError(f"{args.project}: is both, so there is nothing to merge; fit it")
+    if not has_labels(args.corrected) and (tables := device_tables(args.corrected)):
+        return _bring(args, tables)
     source = _source(args)
     with progress_bar() as progress:
         task = progress.add_task("merging", total=len(source.images))
@@ -45,6 +50,20 @@ def run(args: argparse.Namespace) -> int:
         add_video_paths(args.corrected, args.project, sorted({image.video for image in source.images}))
     _tell(args, merged)
     return 1 if merged.clashes or (merged.conflicts and not args.overwrite) else 0
+
+
+def _bring(args: argparse.Namespace, tables: list[Path]) -> int:
+    """What a device saved: nothing in it is corrected yet. 1 when something had to be left out."""
+    brought, clashes = bring(tables, args.project)
+    for folder, number in brought.items():
+        print(f"{folder}: {count(number, 'frame')} with predictions to be corrected")
+    if clashes:
+        print(f"{count(len(clashes), 'frame')} left out, the project has another picture: {listing(clashes)}")
+    print(
+        "\nNext: drop such a folder onto napari-deeplabcut, move or delete the points that are wrong, save with\n"
+        f"Ctrl+S; then edgepose-train fit {args.project} -o RUN2 --weights RUN   (RUN: the folder of the last model)"
+    )
+    return 1 if clashes else 0
 
 
 def _source(args: argparse.Namespace) -> Dataset:

@@ -1,0 +1,133 @@
+"""USB cameras, and whatever else Video4Linux has, through OpenCV."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import time
+from pathlib import Path
+
+import cv2
+
+from edgepose.camera.capture import Capture
+from edgepose.clock import wall_us
+from edgepose.core import camera_config
+from edgepose.core.errors import CameraError
+from edgepose.core.types import U8, Frame
+
+DEV = Path("/dev")
+# With one buffer a camera has nowhere to put a frame while the last one is decoded, and gives every other one.
+BUFFERS = 2
+_FOURCC = {"mjpg": "MJPG", "yuyv": "YUYV"}
+# Key of the config, its unit in the driver's; then what switches the automatic: property, off, on.
+_CONTROLS = (
+    ("exposure_us", cv2.CAP_PROP_EXPOSURE, 0.01, (cv2.CAP_PROP_AUTO_EXPOSURE, 1, 3)),
+    ("gain", cv2.CAP_PROP_GAIN, 1, None),
+    ("focus", cv2.CAP_PROP_FOCUS, 1, (cv2.CAP_PROP_AUTOFOCUS, 0, 1)),
+    ("white_balance_k", cv2.CAP_PROP_WB_TEMPERATURE, 1, (cv2.CAP_PROP_AUTO_WB, 0, 1)),
+)
+log = logging.getLogger(__name__)
+
+
+class UsbCamera:
+    """Frames as the camera gives them: another size, rate or setting than asked for is told, and used.
+
+    `settings.device` is looked up at each opening: a name in /dev/v4l/by-id follows the camera to its new number.
+    Raises CameraError."""
+
+    live = True
+
+    def __init__(self, settings: camera_config.UsbCamera) -> None:
+        self.rate_hz = settings.rate_hz
+        self._settings = settings
+        self._index = 0
+        device = settings.device
+        self._device = DEV / f"video{device}" if isinstance(device, int) else Path(device)
+        _check(self._device)
+        self._capture = Capture(str(self._device.resolve()), cv2.CAP_V4L2)
+        if not self._capture.opened:
+            raise CameraError(f"{self._device}: another program uses it, or it gives no pictures; {_what_is_there()}")
+        self._ask_for(settings)
+
+    def read(self) -> Frame | None:
+        """The next frame, BGR; None after `close`. Raises CameraError when the camera is gone or gives nothing."""
+        while self._capture.grab():
+            captured_mono_ns = self._captured_mono_ns()
+            image = self._capture.retrieve()
+            if image is None:  # a damaged JPEG: the next one is whole again
+                continue
+            if self._index == 0:
+                self._compare(image)
+            captured_us = wall_us() - (time.monotonic_ns() - captured_mono_ns) // 1000
+            self._index += 1
+            return Frame(image, "bgr", self._index - 1, captured_mono_ns, captured_us)
+        if self._capture.closed:
+            return None
+        what = "gives no frames any more" if self._device.exists() else "is gone, perhaps unplugged"
+        raise CameraError(f"{self._device}: the camera {what}; check its cable and power")
+
+    def close(self) -> None:
+        self._capture.close()
+
+    def _ask_for(self, settings: camera_config.UsbCamera) -> None:
+        w, h = settings.size_wh
+        fourcc = cv2.VideoWriter.fourcc(*_FOURCC[settings.format])
+        for what, value in (
+            (cv2.CAP_PROP_FOURCC, fourcc),  # first: it decides which sizes and rates there are
+            (cv2.CAP_PROP_FRAME_WIDTH, w),
+            (cv2.CAP_PROP_FRAME_HEIGHT, h),
+            (cv2.CAP_PROP_FPS, settings.rate_hz),
+            (cv2.CAP_PROP_BUFFERSIZE, BUFFERS),
+        ):
+            self._capture.set(what, value)
+        for key, what, unit, automatic in _CONTROLS:
+            wanted = getattr(settings, key)
+            if automatic is not None:
+                self._capture.set(automatic[0], automatic[2] if wanted is None else automatic[1])
+            if wanted is not None:
+                self._capture.set(what, round(wanted * unit))
+                self._tell_difference(key, wanted, self._capture.get(what) / unit)
+
+    def _compare(self, image: U8) -> None:
+        """What it says of itself is not always what it gives: the size is that of a real frame."""
+        asked, got = self._settings.size_wh, (image.shape[1], image.shape[0])
+        if got != asked:
+            log.warning("%s: gives %dx%d, not %dx%d; coordinates are those of its frames", self._device, *got, *asked)
+        self._tell_difference("rate_hz", self._settings.rate_hz, self._capture.get(cv2.CAP_PROP_FPS))
+        code = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
+        if code != _FOURCC[self._settings.format]:
+            log.warning("%s: gives the format %s, not %s", self._device, code, self._settings.format)
+
+    def _tell_difference(self, key: str, asked: float, got: float) -> None:
+        """The driver rounds to its own steps: up to a tenth is no difference."""
+        if got < 0:
+            log.warning("%s: has no %s to set", self._device, key)
+        elif abs(got - asked) > 0.1 * asked:
+            log.warning("%s: %s is %g, not %g", self._device, key, got, asked)
+
+    def _captured_mono_ns(self) -> int:
+        """When the frame began to arrive: drivers stamp it by the monotonic clock. Others get the present."""
+        now = time.monotonic_ns()
+        stamped = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
+        return stamped if 0 <= now - stamped < 1e9 else now
+
+
+def _check(device: Path) -> None:
+    """Raises CameraError with the reason why the device cannot be opened, which OpenCV does not tell."""
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
+    except OSError as exc:
+        if exc.errno in {errno.EACCES, errno.EPERM}:
+            what = "no permission; `sudo usermod -aG video $USER`, then log in again"
+        elif exc.errno in {errno.ENOENT, errno.ENODEV, errno.ENXIO}:
+            what = f"no such camera; {_what_is_there()}"
+        else:
+            what = f"cannot be opened ({exc.strerror}); {_what_is_there()}"
+        raise CameraError(f"{device}: {what}") from None
+
+
+def _what_is_there() -> str:
+    """By the names that last. Index 0 is the one that gives pictures."""
+    names = sorted((DEV / "v4l" / "by-id").glob("*-index0")) or sorted(DEV.glob("video*"))
+    return f"there is {', '.join(map(str, names))}" if names else "no camera is plugged in"
