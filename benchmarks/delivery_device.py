@@ -28,9 +28,10 @@ from edgepose.camera.pacer import Pacer
 from edgepose.camera.scene import Scene
 from edgepose.cli.run import log_to_stderr, rss_mb
 from edgepose.clock import boot_id, boot_us, wall_us
-from edgepose.core.config import read_config
+from edgepose.core.config import View, read_config
 from edgepose.core.messages import Keypoint, PoseMessage
 from edgepose.core.types import Frame
+from edgepose.core.view import Viewer
 from edgepose.delivery import backlog, outbox
 from edgepose.inference.estimator import Estimator
 from edgepose.pipeline import Pipeline
@@ -90,7 +91,7 @@ class Device:
         for _ in range(BARE):
             clock.timed(estimator.invoke, bare_us)()
         estimator.invoke = clock.timed(estimator.invoke, invoke_us := [])  # type: ignore[method-assign]
-        pipeline = Pipeline(Preloaded(), estimator, self, DEVICE)
+        pipeline = Pipeline(Preloaded(), Viewer(estimator, View()), self, DEVICE)
         self.deliver = clock.timed(self._delivery.deliver, deliver_us := [])
         stop = threading.Event()
         running = threading.Thread(target=pipeline.run, args=(stop,), name="pipeline")

@@ -207,8 +207,8 @@ def test_what_a_broker_took_before_it_vanished_counts_as_delivered_only_when_it_
         delivery.deliver(pose(seq))
     delivery.wait_delivered()
     mosquitto.kill()
-    wait_until(lambda: not delivery._link.online, "the end of the connection")
-    assert not delivery._outbox.empty()
+    wait_until(lambda: not delivery._outbox.empty(), "doubt, once the connection has ended")
+    assert not delivery._link.online
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
     delivery.wait_delivered()

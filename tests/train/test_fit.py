@@ -115,7 +115,8 @@ def test_a_model_for_following_says_how_and_what_it_is_worth(finished_run, tmp_p
     """Frames of 240x240 at an input of 96x96, in which the mouse is small."""
     write_project(tmp_path / "large", range(200, 204), 5, (240, 240))
     options = {"project": tmp_path / "large", "output": tmp_path / "run", "epochs": 2}
-    done = run_fit([*finished_run.arguments(**options), "--follow"], tmp_path / "log")
+    # So short a training leaves int8's cost to chance, and that decides the exit status.
+    done = run_fit([*finished_run.arguments(**options), "--follow", "--max-int8-loss", "1000"], tmp_path / "log")
     assert done.returncode == 0, done.stderr
     card = read_card(tmp_path / "run" / "model.tflite")
     assert 1.2 <= card.input.zoom <= 2.5
