@@ -13,6 +13,7 @@ from edgepose.core.errors import CameraError
 from edgepose.core.types import Frame
 
 Remedy = Literal["flush", "restart", "reopen", "time", "none"]
+STRONGER: dict[Remedy, tuple[Remedy, ...]] = {"restart": ("flush", "restart"), "reopen": ("flush", "restart", "reopen")}
 
 
 class Device:
@@ -37,8 +38,9 @@ class Device:
             self._remedy = remedy
 
     def cure(self, remedy: Remedy) -> None:
+        """What is stronger helps where less would have."""
         with self.changed:
-            if self._remedy == remedy:
+            if self._remedy in STRONGER.get(remedy, (remedy,)):
                 self._remedy = None
             self.changed.notify_all()
 

@@ -199,6 +199,8 @@ def _plan(settings: Settings, images: int) -> Plan:
     recipe = settings.recipe
     per_epoch = -(-images // recipe.batch)
     steps = settings.epochs * per_epoch if settings.epochs else max(recipe.steps, recipe.min_epochs * per_epoch)
+    if settings.follow and not settings.epochs:
+        steps = steps * 3 // 2  # two sizes of the animal to learn
     return Plan(steps, recipe.batch, recipe.learning_rate, recipe.stride, settings.seed)
 
 
