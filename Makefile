@@ -7,7 +7,7 @@ DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
 WEIGHTS := imagenet
 
-.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos rig-camera mosquitto qemu
+.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos rig-camera mosquitto rtsp-server qemu
 
 help:
 	@echo "make demo         the whole device side on a synthetic mouse; Ctrl-C ends (SECONDS=20: by itself)"
@@ -23,7 +23,7 @@ help:
 demo: .venv-demo/ready
 	@$(DEVICE) -m edgepose demo $(if $(SECONDS),--seconds $(SECONDS))
 
-test: .venv/ready mosquitto
+test: .venv/ready mosquitto rtsp-server
 	@$(DESK) -m pytest
 
 check: .venv/ready
@@ -67,3 +67,8 @@ mosquitto:
 qemu:
 	@command -v qemu-system-x86_64 >/dev/null && PATH="$$PATH:/usr/sbin" command -v debootstrap >/dev/null || \
 		sh .ci/debian qemu-system-x86 qemu-utils debootstrap e2fsprogs
+
+# Of GStreamer, run by the system's Python: tests of RTSP cameras are skipped without it.
+rtsp-server:
+	@/usr/bin/python3 tests/rtsp_server.py >/dev/null 2>&1 || sh .ci/debian python3-gi gir1.2-gst-rtsp-server-1.0 \
+		gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly || true

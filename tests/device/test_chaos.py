@@ -27,7 +27,7 @@ def test_what_a_broker_forgets_while_the_reader_is_away_is_reported_as_a_gap(tmp
     with chaos(tmp_path, poses=0, rate_hz=100.0, memory_s=1.0) as storm:
         outcome = storm.wipe_while_the_reader_is_away()
     assert outcome.twice == 0
-    assert len(outcome.lost) > 50
+    assert len(outcome.lost) > 10  # a good part of what was sent while the reader was away
     reported = {seq for first, last in outcome.gaps for seq in range(first, last + 1)}
     assert reported == set(outcome.lost)
 
