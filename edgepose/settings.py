@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 import msgspec
 
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import Settings
-from edgepose.tables import sync_folder
+from edgepose.durable import write_durably
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +34,9 @@ def read_settings(path: Path) -> Settings:
 
 def write_settings(path: Path, settings: Settings) -> None:
     """Whole or not at all, and on the disk when it returns. Raises EdgeposeError when it cannot be."""
-    temporary = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(msgspec.json.encode(settings))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
+        write_durably(path, msgspec.json.encode(settings))
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot keep the settings ({exc.strerror}), so nothing was changed") from None
 

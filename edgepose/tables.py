@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import csv
 import importlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from edgepose.core.errors import EdgeposeError, UsageError
 from edgepose.core.types import F64, Skeleton
+from edgepose.durable import replace_durably
 
 COORDS = ("x", "y", "likelihood")
 _ROWS_AT_ONCE = 10_000
@@ -73,25 +73,10 @@ def write_columns(path: Path, columns: dict[str, Column]) -> None:
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Has `write` make a file of another name, which becomes `path` when it is complete and on the disk. Raises
     EdgeposeError."""
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        replace_durably(path, write)
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot write ({exc.strerror or exc})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """A new name is on the disk only with its folder. Raises OSError."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def csv_header(skeleton: Skeleton, scorer: str, index_width: int = 1) -> list[list[str]]:

@@ -14,7 +14,8 @@ from edgepose.collect.columns import Table, base_schema, in_order, plain, skelet
 from edgepose.collect.streams import Run
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import EventMessage, InfoMessage
-from edgepose.tables import sync_folder, write_whole
+from edgepose.durable import sync_folder
+from edgepose.tables import write_whole
 
 _NAME = "%Y-%m-%dT%HZ"
 

@@ -22,6 +22,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from edgepose.core.types import Frame, Pose, Skeleton
+from edgepose.durable import sync_file, sync_folder
 from edgepose.recording import h264, mjpeg
 from edgepose.tables import csv_cells, csv_header
 
@@ -164,14 +165,9 @@ def take_names(paths: tuple[Path, Path, Path]) -> None:
     for path in paths:
         part = path.with_name(path.name + PART)
         if part.exists():
-            with part.open("rb") as file:
-                os.fsync(file.fileno())
+            sync_file(part)
             part.replace(path)
-    folder = os.open(paths[0].parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(paths[0].parent)
 
 
 def repair_segment(folder: Path, part: Path) -> int:
