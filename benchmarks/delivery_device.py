@@ -26,7 +26,8 @@ from delivery_lab import percentiles
 
 from edgepose.camera.pacer import Pacer
 from edgepose.camera.scene import Scene
-from edgepose.cli.run import log_to_stderr, rss_mb
+from edgepose.cli.health import rss_mb
+from edgepose.cli.run import log_to_stderr
 from edgepose.clock import boot_id, boot_us, wall_us
 from edgepose.core.config import View, read_config
 from edgepose.core.messages import Keypoint, PoseMessage

@@ -36,11 +36,11 @@ class Handover(Generic[T]):
             self._changed.notify_all()
             return True
 
-    def get(self) -> T | None:
-        """The oldest item, waiting for one; None once closed and empty."""
+    def get(self, seconds: float | None = None) -> T | None:
+        """The oldest item, waiting for one; None once closed and empty. Raises TimeoutError when none comes in time."""
         with self._changed:
-            while not self._items and not self._closed:
-                self._changed.wait()
+            if not self._changed.wait_for(lambda: self._items or self._closed, seconds):
+                raise TimeoutError
             if not self._items:
                 return None
             item = self._items.popleft()

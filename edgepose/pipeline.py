@@ -23,6 +23,7 @@ from edgepose.core.recent import Recent
 from edgepose.core.types import F64, Frame, Pose
 from edgepose.handover import Handover
 
+IDLE_S = 1.0  # without a pose to hand over: the thread is alive all the same
 POSE_QUEUE = 64  # poses waiting for a delivery that is full: two seconds at 30 poses a second
 STOP_GRACE_S = 2.0  # for a camera that is waiting for a frame when everybody is told to stop
 
@@ -75,9 +76,10 @@ class _Accepted:
 
 
 class Pipeline:
-    """Runs once. `captured` and `poses` count; `stages` holds each stage's milliseconds; `settings` may be replaced at
-    any time, `geometry` before it runs; `alerts` says what is wrong now, by what it is about; `first_seq` is that of
-    its first pose.
+    """Runs once. `captured` and `poses` count; `looked_at` counts frames that the model is done with, `handed_over`
+    poses, `beats` grows while the last thread is at work. `stages` holds each stage's milliseconds; `settings` may be
+    replaced at any time, `geometry` before it runs; `alerts` says what is wrong now, by what it is about; `first_seq`
+    is that of its first pose.
 
     `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
     a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
@@ -92,8 +94,8 @@ class Pipeline:
         device: str,
         observers: Sequence[Observer] = (),
     ) -> None:
-        self.captured = 0
-        self.poses = 0
+        self.captured = self.looked_at = 0
+        self.poses = self.handed_over = self.beats = 0
         self.settings = Settings()
         self.geometry: Geometry | None = None
         self.alerts: dict[str, str] = {}
@@ -142,15 +144,17 @@ class Pipeline:
                 self._seen = None  # the picture's memory
             return seen
 
-    def run(self, stop: threading.Event) -> None:
-        """Returns when the camera ends or `stop` is set and every pose made has been handed over; closes the
-        camera. Raises what the first thread to fail raised, ConfigError where the geometry does not suit the frames."""
+    def run(self, stop: threading.Event, on_tick: Callable[[], None] = lambda: None) -> None:
+        """Returns when the camera ends or `stop` is set and every pose made has been handed over; closes the camera.
+        on_tick: called often. Raises what the first thread to fail raised, ConfigError where the geometry does not suit
+        the frames."""
         stages = (self._capture, self._infer, self._publish)
         threads = [threading.Thread(target=self._guard, args=(stage,), name=stage.__name__[1:]) for stage in stages]
         for thread in threads:
             thread.daemon = True  # a camera that hangs in the driver must not keep the process alive
             thread.start()
         while not self._finished.wait(0.1):
+            on_tick()
             if stop.is_set():
                 self._ending.set()
                 threads[0].join(STOP_GRACE_S)
@@ -190,6 +194,7 @@ class Pipeline:
             while (frame := self._frames.get()) is not None:
                 due = self._is_due()
                 self._too_many += not due
+                self.looked_at += not due
                 if not due and not self._lookers:
                     continue
                 start = time.perf_counter()
@@ -198,6 +203,7 @@ class Pipeline:
                 self._show(frame, pose)
                 if not due:
                     continue
+                self.looked_at += 1
                 for observer in self._observers:
                     self._observe(observer.posed, frame, pose)
                 seq = self.first_seq + self.poses
@@ -240,10 +246,18 @@ class Pipeline:
     def _publish(self) -> None:
         sync = SyncFlag()
         try:
-            while (item := self._accepted.get()) is not None:
+            while True:
+                self.beats += 1
+                try:
+                    item = self._accepted.get(IDLE_S)
+                except TimeoutError:
+                    continue
+                if item is None:
+                    return
                 start = time.perf_counter()
                 self._delivery.deliver(self._message(item, sync.synced()))
                 self.stages["publish"].add((time.perf_counter() - start) * 1e3)
+                self.handed_over += 1
         finally:
             self._accepted.close()
             self._finished.set()

@@ -13,7 +13,8 @@ import threading
 import time
 from pathlib import Path
 
-from edgepose.cli.run import log_to_stderr, rss_mb
+from edgepose.cli.health import rss_mb
+from edgepose.cli.run import log_to_stderr
 from edgepose.clock import boot_id, boot_us, wall_us
 from edgepose.core.config import Config, read_config
 from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage

@@ -39,10 +39,10 @@ _STEPS = (("camera_flush", "flushes"), ("camera_restart", "restarts"), ("camera_
 class Watched:
     """The camera that the pipeline sees. Raises what `open_source` raises, and CameraError when no first frame comes.
 
-    live: as the source. name: of the source, where it has one. tell: called with kind and text of each event. counts:
-    what happened since the start, by name. alerts: what is wrong now. displaced: frames that made way for a newer one
-    before anybody took them.
-    A source that is not live is never opened anew, since its frames would come twice: it is waited for, and given up.
+    live: as the source. name: of the source, where it has one. slow_s: how long a slow one may take from frame to
+    frame. tell: called with kind and text of each event. counts: what happened since the start, by name. alerts: what
+    is wrong now. displaced: frames that made way for a newer one before anybody took them. A source that is not live is
+    never opened anew, since its frames would come twice: it is waited for, and given up.
     """
 
     def __init__(self, open_source: Callable[[], Source]) -> None:
@@ -60,8 +60,8 @@ class Watched:
         self._source: Source | None = None
         self._source = self._first_source()
         self.live, self.name = self._source.live, str(getattr(self._source, "name", ""))
-        self._slow_s = _slow_s(self._source)
-        self._limit_s = max(STALL_S, self._slow_s)
+        self.slow_s = _slow_s(self._source)
+        self._limit_s = max(STALL_S, self.slow_s)
         self._since_s = self._last_s = time.monotonic()
 
     @property
@@ -139,7 +139,7 @@ class Watched:
 
     def _recovered(self, now: float) -> None:
         self._trouble, self._since_s = False, now
-        self._limit_s = max(STALL_S, self._slow_s)
+        self._limit_s = max(STALL_S, self.slow_s)
         self.counts["recovered"] += 1
         self.alerts.pop("camera", None)
         self._tell("camera_recovered", f"frames again, {now - self._last_s:.1f} s after the last one")
@@ -151,10 +151,10 @@ class Watched:
         rung = max(self._rung, lowest)
         if rung < REOPEN and isinstance(source, Revivable):
             begin = partial(_revived, source, source.flush if rung == FLUSH else source.restart)
-            self._limit_s = max(STALL_S, self._slow_s)
+            self._limit_s = max(STALL_S, self.slow_s)
         else:
             rung, begin = REOPEN, self._opening(source, why)
-            self._limit_s = OPEN_S + self._slow_s
+            self._limit_s = OPEN_S + self.slow_s
         self._rung = min(rung + 1, REOPEN)
         kind, count = _STEPS[rung]
         with self._lock:

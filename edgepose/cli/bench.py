@@ -18,7 +18,7 @@ from rich.table import Table
 
 from edgepose.camera.scene import Scene
 from edgepose.camera.video import VideoFile
-from edgepose.cli.run import rss_mb
+from edgepose.cli.health import rss_mb
 from edgepose.clock import wall_us
 from edgepose.core.config import View
 from edgepose.core.errors import EdgeposeError, UsageError

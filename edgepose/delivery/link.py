@@ -43,10 +43,10 @@ _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 
 
 class Link:
-    """connects: how often the broker has accepted us. online: now. unanswered: replies given up."""
+    """connects: how often the broker has accepted us. online: now. unanswered: replies given up. beats: grows at work."""
 
     def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
-        self.connects = self.unanswered = 0
+        self.connects = self.unanswered = self.beats = 0
         self.online = False
         self.patience = Patience(mqtt, device)
         self._mqtt, self._device, self._outbox = mqtt, device, outbox
@@ -116,7 +116,8 @@ class Link:
                 self.patience.failed(str(exc))
             except Exception as exc:  # a bug must not end delivery: a new connection is a new start
                 self.patience.tell(f"{where(self._mqtt)}: the connection is given up ({exc!r})", bug=True)
-            self._ending.wait(self.patience.pause_s())
+            for _ in map(self._ending.wait, self.patience.pauses()):
+                self.beats += 1
 
     def _live(self, connection: Connection, voice: Voice) -> None:
         """Serves one connection to its end."""
@@ -172,6 +173,7 @@ class Link:
                 voice.last_words()
             self._send(connection)
             connection.step(_TICK_S, self._wake_in)
+            self.beats += 1
             self._take_answers(connection, voice)
             self._watch(connection, voice)
             if self._limit.exceeded and time.monotonic() - self._since > RETRY_REFUSED_S:

@@ -88,6 +88,16 @@ class MqttDelivery:
         return self._outbox.backlog.megabytes
 
     @property
+    def full(self) -> bool:
+        """A pose of a source that can wait is waiting for room."""
+        return self._outbox.full
+
+    @property
+    def beats(self) -> int:
+        """Grows while the link is at work, whether there is a broker or not."""
+        return self._link.beats
+
+    @property
     def connects(self) -> int:
         return self._link.connects
 
@@ -149,10 +159,10 @@ class MqttDelivery:
         )
         self._outbox.accept("event", encode(event, self._wire), self._stop)
 
-    def wait_delivered(self) -> None:
-        """Until everything is acknowledged, however long the broker is away, or until `stop`."""
+    def wait_delivered(self, on_tick: Callable[[], None] = lambda: None) -> None:
+        """Until everything is acknowledged, however long the broker is away, or until `stop`. on_tick: called often."""
         while not self._outbox.empty() and not self._stop.wait(0.05):
-            pass
+            on_tick()
 
     def close(self) -> None:
         """Waits at most `DRAIN_S` for acknowledgements, says `stopped`, disconnects, and leaves the rest on the disk.

@@ -43,11 +43,13 @@ class Parcel:
 
 
 class Outbox:
-    """wake: told of every message that may be sent. delivered: messages acknowledged, repeats included."""
+    """wake: told of every message that may be sent. delivered: messages acknowledged, repeats included. full: somebody
+    waits for room."""
 
     def __init__(self, ram: RamTier, disk: DiskTier, rules: Rules) -> None:
         self.wake: Callable[[], None] = lambda: None
         self.delivered = 0
+        self.full = False
         self.changed = threading.Condition()
         self.backlog = Backlog(disk, rules, self.changed)
         self._ram, self._rules = ram, rules
@@ -90,7 +92,9 @@ class Outbox:
         """Takes charge of one message. Where it has to wait for room, `give_way` ends that."""
         with self.changed:
             while self._rules.wait and self.waiting >= RAM_POSES and not give_way.is_set():
+                self.full = True
                 self.changed.wait(_WAIT_S)
+            self.full = False
             item = Item(next(self._numbers), leaf, payload, time.monotonic())
             self._ram.add(item.number, leaf, payload)
             self._live.append(item)

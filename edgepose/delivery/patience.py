@@ -99,7 +99,12 @@ class Patience:
             text = f"it cuts our connections short: {size}another client connects as {self.client}, {_CLONE}"
             self._alert("client_id", text)
 
-    def pause_s(self) -> float:
+    def pauses(self) -> list[float]:
+        """Seconds to wait before the next attempt, in parts of one at most."""
+        whole, rest = divmod(self._pause_s(), 1.0)
+        return [1.0] * int(whole) + [rest]
+
+    def _pause_s(self) -> float:
         """Full jitter: a hundred devices do not all come back at once."""
         longest = min(LONGEST_PAUSE_S, 2.0**self._pauses)
         self._pauses = min(self._pauses + 1, 10)  # after some hours of an outage 2.0**n is too large for a float

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
 
-from edgepose.cli.run import warn_if_slow
+from edgepose.cli.daemon import warn_if_slow
 from edgepose.inference.runtime import Runtime
 
 SYNTHETIC = "{source: synthetic, size_wh: [320, 240], rate_hz: 60}"

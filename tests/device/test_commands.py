@@ -24,7 +24,7 @@ from chaos_proxy import Proxy
 from fakes import SIZE_WH, SKELETON, FakeCamera, FakeEstimator
 from paho.mqtt import publish
 
-from edgepose.cli.run import health_message
+from edgepose.cli.health import Health as DaemonsHealth
 from edgepose.control import Control
 from edgepose.core.commands import COMMANDS, Health
 from edgepose.core.config import Mqtt, Spool
@@ -87,7 +87,7 @@ class Device:
     def health(self) -> HealthMessage:
         camera = SimpleNamespace(displaced=0, alerts={}, counts={})
         recording = SimpleNamespace(alerts={}, told=lambda: None, recorded=lambda: None)
-        return health_message(self._status, time.monotonic(), camera, self.pipeline, self.delivery, "fake", recording)
+        return DaemonsHealth(DEVICE, camera, self.pipeline, self.delivery, recording, "fake").message()
 
     def end(self) -> None:
         self.gate.set()

@@ -1,0 +1,127 @@
+"""Wires camera, estimator, pipeline and delivery together; everything else is theirs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import platform
+import threading
+import time
+import uuid
+from pathlib import Path
+
+from edgepose import __version__
+from edgepose.camera import open_camera
+from edgepose.camera.masked import MaskedCamera
+from edgepose.camera.watched import Watched
+from edgepose.cli.health import Health
+from edgepose.clock import boot_id
+from edgepose.control import Control
+from edgepose.core.config import Config
+from edgepose.core.errors import EdgeposeError
+from edgepose.core.messages import InfoMessage, Settings, StatusMessage
+from edgepose.core.view import Viewer
+from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.delivery.place import SpoolPlace, disk_folder
+from edgepose.inference.estimator import Estimator
+from edgepose.inference.runtime import Runtime
+from edgepose.notify import Notifier
+from edgepose.pipeline import Pipeline
+from edgepose.recording.both import Recording
+from edgepose.settings import read_settings
+
+log = logging.getLogger("edgepose")
+
+
+class Daemon:
+    """Reads the model and opens camera and spool when it is made. stop: ends `run`. Raises EdgeposeError."""
+
+    def __init__(self, config: Config, stop: threading.Event) -> None:
+        self._stop, self._notifier = stop, Notifier()
+        estimator = Estimator(Path(config.model), config.inference.threads)
+        device, boot = config.device_name(), boot_id()
+        file = disk_folder(config.spool, device) / "settings.json"
+        settings = read_settings(file)
+        self._info = info_message(device, boot, estimator, config.tags, settings)
+        self._camera = Watched(lambda: open_camera(config.camera, estimator.card.input, wants_full=config.wants_full()))
+        self._notifier.be_patient(self._camera.slow_s)
+        place = SpoolPlace(config.spool, device, wait=not self._camera.live)
+        status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
+        self._delivery = MqttDelivery(config.mqtt, place, status, self._info, stop, commands=config.commands)
+        self._camera.tell = self._delivery.tell
+        card = estimator.card
+        self._recording = Recording(config, card.skeleton, card.model_id(), self._delivery.tell)
+        masked = MaskedCamera(self._camera, config.masks.values())
+        viewer = Viewer(estimator, config.view)
+        self._pipeline = Pipeline(masked, viewer, self._delivery, device, self._recording.observers)
+        self._pipeline.settings, self._pipeline.geometry = settings, config.geometry
+        self._health = Health(
+            device, self._camera, self._pipeline, self._delivery, self._recording, estimator.runtime.describe()
+        )
+        self._control = Control(self._pipeline, self._delivery, file, self._health.message, stop)
+        self._control.on_mark = self._recording.mark
+        log.info("%s with %s on %s", device, card.model_id(), estimator.runtime.describe())
+        warn_if_slow(estimator.runtime)
+
+    def run(self) -> None:
+        """Returns when the camera ends and all is delivered, or at a stop. Raises EdgeposeError also when a command
+        asked for a restart: systemd starts again what has failed."""
+        delivery, pipeline = self._delivery, self._pipeline
+        started = time.monotonic()
+        delivery.start(self._health.message, self._control.handlers(), pipeline.first_seq)
+        delivery.tell("started", f"edgepose {__version__}, model {self._info.model}")
+        self._recording.start()
+        try:
+            with contextlib.closing(self._recording):
+                pipeline.run(self._stop, self._on_tick)
+            seconds = time.monotonic() - started
+            delivery.wait_delivered(self._on_wait)
+        finally:
+            self._notifier.stopping()
+            self._camera.close()  # also when it is being revived while everybody else has stopped
+            delivery.close()
+        log_summary(pipeline, delivery, self._camera.displaced, seconds)
+        if self._control.restarting:
+            raise EdgeposeError("stopped by the command `restart`, to be started again")
+
+    def _on_tick(self) -> None:
+        """A camera in trouble is watched by itself, and each step of that counts as progress."""
+        pipeline, delivery = self._pipeline, self._delivery
+        looked_at = pipeline.looked_at + sum(self._camera.counts.values())
+        # A video waits, rightly, while the spool has no room; then only the link can make progress.
+        signs = (delivery.beats,) if delivery.full else (delivery.beats, pipeline.beats, looked_at)
+        self._notifier.progress(pipeline.handed_over, signs)
+        self._notifier.status(self._health.line())
+
+    def _on_wait(self) -> None:
+        self._notifier.progress(1, (self._delivery.beats,))
+        self._notifier.status(f"the camera has ended; {self._delivery.waiting + self._delivery.spooled} poses wait")
+
+
+def log_summary(pipeline: Pipeline, delivery: MqttDelivery, displaced: int, seconds: float) -> None:
+    """displaced: frames that nobody took from the camera."""
+    skipped, fps = displaced + sum(pipeline.skipped.values()), pipeline.poses / seconds
+    left = delivery.waiting + delivery.spooled
+    fate = f"{left} not delivered yet" if left else "all delivered"
+    log.info("%d poses, %s, %d frames skipped, %.1f fps", pipeline.poses, fate, skipped, fps)
+
+
+def warn_if_slow(runtime: Runtime) -> None:
+    """Not an error: 32-bit runtimes have no XNNPACK, and still give poses."""
+    if not runtime.xnnpack:
+        log.warning("%s: XNNPACK did not take the model over, expect a fraction of the frames", runtime.name)
+
+
+def info_message(device: str, boot: str, estimator: Estimator, tags: dict[str, str], settings: Settings) -> InfoMessage:
+    versions = {"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name}
+    card = estimator.card
+    return InfoMessage(
+        device=device,
+        boot=boot,
+        model=card.model_id(),
+        skeleton=card.skeleton,
+        size_wh=None,
+        versions=versions,
+        tags=tags,
+        settings=settings,
+    )

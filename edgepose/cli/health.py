@@ -1,0 +1,78 @@
+"""What /health says, gathered from everybody who has something to tell."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from edgepose.camera.watched import Watched
+from edgepose.clock import boot_id, wall_us
+from edgepose.core.messages import HealthMessage
+from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.pipeline import Pipeline
+from edgepose.recording.both import Recording
+
+
+class Health:
+    """runtime: what runs the model, in words."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  everybody who has something to tell
+        self,
+        device: str,
+        camera: Watched,
+        pipeline: Pipeline,
+        delivery: MqttDelivery,
+        recording: Recording,
+        runtime: str,
+    ) -> None:
+        self.runtime = runtime
+        self._device, self._started = device, time.monotonic()
+        self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
+
+    def alerts(self) -> dict[str, str]:
+        """What is wrong now, in words, by what it is about."""
+        parts = (self._pipeline, self._delivery, self._camera, self._recording)
+        return {about: text for part in parts for about, text in part.alerts.items()}
+
+    def line(self) -> str:
+        """In one line."""
+        waiting = self._delivery.waiting + self._delivery.spooled
+        alerts = "; ".join(self.alerts().values())
+        return f"{self._pipeline.fps():.1f} poses/s, {waiting} waiting{f'; {alerts}' if alerts else ''}"
+
+    def message(self) -> HealthMessage:
+        camera, pipeline, delivery = self._camera, self._pipeline, self._delivery
+        displaced, skipped = camera.displaced, pipeline.skipped
+        return HealthMessage(
+            device=self._device,
+            boot=boot_id(),
+            t_us=wall_us(),
+            uptime_s=round(time.monotonic() - self._started, 1),
+            fps=pipeline.fps(),
+            captured=pipeline.captured + displaced,
+            poses=pipeline.poses,
+            delivered=delivery.delivered,
+            waiting=delivery.waiting,
+            spooled=delivery.spooled,
+            spool_mb=delivery.spool_mb,
+            connects=delivery.connects,
+            alerts=self.alerts(),
+            skipped={**skipped, "newer_frame": skipped["newer_frame"] + displaced},
+            dropped={**pipeline.dropped, **delivery.given_up},
+            rejected=delivery.rejected,
+            camera=dict(camera.counts),
+            stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
+            rss_mb=rss_mb(),
+            runtime=self.runtime,
+            recorded=self._recording.recorded(),
+        )
+
+
+def rss_mb() -> float:
+    """Memory of this process that is in RAM, MB; 0 where /proc does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0.0
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
