@@ -43,7 +43,7 @@ _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 
 
 class Link:
-    """connects: how often the broker has accepted us. online: now. unanswered: replies given up. beats: grows at work."""
+    """connects: how often the broker has accepted us. online: now. unanswered: given up. beats: grows at work."""
 
     def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
         self.connects = self.unanswered = self.beats = 0
