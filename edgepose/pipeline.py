@@ -77,9 +77,9 @@ class _Accepted:
 
 class Pipeline:
     """Runs once. `captured` and `poses` count; `looked_at` counts frames that the model is done with, `handed_over`
-    poses, `beats` grows while the last thread is at work. `stages` holds each stage's milliseconds; `settings` may be
-    replaced at any time, `geometry` before it runs; `alerts` says what is wrong now, by what it is about; `first_seq`
-    is that of its first pose.
+    poses, `beats` grows while the last thread is at work. `stages` holds each stage's milliseconds; `settings` and
+    `cool_hz`, the poses a second that the board's heat leaves room for, may be replaced at any time, `geometry` before
+    it runs; `alerts` says what is wrong now, by what it is about; `first_seq` is that of its first pose.
 
     `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
     a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
@@ -97,6 +97,7 @@ class Pipeline:
         self.captured = self.looked_at = 0
         self.poses = self.handed_over = self.beats = 0
         self.settings = Settings()
+        self.cool_hz: float | None = None
         self.geometry: Geometry | None = None
         self.alerts: dict[str, str] = {}
         self.first_seq = boot_us()
@@ -224,7 +225,8 @@ class Pipeline:
             self.alerts["observer"] = f"{getattr(see, '__qualname__', see)}: {exc}"
 
     def _is_due(self) -> bool:
-        rate_hz = self.settings.rate_hz
+        rates = [rate for rate in (self.settings.rate_hz, self.cool_hz) if rate is not None]
+        rate_hz = min(rates, default=None)
         return rate_hz is None or not self._camera.live or self._allowance.take(rate_hz, time.monotonic())
 
     def _region(self, frame: Frame) -> Region | None:

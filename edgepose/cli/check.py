@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgepose.board import BoardSensors, board_alerts
 from edgepose.camera import open_camera
 from edgepose.camera.watched import Watched
 from edgepose.clock import SyncFlag
@@ -55,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
+        ("board", _board),
         *((("record", lambda: _record(settings)),) if settings.record else ()),
         *((("uncertain", lambda: _uncertain(settings)),) if settings.uncertain else ()),
     )
@@ -185,6 +187,18 @@ def _clock() -> None:
         _tell("clock", "ok", "synchronised")
     else:
         _tell("clock", "warn", "not synchronised: poses say so; enable NTP (timedatectl set-ntp true)")
+
+
+def _board() -> None:
+    """Told where it says anything of itself, as a Pi does."""
+    board = BoardSensors(Path.cwd()).read()
+    alerts = {about: text for about, text in board_alerts(board).items() if about != "disk"}
+    earlier = [name for name, ever in board.throttled_since_boot.items() if ever]
+    since = f"; since boot: {', '.join(earlier)}" if earlier else ""
+    if alerts or since:
+        _tell("board", "warn", "; ".join(alerts.values()) + (since if alerts else since[2:]))
+    elif board.temperature_c is not None:
+        _tell("board", "ok", f"{board.temperature_c:.0f} °C, not throttled")
 
 
 def _tell_failure(name: str, exc: EdgeposeError) -> int:

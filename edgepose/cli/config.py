@@ -66,6 +66,7 @@ camera:
 
 # inference:
 #   threads: 0             # 0 measures at start and takes what is fastest
+#   soft_limit_c: 75.0     # a hotter board makes fewer poses, before its firmware slows everything down; null: never
 
 # view:
 #   region: null           # part of the frame to look at: [x, y, w, h] in pixels; null: all of it
@@ -100,6 +101,8 @@ camera:
 #                          # when: always (or marked, or {between: ["20:00", "08:00"]})
 # uncertain: null          # frames worth labelling, kept on this device: {folder: uncertain}, and where wanted
 #                          # below: 0.5, per_hour: 20, max_mb: 500
+
+# prometheus: null         # {port: 9464}: /health as numbers on http://127.0.0.1:9464/metrics; host: others may read it
 
 # tags: {}                 # what is recorded, such as {subject: m3, cage: "7"}; on /info and in the files
 # commands: [ping]         # what may be asked over MQTT: also health, snapshot, set, mark, restart

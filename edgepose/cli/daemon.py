@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 from edgepose import __version__
+from edgepose.board import BoardSensors, SampledBoard
 from edgepose.camera import open_camera
 from edgepose.camera.masked import MaskedCamera
 from edgepose.camera.watched import Watched
@@ -19,6 +20,7 @@ from edgepose.clock import boot_id
 from edgepose.control import Control
 from edgepose.core.config import Config
 from edgepose.core.errors import EdgeposeError
+from edgepose.core.heat import Heat
 from edgepose.core.messages import InfoMessage, Settings, StatusMessage
 from edgepose.core.view import Viewer
 from edgepose.delivery.mqtt import MqttDelivery
@@ -27,10 +29,13 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
 from edgepose.notify import Notifier
 from edgepose.pipeline import Pipeline
+from edgepose.prometheus import MetricsServer
 from edgepose.recording.both import Recording
 from edgepose.settings import read_settings
 
 log = logging.getLogger("edgepose")
+
+LOOK_S = 1.0  # between two looks at what is wrong
 
 
 class Daemon:
@@ -38,6 +43,7 @@ class Daemon:
 
     def __init__(self, config: Config, stop: threading.Event) -> None:
         self._stop, self._notifier = stop, Notifier()
+        self._looked_s = 0.0  # monotonic clock
         estimator = Estimator(Path(config.model), config.inference.threads)
         device, boot = config.device_name(), boot_id()
         file = disk_folder(config.spool, device) / "settings.json"
@@ -55,9 +61,19 @@ class Daemon:
         viewer = Viewer(estimator, config.view)
         self._pipeline = Pipeline(masked, viewer, self._delivery, device, self._recording.observers)
         self._pipeline.settings, self._pipeline.geometry = settings, config.geometry
+        self._board = SampledBoard(BoardSensors(file.parent))
+        limit_c = config.inference.soft_limit_c
+        self._heat = Heat(limit_c) if limit_c is not None else None
         self._health = Health(
-            device, self._camera, self._pipeline, self._delivery, self._recording, estimator.runtime.describe()
+            device,
+            self._camera,
+            self._pipeline,
+            self._delivery,
+            self._recording,
+            self._board,
+            estimator.runtime.describe(),
         )
+        self._metrics = MetricsServer(config.prometheus, self._health.message) if config.prometheus else None
         self._control = Control(self._pipeline, self._delivery, file, self._health.message, stop)
         self._control.on_mark = self._recording.mark
         log.info("%s with %s on %s", device, card.model_id(), estimator.runtime.describe())
@@ -78,6 +94,8 @@ class Daemon:
             delivery.wait_delivered(self._on_wait)
         finally:
             self._notifier.stopping()
+            if self._metrics is not None:
+                self._metrics.close()
             self._camera.close()  # also when it is being revived while everybody else has stopped
             delivery.close()
         log_summary(pipeline, delivery, self._camera.displaced, seconds)
@@ -92,6 +110,22 @@ class Daemon:
         signs = (delivery.beats,) if delivery.full else (delivery.beats, pipeline.beats, looked_at)
         self._notifier.progress(pipeline.handed_over, signs)
         self._notifier.status(self._health.line())
+        if time.monotonic() - self._looked_s >= LOOK_S:
+            self._looked_s = time.monotonic()
+            self._look_at_health()
+
+    def _look_at_health(self) -> None:
+        for about, text in self._health.news().items():
+            if about != "camera":  # which tells events of its own
+                self._delivery.tell("alert", f"{about}: {text}")
+        if self._heat is None:
+            return
+        before, temperature_c = self._heat.hz, self._board.now().temperature_c
+        self._heat.judge(temperature_c, self._pipeline.fps(), time.monotonic())
+        if self._heat.hz != before:
+            self._pipeline.cool_hz = self._heat.hz
+            pace = "as many poses as before" if self._heat.hz is None else f"at most {self._heat.hz:.1f} poses a second"
+            self._delivery.tell("heat", f"{temperature_c:.0f} °C: {pace}")
 
     def _on_wait(self) -> None:
         self._notifier.progress(1, (self._delivery.beats,))

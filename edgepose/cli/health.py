@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from edgepose.board import SampledBoard, board_alerts
 from edgepose.camera.watched import Watched
 from edgepose.clock import boot_id, wall_us
 from edgepose.core.messages import HealthMessage
@@ -13,9 +14,11 @@ from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.pipeline import Pipeline
 from edgepose.recording.both import Recording
 
+QUIET_S = 60.0  # what comes and goes is told once
+
 
 class Health:
-    """runtime: what runs the model, in words."""
+    """runtime: what runs the model, in words. tell: events."""
 
     def __init__(  # noqa: PLR0913, PLR0917  everybody who has something to tell
         self,
@@ -24,16 +27,27 @@ class Health:
         pipeline: Pipeline,
         delivery: MqttDelivery,
         recording: Recording,
+        board: SampledBoard,
         runtime: str,
     ) -> None:
         self.runtime = runtime
+        self._board = board
+        self._told_s: dict[str, float] = {}  # monotonic clock of when each alert was there last
         self._device, self._started = device, time.monotonic()
         self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
 
     def alerts(self) -> dict[str, str]:
         """What is wrong now, in words, by what it is about."""
         parts = (self._pipeline, self._delivery, self._camera, self._recording)
-        return {about: text for part in parts for about, text in part.alerts.items()}
+        ours = {about: text for part in parts for about, text in part.alerts.items()}
+        return {**ours, **board_alerts(self._board.now())}
+
+    def news(self) -> dict[str, str]:
+        """Alerts that were not there before, or not for `QUIET_S`."""
+        now, alerts = time.monotonic(), self.alerts()
+        new = {about: text for about, text in alerts.items() if now - self._told_s.get(about, -QUIET_S) >= QUIET_S}
+        self._told_s.update(dict.fromkeys(alerts, now))
+        return new
 
     def line(self) -> str:
         """In one line."""
@@ -66,6 +80,7 @@ class Health:
             rss_mb=rss_mb(),
             runtime=self.runtime,
             recorded=self._recording.recorded(),
+            board=self._board.now(),
         )
 
 

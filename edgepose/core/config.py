@@ -22,9 +22,11 @@ Polygon = Annotated[tuple[tuple[float, float], ...], Meta(min_length=3)]
 
 
 class Inference(Section, frozen=True, kw_only=True):
-    """threads: of the interpreter; 0 measures at start and takes what is fastest."""
+    """threads: of the interpreter; 0 measures at start and takes what is fastest. soft_limit_c: where the board's
+    processor is hotter, there are fewer poses, so that the firmware need not slow everything down; null: never."""
 
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
+    soft_limit_c: Annotated[float, Meta(ge=30, le=110)] | None = 75.0
 
 
 class View(Section, frozen=True, kw_only=True):
@@ -150,6 +152,13 @@ Tag = Annotated[str, Meta(max_length=200)]
 TagName = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,40}$", description="such as subject or cage")]
 
 
+class Prometheus(Section, frozen=True, kw_only=True):
+    """/health as numbers on http://host:port/metrics. host: 0.0.0.0 lets others in, whoever they are."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Meta(ge=1, le=65535)] = 9464
+
+
 class Config(Section, frozen=True, kw_only=True):
     """device: name in the topics, default the host name. model: path of a .tflite with its card beside it.
     masks: parts of the frame that nobody may see, black in everything that leaves the camera: name and corners.
@@ -168,6 +177,7 @@ class Config(Section, frozen=True, kw_only=True):
     spool: Spool = Spool()
     record: Record | None = None
     uncertain: Uncertain | None = None
+    prometheus: Prometheus | None = None
     tags: dict[TagName, Tag] = msgspec.field(default_factory=dict)
     commands: tuple[CommandName, ...] = ("ping",)
 

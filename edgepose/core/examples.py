@@ -7,6 +7,7 @@ import msgspec
 from edgepose.core.commands import Command, Health, Mark, Ping, ReplyMessage, Restart, Set, Snapshot
 from edgepose.core.messages import (
     BatchMessage,
+    Board,
     EventMessage,
     HealthMessage,
     InfoMessage,
@@ -85,6 +86,16 @@ HEALTH = HealthMessage(
     stage_ms={"capture": (33.1, 33.9, 35.2), "infer": (6.2, 7.0, 9.8), "publish": (0.1, 0.2, 0.4)},
     rss_mb=109.3,
     runtime="litert 2.1.0, XNNPACK, 2 threads",
+    board=Board(
+        temperature_c=61.3,
+        throttled={"under_voltage": False, "throttled": False},
+        throttled_since_boot={"under_voltage": True, "throttled": False},
+        memory_free_mb=512.0,
+        disk_free_mb=21_400.0,
+        load=1.7,
+        clock_synced=True,
+        up_s=3720.5,
+    ),
 )
 REPLY = ReplyMessage(device=_DEVICE, boot=_BOOT, command="mark", id="7c9e6679", ok=True, error="", result={})
 MESSAGES: dict[str, Message] = {

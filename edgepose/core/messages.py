@@ -105,8 +105,9 @@ class EventMessage(Message, frozen=True, kw_only=True):
     `mark_stop` and `mark_note` (of an experiment), `settings` (a command changed them), `dropped` (poses given up,
     count of them), `camera_stalled` (no frame comes; text says why), then what is tried, `camera_flush`,
     `camera_restart` and `camera_reopen`, and how it ended, `camera_recovered` or `camera_lost` (the daemon ends, to be
-    started again), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room).
-    tags: from the config; those of `started` hold for the poses up to the next one."""
+    started again), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room),
+    `alert` (something is wrong that was not before, as in /health), `heat` (fewer poses, before the board gets too hot,
+    or all again). tags: from the config; those of `started` hold for the poses up to the next one."""
 
     event: Count
     seq: Count
@@ -132,6 +133,21 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     uncertain: Count
 
 
+class Board(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the daemon runs on. null: the board does not tell. throttled: what the firmware does now, of under_voltage,
+    frequency_capped, throttled and soft_temperature_limit; throttled_since_boot: the same, once or more. load: of the
+    last minute. clock_synced: whether a time service has set the wall clock. up_s: since boot."""
+
+    temperature_c: float | None
+    throttled: dict[str, bool]
+    throttled_since_boot: dict[str, bool]
+    memory_free_mb: Amount | None
+    disk_free_mb: Amount | None
+    load: Amount
+    clock_synced: bool
+    up_s: Amount
+
+
 class HealthMessage(Message, frozen=True, kw_only=True):
     """How the daemon is. Retained, every 30 s. Counters since it started; `skipped` and `dropped` by reason, where
     `refused_...` are those that the broker does not take now: set aside on the disk, and tried again.
@@ -140,7 +156,8 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     were not carried out, by reason; `unanswered`: replies that nobody got. camera: stalls, what was done about them
     (flushes, restarts, reopens), how often frames came back (recovered), and how many threads were left behind in a
     driver (abandoned). recorded: null where the config asks for no recording and no uncertain frames.
-    stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds."""
+    stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds. runtime: what runs the
+    model, in words; delegate: on what, `cpu` or `edgetpu`."""
 
     t_us: Count
     uptime_s: Amount
@@ -160,7 +177,9 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     stage_ms: dict[str, tuple[Amount, Amount, Amount]]
     rss_mb: Amount
     runtime: str
+    delegate: str = "cpu"
     recorded: Recorded | None = None
+    board: Board | None = None
 
 
 @dataclass(frozen=True, slots=True)

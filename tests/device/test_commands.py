@@ -24,6 +24,7 @@ from chaos_proxy import Proxy
 from fakes import SIZE_WH, SKELETON, FakeCamera, FakeEstimator
 from paho.mqtt import publish
 
+from edgepose.board import BoardSensors, SampledBoard
 from edgepose.cli.health import Health as DaemonsHealth
 from edgepose.control import Control
 from edgepose.core.commands import COMMANDS, Health
@@ -87,7 +88,8 @@ class Device:
     def health(self) -> HealthMessage:
         camera = SimpleNamespace(displaced=0, alerts={}, counts={})
         recording = SimpleNamespace(alerts={}, told=lambda: None, recorded=lambda: None)
-        return DaemonsHealth(DEVICE, camera, self.pipeline, self.delivery, recording, "fake").message()
+        board = SampledBoard(BoardSensors(Path("/")))
+        return DaemonsHealth(DEVICE, camera, self.pipeline, self.delivery, recording, board, "fake").message()
 
     def end(self) -> None:
         self.gate.set()
