@@ -51,8 +51,8 @@ def test_a_pi_tells_all(pi: Pi, tmp_path: Path) -> None:
     pi.set(temperature_c=61.2, throttled=0x50005, free_mb=300)
     board = BoardSensors(tmp_path / "not" / "yet").read()
     assert (board.temperature_c, board.memory_free_mb) == (61.2, 300)
-    assert board.throttled == ["under_voltage", "throttled"]
-    assert board.throttled_since_boot == ["under_voltage", "throttled"]
+    expected = {"under_voltage": True, "frequency_capped": False, "throttled": True, "soft_temperature_limit": False}
+    assert board.throttled == board.throttled_since_boot == expected
     assert board.disk_free_mb is not None
     assert set(board_alerts(board)) == {"under_voltage", "throttled"}
 
@@ -77,7 +77,7 @@ def test_a_board_that_tells_nonsense_tells_nothing(text: str, pi: Pi, tmp_path: 
         if path.is_file():
             path.write_text(text, encoding="ascii")
     board = BoardSensors(tmp_path).read()
-    assert (board.temperature_c, board.throttled, board.memory_free_mb) == (None, [], None)
+    assert (board.temperature_c, any(board.throttled.values()), board.memory_free_mb) == (None, False, None)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_each_change_for_the_worse_is_an_event(
     def alerts() -> list[str]:
         return [event["text"] for event in subscriber.of("event") if event["kind"] == "alert"]
 
-    wait_until(lambda: alerts(), "the alert")
+    wait_until(alerts, "the alert")
     assert alerts()[0].startswith("under_voltage: too little voltage")
 
 
