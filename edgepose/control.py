@@ -11,13 +11,14 @@ import cv2
 import msgspec
 
 from edgepose import __version__
-from edgepose.core.commands import Health, Mark, Ping, Restart, Set, Snapshot, changed
+from edgepose.core.commands import Health, Mark, Model, Ping, Restart, Set, Snapshot, changed
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.geometry import lies_within
 from edgepose.core.messages import HealthMessage, Region, Settings
 from edgepose.core.overlay import draw_pose
 from edgepose.core.picture import as_bgr
 from edgepose.core.types import Frame, Pose, Skeleton
+from edgepose.models.download import check_url
 from edgepose.settings import write_settings
 
 SNAPSHOT_S = 3.0  # longest wait for a frame
@@ -40,19 +41,33 @@ class Delivery(Protocol):
         """Publishes the info anew."""
 
 
+class Models(Protocol):
+    def versions(self) -> list[dict[str, Any]]: ...
+
+    def activate(self, name: str) -> str:
+        """The model's id. Raises EdgeposeError."""
+
+    def roll_back(self) -> str:
+        """The model's id. Raises EdgeposeError."""
+
+    def fetch(self, url: str, sha256: str, *, activate: bool) -> None: ...
+
+
 class Control:
     """file: of the settings. restarting: set by the command `restart`, as is `stop`. on_mark: called with the phase of
     each mark."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  everything that can be commanded
         self,
         pipeline: Pipeline,
         delivery: Delivery,
+        models: Models,
         file: Path,
         health: Callable[[], HealthMessage],
         stop: threading.Event,
     ) -> None:
         self.restarting = False
+        self._models = models
         self._pipeline, self._delivery = pipeline, delivery
         self._file, self._health, self._stop = file, health, stop
         self.on_mark: Callable[[str], None] = lambda _: None
@@ -66,6 +81,7 @@ class Control:
             "set": self._set,
             "mark": self._mark,
             "restart": self._restart,
+            "model": self._model,
         }
 
     def _ping(self, _: Ping) -> dict[str, Any]:
@@ -109,6 +125,19 @@ class Control:
         self._delivery.tell(f"mark_{command.phase}", command.text)
         self.on_mark(command.phase)
         return {}
+
+    def _model(self, command: Model) -> dict[str, Any]:
+        if command.action == "activate":
+            return {"model": self._models.activate(command.model)}
+        if command.action == "rollback":
+            return {"model": self._models.roll_back()}
+        if command.action == "install":
+            if not command.sha256:
+                raise EdgeposeError("sha256: missing; tell that of the .tflite, so that nothing else is taken")
+            check_url(command.url)
+            self._models.fetch(command.url, command.sha256, activate=command.activate)
+            return {"url": command.url}
+        return {"models": self._models.versions()}
 
     def _restart(self, _: Restart) -> dict[str, Any]:
         self.restarting = True

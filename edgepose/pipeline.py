@@ -40,7 +40,8 @@ class Camera(Protocol):
 
 
 class Viewer(Protocol):
-    card: ModelCard
+    @property
+    def card(self) -> ModelCard: ...
 
     def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
         """region: to look at, where somebody has set one."""
@@ -72,6 +73,7 @@ class _Accepted:
     captured_mono_ns: int
     captured_us: int
     size_wh: tuple[int, int]
+    model: str
     pose: Pose
 
 
@@ -105,7 +107,7 @@ class Pipeline:
         self._camera, self._viewer, self._delivery = camera, viewer, delivery
         self._observers = observers
         self._device, self._boot = device, boot_id()
-        self._model, self.skeleton = viewer.card.model_id(), viewer.card.skeleton
+        self.skeleton = viewer.card.skeleton
         self._instants = Recent()
         self._frames = Handover[Frame](1, newest_wins=camera.live)
         self._ground: tuple[tuple[int, int], Ground] | None = None  # and the size of the frames it is of
@@ -210,7 +212,8 @@ class Pipeline:
                 seq = self.first_seq + self.poses
                 self.poses += 1
                 self._instants.add(time.monotonic())
-                accepted = _Accepted(seq, frame.index, frame.captured_mono_ns, frame.captured_us, frame.size_wh, pose)
+                times, model = (frame.captured_mono_ns, frame.captured_us), self._viewer.card.model_id()
+                accepted = _Accepted(seq, frame.index, *times, frame.size_wh, model, pose)
                 del frame  # the picture's memory, while the next one is awaited
                 if not self._accepted.put(accepted):
                     return
@@ -276,7 +279,7 @@ class Pipeline:
             synced=synced,
             replay=False,
             latency_ms=round((time.monotonic_ns() - item.captured_mono_ns) / 1e6, 2),
-            model=self._model,
+            model=item.model,
             size_wh=item.size_wh,
             keypoints=keypoints_of(item.pose, self.skeleton, self.settings.min_score, self._on_ground(item)),
         )

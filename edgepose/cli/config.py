@@ -66,6 +66,9 @@ camera:
 
 # inference:
 #   threads: 0             # 0 measures at start and takes what is fastest
+#   delegate: auto         # a Coral Edge TPU where there is one and the model was compiled for it; or cpu, edgetpu
+#   library: null          # the Edge TPU's, where it is not the system's libedgetpu.so.1
+#   device: ""             # which Edge TPU, where there are two: usb:0, usb:1
 #   soft_limit_c: 75.0     # a hotter board makes fewer poses, before its firmware slows everything down; null: never
 
 # view:
@@ -105,7 +108,7 @@ camera:
 # prometheus: null         # {port: 9464}: /health as numbers on http://127.0.0.1:9464/metrics; host: others may read it
 
 # tags: {}                 # what is recorded, such as {subject: m3, cage: "7"}; on /info and in the files
-# commands: [ping]         # what may be asked over MQTT: also health, snapshot, set, mark, restart
+# commands: [ping]         # what may be asked over MQTT: also health, snapshot, set, mark, restart, model
 """
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import platform
+import sys
 import threading
 import time
 import uuid
@@ -16,17 +18,24 @@ from edgepose.camera import open_camera
 from edgepose.camera.masked import MaskedCamera
 from edgepose.camera.watched import Watched
 from edgepose.cli.health import Health
+from edgepose.cli.model_host import ModelHost
 from edgepose.clock import boot_id
 from edgepose.control import Control
 from edgepose.core.config import Config
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.heat import Heat
 from edgepose.core.messages import InfoMessage, Settings, StatusMessage
-from edgepose.core.view import Viewer
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.delivery.place import SpoolPlace, disk_folder
+from edgepose.folders import state_folder
+from edgepose.inference.accelerated import Accelerated, open_estimator
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
+from edgepose.models.at_work import AtWork
+from edgepose.models.choice import Ledger
+from edgepose.models.opening import Opening, choice_path
+from edgepose.models.store import Store
+from edgepose.models.switch import Switch
 from edgepose.notify import Notifier
 from edgepose.pipeline import Pipeline
 from edgepose.prometheus import MetricsServer
@@ -42,42 +51,52 @@ class Daemon:
     """Reads the model and opens camera and spool when it is made. stop: ends `run`. Raises EdgeposeError."""
 
     def __init__(self, config: Config, stop: threading.Event) -> None:
-        self._stop, self._notifier = stop, Notifier()
+        self._config, self._stop, self._notifier = config, stop, Notifier()
         self._looked_s = 0.0  # monotonic clock
-        estimator = Estimator(Path(config.model), config.inference.threads)
-        device, boot = config.device_name(), boot_id()
-        file = disk_folder(config.spool, device) / "settings.json"
-        settings = read_settings(file)
-        self._info = info_message(device, boot, estimator, config.tags, settings)
-        self._camera = Watched(lambda: open_camera(config.camera, estimator.card.input, wants_full=config.wants_full()))
+        self._settings_file = disk_folder(config.spool, config.device_name()) / "settings.json"
+        self._begin_with_model()
+        self._begin_with_poses()
+        self._begin_with_control()
+        log.info("%s with %s on %s", config.device_name(), self._info.model, self._at_work.estimator.describe())
+
+    def _begin_with_model(self) -> None:
+        config, store = self._config, Store(state_folder() / "models")
+        ledger, configured = Ledger(choice_path(store, config.device_name())), Path(config.model)
+        self._opening = Opening(store, ledger, configured, boot_id())
+        self._estimator = self._opening.open(lambda model: open_estimator(model, config.inference))
+        self._switch = Switch(store, ledger, configured, boot_id(), self._estimator)
+        self._at_work = AtWork(self._estimator, config.view)
+        warn_if_slow(self._estimator.runtime)
+
+    def _begin_with_poses(self) -> None:
+        """From the camera to the delivery."""
+        config, card, device = self._config, self._estimator.card, self._config.device_name()
+        settings = read_settings(self._settings_file)
+        self._info = info_message(device, boot_id(), self._estimator, config.tags, settings)
+        self._camera = Watched(lambda: open_camera(config.camera, card.input, wants_full=config.wants_full()))
         self._notifier.be_patient(self._camera.slow_s)
         place = SpoolPlace(config.spool, device, wait=not self._camera.live)
-        status = StatusMessage(device=device, boot=boot, state="online", run=uuid.uuid4().hex)
-        self._delivery = MqttDelivery(config.mqtt, place, status, self._info, stop, commands=config.commands)
-        self._camera.tell = self._delivery.tell
-        card = estimator.card
+        status = StatusMessage(device=device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
+        self._delivery = MqttDelivery(config.mqtt, place, status, self._info, self._stop, commands=config.commands)
+        for teller in (self._camera, self._switch, self._estimator):
+            teller.tell = self._delivery.tell
         self._recording = Recording(config, card.skeleton, card.model_id(), self._delivery.tell)
         masked = MaskedCamera(self._camera, config.masks.values())
-        viewer = Viewer(estimator, config.view)
-        self._pipeline = Pipeline(masked, viewer, self._delivery, device, self._recording.observers)
+        self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, self._recording.observers)
         self._pipeline.settings, self._pipeline.geometry = settings, config.geometry
-        self._board = SampledBoard(BoardSensors(file.parent))
+
+    def _begin_with_control(self) -> None:
+        """What watches over the poses, and what may change them."""
+        config, pipeline, delivery = self._config, self._pipeline, self._delivery
+        self._board = SampledBoard(BoardSensors(self._settings_file.parent))
         limit_c = config.inference.soft_limit_c
         self._heat = Heat(limit_c) if limit_c is not None else None
-        self._health = Health(
-            device,
-            self._camera,
-            self._pipeline,
-            self._delivery,
-            self._recording,
-            self._board,
-            estimator.runtime.describe(),
-        )
+        parts = (self._camera, pipeline, delivery, self._recording, self._switch)
+        self._health = Health(config.device_name(), *parts, self._board, self._at_work)
         self._metrics = MetricsServer(config.prometheus, self._health.message) if config.prometheus else None
-        self._control = Control(self._pipeline, self._delivery, file, self._health.message, stop)
+        self._host = ModelHost(config, self._at_work, pipeline, delivery, self._recording, self._stop)
+        self._control = Control(pipeline, delivery, self._switch, self._settings_file, self._health.message, self._stop)
         self._control.on_mark = self._recording.mark
-        log.info("%s with %s on %s", device, card.model_id(), estimator.runtime.describe())
-        warn_if_slow(estimator.runtime)
 
     def run(self) -> None:
         """Returns when the camera ends and all is delivered, or at a stop. Raises EdgeposeError also when a command
@@ -86,6 +105,9 @@ class Daemon:
         started = time.monotonic()
         delivery.start(self._health.message, self._control.handlers(), pipeline.first_seq)
         delivery.tell("started", f"edgepose {__version__}, model {self._info.model}")
+        for kind, text in self._opening.events:
+            delivery.tell(kind, text)
+        self._switch.start(self._host, self._opening.trouble)
         self._recording.start()
         try:
             with contextlib.closing(self._recording):
@@ -93,12 +115,17 @@ class Daemon:
             seconds = time.monotonic() - started
             delivery.wait_delivered(self._on_wait)
         finally:
-            self._notifier.stopping()
+            self._switch.close()
+            if not self._host.anew:
+                self._notifier.stopping()
             if self._metrics is not None:
                 self._metrics.close()
+            self._at_work.estimator.close()
             self._camera.close()  # also when it is being revived while everybody else has stopped
             delivery.close()
         log_summary(pipeline, delivery, self._camera.displaced, seconds)
+        if self._host.anew:
+            os.execv(sys.executable, sys.orig_argv)  # noqa: S606  the same command, in the same process
         if self._control.restarting:
             raise EdgeposeError("stopped by the command `restart`, to be started again")
 
@@ -146,7 +173,9 @@ def warn_if_slow(runtime: Runtime) -> None:
         log.warning("%s: XNNPACK did not take the model over, expect a fraction of the frames", runtime.name)
 
 
-def info_message(device: str, boot: str, estimator: Estimator, tags: dict[str, str], settings: Settings) -> InfoMessage:
+def info_message(
+    device: str, boot: str, estimator: Estimator | Accelerated, tags: dict[str, str], settings: Settings
+) -> InfoMessage:
     versions = {"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name}
     card = estimator.card
     return InfoMessage(

@@ -11,6 +11,8 @@ from edgepose.camera.watched import Watched
 from edgepose.clock import boot_id, wall_us
 from edgepose.core.messages import HealthMessage
 from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.models.at_work import AtWork
+from edgepose.models.switch import Switch
 from edgepose.pipeline import Pipeline
 from edgepose.recording.both import Recording
 
@@ -18,8 +20,6 @@ QUIET_S = 60.0  # what comes and goes is told once
 
 
 class Health:
-    """runtime: what runs the model, in words. tell: events."""
-
     def __init__(  # noqa: PLR0913, PLR0917  everybody who has something to tell
         self,
         device: str,
@@ -27,18 +27,18 @@ class Health:
         pipeline: Pipeline,
         delivery: MqttDelivery,
         recording: Recording,
+        models: Switch,
         board: SampledBoard,
-        runtime: str,
+        at_work: AtWork,
     ) -> None:
-        self.runtime = runtime
-        self._board = board
+        self._board, self._models, self._at_work = board, models, at_work
         self._told_s: dict[str, float] = {}  # monotonic clock of when each alert was there last
         self._device, self._started = device, time.monotonic()
         self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
 
     def alerts(self) -> dict[str, str]:
         """What is wrong now, in words, by what it is about."""
-        parts = (self._pipeline, self._delivery, self._camera, self._recording)
+        parts = (self._pipeline, self._delivery, self._camera, self._recording, self._models, self._at_work.estimator)
         ours = {about: text for part in parts for about, text in part.alerts.items()}
         return {**ours, **board_alerts(self._board.now())}
 
@@ -78,7 +78,8 @@ class Health:
             camera=dict(camera.counts),
             stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
             rss_mb=rss_mb(),
-            runtime=self.runtime,
+            runtime=self._at_work.estimator.describe(),
+            delegate=self._at_work.estimator.delegate,
             recorded=self._recording.recorded(),
             board=self._board.now(),
         )

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, UnsetType
 from edgepose.core.messages import Message, Rate, Region, Score, Settings
 
 LONGEST_ID = 64
-CommandName = Literal["ping", "health", "snapshot", "set", "mark", "restart"]
+CommandName = Literal["ping", "health", "snapshot", "set", "mark", "restart", "model"]
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +50,18 @@ class Restart(Command, frozen=True, kw_only=True):
     """Ends the daemon so that systemd starts it again."""
 
 
+class Model(Command, frozen=True, kw_only=True):
+    """The device's models. list: those in its store. activate: `model` by its id, such as openfield@3fa2c1. rollback:
+    to the one that ran well before. install: fetches the .tflite at `url` and the card beside it, whose sha256 must be
+    the one that is told, and activates it where `activate` says so. Answers at once; events tell what becomes of it."""
+
+    action: Literal["list", "activate", "rollback", "install"] = "list"
+    model: Annotated[str, Meta(max_length=200)] = ""
+    url: Annotated[str, Meta(max_length=2000)] = ""
+    sha256: Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{64})?$")] = ""
+    activate: bool = False
+
+
 COMMANDS: dict[str, type[Command]] = {
     "ping": Ping,
     "health": Health,
@@ -57,6 +69,7 @@ COMMANDS: dict[str, type[Command]] = {
     "set": Set,
     "mark": Mark,
     "restart": Restart,
+    "model": Model,
 }
 
 

@@ -22,10 +22,16 @@ Polygon = Annotated[tuple[tuple[float, float], ...], Meta(min_length=3)]
 
 
 class Inference(Section, frozen=True, kw_only=True):
-    """threads: of the interpreter; 0 measures at start and takes what is fastest. soft_limit_c: where the board's
-    processor is hotter, there are fewer poses, so that the firmware need not slow everything down; null: never."""
+    """threads: of the interpreter; 0 measures at start and takes what is fastest. delegate: what runs the model; auto
+    is a Coral Edge TPU where one is plugged in and the model was compiled for it, else the CPU. library: the
+    delegate's, where it is not the system's libedgetpu.so.1. device: which Edge TPU, such as usb:0; one daemon each.
+    soft_limit_c: where the board's processor is hotter, there are fewer poses, so that the firmware need not slow
+    everything down; null: never."""
 
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
+    delegate: Literal["auto", "cpu", "edgetpu"] = "auto"
+    library: str | None = None
+    device: Annotated[str, Meta(pattern=r"^((usb|pci)?(:\d)?)$")] = ""
     soft_limit_c: Annotated[float, Meta(ge=30, le=110)] | None = 75.0
 
 

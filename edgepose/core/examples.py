@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgepose.core.commands import Command, Health, Mark, Ping, ReplyMessage, Restart, Set, Snapshot
+from edgepose.core.commands import Command, Health, Mark, Model, Ping, ReplyMessage, Restart, Set, Snapshot
 from edgepose.core.messages import (
     BatchMessage,
     Board,
@@ -114,4 +114,5 @@ COMMANDS: dict[str, Command] = {
     "set": Set(rate_hz=10.0, region=(100, 80, 320, 240)),
     "mark": Mark(id="7c9e6679", phase="start", text="light on"),
     "restart": Restart(),
+    "model": Model(id="7c9e6680", action="activate", model="openfield@e61171"),
 }

@@ -106,8 +106,11 @@ class EventMessage(Message, frozen=True, kw_only=True):
     count of them), `camera_stalled` (no frame comes; text says why), then what is tried, `camera_flush`,
     `camera_restart` and `camera_reopen`, and how it ended, `camera_recovered` or `camera_lost` (the daemon ends, to be
     started again), `segment` (of the recording, complete; count of its frames), `segment_removed` (to make room),
-    `alert` (something is wrong that was not before, as in /health), `heat` (fewer poses, before the board gets too hot,
-    or all again). tags: from the config; those of `started` hold for the poses up to the next one."""
+    `alert` (something is wrong that was not before, as in /health), `model_installed`, `model_activated`,
+    `model_switching` (the daemon starts anew for it), `model_refused`, `model_rolled_back` (a model that was tried),
+    `model_configured` (the config's is another than before), `delegate_live` and `delegate_lost` (an accelerator),
+    `heat` (fewer poses, before the board gets too hot, or all again). tags: from the config; those of `started` hold
+    for the poses up to the next one."""
 
     event: Count
     seq: Count

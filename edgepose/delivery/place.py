@@ -11,6 +11,7 @@ from edgepose.core.config import Spool
 from edgepose.core.errors import EdgeposeError
 from edgepose.delivery.disk_tier import DiskTier
 from edgepose.delivery.ram_tier import RamTier
+from edgepose.folders import state_folder
 
 with contextlib.suppress(ImportError):  # not on Windows
     import fcntl
@@ -20,10 +21,7 @@ def disk_folder(spool: Spool, device: str) -> Path:
     """From the config, systemd's StateDirectory=, or the user's own state folder."""
     if spool.folder:
         return Path(spool.folder) / device
-    if state := os.environ.get("STATE_DIRECTORY", "").split(":")[0]:
-        return Path(state) / "spool" / device
-    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(home) / "edgepose" / "spool" / device
+    return state_folder() / "spool" / device
 
 
 def ram_folder(spool: Spool, device: str) -> Path:

@@ -34,17 +34,29 @@ class Runtime:
         )
 
 
-def open_runtime(model: bytes, threads: int, where: str) -> Runtime:
-    """Raises ModelError when no installed runtime can run the model."""
+@dataclass(frozen=True, slots=True)
+class DelegateLibrary:
+    """An external delegate of TFLite's plug-in interface. path: of the shared library. options: its own."""
+
+    path: str
+    options: dict[str, str]
+
+
+def open_runtime(model: bytes, threads: int, where: str, library: DelegateLibrary | None = None) -> Runtime:
+    """Raises ModelError when no installed runtime can run the model. A library that was built for another runtime may
+    crash the process."""
     failures = []
     for package, module in _RUNTIMES:
         try:
-            interpreter_class = importlib.import_module(module).Interpreter
+            runtime = importlib.import_module(module)
         except ImportError as exc:
             failures.append(f"{package}: {exc}")
             continue
         try:
-            interpreter = interpreter_class(model_content=model, num_threads=threads)
+            delegates = [runtime.load_delegate(library.path, library.options)] if library else None
+            interpreter = runtime.Interpreter(
+                model_content=model, num_threads=threads, experimental_delegates=delegates
+            )
             interpreter.allocate_tensors()
         # Whatever a runtime raises here (ValueError, RuntimeError, SystemError, AttributeError under a NumPy
         # it was not built for) means the same: this one cannot run the model.
@@ -53,7 +65,8 @@ def open_runtime(model: bytes, threads: int, where: str) -> Runtime:
             continue
         name = f"{package} {importlib.metadata.version(package)}"
         return Runtime(interpreter, name, threads, _delegated(interpreter))
-    raise ModelError(f"{where}: no TFLite runtime can run it ({'; '.join(failures)})")
+    what = f" with {library.path}" if library else ""
+    raise ModelError(f"{where}: no TFLite runtime can run it{what} ({'; '.join(failures)})")
 
 
 def _delegated(interpreter: Any) -> bool:

@@ -29,6 +29,11 @@ class Recording:
         for part in self.observers:
             part.close()
 
+    def use_model(self, scorer: str) -> None:
+        """From the next segment on. Its keypoints are those of the one before."""
+        for part in self.observers:
+            part.scorer = scorer
+
     def mark(self, phase: str) -> None:
         """An experiment begins (`start`) or ends (`stop`)."""
         if self._recorder is not None:

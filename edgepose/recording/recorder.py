@@ -48,7 +48,8 @@ class _Row:
 
 
 class Recorder:
-    """frames: recorded since the start. dropped: by reason, of those that were to be recorded. tell: events.
+    """frames: recorded since the start. scorer: of the tables of the next segment. dropped: by reason, of those that
+    were to be recorded. tell: events.
 
     Never raises after construction."""
 
@@ -58,7 +59,7 @@ class Recorder:
         self.frames = 0
         self.dropped: Counter[str] = Counter()
         self._folder, self._device = Path(settings.folder) / device, device
-        self._skeleton, self._scorer, self._settings = skeleton, scorer, settings
+        self._skeleton, self.scorer, self._settings = skeleton, scorer, settings
         self._h264 = settings.codec == "h264" and h264.installed()
         self.keeper = Keeper(self._folder, settings.max_gb * 1e9, settings.max_age_h * 3600, tell)
         self.when = When(settings.when, self._folder / "marked")
@@ -225,7 +226,7 @@ class Recorder:
         self.keeper.reserve(name)
         try:
             self._segment = Segment(
-                self._folder, name, suffix, lambda path: kind(path, frame.size_wh, rate), self._skeleton, self._scorer
+                self._folder, name, suffix, lambda path: kind(path, frame.size_wh, rate), self._skeleton, self.scorer
             )
         except Exception:
             self.keeper.leave(name)

@@ -50,14 +50,15 @@ class _Candidate:
 
 class UncertainFrames:
     """Of each 1 / per_hour the worst frame, unless it looks like one that is saved already: an empty cage is labelled
-    once. A jump is told when the next frame has come. saved: since the start.
+    once. A jump is told when the next frame has come. saved: since the start. scorer: of a table
+    that is begun.
 
     Never raises after construction."""
 
     def __init__(self, settings: Uncertain, device: str, skeleton: Skeleton, scorer: str) -> None:
         self.saved = 0
         self.alerts: dict[str, str] = {}
-        self._settings, self._device, self._skeleton, self._scorer = settings, device, skeleton, scorer
+        self._settings, self._device, self._skeleton, self.scorer = settings, device, skeleton, scorer
         self._root = Path(settings.folder) / "labeled-data"
         self._period_s = 3600 / settings.per_hour
         self._last: deque[tuple[Frame, Pose]] = deque(maxlen=3)
@@ -156,7 +157,7 @@ class UncertainFrames:
     def _day_folder(self, t_us: int) -> Path:
         """Another one where today's has the predictions of another model."""
         stem = f"{self._device}-{time.strftime('%Y%m%d', time.gmtime(t_us / 1e6))}"
-        header, number = "".join(_line(row) for row in csv_header(self._skeleton, self._scorer, 3)), 1
+        header, number = "".join(_line(row) for row in csv_header(self._skeleton, self.scorer, 3)), 1
         while True:
             folder = self._root / (stem if number == 1 else f"{stem}_{number}")
             folder.mkdir(parents=True, exist_ok=True)

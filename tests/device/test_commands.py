@@ -68,7 +68,9 @@ class Device:
         camera = FakeCamera(10**9, live=True, period_s=0.01)
         self.pipeline = Pipeline(camera, FakeEstimator(), self.delivery, DEVICE)
         self.pipeline.settings = info.settings
-        self.control = Control(self.pipeline, self.delivery, self.file, self.health, self.stop)
+        self.control = Control(
+            self.pipeline, self.delivery, SimpleNamespace(versions=list), self.file, self.health, self.stop
+        )
         self._thread = threading.Thread(target=self.pipeline.run, args=(self.stop,))
 
     def start(self) -> None:
@@ -89,7 +91,9 @@ class Device:
         camera = SimpleNamespace(displaced=0, alerts={}, counts={})
         recording = SimpleNamespace(alerts={}, told=lambda: None, recorded=lambda: None)
         board = SampledBoard(BoardSensors(Path("/")))
-        return DaemonsHealth(DEVICE, camera, self.pipeline, self.delivery, recording, board, "fake").message()
+        at_work = SimpleNamespace(describe=lambda: "fake", delegate="cpu", alerts={})
+        parts = (camera, self.pipeline, self.delivery, recording, SimpleNamespace(alerts={}), board)
+        return DaemonsHealth(DEVICE, *parts, SimpleNamespace(estimator=at_work)).message()
 
     def end(self) -> None:
         self.gate.set()
@@ -152,6 +156,7 @@ def test_every_command_is_carried_out_and_answered(
         "snapshot": {},
         "set": {"rate_hz": 50.5, "region": [0, 0, 32, 16]},
         "mark": {"phase": "start", "text": "light on"},
+        "model": {"action": "list"},
         "restart": {},
     }
     assert set(sent) == set(COMMANDS)

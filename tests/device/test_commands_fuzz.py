@@ -21,6 +21,7 @@ from test_mqtt import health
 
 from edgepose.control import Control
 from edgepose.core.commands import COMMANDS, ReplyMessage
+from edgepose.core.errors import ModelError
 from edgepose.core.messages import Settings, decode, encode, split_topic
 from edgepose.core.schemas import schemas
 from edgepose.core.types import Frame, Pose
@@ -32,7 +33,7 @@ VALID_SETTINGS = jsonschema.Draft202012Validator(msgspec.json.schema(Settings))
 
 
 class Still:
-    """A pipeline that has a frame every other time, and a delivery that forgets."""
+    """A pipeline that has a frame every other time, a delivery that forgets, and a store without models."""
 
     skeleton = SKELETON
 
@@ -51,6 +52,18 @@ class Still:
     def change_info(self, **changes: object) -> None:
         pass
 
+    def versions(self) -> list[dict[str, object]]:
+        return []
+
+    def activate(self, name: str) -> str:
+        raise ModelError(f"{name}: no such model in the store")
+
+    def roll_back(self) -> str:
+        raise ModelError("there is no earlier model")
+
+    def fetch(self, url: str, sha256: str, *, activate: bool) -> None:
+        pass
+
 
 class Rig:
     """An inbox whose commands are carried out by the real Control."""
@@ -59,7 +72,7 @@ class Rig:
         self.file, self.still, self.taken, self.done = file, Still(), 0, Counter[str]()
         self.answers: queue.SimpleQueue[tuple[Address, ReplyMessage]] = queue.SimpleQueue()
         self.inbox = Inbox("cage-07", "b", tuple(COMMANDS), lambda *answer: self.answers.put(answer))
-        control = Control(self.still, self.still, file, health, threading.Event())
+        control = Control(self.still, self.still, self.still, file, health, threading.Event())
         self.inbox.start(control.handlers())
 
     def take(self, message: paho.MQTTMessage, *, late: bool) -> None:

@@ -1,0 +1,85 @@
+"""What the switch of models may do to the running daemon."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+
+from edgepose.core.config import Config
+from edgepose.delivery.mqtt import MqttDelivery
+from edgepose.inference.accelerated import Accelerated, open_estimator
+from edgepose.inference.estimator import Estimator
+from edgepose.models.at_work import AtWork
+from edgepose.pipeline import Pipeline
+from edgepose.recording.both import Recording
+
+log = logging.getLogger(__name__)
+
+BACK_S = 3.0  # for the model before to go on
+
+
+class ModelHost:
+    """A `models.switch.Host`. stop: ends the pipeline. anew: then the daemon starts itself again."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  everybody whom a new model concerns
+        self,
+        config: Config,
+        at_work: AtWork,
+        pipeline: Pipeline,
+        delivery: MqttDelivery,
+        recording: Recording,
+        stop: threading.Event,
+    ) -> None:
+        self.anew = False
+        self._config, self._at_work, self._stop = config, at_work, stop
+        self._pipeline, self._delivery, self._recording = pipeline, delivery, recording
+
+    def load(self, model: Path) -> Estimator | Accelerated:
+        return open_estimator(model, self._config.inference)
+
+    def swap(self, loaded: Estimator | Accelerated) -> bool:
+        """The camera gives frames of the model's size, and tables and messages have its keypoints' names: with others
+        everything has to start anew. So it has where an accelerator is at work, which runs one model at a time."""
+        card = self._at_work.card
+        same = (loaded.card.skeleton, loaded.card.input) == (card.skeleton, card.input)
+        if not same or self._at_work.estimator.delegate != "cpu":
+            loaded.close()
+            return False
+        self._at_work.put(loaded)
+        self._say()
+        return True
+
+    def prove(self) -> None:
+        self._at_work.prove()
+
+    def back(self) -> None:
+        looked_at = self._pipeline.looked_at
+        if not self._at_work.go_back():
+            self.restart()
+        self._say()
+        time.sleep(BACK_S)
+        if self._pipeline.looked_at == looked_at:
+            log.error("the model that was tried hangs; ending the daemon, to be started again")
+            logging.shutdown()
+            os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
+
+    def poses(self) -> int:
+        return self._at_work.poses
+
+    def trouble(self) -> str:
+        return self._at_work.trouble
+
+    def captured(self) -> int:
+        return self._pipeline.captured
+
+    def restart(self) -> None:
+        self.anew = True
+        self._stop.set()
+
+    def _say(self) -> None:
+        model = self._at_work.card.model_id()
+        self._recording.use_model(model)
+        self._delivery.change_info(model=model)

@@ -1,0 +1,79 @@
+"""The model at work, which may be exchanged between two frames; while the new one is on trial, the old one stands
+by."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from edgepose.core.card import ModelCard
+from edgepose.core.config import View
+from edgepose.core.messages import Region
+from edgepose.core.types import Frame, Pose
+from edgepose.core.view import Viewer
+
+
+class Estimator(Protocol):
+    card: ModelCard
+    alerts: dict[str, str]
+
+    @property
+    def delegate(self) -> str: ...
+
+    def describe(self) -> str: ...
+
+    def estimate(self, frame: Frame) -> Pose: ...
+
+    def close(self) -> None: ...
+
+
+class AtWork:
+    """What the pipeline sees of it. poses: made by the newest model. trouble: why that one had to make way.
+
+    `put`, `prove` and `go_back` are for one other thread; each takes effect with the next frame."""
+
+    def __init__(self, estimator: Estimator, view: View) -> None:
+        self.poses, self.trouble = 0, ""
+        self._view = view
+        self._now = estimator, Viewer(estimator, view)
+        self._before: tuple[Estimator, Viewer] | None = None
+
+    @property
+    def estimator(self) -> Estimator:
+        return self._now[0]
+
+    @property
+    def card(self) -> ModelCard:
+        return self._now[0].card
+
+    def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
+        now = self._now
+        try:
+            pose = now[1].estimate(frame, region)
+        except Exception as exc:
+            if self._before is None or now is self._before:
+                raise
+            self.trouble = f"fails at work ({type(exc).__name__}: {exc})"
+            self._now = self._before
+            return self._now[1].estimate(frame, region)
+        self.poses += 1
+        return pose
+
+    def put(self, estimator: Estimator) -> None:
+        """To work, on trial. Raises ConfigError where the config's view does not suit the model."""
+        new = estimator, Viewer(estimator, self._view)
+        self.poses, self.trouble = 0, ""
+        self._before, self._now, self._tried = self._now, new, estimator
+
+    def prove(self) -> None:
+        """The trial has ended well."""
+        before, self._before = self._before, None
+        if before is not None:
+            before[0].close()
+
+    def go_back(self) -> bool:
+        """To the one before; False where there is none."""
+        if self._before is None:
+            return False
+        self._now, self._before = self._before, None
+        self._tried.close()
+        return True

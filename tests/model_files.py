@@ -1,0 +1,52 @@
+"""Models for tests of the store: the demo's, under other names, and ways to damage or misuse them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from edgepose.core.card import ModelFile, ModelFiles, read_card, write_card
+from edgepose.core.types import Skeleton
+
+
+def variant(source: Path, folder: Path, name: str, *, keypoints: tuple[str, ...] = (), data: bytes = b"") -> Path:
+    """Another model that works as `source` does, with a hash of its own. keypoints: other names. data: instead of the
+    file's, with a card that says it is right."""
+    folder.mkdir(parents=True, exist_ok=True)
+    card = read_card(source)
+    # Bytes behind a flatbuffer are nobody's.
+    data = data or source.read_bytes() + name.encode().ljust(16, b"\0")
+    if keypoints:
+        card = msgspec.structs.replace(card, skeleton=Skeleton(keypoints))
+    files = ModelFiles(ModelFile(f"{name}.tflite", hashlib.sha256(data).hexdigest()))
+    model = folder / f"{name}.tflite"
+    model.write_bytes(data)
+    write_card(msgspec.structs.replace(card, name=name, files=files), model)
+    return model
+
+
+MISBEHAVING = """
+import os, pathlib, signal, time
+import edgepose.inference.estimator as estimator
+real = estimator.Estimator.estimate
+def estimate(self, frame):
+    name = self.card.name
+    if name == "raises": raise ValueError("not today")
+    if name == "hangs": time.sleep(3600)
+    if name == "crashes": os.kill(os.getpid(), signal.SIGSEGV)
+    return real(self, frame)
+estimator.Estimator.estimate = estimate
+import edgepose.models.switch as switch
+switch.HEALTHY_S = 3.0
+"""
+
+
+def misbehaving(folder: Path) -> dict[str, str]:
+    """The environment of a daemon in which models called `raises`, `hangs` and `crashes` do so at their first frame,
+    which the golden picture does not show."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(MISBEHAVING, encoding="utf-8")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
