@@ -17,13 +17,16 @@ from edgepose.camera.watched import Watched
 from edgepose.clock import SyncFlag
 from edgepose.core.card import ModelInput, read_card
 from edgepose.core.config import Config, Mqtt, View, read_config
-from edgepose.core.errors import CameraError, EdgeposeError, ModelError
+from edgepose.core.errors import CameraError, ConfigError, EdgeposeError, ModelError
 from edgepose.core.geometry import FrameMap
 from edgepose.core.ground import read_ground
+from edgepose.core.loop_config import Gpio
 from edgepose.core.types import Frame
 from edgepose.core.view import field_of, window_size, zoom_of
 from edgepose.delivery.connection import probe_broker
 from edgepose.inference.estimator import Estimator
+from edgepose.loop.loop import Loop
+from edgepose.loop.processor import load
 from edgepose.recording import h264
 from edgepose.recording.keeper import room
 
@@ -53,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
         ("camera", lambda: seen.append(_camera(settings))),
         ("view", lambda: _view(settings, seen)),
         ("geometry", lambda: _geometry(settings, seen)),
+        *((("rules", lambda: _rules(settings)),) if settings.rules or settings.gpio != Gpio() else ()),
+        *((("processor", lambda: _processor(settings)),) if settings.processor else ()),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
         ("clock", _clock),
@@ -149,6 +154,22 @@ def _disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     enough = free >= LOW_DISK_BYTES
     _tell("disk", "ok" if enough else "warn", f"{free / 1e9:.1f} GB free{'' if enough else '; make room'}")
+
+
+def _rules(settings: Config) -> None:
+    Loop(settings.rules, settings.gpio, read_card(Path(settings.model)).skeleton).close()
+    pins = [f"pin {rule.pin}" for rule in settings.rules.values() if rule.pin is not None]
+    _tell("rules", "ok", ", ".join([*settings.rules, *settings.gpio.inputs, *pins]) or "sync pulses")
+
+
+def _processor(settings: Config) -> None:
+    assert settings.processor is not None
+    try:
+        load(settings.processor)
+    except Exception as exc:  # somebody else's code
+        why = f"{type(exc).__name__}: {' '.join(str(exc).split())}"
+        raise ConfigError(f"{settings.processor.load} in {settings.processor.folder}: {why}") from None
+    _tell("processor", "ok", f"{settings.processor.load} is loaded")
 
 
 def _record(settings: Config) -> None:

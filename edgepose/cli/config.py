@@ -105,6 +105,11 @@ camera:
 # uncertain: null          # frames worth labelling, kept on this device: {folder: uncertain}, and where wanted
 #                          # below: 0.5, per_hour: 20, max_mb: 500
 
+# rules: {}                # {reward: {when: {in_zone: {keypoint: snout, zone: [[9, 9], [90, 9], [90, 90]]}}, pin: 17,
+#                          # pulse_ms: 50}}: closed loop; when: also distance, speed, score; see firmware_configs/uses
+# gpio: {}                 # {inputs: {ttl: 23}, sync: {pin: 24, every_s: 1.0}}: edges in and out, with their times
+# processor: null          # {load: "feeder:Feeder"}: your own Python at each pose, as a DeepLabCut-Live Processor
+
 # prometheus: null         # {port: 9464}: /health as numbers on http://127.0.0.1:9464/metrics; host: others may read it
 
 # tags: {}                 # what is recorded, such as {subject: m3, cage: "7"}; on /info and in the files

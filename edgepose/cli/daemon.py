@@ -24,6 +24,7 @@ from edgepose.control import Control
 from edgepose.core.config import Config
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.heat import Heat
+from edgepose.core.loop_config import Gpio
 from edgepose.core.messages import InfoMessage, Settings, StatusMessage
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.delivery.place import SpoolPlace, disk_folder
@@ -31,13 +32,15 @@ from edgepose.folders import state_folder
 from edgepose.inference.accelerated import Accelerated, open_estimator
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.runtime import Runtime
+from edgepose.loop.loop import Loop
+from edgepose.loop.processor import Processor
 from edgepose.models.at_work import AtWork
 from edgepose.models.choice import Ledger
 from edgepose.models.opening import Opening, choice_path
 from edgepose.models.store import Store
 from edgepose.models.switch import Switch
 from edgepose.notify import Notifier
-from edgepose.pipeline import Pipeline
+from edgepose.pipeline import Observer, Pipeline
 from edgepose.prometheus import MetricsServer
 from edgepose.recording.both import Recording
 from edgepose.settings import read_settings
@@ -82,8 +85,22 @@ class Daemon:
             teller.tell = self._delivery.tell
         self._recording = Recording(config, card.skeleton, card.model_id(), self._delivery.tell)
         masked = MaskedCamera(self._camera, config.masks.values())
-        self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, self._recording.observers)
+        observers = [*self._begin_with_loop(), *self._recording.observers]
+        self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, observers)
         self._pipeline.settings, self._pipeline.geometry = settings, config.geometry
+        self._pipeline.stages |= {name: part.latency for name, part in self._loops.items()}
+
+    def _begin_with_loop(self) -> list[Observer]:
+        """Rules and own code, where the config has any. They see a pose first: somebody waits for what they do."""
+        config, skeleton = self._config, self._estimator.card.skeleton
+        self._loops: dict[str, Loop | Processor] = {}
+        if config.rules or config.gpio != Gpio():
+            self._loops["rules"] = Loop(config.rules, config.gpio, skeleton)
+        if config.processor:
+            self._loops["processor"] = Processor(config.processor, skeleton)
+        for part in self._loops.values():
+            part.tell = self._delivery.tell
+        return list(self._loops.values())
 
     def _begin_with_control(self) -> None:
         """What watches over the poses, and what may change them."""
@@ -91,8 +108,8 @@ class Daemon:
         self._board = SampledBoard(BoardSensors(self._settings_file.parent))
         limit_c = config.inference.soft_limit_c
         self._heat = Heat(limit_c) if limit_c is not None else None
-        parts = (self._camera, pipeline, delivery, self._recording, self._switch)
-        self._health = Health(config.device_name(), *parts, self._board, self._at_work)
+        parts = (self._camera, pipeline, delivery, self._recording, self._board, self._at_work)
+        self._health = Health(config.device_name(), *parts, [self._switch, *self._loops.values()])
         self._metrics = MetricsServer(config.prometheus, self._health.message) if config.prometheus else None
         self._host = ModelHost(config, self._at_work, pipeline, delivery, self._recording, self._stop)
         self._control = Control(pipeline, delivery, self._switch, self._settings_file, self._health.message, self._stop)
@@ -109,6 +126,8 @@ class Daemon:
             delivery.tell(kind, text)
         self._switch.start(self._host, self._opening.trouble)
         self._recording.start()
+        for part in self._loops.values():
+            part.start()
         try:
             with contextlib.closing(self._recording):
                 pipeline.run(self._stop, self._on_tick)
@@ -116,6 +135,8 @@ class Daemon:
             delivery.wait_delivered(self._on_wait)
         finally:
             self._switch.close()
+            for part in self._loops.values():
+                part.close()
             if not self._host.anew:
                 self._notifier.stopping()
             if self._metrics is not None:

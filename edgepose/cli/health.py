@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from edgepose.board import SampledBoard, board_alerts
 from edgepose.camera.watched import Watched
@@ -12,11 +14,15 @@ from edgepose.clock import boot_id, wall_us
 from edgepose.core.messages import HealthMessage
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.models.at_work import AtWork
-from edgepose.models.switch import Switch
 from edgepose.pipeline import Pipeline
 from edgepose.recording.both import Recording
 
 QUIET_S = 60.0  # what comes and goes is told once
+
+
+class Alerting(Protocol):
+    @property
+    def alerts(self) -> dict[str, str]: ...
 
 
 class Health:
@@ -27,18 +33,19 @@ class Health:
         pipeline: Pipeline,
         delivery: MqttDelivery,
         recording: Recording,
-        models: Switch,
         board: SampledBoard,
         at_work: AtWork,
+        others: Sequence[Alerting],
     ) -> None:
-        self._board, self._models, self._at_work = board, models, at_work
+        self._board, self._at_work, self._others = board, at_work, others
         self._told_s: dict[str, float] = {}  # monotonic clock of when each alert was there last
         self._device, self._started = device, time.monotonic()
         self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
 
     def alerts(self) -> dict[str, str]:
         """What is wrong now, in words, by what it is about."""
-        parts = (self._pipeline, self._delivery, self._camera, self._recording, self._models, self._at_work.estimator)
+        parts: list[Alerting] = [self._pipeline, self._delivery, self._camera, self._recording, *self._others]
+        parts.append(self._at_work.estimator)
         ours = {about: text for part in parts for about, text in part.alerts.items()}
         return {**ours, **board_alerts(self._board.now())}
 

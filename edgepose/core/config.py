@@ -12,6 +12,7 @@ from msgspec import Meta
 from edgepose.core.camera_config import Camera, ImageFolder, RtspCamera, Section, VideoCamera
 from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
+from edgepose.core.loop_config import Gpio, Processor, Rule, RuleName
 from edgepose.core.messages import Region
 from edgepose.core.strict import convert, read_yaml
 
@@ -169,6 +170,7 @@ class Config(Section, frozen=True, kw_only=True):
     """device: name in the topics, default the host name. model: path of a .tflite with its card beside it.
     masks: parts of the frame that nobody may see, black in everything that leaves the camera: name and corners.
     tags: what the recordings are of, such as subject, cage and experiment; they travel with the poses.
+    rules: what happens when a pose meets conditions. gpio: pins that edges come in and go out by. processor: own code.
     record: the video, kept on this device. uncertain: frames to be labelled, kept there too.
     commands: which ones are carried out when somebody sends them over MQTT."""
 
@@ -184,12 +186,19 @@ class Config(Section, frozen=True, kw_only=True):
     record: Record | None = None
     uncertain: Uncertain | None = None
     prometheus: Prometheus | None = None
+    rules: dict[RuleName, Rule] = msgspec.field(default_factory=dict)
+    gpio: Gpio = Gpio()
+    processor: Processor | None = None
     tags: dict[TagName, Tag] = msgspec.field(default_factory=dict)
     commands: tuple[CommandName, ...] = ("ping",)
 
     def __post_init__(self) -> None:
         if self.record is not None and self.record.when == "marked" and "mark" not in self.commands:
             raise ValueError("record.when: `marked` needs `mark` among the commands")
+        pins = [rule.pin for rule in self.rules.values() if rule.pin is not None] + list(self.gpio.inputs.values())
+        pins += [self.gpio.sync.pin] if self.gpio.sync else []
+        if twice := {pin for pin in pins if pins.count(pin) > 1}:
+            raise ValueError(f"rules and gpio: pin {min(twice)} is used twice")
 
     def device_name(self) -> str:
         return self.device or socket.gethostname()
@@ -237,6 +246,7 @@ def _absolute(config: Config, folder: Path) -> Config:
         camera = _resolved(camera, folder, "password_file")
     geometry = config.geometry and _resolved(config.geometry, folder, "calibration")
     mqtt = _resolved(mqtt, folder, "password_file")
+    processor = config.processor and _resolved(config.processor, folder, "folder")
     if mqtt.tls:
         mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))
     spool = _resolved(config.spool, folder, "ram_folder")
@@ -246,7 +256,9 @@ def _absolute(config: Config, folder: Path) -> Config:
         if section is not None
     }
     model = _under(folder, config.model)
-    return msgspec.structs.replace(config, model=model, camera=camera, geometry=geometry, mqtt=mqtt, **kept)
+    return msgspec.structs.replace(
+        config, model=model, camera=camera, geometry=geometry, mqtt=mqtt, processor=processor, **kept
+    )
 
 
 def _resolved(section: S, folder: Path, *keys: str) -> S:

@@ -109,8 +109,10 @@ class EventMessage(Message, frozen=True, kw_only=True):
     `alert` (something is wrong that was not before, as in /health), `model_installed`, `model_activated`,
     `model_switching` (the daemon starts anew for it), `model_refused`, `model_rolled_back` (a model that was tried),
     `model_configured` (the config's is another than before), `delegate_live` and `delegate_lost` (an accelerator),
-    `heat` (fewer poses, before the board gets too hot, or all again). tags: from the config; those of `started` hold
-    for the poses up to the next one."""
+    `rule_on` and `rule_off` (text: which, and how long after the frame), `ttl_in` (an edge on an input; count of its
+    edges), `ttl_out` (a pulse for synchronising; its number), `processor_off` (own code failed), `heat` (fewer poses,
+    before the board gets too hot, or all again). tags: from the config; those of `started` hold for the poses up to the
+    next one."""
 
     event: Count
     seq: Count

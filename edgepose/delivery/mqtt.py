@@ -142,14 +142,15 @@ class MqttDelivery:
             self._info = msgspec.structs.replace(self._info, **changes)
             self._link.notify("info", encode(self._info, self._wire))
 
-    def tell(self, kind: str, text: str, count: int = 0) -> None:
-        """Delivers an event as safely as a pose."""
+    def tell(self, kind: str, text: str, count: int = 0, mono_ns: int | None = None) -> None:
+        """Delivers an event as safely as a pose. mono_ns: when it happened, monotonic clock; None: now."""
+        ago_us = 0 if mono_ns is None else (time.monotonic_ns() - mono_ns) // 1000
         event = EventMessage(
             device=self._info.device,
             boot=self._info.boot,
             event=next(self._events),
             seq=self._next_seq,
-            t_us=wall_us(),
+            t_us=max(0, wall_us() - ago_us),
             synced=self._sync.synced(),
             replay=False,
             kind=kind,

@@ -92,8 +92,8 @@ class Device:
         recording = SimpleNamespace(alerts={}, told=lambda: None, recorded=lambda: None)
         board = SampledBoard(BoardSensors(Path("/")))
         at_work = SimpleNamespace(describe=lambda: "fake", delegate="cpu", alerts={})
-        parts = (camera, self.pipeline, self.delivery, recording, SimpleNamespace(alerts={}), board)
-        return DaemonsHealth(DEVICE, *parts, SimpleNamespace(estimator=at_work)).message()
+        parts = (camera, self.pipeline, self.delivery, recording, board, SimpleNamespace(estimator=at_work))
+        return DaemonsHealth(DEVICE, *parts, []).message()
 
     def end(self) -> None:
         self.gate.set()
