@@ -99,7 +99,7 @@ def wheel(tmp_path_factory):
     copy = tmp_path_factory.mktemp("wheel")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    for name in ("edgepose", "train"):
+    for name in ("edgepose", "train", "systemd"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     code = "from setuptools.build_meta import build_wheel; build_wheel('.')"
     subprocess.run([sys.executable, "-c", code], cwd=copy, capture_output=True, check=True)
@@ -111,11 +111,10 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
     sources = {path.relative_to("train") if path.parts[0] == "train" else path for path in SOURCES}
     names = {Path(name) for name in wheel.namelist() if ".dist-info/" not in name}
     assert {name for name in names if name.suffix == ".py"} == sources
-    assert {str(name) for name in names if name.suffix != ".py"} == {
-        "edgepose/py.typed",
-        "edgepose/demo/demo.tflite",
-        "edgepose/demo/demo.json",
-    }
+    others = {str(name) for name in names if name.suffix != ".py"}
+    units = {name for name in others if "/data/share/edgepose/systemd/" in name}
+    assert {Path(name).name for name in units} == {path.name for path in (ROOT / "systemd").glob("*.*")}
+    assert others - units == {"edgepose/py.typed", "edgepose/demo/demo.tflite", "edgepose/demo/demo.json"}
 
 
 def test_the_wheel_needs_only_what_a_device_has(wheel):
@@ -209,7 +208,7 @@ def test_ready_configurations_load(path):
 
 
 def test_the_service_is_not_restarted_on_a_bad_configuration():
-    unit = configparser.ConfigParser(interpolation=None)
+    unit = configparser.ConfigParser(interpolation=None, strict=False)
     unit.optionxform = str
     unit.read(ROOT / "systemd" / "edgepose.service", encoding="utf-8")
     final = {int(status) for status in unit["Service"]["RestartPreventExitStatus"].split()}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 from pathlib import Path
 
 import msgspec
 import yaml
 
+from edgepose import __version__
 from edgepose.core.config import Config, config_schema, read_config
-from edgepose.core.errors import UsageError
+from edgepose.core.errors import EdgeposeError, UsageError
+from edgepose.core.migrations import migrate
+from edgepose.durable import write_durably
 
 STARTER = """\
 # edgepose configuration. Paths are relative to this file's folder. Keys with a # in front show their default.
@@ -121,11 +125,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "init    a commented starter file\n"
         "show    the effective config, defaults filled in; passwords stay in their own file\n"
-        "schema  its JSON Schema, for editors that complete and check YAML"
+        "schema  its JSON Schema, for editors that complete and check YAML\n"
+        "migrate rewrites a file of an earlier version, keeps the old one beside it, and shows what has changed"
     )
     parser.epilog = "example:\n  edgepose config init > edgepose.yaml\n  edgepose config show -c edgepose.yaml"
-    parser.add_argument("what", choices=("init", "show", "schema"))
-    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the file to show")
+    parser.add_argument("what", choices=("init", "show", "schema", "migrate"))
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the file to show or migrate")
+    parser.add_argument("--dry-run", action="store_true", help="migrate: only show what would change")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -134,10 +140,32 @@ def run(args: argparse.Namespace) -> int:
     elif args.what == "schema":
         print(json.dumps(config_schema(), indent=2))
     elif args.config is None:
-        raise UsageError("config show: which file? Give it with -c FILE")
+        raise UsageError(f"config {args.what}: which file? Give it with -c FILE")
+    elif args.what == "migrate":
+        _migrate(args.config, dry=args.dry_run)
     else:
         print(show(read_config(args.config)), end="")
     return 0
+
+
+def _migrate(path: Path, *, dry: bool) -> None:
+    """The result must be a config of this version, before anything is written. Raises EdgeposeError."""
+    read_config(path)
+    old = path.read_text(encoding="utf-8")
+    new, notes = migrate(old)
+    if not notes:
+        print(f"{path}: is of this version already")
+        return
+    names = str(path), f"{path} for edgepose {__version__}"
+    print("".join(difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), *names)), end="")
+    if not dry:
+        backup = path.with_name(f"{path.name}.before-{__version__}")
+        try:
+            write_durably(backup, old.encode(), path.stat().st_mode & 0o777)
+            write_durably(path, new.encode(), path.stat().st_mode & 0o777)
+        except OSError as exc:
+            raise EdgeposeError(f"{path}: cannot write ({exc.strerror}); use sudo") from None
+        print(f"the file as it was: {backup}")
 
 
 def show(config: Config) -> str:

@@ -14,6 +14,9 @@ from edgepose.exit_status import exit_status
 COMMANDS = {
     "run": ("edgepose.cli.run", "the daemon: camera in, keypoints over MQTT out"),
     "check": ("edgepose.cli.check", "is everything ready? config, model, camera, broker, disk, clock"),
+    "install": ("edgepose.cli.install", "makes the daemon a service of this computer"),
+    "uninstall": ("edgepose.cli.uninstall", "the daemon is no service any more"),
+    "upgrade": ("edgepose.cli.upgrade", "another version of edgepose on this device, with a way back"),
     "model": ("edgepose.cli.model", "the device's models: install, list, activate, rollback"),
     "snapshot": ("edgepose.cli.snapshot", "one picture from the camera, pose drawn: framing, focus, light"),
     "demo": ("edgepose.cli.demo", "the whole device side on a synthetic mouse and its own broker"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,7 +15,10 @@ from edgepose.core.commands import CommandName
 from edgepose.core.errors import ConfigError
 from edgepose.core.loop_config import Gpio, Processor, Rule, RuleName
 from edgepose.core.messages import Region
+from edgepose.core.migrations import migrate
 from edgepose.core.strict import convert, read_yaml
+
+log = logging.getLogger(__name__)
 
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$", description="one MQTT topic level, such as cage-07")]
 
@@ -230,11 +234,19 @@ def read_config(path: Path) -> Config:
         ) from None
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from None
-    config = parse_config(text, str(path))
+    return config_at(text, str(path), path.resolve().parent)
+
+
+def config_at(text: str, where: str, folder: Path) -> Config:
+    """As if the file were in that folder. Keys of an earlier version are taken, and told."""
+    text, notes = migrate(text)
+    for note in notes:
+        log.warning("%s: %s; `edgepose config migrate -c %s` rewrites the file", where, note, where)
+    config = parse_config(text, where)
     try:
-        return _absolute(config, path.resolve().parent)
+        return _absolute(config, folder)
     except RuntimeError:
-        raise ConfigError(f"{path}: a path begins with the ~ of an unknown user; write the folder out") from None
+        raise ConfigError(f"{where}: a path begins with the ~ of an unknown user; write the folder out") from None
 
 
 def _absolute(config: Config, folder: Path) -> Config:

@@ -58,9 +58,10 @@ def _confine() -> None:
     """If anything has to be killed for memory, then this and not the daemon; and the daemon's frames go first."""
     import resource
 
-    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # what systemd's hardening forbids
+        os.nice(_NICE)
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 

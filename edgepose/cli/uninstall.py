@@ -1,0 +1,26 @@
+"""`edgepose uninstall`: the daemon is no service any more."""
+
+from __future__ import annotations
+
+import argparse
+
+from edgepose.service.install import uninstall
+from edgepose.service.steps import Steps, need_root
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Stops the service and removes what `install` has put in place. Configuration, models, recordings and poses\n"
+        "that are not delivered yet stay, unless --purge says otherwise."
+    )
+    parser.epilog = "example:\n  sudo edgepose uninstall"
+    parser.add_argument("--purge", action="store_true", help="remove the data too")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def run(args: argparse.Namespace) -> int:
+    if not args.dry_run:
+        need_root("edgepose uninstall")
+    print("would do:" if args.dry_run else "doing:")
+    uninstall(Steps(dry=args.dry_run), purge=args.purge)
+    return 0

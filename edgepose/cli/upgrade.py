@@ -1,0 +1,31 @@
+"""`edgepose upgrade`: another version of edgepose on this device, with a way back."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgepose.core.errors import UsageError
+from edgepose.service.steps import need_root
+from edgepose.service.upgrade import settle, upgrade
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Installs another version, migrates the configuration (showing what changes, keeping the old file), restarts\n"
+        "the service, and goes back by itself where that gives no poses. The version before stays beside the new one."
+    )
+    parser.epilog = "example:\n  sudo edgepose upgrade edgepose-0.2.0-py3-none-any.whl"
+    parser.add_argument("package", nargs="?", type=Path, metavar="WHEEL|DEB")
+    parser.add_argument("--settle", action="store_true", help="judge an upgrade that was interrupted; done at boot")
+
+
+def run(args: argparse.Namespace) -> int:
+    need_root("edgepose upgrade")
+    if args.settle:
+        settle()
+    elif args.package is None:
+        raise UsageError("which package? Give a wheel (.whl) or a Debian package (.deb) of edgepose")
+    else:
+        upgrade(args.package.resolve())
+    return 0

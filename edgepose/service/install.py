@@ -1,0 +1,191 @@
+"""`sudo edgepose install`: units, user, rules and a checked configuration, in their places; and the way back."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import edgepose
+from edgepose.core.camera_config import ImageFolder, VideoCamera
+from edgepose.core.card import card_path, read_card
+from edgepose.core.config import Config, config_at, read_config
+from edgepose.core.errors import ConfigError, EdgeposeError, UsageError
+from edgepose.core.migrations import migrate
+from edgepose.service.steps import Steps
+
+PROGRAM = "/opt/edgepose"
+ETC, STATE, UNITS = "/etc/edgepose", "/var/lib/edgepose", "/etc/systemd/system"
+USER = "edgepose"
+FILES = {
+    "edgepose.service": f"{UNITS}/edgepose.service",
+    "edgepose@.service": f"{UNITS}/edgepose@.service",
+    "edgepose-settle.service": f"{UNITS}/edgepose-settle.service",
+    "sysusers.conf": "/etc/sysusers.d/edgepose.conf",
+    "tmpfiles.conf": "/etc/tmpfiles.d/edgepose.conf",
+    "udev.rules": "/etc/udev/rules.d/70-edgepose.rules",
+}
+_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  from the service, by its hardening
+
+
+def shipped(name: str) -> Path:
+    """A file of the folder `systemd`: installed beside the program, or in a checkout."""
+    folders = (Path(sys.prefix) / "share" / "edgepose" / "systemd", Path(edgepose.__file__).parents[1] / "systemd")
+    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if found is None:
+        raise EdgeposeError(f"{folders[0] / name}: missing; install edgepose again")
+    return found
+
+
+def install(steps: Steps, config: Path | None, instance: str, *, start: bool = True) -> None:
+    """config: to be checked and copied; None: what is there stays. instance: of several cameras, else empty. Raises
+    EdgeposeError before anything is changed where config or model are wrong."""
+    name = instance or "edgepose"
+    unit = f"edgepose@{instance}.service" if instance else "edgepose.service"
+    checked = read_config(config) if config else None
+    text = _text(config, checked) if config and checked else ""
+    copies = _copies(config, checked) if config and checked else []
+    there = config_at(text, str(config), Path(ETC)) if text else None
+    packaged = steps.place("/usr/lib/systemd/system/edgepose.service").exists()
+    for file, path in FILES.items():
+        if not packaged:  # a Debian package brought them
+            steps.write(path, _with_program(shipped(file).read_bytes(), steps))
+    if not packaged:
+        steps.run("systemd-sysusers", *steps.root_option(), path_of("sysusers.conf"))
+        create = ("systemd-tmpfiles", *steps.root_option(), "--create", path_of("tmpfiles.conf"))
+        steps.run(*create, needed=not steps.root_option())
+        steps.run("udevadm", "control", "--reload", needed=False)
+        steps.run("udevadm", "trigger", "--subsystem-match=dma_heap", "--subsystem-match=usb", needed=False)
+    group = USER if steps.root == Path("/") and not steps.dry else ""
+    for path, data, mode in copies:
+        steps.write(path, data, mode, group)
+    if there:
+        _folders(steps, unit, there)
+        steps.write(f"{ETC}/{name}.yaml", text.encode(), 0o644)
+    if not steps.place(f"{ETC}/{name}.yaml").exists() and not (steps.dry and config):
+        print(f"no configuration yet: sudo edgepose install --config FILE, or put one at {ETC}/{name}.yaml")
+        return
+    _enable(steps, unit, start=start)
+
+
+def _enable(steps: Steps, unit: str, *, start: bool) -> None:
+    if steps.root != Path("/"):
+        steps.run("systemctl", *steps.root_option(), "enable", unit, "edgepose-settle.service")
+        return
+    steps.run("systemctl", "daemon-reload")
+    steps.run("systemctl", "enable", unit, "edgepose-settle.service")
+    if start:
+        # A running one goes on where nothing has changed.
+        verb = "restart" if steps.changed else "start"
+        steps.run("systemctl", "reset-failed", unit, needed=False)
+        steps.run("systemctl", verb, "--no-block", unit)
+        print(f"see it with: systemctl status {unit}; journalctl -u {unit} -f")
+
+
+def uninstall(steps: Steps, *, purge: bool) -> None:
+    """purge: configuration, poses that wait, models and recordings too."""
+    units = sorted({path.name for path in steps.place(f"{UNITS}/multi-user.target.wants").glob("edgepose*.service")})
+    for unit in units or ["edgepose.service"]:
+        if steps.root == Path("/"):
+            steps.run("systemctl", "disable", "--now", unit, needed=False)
+        else:
+            steps.run("systemctl", *steps.root_option(), "disable", unit, needed=False)
+    for path in FILES.values():
+        steps.remove(path)
+    for folder in steps.place(UNITS).glob("edgepose*.service.d"):
+        steps.remove(f"{UNITS}/{folder.name}")
+    steps.run("systemctl", "daemon-reload", needed=False)
+    if purge:
+        for path in (ETC, STATE, "/run/edgepose", "/var/lib/edgepose-upgrade"):
+            steps.remove(path)
+        steps.run("userdel", USER, needed=False)
+    else:
+        print(f"kept: {ETC} and {STATE}, with poses that are not delivered yet; --purge removes them")
+    print(f"the program itself: sudo rm -r {PROGRAM}")
+
+
+def path_of(file: str) -> str:
+    return FILES[file]
+
+
+def _with_program(data: bytes, steps: Steps) -> bytes:
+    """With the place of this program in it, where that is another than usual. Raises UsageError for one that the
+    service could not read."""
+    if steps.root != Path("/") or sys.prefix == PROGRAM:
+        return data
+    if sys.prefix.startswith(_HIDDEN):
+        raise UsageError(
+            f"{sys.prefix}: the service may not look there; make the environment in {PROGRAM}: "
+            f"sudo python3 -m venv --system-site-packages {PROGRAM}"
+        )
+    return data.replace(f"{PROGRAM}/".encode(), f"{sys.prefix}/".encode())
+
+
+def _copies(file: Path, config: Config) -> list[tuple[str, bytes, int]]:
+    """(path, content, mode) of what goes along: the model, and files that the config names beside itself. Raises
+    EdgeposeError where one is missing or wrong."""
+    model = Path(config.model)
+    read_card(model)
+    found = [(f"{ETC}/{model.name}", model), (f"{ETC}/{card_path(model).name}", card_path(model))]
+    for key, path in _named(config):
+        try:
+            place = Path(path).relative_to(file.resolve().parent)
+        except ValueError:
+            if path.startswith(_HIDDEN):
+                raise ConfigError(f"{file}: {key}: the service may not read {path}; put it beside the config") from None
+            continue
+        found.append((f"{ETC}/{place}", Path(path)))
+    try:
+        return [(path, source.read_bytes(), 0o640 if _is_secret(path) else 0o644) for path, source in found]
+    except OSError as exc:
+        raise ConfigError(f"{file}: cannot read {exc.filename} ({exc.strerror}), which it names") from None
+
+
+def _is_secret(path: str) -> bool:
+    return "key" in path or "password" in path
+
+
+def _named(config: Config) -> list[tuple[str, str]]:
+    """(key, path) of the files that the config names, besides the model."""
+    tls, geometry, processor = config.mqtt.tls, config.geometry, config.processor
+    paths: dict[str, Any] = {
+        "mqtt.password_file": config.mqtt.password_file,
+        "camera.password_file": getattr(config.camera, "password_file", None),
+        "geometry.calibration": geometry.calibration if geometry else None,
+    }
+    if tls:
+        paths |= {"mqtt.tls.ca": tls.ca, "mqtt.tls.cert": tls.cert, "mqtt.tls.key": tls.key}
+    if processor:
+        module = Path(processor.folder, *processor.load.split(":")[0].split("."))
+        paths["processor"] = str(module.with_suffix(".py"))
+    if isinstance(config.camera, VideoCamera | ImageFolder):
+        paths["camera.path"] = config.camera.path if Path(config.camera.path).is_file() else None
+    return [(key, str(path)) for key, path in paths.items() if path]
+
+
+def _text(file: Path, config: Config) -> str:
+    """The config as it is, with the model beside it."""
+    text, _ = migrate(file.read_text("utf-8"))
+    return re.sub(r"(?m)^model:[^#\n]*", lambda _: f"model: {Path(config.model).name}  ", text, count=1)
+
+
+def _folders(steps: Steps, unit: str, config: Config) -> None:
+    """Where the service has to write, besides its state. Raises ConfigError for a folder that it may not have."""
+    wanted = {
+        f"{key}.folder": section.folder
+        for key, section in (("spool", config.spool), ("record", config.record), ("uncertain", config.uncertain))
+        if section and section.folder
+    }
+    more = []
+    for key, folder in wanted.items():
+        if folder.startswith((*_HIDDEN, f"{ETC}/")):
+            raise ConfigError(f"{key}: the service may not write to {folder}; choose a folder in {STATE}, or a disk's")
+        steps.folder(folder, USER)
+        if not folder.startswith(f"{STATE}/"):
+            more.append(folder)
+    path = f"{UNITS}/{unit}.d/folders.conf"
+    if more:
+        steps.write(path, f"[Service]\nReadWritePaths={' '.join(more)}\n".encode())
+    else:
+        steps.remove(path)
