@@ -7,7 +7,7 @@ DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
 WEIGHTS := imagenet
 
-.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos deb rig-camera mosquitto rtsp-server qemu
+.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos soak deb rig-camera mosquitto rtsp-server qemu
 
 help:
 	@echo "make demo         the whole device side on a synthetic mouse; Ctrl-C ends (SECONDS=20: by itself)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-fleet  1000 simulated devices into one broker and two collectors, for a minute"
 	@echo "make chaos        100 faults over 100,000 poses: is anything lost? (a quarter of an hour; SEED=1 repeats one)"
 	@echo "make rig-camera   the daemon on real picamera2 and libcamera, in a virtual machine (root; 20 minutes)"
+	@echo "make soak         the daemon with all that may leak, for an hour"
 	@echo "make deb          a Debian package for this architecture, with everything inside"
 	@echo "make demo-model   train the demo's model anew, on rendered frames (minutes; WEIGHTS=FOLDER, as fit)"
 
@@ -51,6 +52,9 @@ demo-model: .venv/ready
 
 chaos: .venv/ready mosquitto
 	@$(DESK) tests/chaos.py $(if $(SEED),--seed $(SEED))
+
+soak: .venv/ready
+	@$(DESK) benchmarks/soak.py
 
 deb: .venv/ready
 	@sh systemd/build-deb

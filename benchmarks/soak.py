@@ -1,0 +1,142 @@
+"""`make soak`: the daemon as it ships, for an hour or longer, with all that may leak: rules on mock pins, own code, video,
+metrics, commands. Is its memory flat, does it run through, is every pose there?
+
+    python benchmarks/soak.py [--minutes 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edgepose.cli.demo_broker import demo_broker
+from edgepose.core.seqs import SeqSet
+
+ROOT = Path(__file__).parents[1]
+MODEL = ROOT / "edgepose" / "demo" / "demo.tflite"
+WARM_S = 300.0  # caches fill, the first segments are written
+METRICS = 19464
+CONFIG = """
+device: soak
+model: {model}
+inference: {{threads: 1}}
+camera: {{source: synthetic, size_wh: [320, 240], rate_hz: 30, seed: 1}}
+mqtt: {{host: 127.0.0.1, port: {port}}}
+commands: [ping, health, snapshot, mark]
+prometheus: {{port: {metrics}}}
+rules:
+  left: {{when: {{in_zone: {{keypoint: snout, zone: [[0, 0], [160, 0], [160, 240], [0, 240]]}}}}, pin: 17, pulse_ms: 20}}
+gpio: {{sync: {{pin: 24}}}}
+processor: {{load: 'processor:Counter', folder: {hooks}, arguments: {{zone: [0, 0, 160, 240]}}}}
+record: {{folder: {folder}/recordings, codec: mjpeg, segment_s: 60, max_gb: 0.2}}
+"""
+
+
+class Reader:
+    """Everything the device says: numbers of poses and events, and each /health."""
+
+    def __init__(self, port: int) -> None:
+        self.poses, self.twice = SeqSet(), 0
+        self.health: list[dict[str, Any]] = []
+        self.starts = 0
+        self._seen = 0
+        self.client = paho.Client(CallbackAPIVersion.VERSION2)
+        self.client.on_connect = lambda client, *_: client.subscribe("edgepose/#", qos=1)
+        self.client.on_message = self._on_message
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        payload, leaf = json.loads(message.payload), message.topic.rsplit("/", 1)[1]
+        if leaf in {"pose", "poses"}:
+            for pose in payload.get("poses", [payload]):
+                self.twice += not self.poses.add(pose["seq"])
+        elif leaf == "health":
+            self.health.append(payload)
+        elif leaf == "event" and payload["kind"] == "started":
+            self.starts += 1
+
+    def ask(self, name: str) -> None:
+        self.client.publish(f"edgepose/soak/command/{name}", "{}", qos=1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with demo_broker() as broker:
+            return soak(folder, broker.port, args.minutes * 60)
+
+
+def soak(folder: Path, port: int, seconds: float) -> int:
+    config = folder / "soak.yaml"
+    hooks = ROOT / "firmware_configs" / "hooks"
+    text = CONFIG.format(model=MODEL, port=port, metrics=METRICS, hooks=hooks, folder=folder)
+    config.write_text(text, encoding="utf-8")
+    reader = Reader(port)
+    env = {
+        **os.environ,
+        "GPIOZERO_PIN_FACTORY": "mock",
+        "XDG_STATE_HOME": str(folder / "state"),
+        "XDG_RUNTIME_DIR": str(folder / "run"),
+    }
+    words = [sys.executable, "-m", "edgepose", "run", "-c", str(config)]
+    with subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL) as daemon:
+        rows = watch(daemon, reader, seconds)
+        daemon.send_signal(signal.SIGTERM)
+        status = daemon.wait(60)
+    time.sleep(2)
+    return report(reader, rows, status, seconds)
+
+
+def watch(daemon: subprocess.Popen[bytes], reader: Reader, seconds: float) -> list[tuple[float, float, int, int]]:
+    """(seconds, MB of its memory, threads, descriptors) every ten seconds."""
+    rows, begin = [], time.monotonic()
+    proc = Path(f"/proc/{daemon.pid}")
+    while time.monotonic() - begin < seconds and daemon.poll() is None:
+        time.sleep(10)
+        status = dict(line.split(":", 1) for line in (proc / "status").read_text().splitlines())
+        mb = int(status["VmRSS"].split()[0]) / 1e3
+        descriptors = len(list((proc / "fd").iterdir()))
+        rows.append((time.monotonic() - begin, mb, int(status["Threads"]), descriptors))
+        reader.ask("health")
+        reader.ask("snapshot")
+        urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=10).read()  # noqa: S310
+        if len(rows) % 30 == 0:
+            print(
+                f"{rows[-1][0] / 60:.0f} min: {mb:.1f} MB, {rows[-1][2]} threads, {descriptors} descriptors", flush=True
+            )
+    return rows
+
+
+def report(reader: Reader, rows: list[tuple[float, float, int, int]], status: int, seconds: float) -> int:
+    warm = np.array([row for row in rows if row[0] >= min(WARM_S, seconds / 3)])
+    slope = np.polyfit(warm[:, 0] / 3600, warm[:, 1], 1)[0]
+    last = reader.health[-1]
+    missing = last["poses"] - len(reader.poses)
+    skipped = sum(last["skipped"].values())
+    print(f"{seconds / 60:.0f} min, {last['poses']} poses of {last['captured']} frames, {skipped} skipped")
+    print(f"missing {missing}, twice {reader.twice}, starts {reader.starts}, exit status {status}")
+    print(f"RSS {warm[0, 1]:.1f} -> {warm[-1, 1]:.1f} MB, slope {slope:+.2f} MB an hour")
+    print(f"threads {int(warm[0, 2])} -> {int(warm[-1, 2])}, descriptors {int(warm[0, 3])} -> {int(warm[-1, 3])}")
+    print(f"alerts at the end: {last['alerts'] or 'none'}")
+    return int(bool(missing or reader.starts != 1 or status))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
