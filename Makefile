@@ -7,7 +7,7 @@ DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
 WEIGHTS := imagenet
 
-.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos soak deb rig-camera mosquitto rtsp-server qemu
+.PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos soak deb rig-camera rig-test golden-arm mosquitto rtsp-server qemu qemu-arm
 
 help:
 	@echo "make demo         the whole device side on a synthetic mouse; Ctrl-C ends (SECONDS=20: by itself)"
@@ -20,6 +20,8 @@ help:
 	@echo "make rig-camera   the daemon on real picamera2 and libcamera, in a virtual machine (root; 20 minutes)"
 	@echo "make soak         the daemon with all that may leak, for an hour"
 	@echo "make deb          a Debian package for this architecture, with everything inside"
+	@echo "make rig-test     a service on a machine like a Pi through kills, hangs, power cuts, bad models (root; an hour)"
+	@echo "make golden-arm   does the demo's model compute the same bits on 64-bit Arm cores? (root; minutes)"
 	@echo "make demo-model   train the demo's model anew, on rendered frames (minutes; WEIGHTS=FOLDER, as fit)"
 
 demo: .venv-demo/ready
@@ -59,6 +61,12 @@ soak: .venv/ready
 deb: .venv/ready
 	@sh systemd/build-deb
 
+rig-test: .venv/ready qemu
+	@$(DESK) tests/rig/unattended.py
+
+golden-arm: .venv/ready qemu-arm
+	@$(DESK) tests/rig/golden_arm.py
+
 rig-camera: .venv/ready qemu
 	@$(DESK) tests/rig/camera.py
 
@@ -75,6 +83,9 @@ mosquitto:
 qemu:
 	@command -v qemu-system-x86_64 >/dev/null && PATH="$$PATH:/usr/sbin" command -v debootstrap >/dev/null || \
 		sh .ci/debian qemu-system-x86 qemu-utils debootstrap e2fsprogs
+
+qemu-arm: qemu
+	@command -v qemu-system-aarch64 >/dev/null && command -v cpio >/dev/null || sh .ci/debian qemu-system-arm cpio
 
 # Of GStreamer, run by the system's Python: tests of RTSP cameras are skipped without it.
 rtsp-server:

@@ -1,5 +1,5 @@
-"""`make soak`: the daemon as it ships, for an hour or longer, with all that may leak: rules on mock pins, own code, video,
-metrics, commands. Is its memory flat, does it run through, is every pose there?
+"""`make soak`: the daemon as it ships, for an hour or longer, with all that may leak: rules on mock pins, own code,
+video, metrics, commands. Is its memory flat, does it run through, is every pose there?
 
     python benchmarks/soak.py [--minutes 60]
 """
@@ -38,7 +38,10 @@ mqtt: {{host: 127.0.0.1, port: {port}}}
 commands: [ping, health, snapshot, mark]
 prometheus: {{port: {metrics}}}
 rules:
-  left: {{when: {{in_zone: {{keypoint: snout, zone: [[0, 0], [160, 0], [160, 240], [0, 240]]}}}}, pin: 17, pulse_ms: 20}}
+  left:
+    when: {{in_zone: {{keypoint: snout, zone: [[0, 0], [160, 0], [160, 240], [0, 240]]}}}}
+    pin: 17
+    pulse_ms: 20
 gpio: {{sync: {{pin: 24}}}}
 processor: {{load: 'processor:Counter', folder: {hooks}, arguments: {{zone: [0, 0, 160, 240]}}}}
 record: {{folder: {folder}/recordings, codec: mjpeg, segment_s: 60, max_gb: 0.2}}
@@ -116,7 +119,7 @@ def watch(daemon: subprocess.Popen[bytes], reader: Reader, seconds: float) -> li
         rows.append((time.monotonic() - begin, mb, int(status["Threads"]), descriptors))
         reader.ask("health")
         reader.ask("snapshot")
-        urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=10).read()  # noqa: S310
+        urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=10).read()
         if len(rows) % 30 == 0:
             print(
                 f"{rows[-1][0] / 60:.0f} min: {mb:.1f} MB, {rows[-1][2]} threads, {descriptors} descriptors", flush=True

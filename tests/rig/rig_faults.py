@@ -1,0 +1,67 @@
+"""Faults on demand, in the guest's daemon: what /etc/edgepose/fault says happens in every process that is older than
+it.
+
+raise-PART or hang-PART, of the parts below. Models called `raises` and `hangs` do so at their first frame.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+FILE = Path("/etc/edgepose/fault")
+STARTED_S = time.time()
+PARTS = {
+    "capture": ("edgepose.camera.watched", "Watched", "read"),
+    "camera": ("edgepose.camera.picamera2", "PiCamera", "read"),
+    "infer": ("edgepose.inference.estimator", "Estimator", "invoke"),
+    "publish": ("edgepose.delivery.mqtt", "MqttDelivery", "deliver"),
+    "link": ("edgepose.delivery.connection", "Connection", "step"),
+    "backlog": ("edgepose.delivery.outbox", "Outbox", "overdue"),
+    "models": ("edgepose.models.switch", "Switch", "_look"),
+    "monitor": ("edgepose.cli.daemon", "Daemon", "_look_at_health"),
+}
+
+
+def fault() -> str:
+    try:
+        return FILE.read_text(encoding="ascii").strip() if FILE.stat().st_mtime > STARTED_S else ""
+    except OSError:
+        return ""
+
+
+def wrap(part: str, module: str, name: str, method: str) -> None:
+    owner = getattr(importlib.import_module(module), name)
+    real = getattr(owner, method)
+
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if fault() == f"raise-{part}":
+            raise RuntimeError(f"a fault in {part}, on demand")
+        while fault() == f"hang-{part}":
+            time.sleep(0.2)
+        return real(self, *args, **kwargs)
+
+    setattr(owner, method, wrapped)
+
+
+def misbehave() -> None:
+    estimator = importlib.import_module("edgepose.inference.estimator")
+    real = estimator.Estimator.estimate
+
+    def estimate(self: Any, frame: Any) -> Any:
+        if self.card.name == "raises":
+            raise ValueError("not today")
+        if self.card.name == "hangs":
+            time.sleep(3600)
+        return real(self, frame)
+
+    estimator.Estimator.estimate = estimate
+
+
+if "run" in sys.orig_argv:
+    for part, place in PARTS.items():
+        wrap(part, *place)
+    misbehave()
