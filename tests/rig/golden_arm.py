@@ -51,7 +51,8 @@ def main() -> int:
         else:
             equal = "equal bit for bit" if result["exact"] else "NOT EQUAL"
             print(
-                f"{core} ({board}): golden output {equal}; {result['runtime']}, Python {result['python']}, {seconds:.0f} s"
+                told = f"{result['runtime']}, Python {result['python']}, {seconds:.0f} s"
+                print(f"{core} ({board}): golden output {equal}; {told}")
             )
         failed |= result is None or not result["exact"]
     return int(failed)
