@@ -105,10 +105,8 @@ def main() -> int:
     edges = np.array(timed.edges_s)  # one at each pose but the first, which finds the pin low and leaves it so
     added_ms = (edges - np.array(timed.there_s)[-len(edges) :]) * 1e3
     p50, p99 = np.percentile(added_ms, [50, 99])
-    print(
     told = f"p50 {p50:.3f}, p99 {p99:.3f}, at most {added_ms.max():.2f}"
     print(f"{len(edges)} edges of {args.poses} poses, 4 rules: pose to pin, ms: {told}")
-    )
     infer = pipeline.stages["infer"].percentiles()
     print(f"the pose itself: infer p50 {infer[0]:.2f}, p99 {infer[2]:.2f} ms")
     loop.close()

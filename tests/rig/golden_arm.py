@@ -50,10 +50,8 @@ def main() -> int:
             print(f"{core} ({board}): no result; see {ARM}/console-{core}.log")
         else:
             equal = "equal bit for bit" if result["exact"] else "NOT EQUAL"
-            print(
-                told = f"{result['runtime']}, Python {result['python']}, {seconds:.0f} s"
-                print(f"{core} ({board}): golden output {equal}; {told}")
-            )
+            told = f"{result['runtime']}, Python {result['python']}, {seconds:.0f} s"
+            print(f"{core} ({board}): golden output {equal}; {told}")
         failed |= result is None or not result["exact"]
     return int(failed)
 

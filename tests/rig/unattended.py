@@ -525,8 +525,8 @@ def write_report(rows: list[Row]) -> None:
     text = REPORT.read_text(encoding="utf-8")
     table = "\n".join(f"| {what} | {result} |" for what, result, _ in rows)
     section = (
-        f"{TITLE}\n\n    make rig-test\n\nDebian 13 with systemd in QEMU ([how](../tests/rig/README.md)), a hundred times "
-        f"slower than the host: times are\nthat machine's.\n\n| what | result |\n|---|---|\n{table}\n\n"
+        f"{TITLE}\n\n    make rig-test\n\nDebian 13 with systemd in QEMU ([how](../tests/rig/README.md)), a hundred "
+        f"times slower than the host: times are\nthat machine's.\n\n| what | result |\n|---|---|\n{table}\n\n"
     )
     before, _, rest = text.partition(f"{TITLE}\n")
     after = rest[rest.index("\n## ") + 1 :] if "\n## " in rest else ""
