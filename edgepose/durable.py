@@ -1,11 +1,44 @@
 """Files that are whole or not there, and on the disk when the call returns: what a power cut leaves is the old one or
-the new."""
+the new. And small files of state, read back however damaged they are."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+_LONGEST = 65_536  # bytes of state; what is longer is not ours
+
+
+def read_state(path: Path, kind: type[T], forgotten: str) -> T | None:
+    """A JSON file that `write_durably` made; None where there is none. A damaged one is set aside, and `forgotten`
+    told, which says what is lost with it: a daemon without its state is better than none. Never raises."""
+    try:
+        if not path.exists():
+            return None
+        return msgspec.json.decode(_content(path), type=kind)
+    except (OSError, ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
+    log.warning("%s: cannot read (%s); %s", path, why, forgotten)
+    try:
+        path.replace(path.with_suffix(".damaged"))
+    except OSError as exc:
+        log.warning("%s: cannot be moved away (%s); remove it, or nothing new can be kept", path, exc.strerror)
+    return None
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():  # reading a pipe would wait for ever
+        raise ValueError("not a file")
+    with path.open("rb") as file:
+        return file.read(_LONGEST)
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import msgspec
 
 from edgepose.core.errors import EdgeposeError
 from edgepose.core.messages import Settings
-from edgepose.durable import write_durably
-
-log = logging.getLogger(__name__)
-
-_LONGEST = 4096  # bytes; what is longer is not ours
+from edgepose.durable import read_state, write_durably
 
 
 def read_settings(path: Path) -> Settings:
     """A damaged file is set aside: a daemon that looks at the whole frame is better than none. Never raises."""
-    try:
-        if not path.exists():
-            return Settings()
-        return msgspec.json.decode(_content(path), type=Settings)
-    except (OSError, ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-        why = exc.strerror if isinstance(exc, OSError) else str(exc)
-    log.warning("%s: cannot read (%s); what was set by commands is forgotten", path, why)
-    try:
-        path.replace(path.with_suffix(".damaged"))
-    except OSError as exc:
-        log.warning("%s: cannot be moved away (%s); remove it, or nothing new can be set", path, exc.strerror)
-    return Settings()
+    return read_state(path, Settings, "what was set by commands is forgotten") or Settings()
 
 
 def write_settings(path: Path, settings: Settings) -> None:
@@ -39,10 +23,3 @@ def write_settings(path: Path, settings: Settings) -> None:
         write_durably(path, msgspec.json.encode(settings))
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot keep the settings ({exc.strerror}), so nothing was changed") from None
-
-
-def _content(path: Path) -> bytes:
-    if not path.is_file():  # reading a pipe would wait for ever
-        raise ValueError("not a file")
-    with path.open("rb") as file:
-        return file.read(_LONGEST)

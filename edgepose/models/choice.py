@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import msgspec
 
 from edgepose.core.errors import EdgeposeError
-from edgepose.durable import write_durably
-
-log = logging.getLogger(__name__)
+from edgepose.durable import read_state, write_durably
 
 MOST_GOOD = 5
 MOST_BAD = 20
-_LONGEST = 65_536  # bytes; what is longer is not ours
 
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,19 +36,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 def read_choice(path: Path) -> Choice:
     """A damaged file is set aside: the config's model, or one that ran well, is better than none. Never raises."""
-    try:
-        if not path.exists():
-            return Choice()
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_LONGEST), type=Choice)
-    except (OSError, ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-        why = exc.strerror if isinstance(exc, OSError) else str(exc)
-    log.warning("%s: cannot read (%s); which model was activated is forgotten", path, why)
-    try:
-        path.replace(path.with_suffix(".damaged"))
-    except OSError as exc:
-        log.warning("%s: cannot be moved away (%s); remove it", path, exc.strerror)
-    return Choice()
+    return read_state(path, Choice, "which model was activated is forgotten") or Choice()
 
 
 def write_choice(path: Path, choice: Choice) -> None:

@@ -183,6 +183,6 @@ def test_what_cannot_be_set_aside_is_told(path: Path, caplog: pytest.LogCaptureF
     path.mkdir(parents=True)
     path.with_suffix(".damaged").touch()
     assert read_settings(path) == Settings()
-    assert "cannot be moved away (Not a directory); remove it, or nothing new can be set" in caplog.text
+    assert "cannot be moved away (Not a directory); remove it, or nothing new can be kept" in caplog.text
     with pytest.raises(EdgeposeError, match=r"cannot keep the settings \(Is a directory\)"):
         write_settings(path, SETTINGS)
