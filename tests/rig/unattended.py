@@ -21,7 +21,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -153,9 +153,11 @@ def step_walk(rig: Rig) -> list[Row]:
         rig.run(f"cd /host/edgepose; {command.replace(' python3-picamera2', '')}", 900)
     rig.listener.live(240)
     seconds = time.monotonic() - begin
-    site = "/opt/edgepose/lib/python3.13/site-packages"
     rig.run(
-        f"cp /host/rig_faults.py {site}/; echo 'import rig_faults' > {site}/rig_faults.pth; systemctl restart edgepose"
+        "cp /host/rig_faults.py /opt/edgepose/; mkdir -p /etc/systemd/system/edgepose.service.d; "
+        "printf '[Service]\\nExecStart=\\nExecStart=/opt/edgepose/bin/python /opt/edgepose/rig_faults.py run "
+        "-c /etc/edgepose/edgepose.yaml\\n' > /etc/systemd/system/edgepose.service.d/faults.conf; "
+        "systemctl daemon-reload; systemctl restart edgepose"
     )
     rig.listener.live(240)
     security = rig.run("systemd-analyze security edgepose.service --no-pager | tail -1")
@@ -198,7 +200,7 @@ def revived(rig: Rig, what: str, act: Callable[[], float], most_s: float, *, res
     return what, f"{count} restarts, {seconds:.0f} s without a pose", seconds <= most_s and bool(count) == restarts
 
 
-def step_faults(rig: Rig) -> list[Row]:
+def step_faults(rig: Rig) -> Iterator[Row]:
     def kill() -> float:
         rig.run("kill -9 $(systemctl show -p MainPID --value edgepose)")
         return time.monotonic()
@@ -208,48 +210,48 @@ def step_faults(rig: Rig) -> list[Row]:
         return time.monotonic()
 
     long_s = WATCHDOG_S + 60
-    rows = [
-        revived(rig, "kill -9 of the daemon", kill, 60, restarts=True),
-        revived(rig, "SIGSTOP: killed by the watchdog", freeze, long_s, restarts=True),
-    ]
+    yield safely(rig, "kill -9 of the daemon", lambda what: revived(rig, what, kill, 60, restarts=True))
+    yield safely(rig, "SIGSTOP", lambda what: revived(rig, what, freeze, long_s, restarts=True))
     for part, words in (("infer", "interpreter"), ("publish", "hand-over"), ("link", "delivery")):
-        rows.append(
-            revived(
-                rig,
-                f"a hung {words}: killed by the watchdog",
-                functools.partial(rig.fault, f"hang-{part}"),
-                long_s,
-                restarts=True,
-            )
-        )
-        rig.heal()
-    rows.append(hung_camera(rig))
+        act = functools.partial(rig.fault, f"hang-{part}")
+        yield safely(rig, f"a hung {words}", functools.partial(revived, rig, act=act, most_s=long_s, restarts=True))
+    yield safely(rig, "a hung camera", functools.partial(hung_camera, rig))
     for part in ("capture", "infer", "publish", "monitor"):
-        rows.append(
-            revived(rig, f"an exception in `{part}`", functools.partial(rig.fault, f"raise-{part}"), 60, restarts=True)
-        )
+        act = functools.partial(rig.fault, f"raise-{part}")
+        row = functools.partial(revived, rig, act=act, most_s=60, restarts=True)
+        yield safely(rig, f"an exception in `{part}`", row)
+    for part in ("link", "backlog", "models"):
+        yield safely(rig, f"exceptions in `{part}` for 20 s", functools.partial(survived, rig, part=part))
+
+
+def safely(rig: Rig, what: str, row: Callable[[str], Row]) -> Row:
+    """One that fails does not keep the others from being tried."""
+    try:
+        return row(what)
+    except (RuntimeError, TimeoutError) as exc:
+        return what, f"failed: {exc}", False
+    finally:
         rig.heal()
-    return rows + [survived(rig, part) for part in ("link", "backlog", "models")]
 
 
-def hung_camera(rig: Rig) -> Row:
+def hung_camera(rig: Rig, what: str) -> Row:
     before, begin = rig.restarts(), rig.fault("hang-camera")
     told_s, _ = rig.listener.event("camera_stalled", begin, 60)
     rig.heal()
     rig.listener.live(180)
     seconds = rig.listener.gap_s(begin, time.monotonic())
     text = f"told after {told_s - begin:.1f} s, {rig.restarts() - before} restarts, {seconds:.0f} s without a pose"
-    return "a hung camera", text, told_s - begin < 10
+    return what, text, told_s - begin < 10
 
 
-def survived(rig: Rig, part: str) -> Row:
+def survived(rig: Rig, what: str, part: str) -> Row:
     """An exception again and again for 20 s; what had to wait comes."""
     before, begin = rig.restarts(), rig.fault(f"raise-{part}")
     time.sleep(20)
     rig.heal()
     rig.listener.live(90)
     count = rig.restarts() - before
-    return f"exceptions in `{part}` for 20 s", f"{count} restarts, {missing(rig, begin)} poses missing", not count
+    return what, f"{count} restarts, {missing(rig, begin)} poses missing", not count
 
 
 def missing(rig: Rig, begin_s: float) -> int:
@@ -508,16 +510,21 @@ def main() -> int:
     return int(not all(met for _, _, met in rows))
 
 
-def attempt(name: str, step: Callable[[Rig], list[Row]], rig: Rig) -> list[Row]:
+def attempt(name: str, step: Callable[[Rig], Iterable[Row]], rig: Rig) -> list[Row]:
+    rows: list[Row] = []
     try:
-        rows = step(rig)
+        rows.extend(map(note, step(rig)))
     except Exception as exc:  # the other steps are worth their time all the same
-        rows = [(name, f"failed: {type(exc).__name__}: {str(exc)[-500:]}", False)]
-    for what, result, met in rows:
-        print(f"| {what} | {result} | {'' if met else 'NOT MET'}", flush=True)
-    with (FOLDER / "rows.json").open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+        rows.append(note((name, f"failed: {type(exc).__name__}: {str(exc)[-500:]}", False)))
     return rows
+
+
+def note(row: Row) -> Row:
+    what, result, met = row
+    print(f"| {what} | {result} | {'' if met else 'NOT MET'}", flush=True)
+    with (FOLDER / "rows.json").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")
+    return row
 
 
 def write_report(rows: list[Row]) -> None:
