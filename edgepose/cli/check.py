@@ -24,7 +24,7 @@ from edgepose.core.loop_config import Gpio
 from edgepose.core.types import Frame
 from edgepose.core.view import field_of, window_size, zoom_of
 from edgepose.delivery.connection import probe_broker
-from edgepose.inference.estimator import Estimator
+from edgepose.inference.accelerated import open_estimator
 from edgepose.loop.loop import Loop
 from edgepose.loop.processor import load
 from edgepose.recording import h264
@@ -78,11 +78,15 @@ def _attempt(name: str, check: Callable[[], None]) -> int:
 
 
 def _model(settings: Config) -> None:
-    estimator = Estimator(Path(settings.model), settings.inference.threads)
+    estimator = open_estimator(Path(settings.model), settings.inference)
+    estimator.close()
     card, runtime = estimator.card, estimator.runtime
     w, h = card.input.size_wh
     _tell("model", "ok", f"{card.model_id()}, {len(card.skeleton.keypoints)} keypoints, input {w}x{h}")
-    _tell("delegate", "ok" if runtime.xnnpack else "warn", f"CPU, {runtime.describe()}")
+    where = "CPU, " if estimator.delegate == "cpu" else ""
+    trouble = estimator.alerts.get("delegate", "")
+    well = runtime.xnnpack and not trouble
+    _tell("delegate", "ok" if well else "warn", trouble or f"{where}{estimator.describe()}")
 
 
 def _camera(settings: Config) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 import shutil
 import subprocess
 import time
@@ -17,6 +18,7 @@ from brokers import Mosquitto, Subscriber, wait_until
 from daemons import Daemon
 
 from edgepose.camera.scene import Scene
+from edgepose.cli.main import main
 from edgepose.core.card import ModelFile, read_card, write_card
 from edgepose.core.config import Inference
 from edgepose.core.types import Frame
@@ -208,6 +210,21 @@ def test_automatic_needs_a_device_and_a_compiled_model(
     assert isinstance(open_estimator(demo_model, settings), Estimator)
     plain = open_estimator(demo_model, Inference(threads=1, delegate="edgetpu"))
     assert plain.alerts["delegate"].endswith("is not compiled for it; train with `fit --target coral`")
+
+
+def test_check_says_which_one_it_would_be(
+    model: Path, device: Device, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "edgepose.yaml"
+    for library, text in (
+        (device.library, r"ok +ai-edge-litert \S+, Edge TPU"),
+        ("/none.so", "warn +Edge TPU: its library"),
+    ):
+        inference = f"{{threads: 1, delegate: edgetpu, library: {library}}}"
+        config.write_text(f"model: {model}\ninference: {inference}\ncamera: {{source: synthetic}}\n", encoding="utf-8")
+        main(["check", "-c", str(config)])
+        line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("delegate"))
+        assert re.match(rf"delegate +{text}", line), line
 
 
 def test_the_daemon_says_which_one_is_live_and_goes_on(
