@@ -1,0 +1,86 @@
+"""What it costs that an accelerator works in a process of its own, and how soon the CPU takes over when it fails.
+
+    python benchmarks/accelerator.py [--frames 500]
+
+The device is tests/accelerator.c, an external delegate that computes the model's first operation; the rest runs on the
+CPU in that process, so both ways do the same work, and what is left is the way there and back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edgepose.camera.scene import Scene
+from edgepose.core.card import ModelFile, read_card, write_card
+from edgepose.core.config import Inference
+from edgepose.core.types import Frame
+from edgepose.inference.accelerated import open_estimator
+from edgepose.inference.estimator import Estimator
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "edgepose" / "demo" / "demo.tflite"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=500)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        return measure(Path(name), args.frames)
+
+
+def measure(folder: Path, count: int) -> int:
+    library, mood, model = folder / "good.so", folder / "mood", folder / "model.tflite"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-w", ROOT / "tests" / "accelerator.c", "-o", library], check=True)
+    os.environ["TEST_ACCELERATOR_MOOD"] = str(mood)
+    data = DEMO.read_bytes()
+    model.write_bytes(data)
+    (folder / "model_edgetpu.tflite").write_bytes(data)
+    card = read_card(DEMO)
+    files = msgspec.structs.replace(
+        card.files, edgetpu=ModelFile("model_edgetpu.tflite", hashlib.sha256(data).hexdigest())
+    )
+    write_card(msgspec.structs.replace(card, files=files), model)
+    scene = Scene(0, (320, 240))
+    frames = [Frame(scene.render(index), "bgr", index, 0, 0) for index in range(20)]
+    cpu = Estimator(model, 1)
+    settings = Inference(threads=1, delegate="edgetpu", library=str(library))
+    worst_s = 0.0
+    for fault in ("lost", "crash", "hang"):
+        mood.write_text("ok", encoding="ascii")
+        device = open_estimator(model, settings)
+        if device.delegate != "edgetpu":
+            sys.exit(f"the device is not at work: {device.alerts}")
+        if fault == "lost":
+            # In turn, so that what else runs here disturbs both.
+            times = np.array([[timed(one, frames[i % 20]) for one in (cpu, device)] for i in range(count)])
+            alone, apart = np.median(times, axis=0)
+            here, there, more = alone * 1e3, apart * 1e3, (apart - alone) * 1e6
+            print(f"a frame: {here:.2f} ms in this process, {there:.2f} ms in its own, {more:+.0f} us")
+        mood.write_text(fault, encoding="ascii")
+        seconds = timed(device, frames[0])
+        worst_s = max(worst_s, seconds)
+        alert = device.alerts["delegate"]
+        print(f"device {fault}: the frame's pose, from the CPU, after {seconds * 1e3:.0f} ms ({alert})")
+        device.close()
+    return int(worst_s > 10)
+
+
+def timed(estimator: object, frame: Frame) -> float:
+    begin = time.perf_counter()
+    estimator.estimate(frame)  # type: ignore[attr-defined]
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    sys.exit(main())
