@@ -79,7 +79,6 @@ def _attempt(name: str, check: Callable[[], None]) -> int:
 
 def _model(settings: Config) -> None:
     estimator = open_estimator(Path(settings.model), settings.inference)
-    estimator.close()
     card, runtime = estimator.card, estimator.runtime
     w, h = card.input.size_wh
     _tell("model", "ok", f"{card.model_id()}, {len(card.skeleton.keypoints)} keypoints, input {w}x{h}")
@@ -87,6 +86,7 @@ def _model(settings: Config) -> None:
     trouble = estimator.alerts.get("delegate", "")
     well = runtime.xnnpack and not trouble
     _tell("delegate", "ok" if well else "warn", trouble or f"{where}{estimator.describe()}")
+    estimator.close()
 
 
 def _camera(settings: Config) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from pathlib import Path
+from typing import NoReturn
 
 from edgepose import __version__
 from edgepose.board import BoardSensors, SampledBoard
@@ -146,7 +147,7 @@ class Daemon:
             delivery.close()
         log_summary(pipeline, delivery, self._camera.displaced, seconds)
         if self._host.anew:
-            os.execv(sys.executable, sys.orig_argv)  # noqa: S606  the same command, in the same process
+            start_anew()
         if self._control.restarting:
             raise EdgeposeError("stopped by the command `restart`, to be started again")
 
@@ -178,6 +179,12 @@ class Daemon:
     def _on_wait(self) -> None:
         self._notifier.progress(1, (self._delivery.beats,))
         self._notifier.status(f"the camera has ended; {self._delivery.waiting + self._delivery.spooled} poses wait")
+
+
+def start_anew() -> NoReturn:
+    """The same command once more, in the same process."""
+    logging.shutdown()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
 
 
 def log_summary(pipeline: Pipeline, delivery: MqttDelivery, displaced: int, seconds: float) -> None:

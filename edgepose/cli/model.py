@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgepose.folders import state_folder
 from edgepose.models.choice import Ledger, activated, write_choice
 from edgepose.models.opening import choice_path, configured_key
 from edgepose.models.store import Store
+from edgepose.service.steps import need_root
 
 _NOBODY_S = 5.0  # without a daemon that begins with it
 ANSWER_S = 60.0  # for a running daemon to take a model, or to go back
@@ -41,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None and args.action in {"install", "activate"}:
         what = "which file? Give the .tflite" if args.action == "install" else "which one? `edgepose model list` tells"
         raise UsageError(f"model {args.action}: {what}")
+    if args.config == _SERVICE_CONFIG and args.config.exists() and "STATE_DIRECTORY" not in os.environ:
+        need_root(f"edgepose model {args.action}")  # else a store of the user's own would be meant
     store = Store(state_folder() / "models")
     if args.action == "install":
         version = store.install(Path(args.name))

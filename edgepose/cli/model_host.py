@@ -8,7 +8,10 @@ import threading
 import time
 from pathlib import Path
 
+from edgepose.core.card import ModelCard
 from edgepose.core.config import Config
+from edgepose.core.rules import Rules
+from edgepose.core.view import zoom_of
 from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.inference.accelerated import Accelerated, open_estimator
 from edgepose.inference.estimator import Estimator
@@ -19,6 +22,13 @@ from edgepose.recording.both import Recording
 log = logging.getLogger(__name__)
 
 BACK_S = 3.0  # for the model before to go on
+STOP_S = 20.0  # for everything to end in order
+
+
+def check_model(config: Config, card: ModelCard) -> None:
+    """Raises ConfigError where what the config asks for cannot be had from the model."""
+    zoom_of(config.view, card)
+    Rules(config.rules, card.skeleton)
 
 
 class ModelHost:
@@ -43,6 +53,7 @@ class ModelHost:
     def swap(self, loaded: Estimator | Accelerated) -> bool:
         """The camera gives frames of the model's size, and tables and messages have its keypoints' names: with others
         everything has to start anew. So it has where an accelerator is at work, which runs one model at a time."""
+        check_model(self._config, loaded.card)
         card = self._at_work.card
         same = (loaded.card.skeleton, loaded.card.input) == (card.skeleton, card.input)
         if not same or self._at_work.estimator.delegate != "cpu":
@@ -57,14 +68,17 @@ class ModelHost:
 
     def back(self) -> None:
         looked_at = self._pipeline.looked_at
-        if not self._at_work.go_back():
+        if not self._at_work.go_back():  # the daemon began with it
             self.restart()
-        self._say()
-        time.sleep(BACK_S)
-        if self._pipeline.looked_at == looked_at:
-            log.error("the model that was tried hangs; ending the daemon, to be started again")
-            logging.shutdown()
-            os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
+            time.sleep(STOP_S)
+        else:
+            self._say()
+            time.sleep(BACK_S)
+            if self._pipeline.looked_at != looked_at:
+                return
+        log.error("the model that was tried hangs; ending the daemon, to be started again")
+        logging.shutdown()
+        os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
 
     def poses(self) -> int:
         return self._at_work.poses

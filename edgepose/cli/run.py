@@ -8,9 +8,15 @@ import os
 import sys
 from pathlib import Path
 
-from edgepose.cli.daemon import Daemon
+from edgepose.cli.daemon import Daemon, start_anew
 from edgepose.cli.signals import stop_on_signals
 from edgepose.core.config import read_config
+from edgepose.core.errors import EdgeposeError
+from edgepose.folders import state_folder
+from edgepose.models.opening import choice_path, give_up_trial
+from edgepose.models.store import Store
+
+log = logging.getLogger("edgepose")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Config and model are read before anything else is touched, so their errors are told alone."""
     log_to_stderr()
-    Daemon(read_config(args.config), stop_on_signals(once=True)).run()
+    config = read_config(args.config)
+    try:
+        daemon = Daemon(config, stop_on_signals(once=True))
+    except EdgeposeError as exc:
+        choice = choice_path(Store(state_folder() / "models"), config.device_name())
+        if not give_up_trial(choice, str(exc)):
+            raise
+        log.warning("%s; going back to the model before", exc)
+        start_anew()
+    daemon.run()
     return 0
 
 

@@ -20,6 +20,7 @@ from edgepose.inference.worker import Worker, WorkerError
 
 log = logging.getLogger(__name__)
 
+OPEN_S = 8.0  # longer than that nobody waits for it: the CPU begins
 RETRY_S = 60.0  # after the first failure, twice as long after each more
 LONGEST_RETRY_S = 3600.0
 HELD_S = 600.0  # at work so long: the next failure is a first one again
@@ -58,7 +59,7 @@ class Accelerated:
         self._failed, self._ending = threading.Event(), threading.Event()
         self._opened = threading.Event()
         threading.Thread(target=self._keep_open, name="accelerator", daemon=True).start()
-        self._opened.wait()
+        self._opened.wait(OPEN_S)
 
     @property
     def runtime(self) -> Runtime:

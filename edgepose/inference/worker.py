@@ -13,6 +13,8 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
+from collections import deque
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -42,6 +44,9 @@ class Worker:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[memory]
         )
+        self._told: deque[str] = deque(maxlen=20)
+        self._listener = threading.Thread(target=self._listen, name="accelerator-log", daemon=True)
+        self._listener.start()
         self._pipe_in, self._pipe_out = cast(Any, self._process.stdin), cast(Any, self._process.stdout)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._pipe_out, selectors.EVENT_READ)
@@ -100,19 +105,21 @@ class Worker:
 
     def _how_it_ended(self) -> str:
         """In words."""
-        self._process.kill() if self._process.poll() is None and not self._ends() else None
-        status = self._process.wait()
-        told = self._process.stderr.read().decode(errors="replace").strip() if self._process.stderr else ""
+        try:
+            status = self._process.wait(1)
+        except subprocess.TimeoutExpired:
+            return "the accelerator's process does not answer"
+        self._listener.join(1)
         if status < 0:
             return f"the accelerator's library crashed ({signal.Signals(-status).name})"
-        return told.splitlines()[-1] if told else f"the accelerator's process ended ({status})"
+        return " ".join(self._told[-1].split()) if self._told else f"the accelerator's process ended ({status})"
 
-    def _ends(self) -> bool:
-        try:
-            self._process.wait(1)
-        except subprocess.TimeoutExpired:
-            return False
-        return True
+    def _listen(self) -> None:
+        """Libraries talk a lot, and would hang once nobody reads; the last lines say why one ended."""
+        with contextlib.suppress(OSError, ValueError):
+            for line in cast(Any, self._process.stderr):
+                if text := line.decode(errors="replace").strip():
+                    self._told.append(text)
 
 
 def main(settings: dict[str, Any]) -> int:

@@ -40,6 +40,16 @@ def choice_path(store: Store, device: str) -> Path:
     return store.folder / f"choice-{device}.json"
 
 
+def give_up_trial(path: Path, why: str) -> bool:
+    """The daemon cannot even begin with the model that is on trial. path: of the choice. False where there is none."""
+    ledger = Ledger(path)
+    trial = ledger.choice.trial
+    if trial is None or not trial.tries:
+        return False
+    ledger.keep(failed(ledger.choice, trial.key, why))
+    return True
+
+
 class Opening:
     """configured: the config's model. boot: the kernel's id. events: (kind, text) of what happened. trouble: why it is
     not the first choice that runs."""

@@ -127,7 +127,9 @@ class Store:
                 shutil.rmtree(version.path.parent, ignore_errors=True)
 
     def _put(self, key: str, data: bytes, model: Path, card: ModelCard) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True)
+            _give_to_owner_of(self.folder.parent, self.folder)
         for left in self.folder.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
         if (self.folder / key).exists():
@@ -140,14 +142,19 @@ class Store:
         if compiled := card.files.edgetpu:
             _copy_beside(model.with_name(compiled.name), new)
         new.chmod(0o755)
-        owner = self.folder.stat()
         for path in (*new.iterdir(), new):
             path.chmod(0o755 if path.is_dir() else 0o644)
-            if os.getuid() == 0:
-                os.chown(path, owner.st_uid, owner.st_gid)
+            _give_to_owner_of(self.folder, path)
             (sync_folder if path.is_dir() else sync_file)(path)
         new.rename(self.folder / key)
         sync_folder(self.folder)
+
+
+def _give_to_owner_of(folder: Path, path: Path) -> None:
+    """An administrator's work must be the service's to change."""
+    if os.getuid() == 0:
+        owner = folder.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _copy_beside(source: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ from brokers import Mosquitto, Subscriber, wait_until
 from daemons import Daemon
 from model_files import misbehaving, variant
 
+from edgepose.cli import model as model_command
 from edgepose.cli.main import main
 from edgepose.core.card import read_card, sha256_of
 from edgepose.core.errors import EdgeposeError, ModelError
@@ -270,18 +271,49 @@ def test_other_keypoints_start_the_daemon_anew_in_the_same_process(
     cage = start()
     cage.wait_model("first")
     wait_until(store.versions, "the config's model in the store")
-    names = ("nose", "left", "right", "tail")
-    version = store.install(variant(demo_model, tmp_path, "renamed", keypoints=names))
+    version = store.install(variant(demo_model, tmp_path, "renamed", keypoints=NAMES))
     asker.ask("model", {"action": "activate", "model": version.id})
     cage.wait_model("renamed")
     cage.wait_event("model_activated")
-    assert set(cage.subscriber.of("pose")[-1]["keypoints"]) == set(names)
+    assert set(cage.subscriber.of("pose")[-1]["keypoints"]) == set(NAMES)
     assert cage.daemon.process.poll() is None
     seqs = [pose["seq"] for pose in cage.subscriber.of("pose")]
     assert sorted(set(seqs)) == seqs
     asker.ask("model", {"action": "rollback"})
     cage.wait_model("first")
     assert cage.gap_s() < 20
+    cage.daemon.stop()
+
+
+NAMES = ("nose", "left", "right", "tail")
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_model_that_the_config_cannot_be_had_with_is_given_up(
+    running: bool,
+    start: Callable[[], Cage],
+    asker: Asker,
+    store: Store,
+    config: Path,
+    demo_model: Path,
+    tmp_path: Path,
+) -> None:
+    """Not status 78 with nobody there: a rule names a keypoint that the new model does not have."""
+    rule = "rules: {away: {when: {score: {keypoint: snout, below: 0.3}}}}\n"
+    config.write_text(config.read_text("utf-8") + rule, encoding="utf-8")
+    version = store.install(variant(demo_model, tmp_path, "renamed", keypoints=NAMES))
+    if running:
+        cage = start()
+        cage.wait_model("first")
+        asker.ask("model", {"action": "activate", "model": version.id})
+    else:
+        wanted = activated(Choice(), version.key, key(config.parent / "first.tflite"))
+        write_choice(choice_path(store, "cage-07"), wanted)
+        cage = start()
+    wait_until(lambda: version.key in cage.choice().bad, "its end", 40)
+    assert "the model has no keypoint 'snout'" in cage.choice().bad[version.key]
+    cage.wait_model("first")
+    assert cage.daemon.process.poll() is None
     cage.daemon.stop()
 
 
@@ -407,6 +439,16 @@ def test_mistakes_are_one_line(
     told = capsys.readouterr().err
     assert told.startswith(f"edgepose: {text}")
     assert told.count("\n") == 1
+
+
+def test_who_is_not_root_is_told_where_there_is_a_service(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_command, "_SERVICE_CONFIG", tmp_path / "edgepose.yaml")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    (tmp_path / "edgepose.yaml").touch()
+    assert main(["model", "rollback"]) == 1
+    assert capsys.readouterr().err == "edgepose: needs root: sudo edgepose model rollback\n"
 
 
 # --- download ----------------------------------------------------------------------------------------------
