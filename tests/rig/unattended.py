@@ -304,6 +304,22 @@ def step_disk(rig: Rig) -> list[Row]:
         lost, count = missing(rig, begin), rig.restarts() - before
         text = f"broker away for 30 s meanwhile: {lost} poses missing, {count} restarts"
         rows.append((what, text, not lost and not count))
+    rig.run(
+        "mount --bind /var/lib/edgepose /var/lib/edgepose; mount -o remount,bind,ro /; systemctl restart edgepose",
+        check=False,
+    )
+    begin = time.monotonic()
+    live = rig.listener.live(240, begin)
+    refused = rig.run("touch /etc/edgepose/x 2>&1 || true")
+    rig.run("mount -o remount,bind,rw /; umount -l /var/lib/edgepose; systemctl restart edgepose", check=False)
+    met = "Read-only" in refused
+    rows.append(
+        (
+            "read-only root, its state directory alone writable",
+            f"first pose {live.arrived_s - begin:.0f} s after its start",
+            met,
+        )
+    )
     return rows
 
 
@@ -431,6 +447,67 @@ def wait_health(rig: Rig, wanted: Callable[[dict], bool]) -> bool:  # type: igno
         if wanted(rig.listener.health):
             return True
     return False
+
+
+def make_wheel(version: str, *, broken: bool) -> str:
+    """A later edgepose; a broken one fails before its first pose."""
+    sources = FOLDER / "later"
+    shutil.rmtree(sources, ignore_errors=True)
+    shutil.copytree(FOLDER / "edgepose", sources)
+    (sources / "edgepose" / "__init__.py").write_text(
+        f'"""edgepose."""\n\n__version__ = "{version}"\n', encoding="utf-8"
+    )
+    if broken:
+        with (sources / "edgepose" / "cli" / "daemon.py").open("a", encoding="utf-8") as file:
+            file.write("\n\nDaemon.run = None\n")
+    code = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
+    words = [sys.executable, "-c", code, str(FOLDER)]
+    return subprocess.run(words, cwd=sources, check=True, capture_output=True, text=True).stdout.split()[-1]
+
+
+def step_upgrade(rig: Rig) -> list[Row]:
+    rows = []
+    good, broken = make_wheel("0.9.1", broken=False), make_wheel("0.9.2", broken=True)
+    begin = time.monotonic()
+    out = rig.run(f"/opt/edgepose/bin/edgepose upgrade /host/{good}", 900)
+    gap = rig.listener.gap_s(begin, time.monotonic())
+    rows.append(
+        ("upgrade to a good version", f"{out.splitlines()[-1]}; {gap:.0f} s without a pose", "0.9.1 is at work" in out)
+    )
+    begin = time.monotonic()
+    out = rig.run(f"/opt/edgepose/bin/edgepose upgrade /host/{broken} 2>&1", 900, check=False)
+    rig.listener.live(120)
+    gap = rig.listener.gap_s(begin, time.monotonic())
+    met = "0.9.1 is at work again" in out
+    rows.append(
+        (
+            "upgrade to one that makes no poses",
+            f"back by itself, {gap:.0f} s without a pose" if met else out[-300:],
+            met,
+        )
+    )
+    rig.run(
+        f"(/opt/edgepose/bin/edgepose upgrade /host/{broken} >/var/log/upgrade.log 2>&1 &); "
+        "until [ -e /var/lib/edgepose-upgrade/pending.json ]; do sleep 0.2; done; sleep 4",
+        600,
+    )
+    cut = time.monotonic()
+    rig.machine.cut()
+    rig.machine.boot()
+    rig.listener.live(400, cut)
+    told = rig.run(
+        "/opt/edgepose/bin/edgepose --version; journalctl -u edgepose-settle -b --no-pager -o cat | tail -2",
+        check=False,
+    )
+    seconds = rig.listener.gap_s(cut, time.monotonic())
+    rows.append(
+        (
+            "power cut in an upgrade that makes no poses",
+            f"{' '.join(told.split())[:160]}; pose after {seconds:.0f} s",
+            "0.9.1" in told,
+        )
+    )
+    return rows
 
 
 def step_cuts(rig: Rig, count: int = 20) -> list[Row]:
