@@ -52,8 +52,8 @@ def install(steps: Steps, config: Path | None, instance: str, *, start: bool = T
         if not packaged:  # a Debian package brought them
             steps.write(path, _with_program(shipped(file).read_bytes(), steps))
     if not packaged:
-        steps.run("systemd-sysusers", *steps.root_option(), path_of("sysusers.conf"))
-        create = ("systemd-tmpfiles", *steps.root_option(), "--create", path_of("tmpfiles.conf"))
+        steps.run("systemd-sysusers", *steps.root_option(), "edgepose.conf")
+        create = ("systemd-tmpfiles", *steps.root_option(), "--create", "edgepose.conf")
         steps.run(*create, needed=not steps.root_option())
         steps.run("udevadm", "control", "--reload", needed=False)
         steps.run("udevadm", "trigger", "--subsystem-match=dma_heap", "--subsystem-match=usb", needed=False)
@@ -103,10 +103,6 @@ def uninstall(steps: Steps, *, purge: bool) -> None:
     else:
         print(f"kept: {ETC} and {STATE}, with poses that are not delivered yet; --purge removes them")
     print(f"the program itself: sudo rm -r {PROGRAM}")
-
-
-def path_of(file: str) -> str:
-    return FILES[file]
 
 
 def _with_program(data: bytes, steps: Steps) -> bytes:

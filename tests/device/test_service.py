@@ -129,6 +129,17 @@ def test_a_card_is_made_ready_and_the_same_again_changes_nothing(
     assert "  write" not in capsys.readouterr().out.split("as it is", 1)[1]
 
 
+@pytest.mark.skipif(
+    shutil.which("systemd-sysusers") is None or os.getuid() != 0, reason="needs systemd's tools, and root"
+)
+def test_a_card_by_systemds_own_tools(config: Path, card: Path) -> None:
+    install(Steps(card), config, "left")
+    assert "\nedgepose:" in "\n" + (card / "etc" / "passwd").read_text(encoding="ascii")
+    assert "gpio:" in (card / "etc" / "group").read_text(encoding="ascii")
+    wants = card / "etc" / "systemd" / "system" / "multi-user.target.wants"
+    assert {path.name for path in wants.iterdir()} == {"edgepose@left.service", "edgepose-settle.service"}
+
+
 def test_a_dry_run_touches_nothing(config: Path, card: Path, words: Callable[[], list[str]]) -> None:
     install(Steps(card, dry=True), config, "left")
     assert [path for path in card.rglob("*") if path.is_file()] == []
