@@ -177,8 +177,8 @@ def _folders(steps: Steps, unit: str, config: Config) -> None:
     for key, folder in wanted.items():
         if folder.startswith((*_HIDDEN, f"{ETC}/")):
             raise ConfigError(f"{key}: the service may not write to {folder}; choose a folder in {STATE}, or a disk's")
-        steps.folder(folder, USER)
-        if not folder.startswith(f"{STATE}/"):
+        if not folder.startswith(f"{STATE}/"):  # there the daemon makes its own
+            steps.folder(folder, USER)
             more.append(folder)
     path = f"{UNITS}/{unit}.d/folders.conf"
     if more:

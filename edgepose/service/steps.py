@@ -46,7 +46,7 @@ class Steps:
         if not self.dry:
             try:
                 place.mkdir(parents=True)
-                shutil.chown(place, owner, owner)
+                os.chown(place, *self._ids(owner))
             except (OSError, LookupError) as exc:
                 raise EdgeposeError(f"{path}: cannot be made ({exc})") from None
 
@@ -79,6 +79,14 @@ class Steps:
     def root_option(self) -> list[str]:
         """Of systemd's tools."""
         return [] if self.root == Path("/") else [f"--root={self.root}"]
+
+    def _ids(self, user: str) -> tuple[int, int]:
+        """Of the system's own user: a card has others than this computer."""
+        for line in self.place("/etc/passwd").read_text(encoding="utf-8").splitlines():
+            fields = line.split(":")
+            if fields[0] == user:
+                return int(fields[2]), int(fields[3])
+        raise LookupError(f"there is no user {user}")
 
     def _say(self, what: str, path: str) -> None:
         self.changed = True

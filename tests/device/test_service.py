@@ -108,6 +108,7 @@ def words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setattr(shutil, "chown", lambda *_args, **_more: None)
+    monkeypatch.setattr(Steps, "_ids", lambda *_args: (os.getuid(), os.getgid()))
     return lambda: log.read_text(encoding="utf-8").splitlines() if log.exists() else []
 
 
