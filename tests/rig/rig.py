@@ -36,6 +36,11 @@ commands: [ping, health, model]
 """
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_args: object) -> None:
+        """Only rows are printed."""
+
+
 class Rig:
     """The machine, its listener, and a web server that the guest reaches."""
 
@@ -49,8 +54,7 @@ class Rig:
         self.port = free_port()
         self.machine = Machine(RIG / "rig.img", FOLDER, disk, self.port)
         self.listener = Listener(self.port)
-        handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(FOLDER / "models"))
-        handler.log_message = lambda *_: None  # type: ignore[attr-defined]
+        handler = functools.partial(Quiet, directory=str(FOLDER / "models"))
         self.web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=self.web.serve_forever, daemon=True).start()
 
