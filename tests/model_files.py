@@ -41,6 +41,9 @@ def estimate(self, frame):
 estimator.Estimator.estimate = estimate
 import edgepose.models.switch as switch
 switch.HEALTHY_S = 3.0
+switch.STUCK_S = 2.0
+import edgepose.cli.model_host as model_host
+model_host.STUCK_S = 2.0
 """
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from pathlib import Path
 
 from edgepose.core.card import ModelCard
@@ -16,13 +15,11 @@ from edgepose.delivery.mqtt import MqttDelivery
 from edgepose.inference.accelerated import Accelerated, open_estimator
 from edgepose.inference.estimator import Estimator
 from edgepose.models.at_work import AtWork
+from edgepose.models.switch import STUCK_S
 from edgepose.pipeline import Pipeline
 from edgepose.recording.both import Recording
 
 log = logging.getLogger(__name__)
-
-BACK_S = 3.0  # for the model before to go on
-STOP_S = 20.0  # for everything to end in order
 
 
 def check_model(config: Config, card: ModelCard) -> None:
@@ -67,24 +64,23 @@ class ModelHost:
         self._at_work.prove()
 
     def back(self) -> None:
-        looked_at = self._pipeline.looked_at
-        if not self._at_work.go_back():  # the daemon began with it
-            self.restart()
-            time.sleep(STOP_S)
-        else:
+        if self._at_work.stuck_s() > STUCK_S:
+            log.error("the model that was tried hangs; ending the daemon, to be started again")
+            logging.shutdown()
+            os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
+        if self._at_work.go_back():
             self._say()
-            time.sleep(BACK_S)
-            if self._pipeline.looked_at != looked_at:
-                return
-        log.error("the model that was tried hangs; ending the daemon, to be started again")
-        logging.shutdown()
-        os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
+        else:  # the daemon began with it
+            self.restart()
 
     def poses(self) -> int:
         return self._at_work.poses
 
     def trouble(self) -> str:
         return self._at_work.trouble
+
+    def stuck_s(self) -> float:
+        return self._at_work.stuck_s()
 
     def captured(self) -> int:
         return self._pipeline.captured

@@ -3,6 +3,7 @@ by."""
 
 from __future__ import annotations
 
+import time
 from typing import Protocol
 
 from edgepose.core.card import ModelCard
@@ -33,6 +34,7 @@ class AtWork:
 
     def __init__(self, estimator: Estimator, view: View) -> None:
         self.poses, self.trouble = 0, ""
+        self._since_s: float | None = None  # monotonic clock: at work on a frame
         self._view = view
         self._now = estimator, Viewer(estimator, view)
         self._before: tuple[Estimator, Viewer] | None = None
@@ -46,7 +48,7 @@ class AtWork:
         return self._now[0].card
 
     def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
-        now = self._now
+        now, self._since_s = self._now, time.monotonic()
         try:
             pose = now[1].estimate(frame, region)
         except Exception as exc:
@@ -55,8 +57,15 @@ class AtWork:
             self.trouble = f"fails at work ({type(exc).__name__}: {exc})"
             self._now = self._before
             return self._now[1].estimate(frame, region)
+        finally:
+            self._since_s = None
         self.poses += 1
         return pose
+
+    def stuck_s(self) -> float:
+        """Seconds on the frame that it is at work on; 0 between two frames."""
+        since_s = self._since_s
+        return 0.0 if since_s is None else time.monotonic() - since_s
 
     def put(self, estimator: Estimator) -> None:
         """To work, on trial. Raises ConfigError where the config's view does not suit the model."""

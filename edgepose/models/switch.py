@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 HEALTHY_POSES = 5
 HEALTHY_S = 20.0  # with frames coming
+STUCK_S = 8.0  # on one frame: that is no speed, but a hang
 _LOOK_S = 0.5  # at what somebody may have chosen from a shell
 
 
@@ -53,6 +54,9 @@ class Host(Protocol):
 
     def trouble(self) -> str:
         """Why the model at work makes no poses; empty while it does."""
+
+    def stuck_s(self) -> float:
+        """Seconds that the model has been at work on one frame."""
 
     def captured(self) -> int:
         """Frames so far."""
@@ -173,6 +177,8 @@ class Switch:
         deadline, frames = time.monotonic() + HEALTHY_S, self._host.captured()
         while (poses := self._host.poses()) < HEALTHY_POSES and not self._ending.wait(0.05):
             why = self._host.trouble()
+            if self._host.stuck_s() > STUCK_S:
+                why = f"hangs: no pose of a frame within {STUCK_S:g} s"
             if self._host.captured() == frames:  # a camera that gives none says nothing of the model
                 deadline = time.monotonic() + HEALTHY_S
             elif time.monotonic() > deadline:

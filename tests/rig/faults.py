@@ -95,45 +95,32 @@ def step_outage(rig: Rig, seconds: float = 600) -> list[Row]:
     return [(f"mosquitto gone for {seconds:.0f} s", f"{text}, {count} restarts", not lost and not count and late > 0)]
 
 
-def step_disk(rig: Rig) -> list[Row]:
-    rows = []
+def step_disk(rig: Rig) -> Iterator[Row]:
+    """While the broker is away, so that poses should go to the disk."""
     for what, spoil, mend in (
         ("disk full", "fallocate -l 20G /filler; dd if=/dev/zero of=/filler2 bs=1M; true", "rm -f /filler /filler2"),
+        # As after an error of the card: nothing on any disk can be written any more.
         (
             "/var read-only",
-            "mount --bind /var/lib/edgepose /var/lib/edgepose; mount -o remount,ro,bind /var/lib/edgepose",
-            "umount /var/lib/edgepose",
+            "echo u > /proc/sysrq-trigger; sleep 3; ! touch /var/lib/edgepose/x",
+            "mount -o remount,rw /",
         ),
     ):
-        before = rig.restarts()
-        rig.run(spoil, check=False)
-        begin = time.monotonic()
-        rig.run("systemctl stop mosquitto")
+        before, begin = rig.restarts(), time.monotonic()
+        rig.run(f"systemctl stop mosquitto; {spoil}")
         time.sleep(30)
-        rig.run("systemctl start mosquitto", check=False)
+        rig.run(f"{mend}; systemctl start mosquitto")
         rig.listener.live(90, time.monotonic())
-        rig.run(mend)
         time.sleep(10)
         lost, count = missing(rig, begin), rig.restarts() - before
-        text = f"broker away for 30 s meanwhile: {lost} poses missing, {count} restarts"
-        rows.append((what, text, not lost and not count))
-    rig.run(
-        "mount --bind /var/lib/edgepose /var/lib/edgepose; mount -o remount,bind,ro /; systemctl restart edgepose",
-        check=False,
-    )
+        yield what, f"broker away for 30 s meanwhile: {lost} poses missing, {count} restarts", not lost and not count
+    rig.run("mount --bind /var/lib/edgepose /var/lib/edgepose; mount -o remount,bind,ro /; systemctl restart edgepose")
     begin = time.monotonic()
     live = rig.listener.live(240, begin)
     refused = rig.run("touch /etc/edgepose/x 2>&1 || true")
-    rig.run("mount -o remount,bind,rw /; umount -l /var/lib/edgepose; systemctl restart edgepose", check=False)
-    met = "Read-only" in refused
-    rows.append(
-        (
-            "read-only root, its state directory alone writable",
-            f"first pose {live.arrived_s - begin:.0f} s after its start",
-            met,
-        )
-    )
-    return rows
+    rig.run("mount -o remount,bind,rw /; umount -l /var/lib/edgepose; systemctl restart edgepose")
+    text = f"first pose {live.arrived_s - begin:.0f} s after its start"
+    yield "read-only root, its state directory alone writable", text, "Read-only" in refused
 
 
 def step_clock(rig: Rig) -> list[Row]:
