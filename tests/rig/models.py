@@ -38,7 +38,7 @@ def step_models(rig: Rig) -> list[Row]:
 def step_delegates(rig: Rig) -> list[Row]:
     rows = []
     rig.run(
-        "cd /etc/edgepose; cp edgepose.yaml plain.yaml; cp first.tflite first_edgetpu.tflite; "
+        "systemctl stop edgepose; cd /etc/edgepose; cp edgepose.yaml plain.yaml; cp first.tflite first_edgetpu.tflite; "
         "python3 -c \"import json; c=json.load(open('first.json')); "
         "c['files']['edgetpu']={'name':'first_edgetpu.tflite','sha256':c['files']['cpu']['sha256']}; "
         "json.dump(c, open('first.json','w'))\"; install -m 755 /host/good.so /host/wrong.so /usr/local/lib/; "
