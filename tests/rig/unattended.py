@@ -90,3 +90,7 @@ def write_report(rows: list[Row]) -> None:
         before, mark, after = text.partition("## Rig: camera\n")
         after = mark + after
     REPORT.write_text(before + section + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
