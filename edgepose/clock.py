@@ -5,15 +5,20 @@ Timeouts and rates use `time.monotonic`; only `t_us` of a message is wall time.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_ERROR = 5  # adjtimex(2): "the system clock is not synchronized"
+ASK_S = 30.0
+_TIMEDATECTL = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
 _TIMEX_BYTES = 512  # more than any platform's struct timex; its first field, modes = 0, only reads
 
 
@@ -41,7 +46,8 @@ def boot_us() -> int:
 class SyncFlag:
     """Asks the kernel whether any time service (NTP, PTP, GPS) has set the wall clock. Costs about 1 us.
 
-    Only Linux can be asked; elsewhere the answer is no."""
+    Only Linux can be asked; elsewhere the answer is no. A hardened service may not ask, because the same system call
+    sets the clock: systemd then asks for it."""
 
     def __init__(self) -> None:
         linux = sys.platform == "linux"  # CDLL(None) is an error on Windows
@@ -52,4 +58,24 @@ class SyncFlag:
         if self._adjtimex is None:
             return False
         state = int(self._adjtimex(self._timex))
-        return 0 <= state < _TIME_ERROR
+        return 0 <= state < _TIME_ERROR if state >= 0 else _asked().synced
+
+
+class _Asked:
+    """What timedatectl says, now and then; asking takes too long for a pose."""
+
+    def __init__(self) -> None:
+        self.synced = False
+        threading.Thread(target=self._ask, name="clock", daemon=True).start()
+
+    def _ask(self) -> None:
+        while True:
+            with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+                done = subprocess.run(_TIMEDATECTL, capture_output=True, text=True, check=False, timeout=20)
+                self.synced = done.stdout.strip() == "yes"
+            time.sleep(ASK_S)
+
+
+@functools.cache
+def _asked() -> _Asked:
+    return _Asked()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from brokers import wait_until
 
 from edgepose import clock
 
@@ -47,3 +49,24 @@ def test_only_linux_is_asked_whether_the_clock_is_set(monkeypatch: pytest.Monkey
     monkeypatch.setattr(ctypes, "CDLL", library)
     monkeypatch.setattr(sys, "platform", "win32")
     assert clock.SyncFlag().synced() is False
+
+
+@pytest.mark.parametrize(("told", "synced"), [("yes", True), ("no", False), ("", False)])
+def test_where_the_kernel_may_not_be_asked_systemd_is(
+    told: str, synced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a hardened service, whose system calls that could set the clock end with EPERM."""
+    program = tmp_path / "timedatectl"
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\necho {told}\n', encoding="ascii")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    flag = clock.SyncFlag()
+    flag._adjtimex = lambda _timex: -1
+    clock._asked.cache_clear()
+    try:
+        flag.synced()
+        wait_until((tmp_path / "words").exists, "the question")
+        wait_until(lambda: flag.synced() is synced, "the answer")
+    finally:
+        clock._asked.cache_clear()
+    assert (tmp_path / "words").read_text(encoding="ascii") == "show --property=NTPSynchronized --value\n"

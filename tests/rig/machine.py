@@ -95,6 +95,7 @@ class Seen:
     t_us: int
     replay: bool
     model: str
+    synced: bool
     arrived_s: float
 
 
@@ -118,6 +119,11 @@ class Listener:
         """The first live pose that arrives after that (now)."""
         after_s = time.monotonic() if after_s is None else after_s
         return self._next(lambda pose: not pose.replay and pose.arrived_s > after_s, seconds)
+
+    def synced(self, seconds: float) -> Seen:
+        """The first live pose from here on that says that the clock is synchronised."""
+        begin = time.monotonic()
+        return self._next(lambda pose: pose.synced and not pose.replay and pose.arrived_s > begin, seconds)
 
     def event(self, kind: str, after_s: float, seconds: float) -> tuple[float, dict[str, Any]]:
         deadline = time.monotonic() + seconds
@@ -152,7 +158,7 @@ class Listener:
         with self._changed:
             if leaf in {"pose", "poses"}:
                 for pose in payload.get("poses", [payload]):
-                    names = ("boot", "seq", "t_us", "replay", "model")
+                    names = ("boot", "seq", "t_us", "replay", "model", "synced")
                     self.poses.append(Seen(*(pose[name] for name in names), now))
             elif leaf == "event":
                 self.events.append((now, payload))
