@@ -114,7 +114,7 @@ def fill() -> None:
             "rich",
         ]
         subprocess.run([sys.executable, "-m", "pip", "download", "-q", *words, *needs, "setuptools>=77"], check=True)
-    (FOLDER / "wheels").symlink_to(wheels) if False else shutil.copytree(wheels, FOLDER / "wheels")
+    shutil.copytree(wheels, FOLDER / "wheels")
     for name, more in (("good", []), ("wrong", ["-DWRONG_LIBRARY"])):
         command = ["cc", "-shared", "-fPIC", "-O2", "-w", *more, str(HERE.parent / "accelerator.c")]
         subprocess.run([*command, "-o", str(FOLDER / f"{name}.so")], check=True)
