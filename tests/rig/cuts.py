@@ -19,6 +19,7 @@ def step_cuts(rig: Rig, count: int = 20) -> list[Row]:
     )
     for number in range(count):
         kind = ("running", "outage", "running", "switch")[number % 4]
+        boot = rig.listener.live(60).boot
         offset_s = time.time() - float(rig.run("date +%s.%N"))
         if kind == "outage":
             rig.run("systemctl stop mosquitto")
@@ -33,7 +34,7 @@ def step_cuts(rig: Rig, count: int = 20) -> list[Row]:
         first = rig.listener.live(240, cut_s)
         worst_s = max(worst_s, first.arrived_s - cut_s)
         time.sleep(12)  # what waited on the disk
-        old = [pose for pose in rig.listener.poses if pose.boot != first.boot]
+        old = [pose for pose in rig.listener.poses if pose.boot == boot]
         lost_s.append(cut_wall_s - (max(old, key=lambda pose: pose.t_us).t_us / 1e6 + offset_s))
         checks = rig.run(
             "/opt/edgepose/bin/edgepose config show -c /etc/edgepose/edgepose.yaml >/dev/null && "
