@@ -57,8 +57,13 @@ def upgrade(package: Path, program: Path = Path(PROGRAM)) -> None:
         _call("dpkg", "--install", str(package))
     else:
         _prepare(package, program, other)
-        after, configs = version(other), _migrate(other)
-        _keep(Pending(before, after, tuple(units), tuple(configs)))
+        # Written down first: a power cut in what follows must find the way back to each of them.
+        _keep(Pending(before, version(other), tuple(units), tuple(_configs())))
+        try:
+            _migrate(other)
+        except EdgeposeError:
+            _forget()
+            raise
         exchange(program, other)
     _restart(program, units)
     settle(program)
@@ -74,7 +79,7 @@ def settle(program: Path = Path(PROGRAM)) -> None:
         PENDING.unlink(missing_ok=True)
         raise EdgeposeError(f"{PENDING}: cannot read ({exc}); the version at work is kept") from None
     if version(program) == pending.before and pending.after != pending.before:
-        return PENDING.unlink()  # interrupted before the two changed places
+        return _forget()  # interrupted before the two changed places
     why = next((told for unit in pending.units if (told := trouble(unit))), "")
     if not why:
         PENDING.unlink()
@@ -82,10 +87,8 @@ def settle(program: Path = Path(PROGRAM)) -> None:
         return None
     print(f"{why}; going back to edgepose {pending.before}")
     exchange(program, previous(program))
-    for file, text in pending.configs:
-        write_durably(Path(file), text.encode())
+    _forget()
     _restart(program, list(pending.units))
-    PENDING.unlink()
     raise EdgeposeError(f"the new version was given up ({why}); edgepose {pending.before} is at work again")
 
 
@@ -149,19 +152,24 @@ def _prepare(wheel: Path, program: Path, other: Path) -> None:
     os.sync()  # all of it is on the disk before it may be booted from
 
 
-def _migrate(other: Path) -> list[tuple[str, str]]:
-    """Every config as the new version wants it. Returns what they were before. Raises EdgeposeError, with all as it
-    was."""
-    kept = []
-    for file in sorted(Path(ETC).glob("*.yaml")):
-        kept.append((str(file), file.read_text(encoding="utf-8")))
-        try:
-            print(_call(str(other / "bin" / "python"), "-m", "edgepose", "config", "migrate", "-c", str(file)), end="")
-        except EdgeposeError:
-            for path, text in kept:
-                write_durably(Path(path), text.encode())
-            raise
-    return kept
+def _configs() -> list[tuple[str, str]]:
+    """(file, content) of each."""
+    return [(str(file), file.read_text(encoding="utf-8")) for file in sorted(Path(ETC).glob("*.yaml"))]
+
+
+def _migrate(other: Path) -> None:
+    """Every config as the new version wants it. Raises EdgeposeError."""
+    for file, _ in _configs():
+        print(_call(str(other / "bin" / "python"), "-m", "edgepose", "config", "migrate", "-c", file), end="")
+
+
+def _forget() -> None:
+    """The upgrade that is pending did not come about: every config is what it was."""
+    pending = msgspec.json.decode(PENDING.read_bytes(), type=Pending)
+    for file, text in pending.configs:
+        if Path(file).read_text(encoding="utf-8") != text:
+            write_durably(Path(file), text.encode())
+    PENDING.unlink()
 
 
 def _restart(program: Path, units: list[str]) -> None:

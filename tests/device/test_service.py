@@ -310,6 +310,11 @@ def test_an_upgrade_stays_where_it_gives_poses_and_goes_back_where_not(
     wheel = tmp_path / "edgepose-2.0-py3-none-any.whl"
     wheel.touch()
     monkeypatch.setattr(upgrade_module, "PENDING", tmp_path / "state" / "pending.json")
+    config = tmp_path / "etc" / "edgepose.yaml"
+    config.parent.mkdir()
+    config.write_text("old\n", encoding="utf-8")
+    monkeypatch.setattr(upgrade_module, "ETC", str(config.parent))
+    monkeypatch.setattr(upgrade_module, "_migrate", lambda _other: config.write_text("new\n", encoding="utf-8"))
     monkeypatch.setattr(upgrade_module, "active_units", lambda: ["edgepose.service"])
     monkeypatch.setattr(upgrade_module, "_prepare", lambda _wheel, _program, other: write_program(other, "2.0"))
     monkeypatch.setattr(upgrade_module, "trouble", lambda unit: "" if healthy else f"{unit} gave no pose")
@@ -321,6 +326,7 @@ def test_an_upgrade_stays_where_it_gives_poses_and_goes_back_where_not(
             upgrade_module.upgrade(wheel, program)
     now, kept = ("2.0", "1.0") if healthy else ("1.0", "2.0")
     assert (upgrade_module.version(program), upgrade_module.version(other)) == (now, kept)
+    assert config.read_text(encoding="utf-8") == ("new\n" if healthy else "old\n")
     assert words().count("systemctl restart --no-block edgepose.service") == (1 if healthy else 2)
     assert not upgrade_module.PENDING.exists()
 
@@ -330,9 +336,13 @@ def test_an_upgrade_that_was_cut_off_before_the_exchange_is_forgotten(
 ) -> None:
     pending = tmp_path / "pending.json"
     monkeypatch.setattr(upgrade_module, "PENDING", pending)
-    pending.write_text(json.dumps({"before": "1.0", "after": "2.0", "units": ["x"], "configs": []}), encoding="utf-8")
+    config = tmp_path / "edgepose.yaml"
+    config.write_text("migrated already\n", encoding="utf-8")
+    told = {"before": "1.0", "after": "2.0", "units": ["x"], "configs": [[str(config), "old\n"]]}
+    pending.write_text(json.dumps(told), encoding="utf-8")
     upgrade_module.settle(program)
     assert not pending.exists()
+    assert config.read_text(encoding="utf-8") == "old\n"
     pending.write_text("{", encoding="utf-8")
     with pytest.raises(EdgeposeError, match="the version at work is kept"):
         upgrade_module.settle(program)
