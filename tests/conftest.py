@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -110,14 +111,26 @@ def lock() -> Iterator[Callable[[Path], None]]:
         folder.chmod(0o700)
 
 
+_LIMITS = pytest.StashKey[tuple[int, int]]()
+
+
 @pytest.fixture
-def full_disk() -> Iterator[None]:
-    """No file can grow beyond 20 kB, and what tries gets an error, as on a full disk."""
+def full_disk(request: pytest.FixtureRequest) -> None:
+    """From here to the test's end no file can grow beyond 20 kB, and what tries gets an error, as on a full disk."""
     resource = pytest.importorskip("resource", reason="needs resource limits (not on Windows)")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    request.node.stash[_LIMITS] = before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Ends the limit of `full_disk` before pytest writes its own log, which may be a longer file."""
+    try:
+        return (yield)
+    finally:
+        if before := item.stash.get(_LIMITS, None):
+            resource = importlib.import_module("resource")
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
