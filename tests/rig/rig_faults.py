@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path("/etc/edgepose/fault")
+ACCEPTED = Path("/host/accepted.txt")
 STARTED_S = time.time()
 PARTS = {
     "capture": ("edgepose.camera.watched", "Watched", "read"),
@@ -61,11 +62,26 @@ def misbehave() -> None:
     estimator.Estimator.estimate = estimate
 
 
+def note_accepted() -> None:
+    """Each pose that the delivery has taken charge of, to the host at once: what a power cut then loses can be
+    counted."""
+    delivery = importlib.import_module("edgepose.delivery.mqtt").MqttDelivery
+    real = delivery.deliver
+    file = ACCEPTED.open("a", buffering=1, encoding="ascii")
+
+    def deliver(self: Any, message: Any) -> None:
+        real(self, message)
+        file.write(f"{message.boot} {message.seq} {time.monotonic():.3f}\n")
+
+    delivery.deliver = deliver
+
+
 def main() -> int:
     """The command line, as ever, but for the faults."""
     for part, place in PARTS.items():
         wrap(part, *place)
     misbehave()
+    note_accepted()
     found: int = importlib.import_module("edgepose.cli.main").main()
     return found
 

@@ -38,7 +38,7 @@ def step_walk(rig: Rig) -> list[Row]:
     rig.run(
         "cp /host/rig_faults.py /opt/edgepose/; mkdir -p /etc/systemd/system/edgepose.service.d; "
         "printf '[Service]\\nExecStart=\\nExecStart=/opt/edgepose/bin/python /opt/edgepose/rig_faults.py run "
-        "-c /etc/edgepose/edgepose.yaml\\n' > /etc/systemd/system/edgepose.service.d/faults.conf; "
+        "-c /etc/edgepose/edgepose.yaml\\nReadWritePaths=/host\\n' > /etc/systemd/system/edgepose.service.d/faults.conf; "
         "systemctl daemon-reload; systemctl restart edgepose"
     )
     rig.listener.live(240)
