@@ -36,9 +36,9 @@ def step_walk(rig: Rig) -> list[Row]:
     rig.listener.live(240)
     seconds = time.monotonic() - begin
     rig.run(
-        "cp /host/rig_faults.py /opt/edgepose/; mkdir -p /etc/systemd/system/edgepose.service.d; "
+        "d=/etc/systemd/system/edgepose.service.d; cp /host/rig_faults.py /opt/edgepose/; mkdir -p $d; "
         "printf '[Service]\\nExecStart=\\nExecStart=/opt/edgepose/bin/python /opt/edgepose/rig_faults.py run "
-        "-c /etc/edgepose/edgepose.yaml\\nReadWritePaths=/host\\n' > /etc/systemd/system/edgepose.service.d/faults.conf; "
+        "-c /etc/edgepose/edgepose.yaml\\nReadWritePaths=/host\\n' > $d/faults.conf; "
         "systemctl daemon-reload; systemctl restart edgepose"
     )
     rig.listener.live(240)
