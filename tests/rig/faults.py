@@ -114,13 +114,17 @@ def step_disk(rig: Rig) -> Iterator[Row]:
         time.sleep(10)
         lost, count = missing(rig, begin), rig.restarts() - before
         yield what, f"broker away for 30 s meanwhile: {lost} poses missing, {count} restarts", not lost and not count
-    rig.run("mount --bind /var/lib/edgepose /var/lib/edgepose; mount -o remount,bind,ro /; systemctl restart edgepose")
+    rig.run(
+        "systemctl stop edgepose; cp -a /var/lib/edgepose /run/state; mount -t tmpfs tmpfs /var/lib/edgepose; "
+        "cp -a /run/state/. /var/lib/edgepose/; chown edgepose: /var/lib/edgepose; echo u > /proc/sysrq-trigger; sleep 3"
+    )
     begin = time.monotonic()
+    rig.run("systemctl restart --no-block edgepose")
     live = rig.listener.live(240, begin)
     refused = rig.run("touch /etc/edgepose/x 2>&1 || true")
-    rig.run("mount -o remount,bind,rw /; umount -l /var/lib/edgepose; systemctl restart edgepose")
+    rig.run("mount -o remount,rw /; umount -l /var/lib/edgepose; systemctl restart edgepose")
     text = f"first pose {live.arrived_s - begin:.0f} s after its start"
-    yield "read-only root, its state directory alone writable", text, "Read-only" in refused
+    yield "read-only disk, its state directory alone writable", text, "Read-only" in refused
 
 
 def step_clock(rig: Rig) -> list[Row]:
