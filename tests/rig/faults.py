@@ -116,7 +116,8 @@ def step_disk(rig: Rig) -> Iterator[Row]:
         yield what, f"broker away for 30 s meanwhile: {lost} poses missing, {count} restarts", not lost and not count
     rig.run(
         "systemctl stop edgepose; cp -a /var/lib/edgepose /run/state; mount -t tmpfs tmpfs /var/lib/edgepose; "
-        "cp -a /run/state/. /var/lib/edgepose/; chown edgepose: /var/lib/edgepose; echo u > /proc/sysrq-trigger; sleep 3"
+        "cp -a /run/state/. /var/lib/edgepose/; chown edgepose: /var/lib/edgepose; "
+        "echo u > /proc/sysrq-trigger; sleep 3"
     )
     begin = time.monotonic()
     rig.run("systemctl restart --no-block edgepose")
