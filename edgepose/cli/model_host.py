@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgepose.core.card import ModelCard
 from edgepose.core.config import Config
+from edgepose.core.errors import EdgeposeError
 from edgepose.core.rules import Rules
 from edgepose.core.view import zoom_of
 from edgepose.delivery.mqtt import MqttDelivery
@@ -45,12 +46,18 @@ class ModelHost:
         self._pipeline, self._delivery, self._recording = pipeline, delivery, recording
 
     def load(self, model: Path) -> Estimator | Accelerated:
-        return open_estimator(model, self._config.inference)
+        loaded = open_estimator(model, self._config.inference)
+        loaded.tell = self._delivery.tell
+        try:
+            check_model(self._config, loaded.card)
+        except EdgeposeError:
+            loaded.close()
+            raise
+        return loaded
 
     def swap(self, loaded: Estimator | Accelerated) -> bool:
         """The camera gives frames of the model's size, and tables and messages have its keypoints' names: with others
         everything has to start anew. So it has where an accelerator is at work, which runs one model at a time."""
-        check_model(self._config, loaded.card)
         card = self._at_work.card
         same = (loaded.card.skeleton, loaded.card.input) == (card.skeleton, card.input)
         if not same or self._at_work.estimator.delegate != "cpu":

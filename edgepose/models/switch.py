@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 HEALTHY_POSES = 5
 HEALTHY_S = 20.0  # with frames coming
 STUCK_S = 8.0  # on one frame: that is no speed, but a hang
+PROVE_AGAIN_S = 60.0
 _LOOK_S = 0.5  # at what somebody may have chosen from a shell
 
 
@@ -74,6 +75,7 @@ class Switch:
         self._store, self._ledger, self._configured, self._boot = store, ledger, configured, boot
         self._running = key_of(running.card)
         self._trouble = ""
+        self._prove_due_s = 0.0  # monotonic clock
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
@@ -138,13 +140,23 @@ class Switch:
 
     def _look(self) -> None:
         """Has the model proved itself? Has somebody chosen another from a shell?"""
-        if self._running not in self._ledger.choice.good and self._host.poses() >= HEALTHY_POSES:
-            self._prove(self._running)
+        unproved = self._running not in self._ledger.choice.good and self._host.poses() >= HEALTHY_POSES
+        if unproved and time.monotonic() >= self._prove_due_s:
+            self._prove_running()
         if self._ledger.changed():
             before, choice = self._ledger.choice, self._ledger.read()
             wanted = choice.wanted or configured_key(self._configured)
             if choice.trial and not choice.trial.tries and wanted and choice != before:
                 self._want(wanted)
+
+    def _prove_running(self) -> None:
+        """On a disk that takes no copy of it the model runs all the same: an alert, and another try later."""
+        self._prove_due_s = time.monotonic() + PROVE_AGAIN_S
+        try:
+            self._prove(self._running)
+            self._trouble = ""
+        except EdgeposeError as exc:
+            self._trouble = str(exc)
 
     def _want(self, key: str) -> None:
         path = self._store.path_of(key)

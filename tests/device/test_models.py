@@ -11,8 +11,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
@@ -28,10 +30,11 @@ from edgepose.core.errors import EdgeposeError, ModelError
 from edgepose.folders import state_folder
 from edgepose.models import download
 from edgepose.models import store as store_module
-from edgepose.models.choice import Choice, Trial, activated, failed, proved, read_choice, write_choice
+from edgepose.models.choice import Choice, Ledger, Trial, activated, failed, proved, read_choice, write_choice
 from edgepose.models.download import check_url, download_model
 from edgepose.models.opening import choice_path
 from edgepose.models.store import Store, key_of
+from edgepose.models.switch import Switch
 from edgepose.models.verify import verify_model
 
 
@@ -374,6 +377,29 @@ def test_another_model_in_the_config_is_the_newer_choice(
     cage.wait_model("third")
     assert cage.wait_event("model_configured").endswith("is another model than before, and taken")
     cage.daemon.stop()
+
+
+def test_a_disk_that_takes_no_copy_is_an_alert_and_not_a_flood(
+    store: Store, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The config's model runs for the first time, and cannot be kept: poses go on, and nobody is told twice a
+    second."""
+    tries, told = [], []
+
+    def keep(_self: Store, model: Path) -> None:
+        tries.append(model)
+        raise EdgeposeError(f"{model}: cannot keep the model (No space left on device); make room")
+
+    monkeypatch.setattr(Store, "keep", keep)
+    host = SimpleNamespace(poses=lambda: 100, prove=lambda: None)
+    ledger = Ledger(choice_path(store, "cage-07"))
+    switch = Switch(store, ledger, demo_model, "boot", SimpleNamespace(card=read_card(demo_model)))
+    switch.tell = lambda kind, _text: told.append(kind)
+    switch.start(host)
+    wait_until(lambda: "No space left" in switch.alerts.get("model", ""), "the alert")
+    time.sleep(1.5)
+    switch.close()
+    assert (len(tries), told) == (1, [])
 
 
 # --- from a shell ------------------------------------------------------------------------------------------
