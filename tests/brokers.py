@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -73,8 +74,9 @@ class Mosquitto:
         self._process.send_signal(signal.SIGHUP)
 
     def connections(self) -> int:
-        """How many it has been asked for, our own look at the port included."""
-        return self._log.read_bytes().count(b"New connection from")
+        """How many it has been asked for, our own look at the port included. A TLS handshake that fails at once is told
+        in other words than one that fails later."""
+        return len(re.findall(rb"New connection from|Client connection from \S+ failed", self._log.read_bytes()))
 
     def kill(self) -> None:
         """As a power cut would: nothing is saved, nobody is told."""

@@ -40,8 +40,8 @@ class Subscriber:
     """Receives what devices publish, in the caller's own thread, and comes back when the broker does.
 
     broker: its URL, or settings and password. device: one topic level, or "+" for all.
-    mqtt: the broker. connected: now. trouble: why not, in words for the operator. malformed: messages that could not
-    be read.
+    mqtt: the broker. connected: now, and subscribed. trouble: why not, in words for the operator.
+    malformed: messages that could not be read.
     Raises UsageError for a URL of another kind.
     """
 
@@ -85,7 +85,11 @@ class Subscriber:
         self._retry_at = time.monotonic() + _RETRY_S
         client = new_client(self.mqtt, f"edgepose-watch-{secrets.token_hex(4)}", self._password)
         client.connect_timeout = _CONNECT_TIMEOUT_S
-        client.on_connect, client.on_message = self._on_connect, self._on_message
+        client.on_connect, client.on_subscribe, client.on_message = (
+            self._on_connect,
+            self._on_subscribe,
+            self._on_message,
+        )
         try:
             client.connect(self.mqtt.host, self.mqtt.port, _KEEPALIVE_S)
         except OSError as exc:
@@ -99,7 +103,6 @@ class Subscriber:
     def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         text = str(reason)
         if not reason.is_failure:
-            self.connected, self.trouble = True, ""
             client.subscribe(self._topics)
         elif text == TOO_NEW and self.mqtt.protocol == "5":
             self.mqtt, self._retry_at = msgspec.structs.replace(self.mqtt, protocol="3.1.1"), 0.0
@@ -107,6 +110,9 @@ class Subscriber:
             self._denied = text
         else:
             self.trouble = f"refused: {text}"
+
+    def _on_subscribe(self, *_: Any) -> None:
+        self.connected, self.trouble = True, ""
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         place = split_topic(message.topic)
