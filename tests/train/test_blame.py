@@ -98,9 +98,11 @@ def test_a_layer_whose_range_explodes_is_blamed(trained, finished_run, dataset):
     blame = find_blame(trained, data, card, held_out(dataset, card))
     assert blame.loss_px > 1
     assert blame.guilty.layer == "heatmap output"
-    # Nearly all that float gives back, this one layer gives back; how much that is, on four frames and after sixty
-    # steps of training, differs between processors.
-    assert blame.guilty.without_px - blame.together_px < 0.2 * (blame.loss_px - blame.together_px)
+    # How much float gives back, on four frames and after sixty steps of training, differs between processors.
+    gains = {suspect.layer: blame.loss_px - suspect.without_px for suspect in blame.suspects}
+    guilty = gains.pop("heatmap output")
+    assert guilty > 1
+    assert guilty > 2 * max(gains.values())
     assert blame.sentence().startswith("the layer to blame is heatmap output: with it in float, the loss on 4 frames")
 
 
