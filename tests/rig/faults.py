@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import time
 from collections.abc import Callable, Iterator
 
@@ -149,16 +150,25 @@ def from_1970(rig: Rig) -> Row:
     rig.run("date -s @86400; systemctl restart edgepose")
     begin = time.monotonic()
     old, before = rig.listener.live(120, begin), rig.restarts()
-    rig.run(f"date -s @{time.time():.0f}")
+    now = round(time.time())
+    rig.run(f"date -s @{now}")
     stepped = time.monotonic()
     new = rig.listener.live(120, stepped + 15)
-    seqs = [pose.seq for pose in rig.listener.poses if pose.arrived_s > begin and not pose.replay]
+    lost, count = missing(rig, begin), rig.restarts() - before
+    poses = [pose for pose in rig.listener.poses if pose.arrived_s > begin]
+    seqs = [pose.seq for pose in poses if not pose.replay]
     years = [time.gmtime(pose.t_us / 1e6).tm_year for pose in (old, new)]
-    gap, count, lost = rig.listener.gap_s(stepped, time.monotonic()), rig.restarts() - before, missing(rig, begin)
+    # The daemon's own pause; the live poses' is mosquitto's, which counts through the seconds of all those years.
+    taken_s = [now, *sorted(pose.t_us / 1e6 for pose in poses if pose.t_us / 1e6 > now)]
+    pause_s, gap_s = max(map(operator.sub, taken_s[1:], taken_s)), rig.listener.gap_s(stepped, time.monotonic())
     met = years[0] == 1970 and years[1] >= 2026 and len(set(seqs)) == len(seqs) and not lost and not count
-    print(rig.run("tail -30 /var/log/mosquitto/mosquitto.log; journalctl -b -n 40 --no-pager -o short-monotonic"))
-    text = f"poses of {years[0]} and of {years[1]}, {lost} missing, no key twice, {count} restarts, "
-    return "started in 1970, then NTP", f"{text}{gap:.1f} s without a live pose at most", met
+    text = (
+        f"poses of {years[0]} and of {years[1]}, {pause_s:.1f} s between two at most, {lost} missing, no key twice, "
+        f"{count} restarts; mosquitto passes none on for {gap_s:.1f} s"
+    )
+    if not (met and pause_s < 10):
+        print(rig.run("tail -30 /var/log/mosquitto/mosquitto.log; journalctl -b -n 40 --no-pager -o short-monotonic"))
+    return "started in 1970, then NTP", text, met and pause_s < 10
 
 
 def time_service(rig: Rig) -> Row:
