@@ -20,12 +20,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from edgepose.camera.scene import Scene
-from edgepose.core.card import ModelFile, read_card, write_card
-from edgepose.core.config import Inference
-from edgepose.core.types import Frame
+from edgepose.camera.synthetic.scene import Scene
+from edgepose.config.schema import InferenceConfig
 from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.estimator import Estimator
+from edgepose.inference.model_card import ModelFile, read_card, write_card
+from edgepose.types import Frame
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "edgepose" / "demo" / "demo.tflite"
@@ -54,7 +54,7 @@ def measure(folder: Path, count: int) -> int:
     scene = Scene(0, (320, 240))
     frames = [Frame(scene.render(index), "bgr", index, 0, 0) for index in range(20)]
     cpu = Estimator(model, 1)
-    settings = Inference(threads=1, delegate="edgetpu", library=str(library))
+    settings = InferenceConfig(threads=1, delegate="edgetpu", library=str(library))
     worst_s = 0.0
     for fault in ("lost", "crash", "hang"):
         mood.write_text("ok", encoding="ascii")

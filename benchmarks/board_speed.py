@@ -22,9 +22,9 @@ import numpy as np
 import tensorflow as tf  # noqa: TID251
 
 from edgepose.inference.runtime import open_runtime
-from edgepose_train import network
-from edgepose_train.network_cost import network_cost
-from edgepose_train.quantize import to_int8
+from edgepose_train.export.quantize import to_int8
+from edgepose_train.network import network
+from edgepose_train.network.network_cost import network_cost
 from edgepose_train.quiet import quiet
 
 SIZES = ((256, 192), (304, 224), (320, 240), (384, 288), (448, 336), (640, 480))

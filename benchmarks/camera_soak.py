@@ -22,12 +22,12 @@ sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in (".", "tests")
 from fake_picamera2 import Hardware, install  # noqa: E402
 from fakes import FakeEstimator  # noqa: E402
 
-from edgepose.camera.picamera2 import PiCamera  # noqa: E402
-from edgepose.core.card import ModelInput  # noqa: E402
-from edgepose.core.config import Picamera2Camera  # noqa: E402
-from edgepose.core.messages import PoseMessage, encode  # noqa: E402
-from edgepose.core.types import Frame, Pose  # noqa: E402
-from edgepose.pipeline import Pipeline  # noqa: E402
+from edgepose.camera.picamera2.camera import Picamera2Source  # noqa: E402
+from edgepose.config.schema import Picamera2Camera  # noqa: E402
+from edgepose.daemon.pipeline import Pipeline  # noqa: E402
+from edgepose.geometry.letterbox import ModelInput  # noqa: E402
+from edgepose.protocol.messages import PoseMessage, encode  # noqa: E402
+from edgepose.types import Frame, Pose  # noqa: E402
 
 SAMPLES = 50
 
@@ -35,7 +35,7 @@ SAMPLES = 50
 class Estimator(FakeEstimator):
     """Looks at every pixel of the model's picture, as a real one would, and has opinions about the whole one."""
 
-    def __init__(self, camera: PiCamera) -> None:
+    def __init__(self, camera: Picamera2Source) -> None:
         super().__init__()
         self._camera = camera
 
@@ -65,7 +65,7 @@ def main() -> int:
     frames = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with pytest.MonkeyPatch.context() as patch:
         hardware = install(patch, Hardware(lazy=True))
-        camera = PiCamera(Picamera2Camera(size_wh=(128, 96)), ModelInput((64, 48), 3, "letterbox"))
+        camera = Picamera2Source(Picamera2Camera(size_wh=(128, 96)), ModelInput((64, 48), 3, "letterbox"))
         sink, stop = Sink(), threading.Event()
         pipeline = Pipeline(camera, Estimator(camera), sink, "soak")
         running = threading.Thread(target=pipeline.run, args=(stop,))

@@ -17,7 +17,7 @@ sys.path[:0] = [str(Path(__file__).parents[1] / name) for name in (".", "tests")
 
 from scripted_camera import Device, Remedy  # noqa: E402
 
-from edgepose.camera import watched  # noqa: E402
+from edgepose.camera import supervisor as watched  # noqa: E402
 
 STEPS: tuple[Remedy, ...] = ("flush", "restart", "reopen")
 TIMES = ("STALL_S", "OPEN_S", "HELD_S", "CLOSE_S", "LONGEST_PAUSE_S", "FILE_S")
@@ -28,7 +28,7 @@ def main() -> int:
     for name in TIMES:
         setattr(watched, name, getattr(watched, name) / faster)
     chance, device = random.Random(1), Device(period_s=0.002)  # noqa: S311  no secret
-    camera = watched.Watched(device.open)
+    camera = watched.CameraSupervisor(device.open)
     events: list[tuple[str, float]] = []
     camera.tell = lambda kind, _text: events.append((kind, time.monotonic()))
     told_s: list[float] = []

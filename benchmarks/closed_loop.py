@@ -21,12 +21,12 @@ import numpy as np
 
 os.environ["GPIOZERO_PIN_FACTORY"] = "mock"
 
-from edgepose.camera.scene import Scene
-from edgepose.core.loop_config import Gpio, Rule
-from edgepose.core.types import Frame, Pose
+from edgepose.camera.synthetic.scene import Scene
+from edgepose.closed_loop.closed_loop import ClosedLoop
+from edgepose.config.closed_loop import GpioConfig, RuleConfig
+from edgepose.daemon.pipeline import Pipeline
 from edgepose.inference.estimator import Estimator
-from edgepose.loop.loop import Loop
-from edgepose.pipeline import Pipeline
+from edgepose.types import Frame, Pose
 
 MODEL = Path(__file__).parents[1] / "edgepose" / "demo" / "demo.tflite"
 LIMIT_MS = 1.0
@@ -57,7 +57,7 @@ class Camera:
 class Timed:
     """The first observer: notes when each pose is there, and makes every other one unsure."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: ClosedLoop) -> None:
         self.loop, self.there_s = loop, []
         self.edges_s: list[float] = []
         pin = loop._pins._outputs[17].pin
@@ -98,7 +98,9 @@ def main() -> int:
         "fast": {"when": {"speed": {"keypoint": names[2], "above": 100}}, "event": False},
         "long": {"when": {"distance": {"between": [names[0], names[3]], "above": 100}}, "event": False},
     }
-    loop = Loop({name: msgspec.convert(rule, Rule) for name, rule in rules.items()}, Gpio(), estimator.card.skeleton)
+    loop = ClosedLoop(
+        {name: msgspec.convert(rule, RuleConfig) for name, rule in rules.items()}, GpioConfig(), estimator.card.skeleton
+    )
     timed = Timed(loop)
     pipeline = Pipeline(Camera(args.poses), _View(estimator), Nowhere(), "bench", [timed])
     pipeline.run(threading.Event())

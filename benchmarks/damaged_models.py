@@ -25,9 +25,9 @@ from brokers import wait_until
 from model_files import variant
 from soak import MODEL, Reader
 
-from edgepose.cli.demo_broker import demo_broker
-from edgepose.core.errors import ModelError
-from edgepose.models.store import Store
+from edgepose.errors import ModelError
+from edgepose.model_store.store import Store
+from edgepose.mqtt.demo_broker import demo_broker
 
 CONFIG = """device: soak
 model: {model}

@@ -27,7 +27,7 @@ from delivery_broker import measure_brokers
 from delivery_lab import lab, percentiles
 
 import edgepose
-from edgepose.clock import wall_us
+from edgepose.system.clock import wall_us
 
 DAY, HOUR = 24 * 3600 * 30, 3600 * 30  # poses
 LIVE_HZ = 30.0

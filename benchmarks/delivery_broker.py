@@ -12,9 +12,9 @@ from brokers import Mosquitto, wait_until
 from delivery_device import next_pose, walk
 from delivery_lab import DURABLE, Reader, lab, started_broker
 
-from edgepose.core.config import Mqtt
-from edgepose.core.messages import encode
-from edgepose.delivery.connection import Connection
+from edgepose.config.schema import MqttConfig
+from edgepose.mqtt.connection import Connection
+from edgepose.protocol.messages import encode
 
 OPEN = "allow_anonymous true"
 QUEUES = tuple(line for line in DURABLE if line.startswith(("max_queued", "persistence")))
@@ -124,8 +124,8 @@ def _known_reader(lines: tuple[str, ...], *, online: bool) -> Iterator[Mosquitto
             reader.wait()
 
 
-def _at(broker: Mosquitto) -> Mqtt:
-    return Mqtt(host="127.0.0.1", port=broker.port)
+def _at(broker: Mosquitto) -> MqttConfig:
+    return MqttConfig(host="127.0.0.1", port=broker.port)
 
 
 def _payload() -> bytes:

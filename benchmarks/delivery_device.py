@@ -25,17 +25,18 @@ from chaos_device import NAMES, health, new_delivery
 from delivery_lab import percentiles
 
 from edgepose.camera.pacer import Pacer
-from edgepose.camera.scene import Scene
-from edgepose.cli.health import rss_mb
+from edgepose.camera.synthetic.scene import Scene
 from edgepose.cli.run import log_to_stderr
-from edgepose.clock import boot_id, boot_us, wall_us
-from edgepose.core.config import View, read_config
-from edgepose.core.messages import Keypoint, PoseMessage
-from edgepose.core.types import Frame
-from edgepose.core.view import Viewer
-from edgepose.delivery import backlog, outbox
+from edgepose.config.schema import ViewConfig, read_config
+from edgepose.daemon.health import rss_mb
+from edgepose.daemon.pipeline import Pipeline
+from edgepose.delivery import outbox
+from edgepose.delivery import spool as backlog
 from edgepose.inference.estimator import Estimator
-from edgepose.pipeline import Pipeline
+from edgepose.inference.viewer import Viewer
+from edgepose.protocol.messages import Keypoint, PoseMessage
+from edgepose.system.clock import boot_id, boot_us, wall_us
+from edgepose.types import Frame
 
 DEVICE = "cage-07"
 FRAME_US = 33_333
@@ -92,7 +93,7 @@ class Device:
         for _ in range(BARE):
             clock.timed(estimator.invoke, bare_us)()
         estimator.invoke = clock.timed(estimator.invoke, invoke_us := [])  # type: ignore[method-assign]
-        pipeline = Pipeline(Preloaded(), Viewer(estimator, View()), self, DEVICE)
+        pipeline = Pipeline(Preloaded(), Viewer(estimator, ViewConfig()), self, DEVICE)
         self.deliver = clock.timed(self._delivery.deliver, deliver_us := [])
         stop = threading.Event()
         running = threading.Thread(target=pipeline.run, args=(stop,), name="pipeline")

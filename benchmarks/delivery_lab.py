@@ -24,9 +24,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgepose.clock import wall_us
-from edgepose.core.messages import BatchMessage, PoseMessage, decode, split_topic
-from edgepose.core.seqs import SeqSet
+from edgepose.protocol.messages import BatchMessage, PoseMessage, decode, split_topic
+from edgepose.protocol.seq_ranges import SeqRanges
+from edgepose.system.clock import wall_us
 
 HERE = Path(__file__).parent
 MEMORY = Path("/dev/shm")  # noqa: S108  in folders of our own
@@ -40,7 +40,7 @@ class Reader:
 
     def __init__(self, port: int) -> None:
         self.since_us = wall_us()
-        self.seqs = SeqSet()
+        self.seqs = SeqRanges()
         self.twice = self.replayed = 0
         self.live_ms: list[float] = []
         self.replayed_s = (0.0, 0.0)

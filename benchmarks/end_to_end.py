@@ -26,7 +26,7 @@ import paho.mqtt.client as paho
 import yaml
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgepose.cli.demo_broker import demo_broker
+from edgepose.mqtt.demo_broker import demo_broker
 
 
 class Listener:

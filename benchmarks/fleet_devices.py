@@ -19,7 +19,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from edgepose.core.messages import (
+from edgepose.protocol.messages import (
     EventMessage,
     InfoMessage,
     Keypoint,
@@ -28,7 +28,7 @@ from edgepose.core.messages import (
     encode,
     topic_name,
 )
-from edgepose.core.types import Skeleton
+from edgepose.types import Skeleton
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")
 BOOT, MODEL, SIZE_WH = "6897e9b6-ad95-43e0-94f6-fa64dce10c9d", "openfield@e61171", (640, 480)

@@ -19,15 +19,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgepose.camera.video import VideoFile
-from edgepose.core.config import View
-from edgepose.core.overlay import draw_pose
-from edgepose.core.types import Frame, Pose
-from edgepose.core.view import Viewer, follow, look, window_size
+from edgepose.camera.video_file import VideoFileSource
+from edgepose.config.schema import ViewConfig
 from edgepose.inference.estimator import Estimator
-from edgepose_train.datasets import read_dataset, read_image
-from edgepose_train.evaluate import JITTER, held_out, measure, measure_followed
-from edgepose_train.metrics import mean_interval
+from edgepose.inference.viewer import Viewer, follow, look, window_size
+from edgepose.pose.drawing import draw_pose
+from edgepose.types import Frame, Pose
+from edgepose_train.evaluation.evaluate import JITTER, held_out, measure, measure_followed
+from edgepose_train.evaluation.metrics import mean_interval
+from edgepose_train.labels.datasets import read_dataset, read_image
 
 SEEDS = range(5)
 SURE = 0.6
@@ -92,10 +92,10 @@ def times(frames: list[Frame], estimator: Estimator) -> tuple[float, float]:
 
 
 def on_video(estimator: Estimator, args: argparse.Namespace) -> None:
-    viewer = Viewer(estimator, View(follow=True))
+    viewer = Viewer(estimator, ViewConfig(follow=True))
     reference = Estimator(args.reference, 1) if args.reference else estimator
     looked, inside, apart, pictures = [], [], [], []
-    video = VideoFile(args.video)
+    video = VideoFileSource(args.video)
     shown = max(1, video.frame_count // (SHEET[0] * SHEET[1]))
     for frame in video:
         if frame.index % args.every:

@@ -22,8 +22,8 @@ import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgepose.cli.demo_broker import demo_broker
-from edgepose.core.seqs import SeqSet
+from edgepose.mqtt.demo_broker import demo_broker
+from edgepose.protocol.seq_ranges import SeqRanges
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "edgepose" / "demo" / "demo.tflite"
@@ -52,7 +52,7 @@ class Reader:
     """Everything the device says: numbers of poses and events, and each /health."""
 
     def __init__(self, port: int) -> None:
-        self.poses, self.twice = SeqSet(), 0
+        self.poses, self.twice = SeqRanges(), 0
         self.health: list[dict[str, Any]] = []
         self.starts = 0
         self._seen = 0

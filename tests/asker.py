@@ -15,8 +15,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgepose.core.messages import decode
-from edgepose.core.schemas import schemas
+from edgepose.protocol.messages import decode
+from edgepose.protocol.schemas import schemas
 
 _VALID = jsonschema.Draft202012Validator(schemas()["reply"])
 _NUMBERS = itertools.count()

@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from edgepose.core.lens import Lens, undistorted
+from edgepose.geometry.lens import Lens, undistorted
 
 BOARD_WH = (9, 6)  # inner corners
 SQUARE_MM = 20.0

@@ -22,9 +22,9 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgepose.core.asyncapi import asyncapi
-from edgepose.core.messages import split_topic
-from edgepose.core.schemas import schemas
+from edgepose.protocol.asyncapi import asyncapi
+from edgepose.protocol.messages import split_topic
+from edgepose.protocol.schemas import schemas
 
 _NUMBERS = itertools.count()
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

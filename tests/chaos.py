@@ -26,9 +26,9 @@ import yaml
 from brokers import Mosquitto, wait_until
 from chaos_proxy import Proxy
 
-from edgepose.clock import boot_id
 from edgepose.collect.hours import read_hour
 from edgepose.delivery.outbox import KEEP_ACKED_S
+from edgepose.system.clock import boot_id
 
 HERE = Path(__file__).parent
 DURABLE = HERE.parent / "firmware_configs" / "broker" / "mosquitto-durable.conf"

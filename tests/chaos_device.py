@@ -13,15 +13,15 @@ import threading
 import time
 from pathlib import Path
 
-from edgepose.cli.health import rss_mb
 from edgepose.cli.run import log_to_stderr
-from edgepose.clock import boot_id, boot_us, wall_us
-from edgepose.core.config import Config, read_config
-from edgepose.core.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
-from edgepose.core.types import Skeleton
+from edgepose.config.schema import Config, read_config
+from edgepose.daemon.health import rss_mb
 from edgepose.delivery import link, outbox
-from edgepose.delivery.mqtt import MqttDelivery
-from edgepose.delivery.place import SpoolPlace
+from edgepose.delivery.delivery import MqttDelivery
+from edgepose.delivery.spool_lock import SpoolLock
+from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
+from edgepose.system.clock import boot_id, boot_us, wall_us
+from edgepose.types import Skeleton
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")
 
@@ -63,7 +63,7 @@ def new_delivery(config: Config, device: str, stop: threading.Event) -> MqttDeli
         tags={},
         settings=Settings(),
     )
-    return MqttDelivery(config.mqtt, SpoolPlace(config.spool, device, wait=False), status, info, stop)
+    return MqttDelivery(config.mqtt, SpoolLock(config.spool, device, wait=False), status, info, stop)
 
 
 def pose(device: str, boot: str, seq: int, frame: int) -> PoseMessage:

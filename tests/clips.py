@@ -6,7 +6,7 @@ from pathlib import Path
 
 import cv2
 
-from edgepose.camera.scene import Scene
+from edgepose.camera.synthetic.scene import Scene
 
 
 def write_clip(path: Path, count: int = 12, size_wh: tuple[int, int] = (320, 240)) -> Path:

@@ -16,7 +16,7 @@ from brokers import wait_until
 from paho.mqtt import publish
 
 from edgepose.collect.hours import read_hour
-from edgepose.core.messages import (
+from edgepose.protocol.messages import (
     BatchMessage,
     EventMessage,
     InfoMessage,

@@ -9,14 +9,18 @@ import signal
 import subprocess
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from brokers import MOSQUITTO, Mosquitto, Subscriber
 from certificates import OPENSSL, Authority
 from collecting import Collecting
 from daemons import Daemon
+from delivering import health, new_delivery
 
 import edgepose
+from edgepose.config.schema import MqttConfig
+from edgepose.delivery.delivery import MqttDelivery
 
 
 def pytest_configure() -> None:
@@ -70,6 +74,21 @@ def run() -> Iterator[Callable[..., Daemon]]:
     yield start
     for daemon in made:
         daemon.kill()
+
+
+@pytest.fixture
+def deliver_to() -> Iterator[Callable[..., MqttDelivery]]:
+    """deliver_to(settings) makes and starts a delivery, which is closed at the end."""
+    made: list[MqttDelivery] = []
+
+    def make(settings: MqttConfig, **more: Any) -> MqttDelivery:
+        made.append(new_delivery(settings, **more))
+        made[-1].start(health)
+        return made[-1]
+
+    yield make
+    for delivery in made:
+        delivery.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Two things were read for it: the sources of picamera2 0.3.36 and 0.3.38, and what was measured with them on libcamera's
 virtual camera (tests/rig). Each behaviour says where it is from: "source" is the former, "rig" the latter. What the
-application's thread may call has the real one's signatures: tests/device/test_picamera2_contract.py compares them.
+application's thread may call has the real one's signatures: tests/camera/test_picamera2_contract.py compares them.
 """
 
 from __future__ import annotations

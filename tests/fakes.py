@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 
-from edgepose.core.card import Golden, ModelCard, ModelFile, ModelFiles, ModelInput, ModelOutput, Training
-from edgepose.core.messages import PoseMessage, Region
-from edgepose.core.types import Frame, Pose, Skeleton
+from edgepose.geometry.letterbox import ModelInput
+from edgepose.inference.model_card import Golden, ModelCard, ModelFile, ModelFiles, ModelOutput, Training
+from edgepose.protocol.messages import PoseMessage, Region
+from edgepose.types import Frame, Pose, Skeleton
 
 SKELETON = Skeleton(("snout", "tail"), edges=(("snout", "tail"),))
 SIZE_WH = (64, 48)

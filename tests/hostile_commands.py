@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgepose.core.commands import COMMANDS
+from edgepose.protocol.commands import COMMANDS
 
 ODD = [
     "",

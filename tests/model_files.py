@@ -8,8 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgepose.core.card import ModelFile, ModelFiles, read_card, write_card
-from edgepose.core.types import Skeleton
+from edgepose.inference.model_card import ModelFile, ModelFiles, read_card, write_card
+from edgepose.types import Skeleton
 
 
 def variant(source: Path, folder: Path, name: str, *, keypoints: tuple[str, ...] = (), data: bytes = b"") -> Path:
@@ -39,10 +39,10 @@ def estimate(self, frame):
     if name == "crashes": os.kill(os.getpid(), signal.SIGSEGV)
     return real(self, frame)
 estimator.Estimator.estimate = estimate
-import edgepose.models.switch as switch
+import edgepose.model_store.switching as switch
 switch.HEALTHY_S = 3.0
 switch.STUCK_S = 2.0
-import edgepose.cli.model_host as model_host
+import edgepose.daemon.model_runtime as model_host
 model_host.STUCK_S = 2.0
 """
 

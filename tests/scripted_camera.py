@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from edgepose.core.errors import CameraError
-from edgepose.core.types import Frame
+from edgepose.errors import CameraError
+from edgepose.types import Frame
 
 Remedy = Literal["flush", "restart", "reopen", "time", "none"]
 STRONGER: dict[Remedy, tuple[Remedy, ...]] = {"restart": ("flush", "restart"), "reopen": ("flush", "restart", "reopen")}

@@ -1,39 +1,43 @@
-"""Where frames come from: one file per source."""
+"""Where frames come from: one file for each source, and the supervisor that revives a camera which has stopped.
+
+To add a camera, write a file whose class has what `base.Source` says, add its struct to `config/camera.py`, and add a
+case to `open_camera`.
+"""
 
 from __future__ import annotations
 
 from typing import assert_never
 
-from edgepose.camera.images import ImageFolder
-from edgepose.camera.picamera2 import PiCamera
-from edgepose.camera.rtsp import RtspCamera
-from edgepose.camera.source import Source
-from edgepose.camera.synthetic import SyntheticCamera
-from edgepose.camera.usb import UsbCamera
-from edgepose.camera.video import VideoFile
-from edgepose.core import camera_config
-from edgepose.core.card import ModelInput
-from edgepose.passwords import find_password
+from edgepose.camera.base import Source
+from edgepose.camera.image_folder import ImageFolderSource
+from edgepose.camera.picamera2.camera import Picamera2Source
+from edgepose.camera.rtsp import RtspSource
+from edgepose.camera.synthetic.camera import SyntheticSource
+from edgepose.camera.usb import UsbSource
+from edgepose.camera.video_file import VideoFileSource
+from edgepose.config import camera as camera_config
+from edgepose.geometry.letterbox import ModelInput
+from edgepose.system.secrets import find_password
 
 
-def open_camera(camera: camera_config.Camera, model: ModelInput, *, wants_full: bool = False) -> Source:
+def open_camera(camera: camera_config.CameraConfig, model: ModelInput, *, wants_full: bool = False) -> Source:
     """The source that the `camera` section of the config describes; model: what its frames are for. wants_full: also
     the whole frame is used, where the model gets a smaller one. Raises CameraError, and ConfigError where the camera
     cannot do what the config says, or its password cannot be read."""
     match camera:
-        case camera_config.UsbCamera():
-            return UsbCamera(camera)
-        case camera_config.RtspCamera():
+        case camera_config.UsbCameraConfig():
+            return UsbSource(camera)
+        case camera_config.RtspCameraConfig():
             password = find_password("camera", camera.username, camera.password_file)
-            return RtspCamera(camera.url, camera.username, password, camera.rate_hz)
-        case camera_config.VideoCamera():
-            return VideoFile(camera.path, realtime=camera.realtime, loop=camera.loop)
-        case camera_config.ImageFolder():
-            return ImageFolder(camera.path, camera.rate_hz, loop=camera.loop)
-        case camera_config.SyntheticCamera():
-            return SyntheticCamera(camera.seed, camera.size_wh, camera.rate_hz)
-        case camera_config.Picamera2Camera():
-            opened = PiCamera(camera, model)
+            return RtspSource(camera.url, camera.username, password, camera.rate_hz)
+        case camera_config.VideoFileConfig():
+            return VideoFileSource(camera.path, realtime=camera.realtime, loop=camera.loop)
+        case camera_config.ImageFolderConfig():
+            return ImageFolderSource(camera.path, camera.rate_hz, loop=camera.loop)
+        case camera_config.SyntheticCameraConfig():
+            return SyntheticSource(camera.seed, camera.size_wh, camera.rate_hz)
+        case camera_config.Picamera2Config():
+            opened = Picamera2Source(camera, model)
             opened.wants_full = wants_full
             return opened
         case _:

@@ -7,11 +7,11 @@ from typing import Protocol
 
 from numpy.typing import ArrayLike
 
-from edgepose.core.masks import Masks
-from edgepose.core.types import Frame
+from edgepose.geometry.masks import Masks
+from edgepose.types import Frame
 
 
-class Camera(Protocol):
+class MaskableCamera(Protocol):
     live: bool
 
     def read(self) -> Frame | None: ...
@@ -22,7 +22,7 @@ class Camera(Protocol):
 class MaskedCamera:
     """polygons: the corners of each mask."""
 
-    def __init__(self, camera: Camera, polygons: Iterable[ArrayLike]) -> None:
+    def __init__(self, camera: MaskableCamera, polygons: Iterable[ArrayLike]) -> None:
         self.live = camera.live
         self.close = camera.close
         self._camera, self._masks = camera, Masks(polygons)

@@ -6,8 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from edgepose.camera.source import Source
-from edgepose.core.types import Frame
+from edgepose.camera.base import Source
+from edgepose.types import Frame
 
 _SLICE_S = 0.5
 

@@ -8,10 +8,10 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 import cv2
 
-from edgepose.camera.capture import Capture
-from edgepose.clock import wall_us
-from edgepose.core.errors import CameraError
-from edgepose.core.types import Frame
+from edgepose.errors import CameraError
+from edgepose.system.clock import wall_us
+from edgepose.types import Frame
+from edgepose.video.capture import Capture
 
 CONNECT_S = 3.0
 OPEN_S = 8.0  # with two connections less than `watched` allows
@@ -20,7 +20,7 @@ BACKLOG_S = 3.0  # longest search for the present
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
-class RtspCamera:
+class RtspSource:
     """A stream over TCP. The time of a frame is that of its arrival: what camera and network took before is not known.
 
     rate_hz: of streams slower than one frame a second. Raises CameraError, with the reason if the server tells it."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import cv2
 
-from edgepose.camera.capture import Capture
-from edgepose.clock import wall_us
-from edgepose.core import camera_config
-from edgepose.core.errors import CameraError
-from edgepose.core.types import U8, Frame
+from edgepose.config import camera as camera_config
+from edgepose.errors import CameraError
+from edgepose.system.clock import wall_us
+from edgepose.types import U8, Frame
+from edgepose.video.capture import Capture
 
 DEV = Path("/dev")
 # With one buffer a camera has nowhere to put a frame while the last one is decoded, and gives every other one.
@@ -30,7 +30,7 @@ _CONTROLS = (
 log = logging.getLogger(__name__)
 
 
-class UsbCamera:
+class UsbSource:
     """Frames as the camera gives them: another size, rate or setting than asked for is told, and used.
 
     `settings.device` is looked up at each opening: a name in /dev/v4l/by-id follows the camera to its new number.
@@ -38,7 +38,7 @@ class UsbCamera:
 
     live = True
 
-    def __init__(self, settings: camera_config.UsbCamera) -> None:
+    def __init__(self, settings: camera_config.UsbCameraConfig) -> None:
         self.rate_hz = settings.rate_hz
         self._settings = settings
         self._index = 0
@@ -70,7 +70,7 @@ class UsbCamera:
     def close(self) -> None:
         self._capture.close()
 
-    def _ask_for(self, settings: camera_config.UsbCamera) -> None:
+    def _ask_for(self, settings: camera_config.UsbCameraConfig) -> None:
         w, h = settings.size_wh
         fourcc = cv2.VideoWriter.fourcc(*_FOURCC[settings.format])
         for what, value in (

@@ -1,1 +1,5 @@
-"""The commands, one thin file each: `add_arguments(parser)` and `run(args) -> exit status`. `main` has the table."""
+"""The commands of `edgepose`, one thin file each: it parses, calls a room, and prints.
+
+To add a command, write a file with `add_arguments(parser)` and `run(args) -> exit status`, and add it to the table in
+`main`.
+"""

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepose.camera.video import VideoFile
-from edgepose.cli import motion
-from edgepose.cli.motion import Analyzed, Files, Options
-from edgepose.cli.overlay_video import progress_bar, video_writer
-from edgepose.core.config import Geometry, View, read_config
-from edgepose.core.errors import CameraError, UsageError
-from edgepose.core.ground import read_ground
-from edgepose.core.overlay import draw_pose
-from edgepose.core.types import U8
-from edgepose.core.view import Viewer
+from edgepose.analysis import motion
+from edgepose.analysis.motion import Analyzed, Files, Options
+from edgepose.analysis.overlay_video import progress_bar, video_writer
+from edgepose.camera.video_file import VideoFileSource
+from edgepose.config.geometry_files import read_ground
+from edgepose.config.schema import GeometryConfig, ViewConfig, read_config
+from edgepose.errors import CameraError, UsageError
 from edgepose.inference.estimator import Estimator
-from edgepose.tables import PoseTable, open_writer, write_table
+from edgepose.inference.viewer import Viewer
+from edgepose.pose.drawing import draw_pose
+from edgepose.system.table_files import PoseTable, open_writer, write_table
+from edgepose.types import U8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config) if args.config else None
     options = motion.read_options(args, config.geometry if config else None)
     estimator = Estimator(args.model)
-    view = config.view if config else View()
+    view = config.view if config else ViewConfig()
     if args.plots:
         args.plots.mkdir(exist_ok=True)
     status = 0
@@ -132,10 +132,12 @@ def _analyze(viewer: Viewer, path: Path, files: Files, options: Options) -> None
     print(f"{path.name}: {count} frames in {seconds:.1f} s ({count / seconds:.0f} fps), wrote {written}")
 
 
-def _find_poses(viewer: Viewer, path: Path, table: Path, overlay: Path | None, geometry: Geometry | None) -> Analyzed:
+def _find_poses(
+    viewer: Viewer, path: Path, table: Path, overlay: Path | None, geometry: GeometryConfig | None
+) -> Analyzed:
     skeleton, rows = viewer.card.skeleton, []
     frames: list[int] = []
-    video = VideoFile(path, realtime=False)
+    video = VideoFileSource(path, realtime=False)
     try:
         ground = read_ground(geometry, video.size_wh) if geometry else None
         with progress_bar() as progress, _drawing(overlay, video) as write:
@@ -158,5 +160,5 @@ def _find_poses(viewer: Viewer, path: Path, table: Path, overlay: Path | None, g
     return Analyzed(path, video.fps, picture, poses, ground)
 
 
-def _drawing(path: Path | None, video: VideoFile) -> AbstractContextManager[Callable[[U8], None] | None]:
+def _drawing(path: Path | None, video: VideoFileSource) -> AbstractContextManager[Callable[[U8], None] | None]:
     return nullcontext(None) if path is None else video_writer(path, video.fps, video.size_wh)

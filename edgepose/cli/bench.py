@@ -16,18 +16,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from edgepose.camera.scene import Scene
-from edgepose.camera.video import VideoFile
-from edgepose.cli.health import rss_mb
-from edgepose.clock import wall_us
-from edgepose.core.config import View
-from edgepose.core.errors import EdgeposeError, UsageError
-from edgepose.core.messages import PoseMessage, encode
-from edgepose.core.recent import Recent
-from edgepose.core.types import U8, Frame, Pose
-from edgepose.core.view import Viewer
+from edgepose.camera.synthetic.scene import Scene
+from edgepose.camera.video_file import VideoFileSource
+from edgepose.config.schema import ViewConfig
+from edgepose.daemon.health import rss_mb
+from edgepose.daemon.pipeline import Pipeline
+from edgepose.errors import EdgeposeError, UsageError
 from edgepose.inference.estimator import Estimator
-from edgepose.pipeline import Pipeline
+from edgepose.inference.viewer import Viewer
+from edgepose.protocol.messages import PoseMessage, encode
+from edgepose.system.clock import wall_us
+from edgepose.system.rolling_stats import RollingStats
+from edgepose.types import U8, Frame, Pose
 
 PRELOADED = 64  # frames held in memory, 59 MB at 640x480
 SYNTHETIC_WH = (640, 480)
@@ -77,7 +77,7 @@ class _TimedEstimator:
 
     def __init__(self, estimator: Estimator, seconds: float, stop: threading.Event) -> None:
         self.card = estimator.card
-        self.stages = {name: Recent() for name in ("load", "invoke", "decode", "hand_over")}
+        self.stages = {name: RollingStats() for name in ("load", "invoke", "decode", "hand_over")}
         self.frames = 0
         self.frames_s = self.raw_s = 0.0
         self._estimator, self._stop = estimator, stop
@@ -171,7 +171,7 @@ def measure(estimator: Estimator, images: list[U8], seconds: float) -> Result:
     """Frames through the real pipeline for about `seconds`, in turn with the bare interpreter."""
     stop = threading.Event()
     timed = _TimedEstimator(estimator, seconds, stop)
-    pipeline = Pipeline(_Preloaded(images), Viewer(timed, View()), _Encoded(), "bench")
+    pipeline = Pipeline(_Preloaded(images), Viewer(timed, ViewConfig()), _Encoded(), "bench")
     pipeline.run(stop)
     stages = {"copy": pipeline.stages["capture"], **timed.stages, "encode": pipeline.stages["publish"]}
     percentiles = {name: stage.percentiles() for name, stage in stages.items()}
@@ -184,7 +184,7 @@ def _synthetic_frames() -> list[U8]:
 
 
 def _video_frames(path: Path) -> list[U8]:
-    video = VideoFile(path, realtime=False)
+    video = VideoFileSource(path, realtime=False)
     try:
         return [frame.image for frame, _ in zip(video, range(PRELOADED), strict=False)]
     finally:

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepose.core.errors import UsageError
+from edgepose.errors import UsageError
 
 if TYPE_CHECKING:
-    from edgepose.core.config import Mqtt
+    from edgepose.config.schema import MqttConfig
 
 SAFER = "--password-file FILE or the variable EDGEPOSE_MQTT_PASSWORD"
 
@@ -32,13 +32,13 @@ def add_broker_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def broker_of(args: argparse.Namespace) -> tuple[Mqtt, str | None]:
+def broker_of(args: argparse.Namespace) -> tuple[MqttConfig, str | None]:
     """The broker and the password. Raises UsageError, ConfigError."""
     import msgspec
 
-    from edgepose.cli.subscriber import parse_url
-    from edgepose.delivery.broker import read_password
-    from edgepose.passwords import first_line
+    from edgepose.mqtt.broker import read_password
+    from edgepose.mqtt.subscriber import parse_url
+    from edgepose.system.secrets import first_line
 
     mqtt, password = parse_url(args.broker)
     if args.ca is not None:

@@ -10,16 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgepose.camera.video import VideoFile
-from edgepose.cli.motion_plots import write_plot
-from edgepose.cli.overlay_video import progress_bar
-from edgepose.core.checkerboard import Board, Calibration, calibrate, enough, find_board
-from edgepose.core.config import Geometry, Place
-from edgepose.core.errors import CameraError, EdgeposeError, UsageError
-from edgepose.core.ground import read_ground
-from edgepose.core.lens import Lens, undistorted, write_lens
-from edgepose.core.types import U8
-from edgepose.tables import write_whole
+from edgepose.analysis.motion_plots import write_plot
+from edgepose.analysis.overlay_video import progress_bar
+from edgepose.camera.video_file import VideoFileSource
+from edgepose.config.geometry_files import read_ground, write_lens
+from edgepose.config.schema import GeometryConfig, PlaceConfig
+from edgepose.errors import CameraError, EdgeposeError, UsageError
+from edgepose.geometry.calibration_board import Calibration, CalibrationBoard, calibrate, enough, find_board
+from edgepose.geometry.lens import Lens, undistorted
+from edgepose.system.table_files import write_whole
+from edgepose.types import U8
 
 FROM_VIDEO = 120  # frames of a video that are looked at
 _UNCOVERED = 0.3  # share of the frame; more is told
@@ -96,13 +96,13 @@ def _positive(text: str) -> float:
 class _Seen:
     """What the pictures hold. largest: the largest board, and the grey picture of it. first: some pictures."""
 
-    boards: list[Board] = field(default_factory=list)
+    boards: list[CalibrationBoard] = field(default_factory=list)
     count: int = 0
     size_wh: tuple[int, int] = (0, 0)
-    largest: tuple[Board, U8] | None = None
+    largest: tuple[CalibrationBoard, U8] | None = None
     first: list[U8] = field(default_factory=list)
 
-    def add(self, name: str, grey: U8, board: Board | None) -> None:
+    def add(self, name: str, grey: U8, board: CalibrationBoard | None) -> None:
         size_wh = (grey.shape[1], grey.shape[0])
         if self.count and size_wh != self.size_wh:
             sizes = "{}x{}, but those before it are {}x{}".format(*size_wh, *self.size_wh)
@@ -116,7 +116,7 @@ class _Seen:
                 self.largest = board, grey
 
 
-def _extent(board: Board) -> float:
+def _extent(board: CalibrationBoard) -> float:
     return float(np.ptp(board.corners, axis=0).prod())
 
 
@@ -141,7 +141,7 @@ def _pictures(sources: list[Path]) -> Iterator[tuple[str, U8]]:
             yield str(path), np.asarray(grey, np.uint8)
             continue
         try:
-            video = VideoFile(path)
+            video = VideoFileSource(path)
         except CameraError:
             raise UsageError(f"{path}: neither a picture nor a video that OpenCV reads; check the path") from None
         every = max(1, video.frame_count // FROM_VIDEO)
@@ -177,7 +177,7 @@ def _told(found: Calibration, seen: _Seen) -> Iterator[str]:
         yield f"for {100 * found.unknown:.0f} % of the picture, at its edges, there are no millimetres: {add}"
 
 
-def _straightened(board: Board, grey: U8, lens: Lens, board_wh: tuple[int, int]) -> U8:
+def _straightened(board: CalibrationBoard, grey: U8, lens: Lens, board_wh: tuple[int, int]) -> U8:
     """The picture without distortion, BGR, a line through each row and column of corners."""
     picture = cv2.cvtColor(cv2.undistort(grey, lens.matrix, lens.distortion), cv2.COLOR_GRAY2BGR)
     grid = undistorted(lens, board.corners).reshape(board_wh[1], board_wh[0], 2)
@@ -199,8 +199,8 @@ def _geometry(floor: Path, board_wh: tuple[int, int], square_mm: float, out: Pat
     mm = np.mgrid[:w, :h].T.reshape(-1, 2) * square_mm
     outer = [0, w - 1, w * h - 1, w * (h - 1)]
     px = board.corners[outer].astype(np.float64).round(2)
-    places = tuple(Place(px=tuple(p), mm=tuple(m)) for p, m in zip(px.tolist(), mm[outer].tolist(), strict=True))
-    ground = read_ground(Geometry(calibration=str(out), points=places), (grey.shape[1], grey.shape[0]))
+    places = tuple(PlaceConfig(px=tuple(p), mm=tuple(m)) for p, m in zip(px.tolist(), mm[outer].tolist(), strict=True))
+    ground = read_ground(GeometryConfig(calibration=str(out), points=places), (grey.shape[1], grey.shape[0]))
     worst = float(np.linalg.norm(ground.to_mm(board.corners) - mm, axis=1).max())
     lines = [f"    - {{px: {list(place.px)}, mm: {list(place.mm)}}}" for place in places]
     told = (

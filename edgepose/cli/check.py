@@ -11,24 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepose.board import BoardSensors, board_alerts
 from edgepose.camera import open_camera
-from edgepose.camera.watched import Watched
-from edgepose.clock import SyncFlag
-from edgepose.core.card import ModelInput, read_card
-from edgepose.core.config import Config, Mqtt, View, read_config
-from edgepose.core.errors import CameraError, ConfigError, EdgeposeError, ModelError
-from edgepose.core.geometry import FrameMap
-from edgepose.core.ground import read_ground
-from edgepose.core.loop_config import Gpio
-from edgepose.core.types import Frame
-from edgepose.core.view import field_of, window_size, zoom_of
-from edgepose.delivery.connection import probe_broker
+from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.closed_loop.closed_loop import ClosedLoop
+from edgepose.closed_loop.processor import load
+from edgepose.config.closed_loop import GpioConfig
+from edgepose.config.geometry_files import read_ground
+from edgepose.config.schema import Config, MqttConfig, ViewConfig, read_config
+from edgepose.daemon.board import BoardSensors, board_alerts
+from edgepose.errors import CameraError, ConfigError, EdgeposeError, ModelError
+from edgepose.geometry.letterbox import FrameMap, ModelInput
 from edgepose.inference.accelerated import open_estimator
-from edgepose.loop.loop import Loop
-from edgepose.loop.processor import load
-from edgepose.recording import h264
-from edgepose.recording.keeper import room
+from edgepose.inference.model_card import read_card
+from edgepose.inference.viewer import field_of, window_size, zoom_of
+from edgepose.mqtt.connection import probe_broker
+from edgepose.recording.retention import room
+from edgepose.system.clock import SyncFlag
+from edgepose.types import Frame
+from edgepose.video import h264
 
 LOW_DISK_BYTES = 200e6
 USUAL_ZOOM = 1.25  # that any model has seen in training
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
         ("camera", lambda: seen.append(_camera(settings))),
         ("view", lambda: _view(settings, seen)),
         ("geometry", lambda: _geometry(settings, seen)),
-        *((("rules", lambda: _rules(settings)),) if settings.rules or settings.gpio != Gpio() else ()),
+        *((("rules", lambda: _rules(settings)),) if settings.rules or settings.gpio != GpioConfig() else ()),
         *((("processor", lambda: _processor(settings)),) if settings.processor else ()),
         ("broker", lambda: _broker(settings.mqtt)),
         ("disk", lambda: _disk(args.config.resolve().parent)),
@@ -92,7 +92,7 @@ def _model(settings: Config) -> None:
 def _camera(settings: Config) -> tuple[int, int]:
     """The size of its frames."""
     start, model = time.monotonic(), _model_input(Path(settings.model))
-    opened = Watched(lambda: open_camera(settings.camera, model))
+    opened = CameraSupervisor(lambda: open_camera(settings.camera, model))
     seconds = time.monotonic() - start
     try:
         frame = opened.read()
@@ -124,7 +124,7 @@ def _sizes(frame: Frame) -> str:
 def _view(settings: Config, seen: list[tuple[int, int]]) -> None:
     """Told where the config has one."""
     view = settings.view
-    if view == View() or not seen:
+    if view == ViewConfig() or not seen:
         return
     card = read_card(Path(settings.model))
     zoom, (x, y, w, h) = zoom_of(view, card), field_of(view, seen[0])
@@ -149,7 +149,7 @@ def _geometry(settings: Config, seen: list[tuple[int, int]]) -> None:
     _tell("geometry", "ok", f"{np.linalg.norm(right - left):.3g} mm a pixel in the middle{fits}")
 
 
-def _broker(mqtt: Mqtt) -> None:
+def _broker(mqtt: MqttConfig) -> None:
     probe_broker(mqtt)
     _tell("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
 
@@ -161,7 +161,7 @@ def _disk(folder: Path) -> None:
 
 
 def _rules(settings: Config) -> None:
-    Loop(settings.rules, settings.gpio, read_card(Path(settings.model)).skeleton).close()
+    ClosedLoop(settings.rules, settings.gpio, read_card(Path(settings.model)).skeleton).close()
     pins = [f"pin {rule.pin}" for rule in settings.rules.values() if rule.pin is not None]
     _tell("rules", "ok", ", ".join([*settings.rules, *settings.gpio.inputs, *pins]) or "sync pulses")
 

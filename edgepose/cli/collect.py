@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from edgepose.cli.broker_arguments import add_broker_arguments, broker_of
-from edgepose.core.errors import UsageError
+from edgepose.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from edgepose.cli.run import log_to_stderr
     from edgepose.collect.hours import need_pyarrow
-    from edgepose.tables import open_writer
+    from edgepose.system.table_files import open_writer
 
     need_pyarrow()
     for ending in args.also:
@@ -71,10 +71,10 @@ def _merge(words: list[str], also: list[str]) -> int:
 
 
 def _collect(args: argparse.Namespace) -> int:
-    from edgepose.cli.signals import stop_on_signals
     from edgepose.collect.archive import Archive
     from edgepose.collect.collector import Collector
-    from edgepose.delivery.broker import client_id
+    from edgepose.mqtt.broker import client_id
+    from edgepose.system.signals import stop_on_signals
 
     mqtt, password = broker_of(args)
     archive = Archive(args.output, args.also, shared=args.share is not None)

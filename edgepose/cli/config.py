@@ -11,10 +11,10 @@ import msgspec
 import yaml
 
 from edgepose import __version__
-from edgepose.core.config import Config, config_schema, read_config
-from edgepose.core.errors import EdgeposeError, UsageError
-from edgepose.core.migrations import migrate
-from edgepose.durable import write_durably
+from edgepose.config.migrations import migrate
+from edgepose.config.schema import Config, config_schema, read_config
+from edgepose.errors import EdgeposeError, UsageError
+from edgepose.system.atomic_files import write_durably
 
 STARTER = """\
 # edgepose configuration. Paths are relative to this file's folder. Keys with a # in front show their default.

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING
 import yaml
 
 import edgepose
-from edgepose.core.errors import EdgeposeError, ModelError, UsageError
+from edgepose.errors import EdgeposeError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from edgepose.cli.demo_broker import DemoBroker
-    from edgepose.cli.device_state import DeviceState
-    from edgepose.cli.live_view import Board
+    from edgepose.cli.live_view import LiveView
+    from edgepose.collect.device_state import DeviceState
+    from edgepose.mqtt.demo_broker import DemoBroker
 
 MODEL = Path(edgepose.__file__).parent / "demo" / "demo.tflite"
 DEVICE = "demo"
@@ -59,11 +59,11 @@ def run(args: argparse.Namespace) -> int:
 
 def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
     """The summary line. seconds: None runs until a signal. Raises EdgeposeError when no keypoints come."""
-    from edgepose.camera.mouse import SKELETON, Mouse
-    from edgepose.cli.demo_broker import HOST, demo_broker
-    from edgepose.cli.live_view import Board, follow
-    from edgepose.cli.signals import stop_on_signals
-    from edgepose.cli.subscriber import Subscriber
+    from edgepose.camera.synthetic.mouse import SKELETON, Mouse
+    from edgepose.cli.live_view import LiveView, follow
+    from edgepose.mqtt.demo_broker import HOST, demo_broker
+    from edgepose.mqtt.subscriber import Subscriber
+    from edgepose.system.signals import stop_on_signals
 
     if not model.is_file():
         raise ModelError(f"{model}: the demo's model is not there; `make demo-model` trains it")
@@ -75,7 +75,7 @@ def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
             f"  mosquitto_sub -h {HOST} -p {broker.port} -v -t 'edgepose/#'",
         )
         mouse = Mouse(SEED, SIZE_WH)
-        board = Board(subscriber, notes, lambda i: dict(zip(SKELETON.keypoints, mouse.truth(i), strict=True)))
+        board = LiveView(subscriber, notes, lambda i: dict(zip(SKELETON.keypoints, mouse.truth(i), strict=True)))
         if not sys.stdout.isatty():
             print("\n".join(notes), flush=True)
         # The first pose counts as well, so nobody publishes before we listen.
@@ -116,7 +116,7 @@ class _Daemon:
 @contextlib.contextmanager
 def _daemon(model: Path, broker: DemoBroker) -> Iterator[_Daemon]:
     """`edgepose run` as systemd would start it."""
-    from edgepose.cli.demo_broker import HOST, end
+    from edgepose.mqtt.demo_broker import HOST, end
 
     config: dict[str, object] = {
         "device": DEVICE,
@@ -138,7 +138,7 @@ def _daemon(model: Path, broker: DemoBroker) -> Iterator[_Daemon]:
             end(process)
 
 
-def _listen(board: Board) -> None:
+def _listen(board: LiveView) -> None:
     deadline_s = time.monotonic() + _LAST_WORDS_S
     while not board.subscriber.connected:
         if time.monotonic() > deadline_s:
@@ -146,7 +146,7 @@ def _listen(board: Board) -> None:
         board.receive(0.05)
 
 
-def _over(board: Board, daemon: _Daemon, seconds: float | None) -> bool:
+def _over(board: LiveView, daemon: _Daemon, seconds: float | None) -> bool:
     """Whether the time is up. Raises EdgeposeError when the daemon has ended or sends nothing."""
     if (status := daemon.process.poll()) is not None:
         raise EdgeposeError(f"the daemon has ended with status {status}; its last words: {daemon.last_line()}")
@@ -159,7 +159,7 @@ def _over(board: Board, daemon: _Daemon, seconds: float | None) -> bool:
     return seconds is not None and now_s - state.first_s >= seconds
 
 
-def _hear_last_words(board: Board, daemon: _Daemon) -> None:
+def _hear_last_words(board: LiveView, daemon: _Daemon) -> None:
     """Poses under way and the clean stop, until the daemon has ended."""
     deadline_s = time.monotonic() + _LAST_WORDS_S
     while daemon.process.poll() is None and time.monotonic() < deadline_s:

@@ -6,7 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
-from edgepose.core.errors import UsageError
+from edgepose.errors import UsageError
 from edgepose.service.install import install
 from edgepose.service.steps import Steps, need_root
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from edgepose import __version__
-from edgepose.exit_status import exit_status
+from edgepose.system.exit_status import exit_status
 
 # Only the chosen command's module is imported: start-up time counts on a Pi.
 COMMANDS = {

@@ -7,13 +7,13 @@ import os
 import time
 from pathlib import Path
 
-from edgepose.core.config import Config, read_config
-from edgepose.core.errors import EdgeposeError, UsageError
-from edgepose.folders import state_folder
-from edgepose.models.choice import Ledger, activated, write_choice
-from edgepose.models.opening import choice_path, configured_key
-from edgepose.models.store import Store
+from edgepose.config.schema import Config, read_config
+from edgepose.errors import EdgeposeError, UsageError
+from edgepose.model_store.selection import SelectionFile, activated, write_selection
+from edgepose.model_store.startup import configured_key, selection_path
+from edgepose.model_store.store import Store
 from edgepose.service.steps import need_root
+from edgepose.system.state_dir import state_dir
 
 _NOBODY_S = 5.0  # without a daemon that begins with it
 ANSWER_S = 60.0  # for a running daemon to take a model, or to go back
@@ -45,28 +45,28 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"model {args.action}: {what}")
     if args.config == _SERVICE_CONFIG and args.config.exists() and "STATE_DIRECTORY" not in os.environ:
         need_root(f"edgepose model {args.action}")  # else a store of the user's own would be meant
-    store = Store(state_folder() / "models")
+    store = Store(state_dir() / "models")
     if args.action == "install":
         version = store.install(Path(args.name))
         print(f"{version.id} is in {store.folder}; activate it with: edgepose model activate {version.id}")
         return 0
     config = read_config(args.config)
-    path = choice_path(store, config.device_name())
+    path = selection_path(store, config.device_name())
     if args.action == "list":
-        _list(store, Ledger(path), config)
+        _list(store, SelectionFile(path), config)
         return 0
-    ledger = Ledger(path)
+    ledger = SelectionFile(path)
     running = ledger.choice.wanted or configured_key(Path(config.model))
     key = store.find(args.name).key if args.action == "activate" else store.earlier(running, ledger.choice.good)
     choice = activated(ledger.choice, key, configured_key(Path(config.model)))
-    write_choice(path, choice)
+    write_selection(path, choice)
     return _wait(store, path, key)
 
 
 def _wait(store: Store, path: Path, key: str) -> int:
     """For a running daemon to take it. Raises EdgeposeError where it goes back."""
     name, deadline = store.id_of(key), time.monotonic() + ANSWER_S
-    ledger, touched = Ledger(path), False
+    ledger, touched = SelectionFile(path), False
     while time.monotonic() < deadline:
         choice = ledger.read()
         if key in choice.bad:
@@ -82,7 +82,7 @@ def _wait(store: Store, path: Path, key: str) -> int:
     raise EdgeposeError(f"{name}: is activated, but the daemon has not said within {ANSWER_S:g} s whether it runs")
 
 
-def _list(store: Store, ledger: Ledger, config: Config) -> None:
+def _list(store: Store, ledger: SelectionFile, config: Config) -> None:
     running = ledger.choice.wanted or configured_key(Path(config.model))
     rows = store.table(running, ledger.choice.good, ledger.choice.bad)
     if not rows:

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edgepose.cli.broker_arguments import add_broker_arguments, broker_of
-from edgepose.core.errors import BrokerError, EdgeposeError, UsageError
+from edgepose.errors import BrokerError, EdgeposeError, UsageError
 
 if TYPE_CHECKING:
-    from edgepose.delivery.connection import Connection
+    from edgepose.mqtt.connection import Connection
 
 ANSWER_S = 5.0  # longest wait for the broker's word
 QUIET_S = 1.0  # after the last retained message there are no more
@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose.delivery.broker import where
-    from edgepose.delivery.connection import Connection, ConnectionLostError
+    from edgepose.mqtt.broker import where
+    from edgepose.mqtt.connection import Connection, ConnectionLostError
 
     if not args.device or any(mark in args.device for mark in "/+#"):
         raise UsageError(f"purge {args.device}: not a device's name; give it as in edgepose/<device>/status")
@@ -69,8 +69,8 @@ def purge(connection: Connection, device: str) -> None:
 
 def _retained(connection: Connection, device: str) -> dict[str, bytes]:
     """What the broker keeps, by topic; what Home Assistant reads first, so that it never sees the others empty."""
-    from edgepose.core.home_assistant import discovery_topic
-    from edgepose.core.messages import topic_name
+    from edgepose.protocol.home_assistant import discovery_topic
+    from edgepose.protocol.messages import topic_name
 
     filters = (discovery_topic(device), topic_name(device, "#"))
     found: dict[str, bytes] = {}
@@ -99,7 +99,7 @@ def _refuse_running(connection: Connection, device: str, found: dict[str, bytes]
     """Its /status may say `online` for ever: a broker that is killed sends no last will."""
     import msgspec
 
-    from edgepose.core.messages import TOPICS, StatusMessage, decode, topic_name
+    from edgepose.protocol.messages import TOPICS, StatusMessage, decode, topic_name
 
     own = {topic_name(device, leaf) for leaf in TOPICS}
     try:

@@ -8,13 +8,13 @@ import os
 import sys
 from pathlib import Path
 
-from edgepose.cli.daemon import Daemon, start_anew
-from edgepose.cli.signals import stop_on_signals
-from edgepose.core.config import read_config
-from edgepose.core.errors import EdgeposeError
-from edgepose.folders import state_folder
-from edgepose.models.opening import choice_path, give_up_trial
-from edgepose.models.store import Store
+from edgepose.config.schema import read_config
+from edgepose.daemon.assembly import Daemon, start_anew
+from edgepose.errors import EdgeposeError
+from edgepose.model_store.startup import give_up_trial, selection_path
+from edgepose.model_store.store import Store
+from edgepose.system.signals import stop_on_signals
+from edgepose.system.state_dir import state_dir
 
 log = logging.getLogger("edgepose")
 
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         daemon = Daemon(config, stop_on_signals(once=True))
     except EdgeposeError as exc:
-        choice = choice_path(Store(state_folder() / "models"), config.device_name())
+        choice = selection_path(Store(state_dir() / "models"), config.device_name())
         if not give_up_trial(choice, str(exc)):
             raise
         log.warning("%s; going back to the model before", exc)

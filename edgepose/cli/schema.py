@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from edgepose.core.asyncapi import asyncapi
-from edgepose.core.schemas import schemas
+from edgepose.protocol.asyncapi import asyncapi
+from edgepose.protocol.schemas import schemas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

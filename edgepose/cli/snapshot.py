@@ -11,14 +11,14 @@ import cv2
 
 from edgepose.camera import open_camera
 from edgepose.camera.masked import MaskedCamera
-from edgepose.camera.watched import Watched
-from edgepose.core.card import ModelInput
-from edgepose.core.config import Config, read_config
-from edgepose.core.errors import CameraError, EdgeposeError
-from edgepose.core.overlay import draw_pose
-from edgepose.core.picture import as_bgr, light, sharpness
-from edgepose.core.types import U8, Frame, Pose
+from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.config.schema import Config, read_config
+from edgepose.errors import CameraError, EdgeposeError
+from edgepose.geometry.letterbox import ModelInput
+from edgepose.geometry.pixels import as_bgr, light, sharpness
 from edgepose.inference.estimator import Estimator
+from edgepose.pose.drawing import draw_pose
+from edgepose.types import U8, Frame, Pose
 
 SETTLE_S = 1.5  # a camera's automatic exposure and white balance need about so long
 _TOO_MUCH = 0.05  # of the pixels, nearly black or nearly white, is worth a word
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _settled_frame(config: Config, model: ModelInput) -> Frame:
     """What the camera gives once it has set itself to the light; of a recording the first frame."""
-    watched = Watched(lambda: open_camera(config.camera, model, wants_full=True))
+    watched = CameraSupervisor(lambda: open_camera(config.camera, model, wants_full=True))
     camera = MaskedCamera(watched, config.masks.values())
     try:
         frame, begin = camera.read(), time.monotonic()

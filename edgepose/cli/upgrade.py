@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgepose.core.errors import UsageError
+from edgepose.errors import UsageError
 from edgepose.service.steps import need_root
 from edgepose.service.upgrade import settle, upgrade
 

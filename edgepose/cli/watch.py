@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from edgepose.cli.broker_arguments import add_broker_arguments, broker_of
-from edgepose.core.errors import UsageError
+from edgepose.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose.cli.live_view import Board, follow
-    from edgepose.cli.signals import stop_on_signals
-    from edgepose.cli.subscriber import Subscriber
+    from edgepose.cli.live_view import LiveView, follow
+    from edgepose.mqtt.subscriber import Subscriber
+    from edgepose.system.signals import stop_on_signals
 
     device = args.device or "+"
     if args.device and any(mark in args.device for mark in "/+#"):
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     stop = stop_on_signals(once=False)
     subscriber = Subscriber(broker_of(args), device)
     try:
-        follow(Board(subscriber, ("Ctrl-C ends",)), lambda: not stop.is_set())
+        follow(LiveView(subscriber, ("Ctrl-C ends",)), lambda: not stop.is_set())
     finally:
         subscriber.close()
     return 0

@@ -1,2 +1,4 @@
-"""The other end: writes what devices publish to files. `collector` listens, `archive` keeps what comes in its `journal`
-until it has written it by the hour, and `streams` knows what has come."""
+"""From the broker to files on the lab computer: each pose once, gaps and all, joined by the hour.
+
+`collector` listens, `journal` is safe at once, `archive` writes the files when an hour has settled.
+"""

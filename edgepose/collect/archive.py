@@ -14,9 +14,9 @@ from edgepose.collect.hours import hour_path, hours_in, read_hour, runs_in, writ
 from edgepose.collect.journal import Arrival, Hour, Journal, hour_of
 from edgepose.collect.reports import Gap, gaps_in, read_events, read_info, write_events, write_gaps, write_info
 from edgepose.collect.streams import Run, Stream, runs_of
-from edgepose.core.errors import EdgeposeError
-from edgepose.core.messages import EventMessage, InfoMessage, PoseMessage
-from edgepose.delivery.database import set_aside
+from edgepose.errors import EdgeposeError
+from edgepose.protocol.messages import EventMessage, InfoMessage, PoseMessage
+from edgepose.system.database import set_aside
 
 log = logging.getLogger(__name__)
 

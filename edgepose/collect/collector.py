@@ -18,9 +18,11 @@ import paho.mqtt.client as paho
 
 from edgepose.collect.archive import Archive
 from edgepose.collect.journal import Arrival
-from edgepose.core.config import Mqtt
-from edgepose.core.errors import BrokerError, ConfigError
-from edgepose.core.messages import (
+from edgepose.config.schema import MqttConfig
+from edgepose.errors import BrokerError, ConfigError
+from edgepose.mqtt.broker import where
+from edgepose.mqtt.connection import Connection, ConnectionLostError, UnreadableError
+from edgepose.protocol.messages import (
     TOPICS,
     BatchMessage,
     EventMessage,
@@ -31,8 +33,6 @@ from edgepose.core.messages import (
     is_purged,
     split_topic,
 )
-from edgepose.delivery.broker import where
-from edgepose.delivery.connection import Connection, ConnectionLostError, UnreadableError
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Collector:
     share: name of a group of collectors that split the load. rejected: messages, by reason."""
 
     def __init__(
-        self, mqtt: Mqtt, password: str | None, client_id: str, archive: Archive, share: str | None = None
+        self, mqtt: MqttConfig, password: str | None, client_id: str, archive: Archive, share: str | None = None
     ) -> None:
         self.rejected: Counter[str] = Counter()
         self._mqtt, self._password, self._name, self._archive, self._share = mqtt, password, client_id, archive, share

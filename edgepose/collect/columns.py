@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from edgepose.core.messages import EventMessage, InfoMessage, PoseMessage
+from edgepose.protocol.messages import EventMessage, InfoMessage, PoseMessage
 
 log = logging.getLogger(__name__)
 

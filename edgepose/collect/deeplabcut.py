@@ -15,9 +15,9 @@ import numpy as np
 
 from edgepose.collect.columns import PARTS, Table, keypoints_in, skeleton_of
 from edgepose.collect.hours import boot_changes
-from edgepose.core.messages import InfoMessage
-from edgepose.core.types import Skeleton
-from edgepose.tables import PoseTable, write_table
+from edgepose.protocol.messages import InfoMessage
+from edgepose.system.table_files import PoseTable, write_table
+from edgepose.types import Skeleton
 
 ENDINGS = ("csv", "h5")
 _DECIMALS = 4  # the columns are float32: what lies beyond is no measurement

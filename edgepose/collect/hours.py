@@ -12,10 +12,10 @@ import numpy as np
 
 from edgepose.collect.columns import Table, base_schema, in_order, plain, skeleton_of, with_tags
 from edgepose.collect.streams import Run
-from edgepose.core.errors import EdgeposeError
-from edgepose.core.messages import EventMessage, InfoMessage
-from edgepose.durable import sync_folder
-from edgepose.tables import write_whole
+from edgepose.errors import EdgeposeError
+from edgepose.protocol.messages import EventMessage, InfoMessage
+from edgepose.system.atomic_files import sync_folder
+from edgepose.system.table_files import write_whole
 
 _NAME = "%Y-%m-%dT%HZ"
 

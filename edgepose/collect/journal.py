@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgepose.collect.streams import Run
-from edgepose.core.errors import EdgeposeError
-from edgepose.core.messages import TOPICS, BatchMessage, EventMessage, PoseMessage, decode
-from edgepose.delivery.database import is_damage, open_database
+from edgepose.errors import EdgeposeError
+from edgepose.protocol.messages import TOPICS, BatchMessage, EventMessage, PoseMessage, decode
+from edgepose.system.database import is_damage, open_database
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from edgepose.collect.columns import tables_of
 from edgepose.collect.hours import hours_in, read_hour
 from edgepose.collect.journal import Hour, Journal
 from edgepose.collect.reports import gaps_in, read_events, read_info
-from edgepose.core.errors import EdgeposeError, UsageError
+from edgepose.errors import EdgeposeError, UsageError
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import msgspec
 
 from edgepose.collect.streams import Stream
-from edgepose.core.errors import EdgeposeError
-from edgepose.core.messages import EventMessage, InfoMessage
-from edgepose.tables import write_whole
+from edgepose.errors import EdgeposeError
+from edgepose.protocol.messages import EventMessage, InfoMessage
+from edgepose.system.table_files import write_whole
 
 Gap = tuple[str, str, int, int, int]  # device, boot, first and last seq, poses
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from edgepose.core.messages import PoseMessage
-from edgepose.core.seqs import SeqSet
+from edgepose.protocol.messages import PoseMessage
+from edgepose.protocol.seq_ranges import SeqRanges
 
 _FRAMES = 64  # that a stream remembers before it looks which ones it needs
 
@@ -44,7 +44,7 @@ class Stream:
     __slots__ = ("_frames", "_most", "_seqs")
 
     def __init__(self) -> None:
-        self._seqs = SeqSet()
+        self._seqs = SeqRanges()
         self._frames: dict[int, int] = {}  # of the ends of ranges, and of some more
         self._most = _FRAMES
 

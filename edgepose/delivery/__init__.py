@@ -1,1 +1,4 @@
-"""Where poses go: `broker` connects and says why it cannot, `mqtt` delivers without losing any."""
+"""Poses are kept until the broker has acknowledged them: outbox, spool in memory and on the disk, refused messages.
+
+`delivery` is what the daemon uses. A pose goes `outbox` -> `link` -> broker; what waits longer goes through `spool`.
+"""

@@ -15,17 +15,17 @@ from collections import deque
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edgepose.clock import boot_us
-from edgepose.core.config import Mqtt
-from edgepose.core.errors import BrokerError, ConfigError
-from edgepose.core.messages import TOPICS, topic_name
-from edgepose.delivery.aside import RETRY_REFUSED_S
-from edgepose.delivery.broker import CLOSED, TAKEN_OVER, read_password, where
-from edgepose.delivery.connection import CONNECT_S, Connection, ConnectionLostError, UnreadableError, Will
-from edgepose.delivery.limits import AT_ONCE_S, TOO_LARGE, Limit, reason_word
+from edgepose.config.schema import MqttConfig
 from edgepose.delivery.outbox import Outbox, Parcel
-from edgepose.delivery.patience import STABLE_S, Patience
+from edgepose.delivery.refused_messages import RETRY_REFUSED_S
 from edgepose.delivery.voice import Notice, Voice, has_room
+from edgepose.errors import BrokerError, ConfigError
+from edgepose.mqtt.broker import CLOSED, TAKEN_OVER, read_password, where
+from edgepose.mqtt.connection import CONNECT_S, Connection, ConnectionLostError, UnreadableError, Will
+from edgepose.mqtt.limits import AT_ONCE_S, TOO_LARGE, Limit, reason_word
+from edgepose.mqtt.reconnect import STABLE_S, Reconnect
+from edgepose.protocol.messages import TOPICS, topic_name
+from edgepose.system.clock import boot_us
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 class Link:
     """connects: how often the broker has accepted us. online: now. unanswered: given up. beats: grows at work."""
 
-    def __init__(self, mqtt: Mqtt, device: str, will: bytes, outbox: Outbox) -> None:
+    def __init__(self, mqtt: MqttConfig, device: str, will: bytes, outbox: Outbox) -> None:
         self.connects = self.unanswered = self.beats = 0
         self.online = False
-        self.patience = Patience(mqtt, device)
+        self.patience = Reconnect(mqtt, device)
         self._mqtt, self._device, self._outbox = mqtt, device, outbox
         self._will = Will(topic_name(device, "status"), will)
         self._wake_in, self._wake_out = socket.socketpair()

@@ -17,13 +17,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from edgepose.clock import boot_us
-from edgepose.core.messages import PoseMessage, decode
-from edgepose.delivery.backlog import KEEP_ACKED_S, Backlog, Rules
-from edgepose.delivery.disk_tier import DiskTier
-from edgepose.delivery.limits import may_be_size
-from edgepose.delivery.packing import Batch, Item, bundle
-from edgepose.delivery.ram_tier import RamTier
+from edgepose.delivery.batching import Batch, Item, bundle
+from edgepose.delivery.spool import KEEP_ACKED_S, Spool, SpoolRules
+from edgepose.delivery.spool_disk import SpoolDisk
+from edgepose.delivery.spool_memory import SpoolMemory
+from edgepose.mqtt.limits import may_be_size
+from edgepose.protocol.messages import PoseMessage, decode
+from edgepose.system.clock import boot_us
 
 SPILL_S = 0.5
 RAM_POSES = 20_000  # in memory at most, while the disk cannot be used: 11 minutes at 30 a second, about 15 MB
@@ -46,12 +46,12 @@ class Outbox:
     """wake: told of every message that may be sent. delivered: messages acknowledged, repeats included. full: somebody
     waits for room."""
 
-    def __init__(self, ram: RamTier, disk: DiskTier, rules: Rules) -> None:
+    def __init__(self, ram: SpoolMemory, disk: SpoolDisk, rules: SpoolRules) -> None:
         self.wake: Callable[[], None] = lambda: None
         self.delivered = 0
         self.full = False
         self.changed = threading.Condition()
-        self.backlog = Backlog(disk, rules, self.changed)
+        self.backlog = Spool(disk, rules, self.changed)
         self._ram, self._rules = ram, rules
         self._spill_s = SPILL_S + (GROUP_S if rules.group > 1 else 0.0)
         self._live: deque[Item] = deque()

@@ -9,7 +9,7 @@ from typing import Protocol
 import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 
-from edgepose.delivery.limits import packet_bytes
+from edgepose.mqtt.limits import packet_bytes
 
 ANSWERS, ANSWERS_BYTES = 100, 16_000_000  # replies to commands that may wait
 

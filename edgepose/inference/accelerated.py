@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from edgepose.core.card import ModelCard, sha256_of
-from edgepose.core.config import Inference
-from edgepose.core.errors import ModelError
-from edgepose.core.types import Frame, Pose
+from edgepose.config.schema import InferenceConfig
+from edgepose.errors import ModelError
 from edgepose.inference.coral import LIBRARY, find_coral, why_not
 from edgepose.inference.estimator import Estimator, Fitter
+from edgepose.inference.model_card import ModelCard, sha256_of
 from edgepose.inference.network import Network
 from edgepose.inference.runtime import DelegateLibrary, Runtime
 from edgepose.inference.worker import Worker, WorkerError
+from edgepose.types import Frame, Pose
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ LONGEST_RETRY_S = 3600.0
 HELD_S = 600.0  # at work so long: the next failure is a first one again
 
 
-def open_estimator(model: Path, settings: Inference) -> Estimator | Accelerated:
+def open_estimator(model: Path, settings: InferenceConfig) -> Estimator | Accelerated:
     """On what the config says. `auto`: an accelerator that is there, where the model was compiled for it. Raises
     ModelError when the CPU cannot run the model either."""
     cpu = Estimator(model, settings.threads)
@@ -46,7 +46,7 @@ class Accelerated:
 
     The device is opened, and again after a failure, by a thread of its own; until then the CPU works."""
 
-    def __init__(self, cpu: Estimator, model: Path, sha256: str, settings: Inference) -> None:
+    def __init__(self, cpu: Estimator, model: Path, sha256: str, settings: InferenceConfig) -> None:
         self.card: ModelCard = cpu.card
         self.alerts: dict[str, str] = {}
         self.tell: Callable[[str, str], None] = lambda _kind, _text: None

@@ -11,11 +11,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgepose.core.card import Golden, ModelCard, ModelInput, read_model
-from edgepose.core.geometry import FrameMap
-from edgepose.core.types import F64, U8, Frame, PixelOrder, Pose
+from edgepose.geometry.letterbox import FrameMap, ModelInput
+from edgepose.inference.model_card import Golden, ModelCard, read_model
 from edgepose.inference.network import LocalEngine, Network
 from edgepose.inference.runtime import Runtime, open_runtime
+from edgepose.types import F64, U8, Frame, PixelOrder, Pose
 
 _MAX_THREADS = 4
 _TO_RGB = {"bgr": cv2.COLOR_BGR2RGB, "gray": cv2.COLOR_GRAY2RGB}

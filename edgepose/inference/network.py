@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
-from edgepose.core.card import Golden, ModelCard, sha256_of
-from edgepose.core.errors import ModelError
-from edgepose.core.heatmap import OutputQuantization, Quantization, decode
-from edgepose.core.types import F64
+from edgepose.errors import ModelError
+from edgepose.inference.model_card import Golden, ModelCard, sha256_of
 from edgepose.inference.runtime import Runtime
+from edgepose.pose.heatmap import OutputQuantization, Quantization, decode
+from edgepose.types import F64
 
 GOLDEN_TOLERANCE_PX = 2.0  # of a runtime that rounds otherwise
 _EXACT_TOLERANCE_PX = 0.01  # of equal outputs: they mean the same keypoints wherever they are decoded

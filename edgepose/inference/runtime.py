@@ -11,7 +11,7 @@ import importlib.metadata
 from dataclasses import dataclass
 from typing import Any
 
-from edgepose.core.errors import ModelError
+from edgepose.errors import ModelError
 
 _RUNTIMES = (
     ("ai-edge-litert", "ai_edge_litert.interpreter"),

@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from edgepose.core.errors import ModelError
+from edgepose.errors import ModelError
 from edgepose.inference.network import OUTPUTS, LocalEngine, Tensor
 from edgepose.inference.runtime import DelegateLibrary, open_runtime
 

@@ -15,8 +15,8 @@ from typing import IO
 
 import cv2
 
-from edgepose.core.picture import as_bgr
-from edgepose.core.types import Frame
+from edgepose.geometry.pixels import as_bgr
+from edgepose.types import Frame
 
 SUFFIX = ".avi"
 QUALITY = 90

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from edgepose.clock import SyncFlag
-from edgepose.core.config import Record
-from edgepose.core.types import Frame, Pose, Skeleton
-from edgepose.recording import h264, mjpeg
-from edgepose.recording.keeper import Keeper
+from edgepose.config.schema import RecordConfig
+from edgepose.recording import mjpeg
+from edgepose.recording.retention import Retention
+from edgepose.recording.schedule import RecordingSchedule
 from edgepose.recording.segments import Segment, new_name
-from edgepose.recording.when import When
+from edgepose.system.clock import SyncFlag
+from edgepose.types import Frame, Pose, Skeleton
+from edgepose.video import h264
 
 log = logging.getLogger(__name__)
 
@@ -54,15 +55,20 @@ class Recorder:
     Never raises after construction."""
 
     def __init__(
-        self, settings: Record, device: str, skeleton: Skeleton, scorer: str, tell: Callable[[str, str, int], None]
+        self,
+        settings: RecordConfig,
+        device: str,
+        skeleton: Skeleton,
+        scorer: str,
+        tell: Callable[[str, str, int], None],
     ) -> None:
         self.frames = 0
         self.dropped: Counter[str] = Counter()
         self._folder, self._device = Path(settings.folder) / device, device
         self._skeleton, self.scorer, self._settings = skeleton, scorer, settings
         self._h264 = settings.codec == "h264" and h264.installed()
-        self.keeper = Keeper(self._folder, settings.max_gb * 1e9, settings.max_age_h * 3600, tell)
-        self.when = When(settings.when, self._folder / "marked")
+        self.keeper = Retention(self._folder, settings.max_gb * 1e9, settings.max_age_h * 3600, tell)
+        self.when = RecordingSchedule(settings.when, self._folder / "marked")
         self._trouble = ""
         self._retry_at = 0.0
         self._sync = SyncFlag()

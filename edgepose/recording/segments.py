@@ -21,10 +21,11 @@ from typing import IO, Any, Protocol
 
 import numpy as np
 
-from edgepose.core.types import Frame, Pose, Skeleton
-from edgepose.durable import sync_file, sync_folder
-from edgepose.recording import h264, mjpeg
-from edgepose.tables import csv_cells, csv_header
+from edgepose.recording import mjpeg
+from edgepose.system.atomic_files import sync_file, sync_folder
+from edgepose.system.table_files import csv_cells, csv_header
+from edgepose.types import Frame, Pose, Skeleton
+from edgepose.video import h264
 
 PART = ".part"
 _TIMES_HEADER = ["video_frame", "frame", "t_us", "mono_ns", "synced"]
@@ -37,7 +38,7 @@ _OURS = re.compile(
 REPAIRS: dict[str, Callable[[Path, int], int]] = {h264.SUFFIX: h264.repair, mjpeg.SUFFIX: mjpeg.repair}
 
 
-class Video(Protocol):
+class SegmentVideo(Protocol):
     @property
     def bytes(self) -> int: ...
 
@@ -88,7 +89,13 @@ class Segment:
     rows: frames in it. posed: rows of poses written. closed: no more frames come."""
 
     def __init__(  # noqa: PLR0913, PLR0917  all that a segment is
-        self, folder: Path, name: Name, suffix: str, video: Callable[[Path], Video], skeleton: Skeleton, scorer: str
+        self,
+        folder: Path,
+        name: Name,
+        suffix: str,
+        video: Callable[[Path], SegmentVideo],
+        skeleton: Skeleton,
+        scorer: str,
     ) -> None:
         self.name, self.rows, self.posed, self.closed = name, 0, 0, False
         self._paths = name.files(folder, suffix)
@@ -102,7 +109,7 @@ class Segment:
             self._times, self._poses = (csv.writer(file, lineterminator="\n") for file in self._files)
             self._times.writerow(_TIMES_HEADER)
             self._poses.writerows(csv_header(skeleton, scorer))
-            self.video: Video = video(made)
+            self.video: SegmentVideo = video(made)
         except BaseException:
             self._close_tables()
             for path in (times, poses, made):

@@ -1,1 +1,4 @@
-"""The daemon as a service of this computer: `install` and uninstall, `upgrade` with a way back, by printed `steps`."""
+"""The daemon as a service of this computer: install, uninstall, and upgrade with a way back.
+
+Every change to the system is a step of `steps`, which prints it.
+"""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import edgepose
-from edgepose.core.camera_config import ImageFolder, VideoCamera
-from edgepose.core.card import card_path, read_card
-from edgepose.core.config import Config, config_at, read_config
-from edgepose.core.errors import ConfigError, EdgeposeError, UsageError
-from edgepose.core.migrations import migrate
+from edgepose.config.camera import ImageFolderConfig, VideoFileConfig
+from edgepose.config.migrations import migrate
+from edgepose.config.schema import Config, config_at, read_config
+from edgepose.errors import ConfigError, EdgeposeError, UsageError
+from edgepose.inference.model_card import card_path, read_card
 from edgepose.service.steps import Steps
 
 PROGRAM = "/opt/edgepose"
@@ -155,7 +155,7 @@ def _named(config: Config) -> list[tuple[str, str]]:
     if processor:
         module = Path(processor.folder, *processor.load.split(":")[0].split("."))
         paths["processor"] = str(module.with_suffix(".py"))
-    if isinstance(config.camera, VideoCamera | ImageFolder):
+    if isinstance(config.camera, VideoFileConfig | ImageFolderConfig):
         paths["camera.path"] = config.camera.path if Path(config.camera.path).is_file() else None
     return [(key, str(path)) for key, path in paths.items() if path]
 

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from edgepose.core.errors import EdgeposeError
-from edgepose.durable import write_durably
+from edgepose.errors import EdgeposeError
+from edgepose.system.atomic_files import write_durably
 
 
 class Steps:

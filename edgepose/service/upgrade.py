@@ -16,10 +16,10 @@ from pathlib import Path
 
 import msgspec
 
-from edgepose.core.errors import EdgeposeError, UsageError
-from edgepose.durable import sync_folder, write_durably
+from edgepose.errors import EdgeposeError, UsageError
 from edgepose.service.install import ETC, PROGRAM
 from edgepose.service.steps import Steps
+from edgepose.system.atomic_files import sync_folder, write_durably
 
 PENDING = Path("/var/lib/edgepose-upgrade/pending.json")
 HEALTHY_S = 200.0  # to the first pose; the unit's own patience is 180 s

@@ -24,12 +24,12 @@ import cv2
 import jsonschema
 import numpy as np
 
-from edgepose.camera.mouse import LOOP_FRAMES
-from edgepose.camera.scene import Scene
-from edgepose.core.messages import split_topic
-from edgepose.core.schemas import schemas
-from edgepose.core.types import Frame
+from edgepose.camera.synthetic.mouse import LOOP_FRAMES
+from edgepose.camera.synthetic.scene import Scene
 from edgepose.inference.estimator import Estimator
+from edgepose.protocol.messages import split_topic
+from edgepose.protocol.schemas import schemas
+from edgepose.types import Frame
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgepose.camera import picamera2 as source
-from edgepose.core.camera_config import Picamera2Camera
-from edgepose.core.card import ModelInput
+from edgepose.camera.picamera2 import camera as source
+from edgepose.config.camera import Picamera2Config
+from edgepose.geometry.letterbox import ModelInput
 
 MODEL = ModelInput((320, 240), 3, "letterbox")
 
@@ -26,8 +26,8 @@ def resources() -> tuple[int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
 
-def opened(model: ModelInput = MODEL, **settings: Any) -> source.PiCamera:
-    return source.PiCamera(Picamera2Camera(**{"rate_hz": 30.0, **settings}), model)
+def opened(model: ModelInput = MODEL, **settings: Any) -> source.Picamera2Source:
+    return source.Picamera2Source(Picamera2Config(**{"rate_hz": 30.0, **settings}), model)
 
 
 def pixels() -> dict[str, float]:

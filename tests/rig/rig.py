@@ -20,8 +20,8 @@ from camera import ROOT, SIZE_WH, build_image
 from machine import Listener, Machine
 from model_files import variant
 
-from edgepose.camera.mouse import LOOP_FRAMES
-from edgepose.camera.scene import Scene
+from edgepose.camera.synthetic.mouse import LOOP_FRAMES
+from edgepose.camera.synthetic.scene import Scene
 
 HERE = Path(__file__).parent
 RIG = ROOT / ".rig"

@@ -16,14 +16,14 @@ FILE = Path("/etc/edgepose/fault")
 ACCEPTED = Path("/host/accepted.txt")
 STARTED_S = time.time()
 PARTS = {
-    "capture": ("edgepose.camera.watched", "Watched", "read"),
-    "camera": ("edgepose.camera.picamera2", "PiCamera", "read"),
+    "capture": ("edgepose.camera.supervisor", "Watched", "read"),
+    "camera": ("edgepose.camera.picamera2.camera", "PiCamera", "read"),
     "infer": ("edgepose.inference.estimator", "Estimator", "invoke"),
-    "publish": ("edgepose.delivery.mqtt", "MqttDelivery", "deliver"),
-    "link": ("edgepose.delivery.connection", "Connection", "step"),
+    "publish": ("edgepose.delivery.delivery", "MqttDelivery", "deliver"),
+    "link": ("edgepose.mqtt.connection", "Connection", "step"),
     "backlog": ("edgepose.delivery.outbox", "Outbox", "overdue"),
-    "models": ("edgepose.models.switch", "Switch", "_look"),
-    "monitor": ("edgepose.cli.daemon", "Daemon", "_look_at_health"),
+    "models": ("edgepose.model_store.switching", "Switch", "_look"),
+    "monitor": ("edgepose.daemon.assembly", "Daemon", "_look_at_health"),
 }
 
 
@@ -65,7 +65,7 @@ def misbehave() -> None:
 def note_accepted() -> None:
     """Each pose that the delivery has taken charge of, to the host at once: what a power cut then loses can be
     counted."""
-    delivery = importlib.import_module("edgepose.delivery.mqtt").MqttDelivery
+    delivery = importlib.import_module("edgepose.delivery.delivery").MqttDelivery
     real = delivery.deliver
     file = ACCEPTED.open("a", buffering=1, encoding="ascii")
 

@@ -11,12 +11,12 @@ import numpy as np
 from dlc_project import write_image
 
 import edgepose
-from edgepose.core.card import ModelCard, ScoreMap, read_card
-from edgepose.core.types import Skeleton
-from edgepose_train.datasets import LabelledImage, image_hash
-from edgepose_train.metrics import Predictions, summarize
-from edgepose_train.report import ReportData
-from edgepose_train.splits import Split
+from edgepose.inference.model_card import ModelCard, ScoreMap, read_card
+from edgepose.types import Skeleton
+from edgepose_train.evaluation.metrics import Predictions, summarize
+from edgepose_train.labels.datasets import LabelledImage, image_hash
+from edgepose_train.report.report import ReportData
+from edgepose_train.training.splits import Split
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")
 LABELS = np.array([[60.0, 40], [50, 30], [50, 60], [12, 47]])  # one animal, 48 px long

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fakes import card
 
-from edgepose.camera.mouse import SKELETON, Mouse
+from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose.cli import demo
-from edgepose.core.card import ModelFile, ModelFiles, read_model, sha256_of, write_card
-from edgepose_train.datasets import read_dataset
+from edgepose.inference.model_card import ModelFile, ModelFiles, read_model, sha256_of, write_card
 from edgepose_train.demo_model import SEEDS, install, write_project
+from edgepose_train.labels.datasets import read_dataset
 
 SIZE_WH = (96, 64)
 

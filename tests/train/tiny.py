@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import layers
 
-from edgepose_train.augment import Augmentation
-from edgepose_train.datasets import LabelledImage
-from edgepose_train.samples import Pictures, Sample
-from edgepose_train.training import Plan, Views
+from edgepose_train.labels.datasets import LabelledImage
+from edgepose_train.training.augment import Augmentation
+from edgepose_train.training.samples import Pictures, Sample
+from edgepose_train.training.trainer import Plan, Views
 
 KEYPOINTS = 3
 PLAN = Plan(steps=7, batch=4, learning_rate=1e-3, stride=8, seed=5)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import edgepose
-from edgepose.exit_status import exit_status
+from edgepose.system.exit_status import exit_status
 
 COMMANDS = {
     "extract": "frames worth labelling, from videos, as a DeepLabCut project",

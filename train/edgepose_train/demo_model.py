@@ -18,14 +18,14 @@ import cv2
 import msgspec
 import yaml
 
-from edgepose.camera.mouse import LOOP_FRAMES, SKELETON
-from edgepose.camera.scene import Scene
-from edgepose.core.camera_config import SyntheticCamera
-from edgepose.core.card import read_card, write_card
-from edgepose.core.errors import EdgeposeError
+from edgepose.camera.synthetic.mouse import LOOP_FRAMES, SKELETON
+from edgepose.camera.synthetic.scene import Scene
+from edgepose.config.camera import SyntheticCameraConfig
+from edgepose.errors import EdgeposeError
+from edgepose.inference.model_card import read_card, write_card
 
 SCORER = "edgepose"
-SIZE_WH = SyntheticCamera().size_wh  # the frames' size where nothing else is configured, as in the demo
+SIZE_WH = SyntheticCameraConfig().size_wh  # the frames' size where nothing else is configured, as in the demo
 SEEDS = range(100, 140)
 FRAMES_PER_SEED = 6
 

@@ -1,1 +1,1 @@
-"""One file per command of `edgepose-train`: `add_arguments(parser)` and `run(args) -> exit status`."""
+"""The commands of `edgepose-train`, one thin file each: `add_arguments(parser)` and `run(args) -> exit status`."""

@@ -19,10 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose_train.edgetpu import audit
-    from edgepose_train.edgetpu_compile import command_line, compile_model, compiled_path, is_installed
-    from edgepose_train.targets import speed, speed_table
-    from edgepose_train.tflite_graph import read_bytes, read_graph
+    from edgepose_train.export.edgetpu import audit
+    from edgepose_train.export.edgetpu_compile import command_line, compile_model, compiled_path, is_installed
+    from edgepose_train.export.tflite_graph import read_bytes, read_graph
+    from edgepose_train.network.target_boards import speed, speed_table
 
     model: Path = args.model
     data = read_bytes(model)

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose_train.convert import convert
+    from edgepose_train.labels.convert import convert
 
     console = Console(highlight=False)
     dataset, notes = convert(args.source, args.destination)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from edgepose.core.card import Score
-from edgepose.core.errors import UsageError
+from edgepose.errors import UsageError
+from edgepose.inference.model_card import Score
 from edgepose_train.commands.score_table import print_scores
-from edgepose_train.datasets import DATASET_HELP, read_dataset
+from edgepose_train.labels.datasets import DATASET_HELP, read_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose_train.evaluate import evaluate
+    from edgepose_train.evaluation.evaluate import evaluate
 
     if args.json and not args.json.absolute().parent.is_dir():
         raise UsageError(f"--json {args.json}: there is no folder {args.json.parent}; make it first")

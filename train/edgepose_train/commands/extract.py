@@ -7,13 +7,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.core.errors import DatasetError, UsageError
-from edgepose.core.types import U8, Skeleton
+from edgepose.errors import DatasetError, UsageError
+from edgepose.types import U8, Skeleton
+from edgepose.video.frames import Video, progress_bar
 from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos, positive
-from edgepose_train.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames
-from edgepose_train.extract import MOST_LOOKED_AT, Survey, candidates, choose, fetch, shares, survey
-from edgepose_train.frame_look import known_digests, stack
-from edgepose_train.video_frames import Video, progress_bar
+from edgepose_train.labels.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames
+from edgepose_train.selection.extract import MOST_LOOKED_AT, Survey, candidates, choose, fetch, shares, survey
+from edgepose_train.selection.thumbnails import known_digests, stack
 
 _PLACEHOLDERS = ("bodypart1", "bodypart2", "bodypart3")  # DeepLabCut's own
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from edgepose.core.card import ModelCard, read_card
-from edgepose.core.errors import EdgeposeError, UsageError
-from edgepose_train.checkpoint import is_run
+from edgepose.errors import EdgeposeError, UsageError
+from edgepose.inference.model_card import ModelCard, read_card
 from edgepose_train.commands.score_table import print_scores
-from edgepose_train.datasets import DATASET_HELP, Dataset, read_dataset
+from edgepose_train.labels.datasets import DATASET_HELP, Dataset, read_dataset
+from edgepose_train.network.recipes import RECIPES, Recipe, parse_size, recipe_for
 from edgepose_train.quiet import quiet
-from edgepose_train.recipes import RECIPES, Recipe, parse_size, recipe_for
+from edgepose_train.training.checkpoint import is_run
 
 if TYPE_CHECKING:
-    from edgepose_train.distill import Lesson
-    from edgepose_train.fit import Fitted, Settings
-    from edgepose_train.report import ReportData
+    from edgepose_train.report.report import ReportData
+    from edgepose_train.training.distill import DistillationSet
+    from edgepose_train.training.fit import FitOptions, Fitted
 
 BOARDS = ("pi-zero-2w", "pi-3", "pi-4", "pi-5", "coral", "desktop")
 
@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> int:
     for problem in dataset.problems:
         print(f"problem: {problem}", file=sys.stderr)
     _start_tensorflow()
-    from edgepose_train.crossval import add_folds, cross_validate, plan_folds
-    from edgepose_train.fit import fit
+    from edgepose_train.training.crossval import add_folds, cross_validate, plan_folds
+    from edgepose_train.training.fit import fit
 
     settings = _settings(args, dataset, input_wh)
     folds = plan_folds(dataset, settings, args.folds) if args.folds else []
@@ -137,25 +137,25 @@ def _start_tensorflow() -> None:
         tf.config.list_logical_devices()
 
 
-def _settings(args: argparse.Namespace, dataset: Dataset, input_wh: tuple[int, int] | None) -> Settings:
-    from edgepose_train.fit import Settings
-    from edgepose_train.network import parse_backbone
+def _settings(args: argparse.Namespace, dataset: Dataset, input_wh: tuple[int, int] | None) -> FitOptions:
+    from edgepose_train.network.network import parse_backbone
+    from edgepose_train.training.fit import FitOptions
 
     by_video = args.split == "video"
     if args.target:
         recipe, input_wh = _for_target(args, dataset)
-        return Settings(args.target, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
+        return FitOptions(args.target, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
     name = args.recipe or "balanced"
     recipe = RECIPES[name]
     if args.backbone:
         parse_backbone(args.backbone)
         recipe = replace(recipe, backbone=args.backbone)
-    return Settings(name, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
+    return FitOptions(name, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
 
 
 def _for_target(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tuple[int, int]]:
-    from edgepose_train.fit import animal_size, frame_size
-    from edgepose_train.targets import TARGETS, choose
+    from edgepose_train.network.target_boards import TARGETS, choose
+    from edgepose_train.training.fit import animal_size, frame_size
 
     target = TARGETS[args.target]
     fps = args.fps or target.fps
@@ -170,19 +170,19 @@ def _for_target(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tup
     return recipe_for(choice.backbone, choice.width, choice.stride, choice.animal_px, args.target == "coral"), (w, h)
 
 
-def _lesson(args: argparse.Namespace, dataset: Dataset) -> Lesson | None:
+def _lesson(args: argparse.Namespace, dataset: Dataset) -> DistillationSet | None:
     if not args.teacher:
         return None
-    from edgepose_train.distill import prepare_lesson
+    from edgepose_train.training.distill import prepare_distillation
 
-    return prepare_lesson(args.teacher, args.unlabelled, dataset)
+    return prepare_distillation(args.teacher, args.unlabelled, dataset)
 
 
 def _conclude(args: argparse.Namespace, fitted: Fitted) -> int:
     """Tables, report, verdict; the exit status."""
-    from edgepose_train.report import judge
-    from edgepose_train.report_page import write_report
-    from edgepose_train.targets import speed_table
+    from edgepose_train.network.target_boards import speed_table
+    from edgepose_train.report.page import write_report
+    from edgepose_train.report.report import judge
 
     model, card = args.output / "model.tflite", fitted.card
     found = _measured(args, fitted, model)
@@ -203,15 +203,15 @@ def _conclude(args: argparse.Namespace, fitted: Fitted) -> int:
 
 
 def _measured(args: argparse.Namespace, fitted: Fitted, model: Path) -> ReportData:
-    from edgepose_train.blame import find_blame
-    from edgepose_train.report import ReportData, int8_loss_px
-    from edgepose_train.targets import speed
+    from edgepose_train.export.layer_attribution import attribute_layers
+    from edgepose_train.network.target_boards import speed
+    from edgepose_train.report.report import ReportData, int8_loss_px
 
     data, blame = model.read_bytes(), None
     allowed_px, excused = args.max_int8_loss or _input_pixel(fitted), args.max_int8_loss is None
     if int8_loss_px(fitted.in_int8, fitted.in_float, excused) > allowed_px:
         print("looking for the layer that int8 loses it in ...", flush=True)
-        blame = find_blame(fitted.network, data, fitted.card, fitted.split.test)
+        blame = attribute_layers(fitted.network, data, fitted.card, fitted.split.test)
     return ReportData(
         fitted.split,
         fitted.in_int8,
@@ -229,7 +229,7 @@ def _measured(args: argparse.Namespace, fitted: Fitted, model: Path) -> ReportDa
 
 def _input_pixel(fitted: Fitted) -> float:
     """Frame pixels that one pixel of the model's input spans."""
-    from edgepose_train.fit import frame_size
+    from edgepose_train.training.fit import frame_size
 
     frame_wh = frame_size(fitted.split.test)
     spans = (frame / side for frame, side in zip(frame_wh, fitted.card.input.size_wh, strict=True))
@@ -238,9 +238,9 @@ def _input_pixel(fitted: Fitted) -> float:
 
 def _compile(model: Path) -> ModelCard:
     """For a Coral, where its compiler is installed; else says how. The card, with the compiled file in it."""
-    from edgepose_train.edgetpu import audit
-    from edgepose_train.edgetpu_compile import command_line, compile_model, is_installed
-    from edgepose_train.tflite_graph import read_bytes, read_graph
+    from edgepose_train.export.edgetpu import audit
+    from edgepose_train.export.edgetpu_compile import command_line, compile_model, is_installed
+    from edgepose_train.export.tflite_graph import read_bytes, read_graph
 
     found = audit(read_graph(read_bytes(model), str(model)))
     print(f"Edge TPU: {found.verdict()}", flush=True)

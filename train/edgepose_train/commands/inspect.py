@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgepose.core.geometry import animal_px
-from edgepose_train.datasets import (
+from edgepose.geometry.coordinates import animal_px
+from edgepose_train.labels.datasets import (
     DATASET_HELP,
     FEWEST_IMAGES,
     Dataset,
@@ -25,7 +25,7 @@ from edgepose_train.datasets import (
     read_dataset,
     read_image,
 )
-from edgepose_train.faults import alike, far_labels, swapped_pairs
+from edgepose_train.labels.label_qc import alike, far_labels, swapped_pairs
 
 FEW_IMAGES = 50
 FEW_LABELS = 20

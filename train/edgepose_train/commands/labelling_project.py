@@ -9,10 +9,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepose.core.errors import CameraError, UsageError
-from edgepose.core.types import Skeleton
-from edgepose_train.deeplabcut_writer import CONFIG, add_videos, create_project
-from edgepose_train.video_frames import Video, open_video
+from edgepose.errors import CameraError, UsageError
+from edgepose.types import Skeleton
+from edgepose.video.frames import Video, open_video
+from edgepose_train.labels.deeplabcut_writer import CONFIG, add_videos, create_project
 
 
 def positive(text: str) -> int:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepose.core.errors import UsageError
-from edgepose_train.datasets import Dataset, count, listing, read_dataset
-from edgepose_train.deeplabcut import has_labels
-from edgepose_train.deeplabcut_writer import CONFIG
-from edgepose_train.device_frames import bring, device_tables
-from edgepose_train.machine_labels import unchecked_problem
-from edgepose_train.merge import Merged, add_video_paths, merge
-from edgepose_train.video_frames import progress_bar
+from edgepose.errors import UsageError
+from edgepose.video.frames import progress_bar
+from edgepose_train.labels.datasets import Dataset, count, listing, read_dataset
+from edgepose_train.labels.deeplabcut import has_labels
+from edgepose_train.labels.deeplabcut_writer import CONFIG
+from edgepose_train.labels.device_frames import bring, device_tables
+from edgepose_train.labels.machine_labels import unchecked_problem
+from edgepose_train.labels.merge import Merged, add_video_paths, merge
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

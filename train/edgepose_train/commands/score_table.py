@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from edgepose.core.card import Score
+from edgepose.inference.model_card import Score
 
 
 def print_scores(scores: dict[str, Score], frames: str) -> None:

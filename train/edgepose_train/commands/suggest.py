@@ -12,19 +12,27 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from edgepose.core.card import ModelCard, sha256_of
-from edgepose.core.errors import DatasetError
-from edgepose.core.types import F64, U8, Pose
+from edgepose.errors import DatasetError
 from edgepose.inference.estimator import Estimator
+from edgepose.inference.model_card import ModelCard, sha256_of
+from edgepose.types import F64, U8, Pose
+from edgepose.video.frames import Video, progress_bar
 from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos, positive
-from edgepose_train.contact_sheet import Picture, make_picture, write_sheet
-from edgepose_train.deeplabcut import has_labels
-from edgepose_train.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames, read_config
-from edgepose_train.extract import fetch
-from edgepose_train.frame_look import known_digests
-from edgepose_train.machine_labels import write_machine_labels
-from edgepose_train.suggest import Watched, choose, find_trouble, frames_to_watch, make_pool, reasons, watch
-from edgepose_train.video_frames import Video, progress_bar
+from edgepose_train.labels.deeplabcut import has_labels
+from edgepose_train.labels.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames, read_config
+from edgepose_train.labels.machine_labels import write_machine_labels
+from edgepose_train.selection.contact_sheet import Picture, make_picture, write_sheet
+from edgepose_train.selection.extract import fetch
+from edgepose_train.selection.suggest import (
+    PosedVideo,
+    choose,
+    find_trouble,
+    frames_to_watch,
+    make_pool,
+    reasons,
+    watch,
+)
+from edgepose_train.selection.thumbnails import known_digests
 
 SHEET = "suggested.png"
 _FARTHEST_APART_S = 1.0  # chosen frames of a long video are at least so far apart in time
@@ -34,7 +42,7 @@ _FARTHEST_APART_S = 1.0  # chosen frames of a long video are at least so far apa
 class Chosen:
     """A frame: position in what was watched of its video, and why."""
 
-    watched: Watched
+    watched: PosedVideo
     position: int
     why: str
 
@@ -96,7 +104,7 @@ def _check_project(folder: Path, card: ModelCard) -> None:
         )
 
 
-def _watch(estimator: Estimator, videos: list[Video]) -> list[Watched]:
+def _watch(estimator: Estimator, videos: list[Video]) -> list[PosedVideo]:
     with progress_bar() as progress:
         tasks = [progress.add_task(video.path.name, total=len(frames_to_watch(video.count))) for video in videos]
         every = [
@@ -106,7 +114,7 @@ def _watch(estimator: Estimator, videos: list[Video]) -> list[Watched]:
     return [watched for watched in every if watched.indices]
 
 
-def _choose(watched: list[Watched], card: ModelCard, count: int, known: set[bytes]) -> list[Chosen]:
+def _choose(watched: list[PosedVideo], card: ModelCard, count: int, known: set[bytes]) -> list[Chosen]:
     """In the order of videos and time."""
     total_s = sum(each.video.count / each.video.fps for each in watched)
     apart_s = min(_FARTHEST_APART_S, total_s / (4 * count))
@@ -121,7 +129,7 @@ def _choose(watched: list[Watched], card: ModelCard, count: int, known: set[byte
     return found
 
 
-def _write(project: Path, watched: Watched, chosen: list[Chosen], card: ModelCard) -> dict[Chosen, Picture]:
+def _write(project: Path, watched: PosedVideo, chosen: list[Chosen], card: ModelCard) -> dict[Chosen, Picture]:
     """Images and predictions of one video; returns what was written. Frames the model learnt from are left out."""
     if not chosen:
         return {}

@@ -1,0 +1,1 @@
+"""The Raspberry Pi's Camera Module, by picamera2 and libcamera."""

@@ -1,0 +1,75 @@
+"""A video file as a camera."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgepose.camera.pacer import Pacer
+from edgepose.system.clock import wall_us
+from edgepose.types import U8, Frame
+from edgepose.video.video_reader import VideoReader
+
+_log = logging.getLogger(__name__)
+
+
+class VideoFileSource:
+    """Plays a video file. Raises CameraError when the file gives not a single frame.
+
+    realtime: frames come at the file's own rate and late ones may be skipped; otherwise they come as fast as they are
+    asked for. loop: begins again at the end. size_wh, fps, frame_count: as `VideoReader` has them.
+
+    The wall clock of its frames runs as in the video, and ends when the file was last written: that is when a camera
+    took them, unless copying gave the file another time. With `realtime` it is the present, as a camera's.
+    """
+
+    def __init__(self, path: str | Path, *, realtime: bool = False, loop: bool = False) -> None:
+        self.path = Path(path)
+        self.live = realtime
+        self._loop = loop
+        self._index = 0
+        self._video = VideoReader(self.path)
+        self.size_wh, self.fps, self.frame_count = self._video.size_wh, self._video.fps, self._video.frame_count
+        self.rate_hz = self.fps if realtime else None
+        self._pacer = Pacer(self.fps if realtime else float("inf"))
+        self._begin_us = round(self.path.stat().st_mtime * 1e6 - self.frame_count / self.fps * 1e6)
+
+    def read(self) -> Frame | None:
+        """The next frame, BGR; None at the end and after `close`."""
+        if not self._pacer.wait():
+            return None
+        image = self._next()
+        if image is None:
+            return None
+        captured_us = wall_us() if self.live else self._begin_us + round(self._video.position_ms * 1e3)
+        frame = Frame(image, "bgr", self._index, time.monotonic_ns(), captured_us)
+        self._index += 1
+        return frame
+
+    def __iter__(self) -> Iterator[Frame]:
+        while (frame := self.read()) is not None:
+            yield frame
+
+    def close(self) -> None:
+        """May be called by another thread: a waiting `read` then returns None."""
+        self._pacer.stop()
+        self._video.close()
+
+    def _next(self) -> U8 | None:
+        image = self._video.read()
+        if image is not None:
+            return image
+        if not self._loop:
+            self._warn_if_short()
+            return None
+        self._begin_us += round((self._video.position_ms + 1000 / self.fps) * 1e3)
+        self._video.restart()
+        return self._video.read()
+
+    def _warn_if_short(self) -> None:
+        if self._index < 0.98 * self.frame_count - 2:
+            _log.warning(
+                "%s: ends after %d of %d frames; it is cut off or damaged", self.path, self._index, self.frame_count
+            )

@@ -1,0 +1,57 @@
+"""Reads and writes the files that describe the scene: the lens' calibration, the ground and the zones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from edgepose.config.schema import GeometryConfig
+from edgepose.errors import ConfigError, UsageError
+from edgepose.geometry.ground import Ground, ground_by_length, ground_by_points
+from edgepose.geometry.lens import Lens, format_lens, parse_lens, scaled
+from edgepose.geometry.zones import parse_zones
+from edgepose.types import F64
+
+
+def read_lens(path: Path) -> Lens:
+    """The lens from a calibration file. Raises ConfigError with one line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        raise ConfigError(
+            f"{path}: cannot read the calibration ({exc.strerror}); `edgepose calibrate` makes one"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is no text; give the YAML file that `edgepose calibrate` wrote") from None
+    return parse_lens(text, str(path))
+
+
+def write_lens(path: Path, lens: Lens, rms_px: float) -> None:
+    """Writes a calibration file as OpenCV's own programs do. rms_px: the reprojection error. Raises OSError."""
+    path.write_text(format_lens(lens, rms_px), encoding="ascii")
+
+
+def read_zones(path: Path) -> dict[str, F64]:
+    """The corners (P, 2) of each zone in a YAML file, in pixels of the frame. Raises UsageError with one line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: is no text; give a YAML file with zones") from None
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot read it ({exc.strerror}); give a YAML file with zones") from None
+    return parse_zones(text, str(path))
+
+
+def read_ground(geometry: GeometryConfig, size_wh: tuple[int, int]) -> Ground:
+    """The ground that the config's `geometry` section describes, for frames of `size_wh`. Raises ConfigError."""
+    lens = None
+    if geometry.calibration is not None:
+        try:
+            lens = scaled(read_lens(Path(geometry.calibration)), size_wh)
+        except ConfigError as exc:
+            raise ConfigError(f"geometry.calibration: {exc}") from None
+    if geometry.length is not None:
+        return ground_by_length(lens, np.array(geometry.length.between), geometry.length.mm, size_wh)
+    px, mm = ([getattr(place, key) for place in geometry.points] for key in ("px", "mm"))
+    return ground_by_points(lens, np.array(px), np.array(mm), size_wh)

@@ -1,0 +1,218 @@
+"""Wires camera, estimator, pipeline and delivery together; everything else is theirs."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import NoReturn
+
+from edgepose import __version__
+from edgepose.camera import open_camera
+from edgepose.camera.masked import MaskedCamera
+from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.closed_loop.closed_loop import ClosedLoop
+from edgepose.closed_loop.processor import Processor
+from edgepose.config.closed_loop import GpioConfig
+from edgepose.config.schema import Config
+from edgepose.daemon.board import BoardSensors, SampledBoard
+from edgepose.daemon.dispatcher import Control
+from edgepose.daemon.health import HealthMonitor
+from edgepose.daemon.metrics import MetricsServer
+from edgepose.daemon.model_runtime import DaemonModelRuntime
+from edgepose.daemon.pipeline import Observer, Pipeline
+from edgepose.daemon.settings import read_settings
+from edgepose.daemon.thermal import ThermalLimit
+from edgepose.daemon.watchdog import Notifier
+from edgepose.delivery.delivery import MqttDelivery
+from edgepose.delivery.spool_lock import SpoolLock, spool_disk_folder
+from edgepose.errors import EdgeposeError
+from edgepose.inference.accelerated import Accelerated, open_estimator
+from edgepose.inference.estimator import Estimator
+from edgepose.inference.runtime import Runtime
+from edgepose.model_store.hot_swap import HotSwapModel
+from edgepose.model_store.selection import SelectionFile
+from edgepose.model_store.startup import ModelStartup, selection_path
+from edgepose.model_store.store import Store
+from edgepose.model_store.switching import ModelSwitch
+from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
+from edgepose.recording.recorder_and_frames import Recording
+from edgepose.system.clock import boot_id
+from edgepose.system.state_dir import state_dir
+
+log = logging.getLogger("edgepose")
+
+LOOK_S = 1.0  # between two looks at what is wrong
+
+
+class Daemon:
+    """Reads the model and opens camera and spool when it is made. stop: ends `run`. Raises EdgeposeError."""
+
+    def __init__(self, config: Config, stop: threading.Event) -> None:
+        self._config, self._stop, self._notifier = config, stop, Notifier()
+        self._looked_s = 0.0  # monotonic clock
+        self._settings_file = spool_disk_folder(config.spool, config.device_name()) / "settings.json"
+        self._begin_with_model()
+        self._begin_with_poses()
+        self._begin_with_control()
+        log.info("%s with %s on %s", config.device_name(), self._info.model, self._at_work.estimator.describe())
+
+    def _begin_with_model(self) -> None:
+        config, store = self._config, Store(state_dir() / "models")
+        ledger, configured = SelectionFile(selection_path(store, config.device_name())), Path(config.model)
+        self._opening = ModelStartup(store, ledger, configured, boot_id())
+        self._estimator = self._opening.open(lambda model: open_estimator(model, config.inference))
+        self._switch = ModelSwitch(store, ledger, configured, boot_id(), self._estimator)
+        self._at_work = HotSwapModel(self._estimator, config.view)
+        warn_if_slow(self._estimator.runtime)
+
+    def _begin_with_poses(self) -> None:
+        """From the camera to the delivery."""
+        config, card, device = self._config, self._estimator.card, self._config.device_name()
+        settings = read_settings(self._settings_file)
+        self._info = info_message(device, boot_id(), self._estimator, config.tags, settings)
+        self._camera = CameraSupervisor(lambda: open_camera(config.camera, card.input, wants_full=config.wants_full()))
+        self._notifier.be_patient(self._camera.slow_s)
+        place = SpoolLock(config.spool, device, wait=not self._camera.live)
+        status = StatusMessage(device=device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
+        self._delivery = MqttDelivery(config.mqtt, place, status, self._info, self._stop, commands=config.commands)
+        for teller in (self._camera, self._switch, self._estimator):
+            teller.tell = self._delivery.tell
+        self._recording = Recording(config, card.skeleton, card.model_id(), self._delivery.tell)
+        masked = MaskedCamera(self._camera, config.masks.values())
+        observers = [*self._begin_with_loop(), *self._recording.observers]
+        self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, observers)
+        self._pipeline.settings, self._pipeline.geometry = settings, config.geometry
+        self._pipeline.stages |= {name: part.latency for name, part in self._loops.items()}
+
+    def _begin_with_loop(self) -> list[Observer]:
+        """Rules and own code, where the config has any. They see a pose first: somebody waits for what they do."""
+        config, skeleton = self._config, self._estimator.card.skeleton
+        self._loops: dict[str, ClosedLoop | Processor] = {}
+        if config.rules or config.gpio != GpioConfig():
+            self._loops["rules"] = ClosedLoop(config.rules, config.gpio, skeleton)
+        if config.processor:
+            self._loops["processor"] = Processor(config.processor, skeleton)
+        for part in self._loops.values():
+            part.tell = self._delivery.tell
+        return list(self._loops.values())
+
+    def _begin_with_control(self) -> None:
+        """What watches over the poses, and what may change them."""
+        config, pipeline, delivery = self._config, self._pipeline, self._delivery
+        self._board = SampledBoard(BoardSensors(self._settings_file.parent))
+        limit_c = config.inference.soft_limit_c
+        self._heat = ThermalLimit(limit_c) if limit_c is not None else None
+        parts = (self._camera, pipeline, delivery, self._recording, self._board, self._at_work)
+        self._health = HealthMonitor(config.device_name(), *parts, [self._switch, *self._loops.values()])
+        self._metrics = MetricsServer(config.prometheus, self._health.message) if config.prometheus else None
+        self._host = DaemonModelRuntime(config, self._at_work, pipeline, delivery, self._recording, self._stop)
+        self._control = Control(pipeline, delivery, self._switch, self._settings_file, self._health.message, self._stop)
+        self._control.on_mark = self._recording.mark
+
+    def run(self) -> None:
+        """Returns when the camera ends and all is delivered, or at a stop. Raises EdgeposeError also when a command
+        asked for a restart: systemd starts again what has failed."""
+        delivery, pipeline = self._delivery, self._pipeline
+        started = time.monotonic()
+        delivery.start(self._health.message, self._control.handlers(), pipeline.first_seq)
+        delivery.tell("started", f"edgepose {__version__}, model {self._info.model}")
+        for kind, text in self._opening.events:
+            delivery.tell(kind, text)
+        self._switch.start(self._host, self._opening.trouble)
+        self._recording.start()
+        for part in self._loops.values():
+            part.start()
+        try:
+            with contextlib.closing(self._recording):
+                pipeline.run(self._stop, self._on_tick)
+            seconds = time.monotonic() - started
+            delivery.wait_delivered(self._on_wait)
+        finally:
+            self._switch.close()
+            for part in self._loops.values():
+                part.close()
+            if not self._host.anew:
+                self._notifier.stopping()
+            if self._metrics is not None:
+                self._metrics.close()
+            self._at_work.estimator.close()
+            self._camera.close()  # also when it is being revived while everybody else has stopped
+            delivery.close()
+        log_summary(pipeline, delivery, self._camera.displaced, seconds)
+        if self._host.anew:
+            start_anew()
+        if self._control.restarting:
+            raise EdgeposeError("stopped by the command `restart`, to be started again")
+
+    def _on_tick(self) -> None:
+        """A camera in trouble is watched by itself, and each step of that counts as progress."""
+        pipeline, delivery = self._pipeline, self._delivery
+        looked_at = pipeline.looked_at + sum(self._camera.counts.values())
+        # A video waits, rightly, while the spool has no room; then only the link can make progress.
+        signs = (delivery.beats,) if delivery.full else (delivery.beats, pipeline.beats, looked_at)
+        self._notifier.progress(pipeline.handed_over, signs)
+        self._notifier.status(self._health.line())
+        if time.monotonic() - self._looked_s >= LOOK_S:
+            self._looked_s = time.monotonic()
+            self._look_at_health()
+
+    def _look_at_health(self) -> None:
+        for about, text in self._health.news().items():
+            if about != "camera":  # which tells events of its own
+                self._delivery.tell("alert", f"{about}: {text}")
+        if self._heat is None:
+            return
+        before, temperature_c = self._heat.hz, self._board.now().temperature_c
+        self._heat.judge(temperature_c, self._pipeline.fps(), time.monotonic())
+        if self._heat.hz != before:
+            self._pipeline.cool_hz = self._heat.hz
+            pace = "as many poses as before" if self._heat.hz is None else f"at most {self._heat.hz:.1f} poses a second"
+            self._delivery.tell("heat", f"{temperature_c:.0f} °C: {pace}")
+
+    def _on_wait(self) -> None:
+        self._notifier.progress(1, (self._delivery.beats,))
+        self._notifier.status(f"the camera has ended; {self._delivery.waiting + self._delivery.spooled} poses wait")
+
+
+def start_anew() -> NoReturn:
+    """The same command once more, in the same process."""
+    logging.shutdown()
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606
+
+
+def log_summary(pipeline: Pipeline, delivery: MqttDelivery, displaced: int, seconds: float) -> None:
+    """displaced: frames that nobody took from the camera."""
+    skipped, fps = displaced + sum(pipeline.skipped.values()), pipeline.poses / seconds
+    left = delivery.waiting + delivery.spooled
+    fate = f"{left} not delivered yet" if left else "all delivered"
+    log.info("%d poses, %s, %d frames skipped, %.1f fps", pipeline.poses, fate, skipped, fps)
+
+
+def warn_if_slow(runtime: Runtime) -> None:
+    """Not an error: 32-bit runtimes have no XNNPACK, and still give poses."""
+    if not runtime.xnnpack:
+        log.warning("%s: XNNPACK did not take the model over, expect a fraction of the frames", runtime.name)
+
+
+def info_message(
+    device: str, boot: str, estimator: Estimator | Accelerated, tags: dict[str, str], settings: Settings
+) -> InfoMessage:
+    versions = {"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name}
+    card = estimator.card
+    return InfoMessage(
+        device=device,
+        boot=boot,
+        model=card.model_id(),
+        skeleton=card.skeleton,
+        size_wh=None,
+        versions=versions,
+        tags=tags,
+        settings=settings,
+    )

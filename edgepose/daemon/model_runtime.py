@@ -1,0 +1,102 @@
+"""What the switch of models may do to the running daemon."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+
+from edgepose.closed_loop.rules import Rules
+from edgepose.config.schema import Config
+from edgepose.daemon.pipeline import Pipeline
+from edgepose.delivery.delivery import MqttDelivery
+from edgepose.errors import EdgeposeError
+from edgepose.inference.accelerated import Accelerated, open_estimator
+from edgepose.inference.estimator import Estimator
+from edgepose.inference.model_card import ModelCard
+from edgepose.inference.viewer import zoom_of
+from edgepose.model_store.hot_swap import HotSwapModel
+from edgepose.model_store.switching import STUCK_S
+from edgepose.recording.recorder_and_frames import Recording
+
+log = logging.getLogger(__name__)
+
+
+def check_model(config: Config, card: ModelCard) -> None:
+    """Raises ConfigError where what the config asks for cannot be had from the model."""
+    zoom_of(config.view, card)
+    Rules(config.rules, card.skeleton)
+
+
+class DaemonModelRuntime:
+    """A `models.switch.Host`. stop: ends the pipeline. anew: then the daemon starts itself again."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  everybody whom a new model concerns
+        self,
+        config: Config,
+        at_work: HotSwapModel,
+        pipeline: Pipeline,
+        delivery: MqttDelivery,
+        recording: Recording,
+        stop: threading.Event,
+    ) -> None:
+        self.anew = False
+        self._config, self._at_work, self._stop = config, at_work, stop
+        self._pipeline, self._delivery, self._recording = pipeline, delivery, recording
+
+    def load(self, model: Path) -> Estimator | Accelerated:
+        loaded = open_estimator(model, self._config.inference)
+        loaded.tell = self._delivery.tell
+        try:
+            check_model(self._config, loaded.card)
+        except EdgeposeError:
+            loaded.close()
+            raise
+        return loaded
+
+    def swap(self, loaded: Estimator | Accelerated) -> bool:
+        """The camera gives frames of the model's size, and tables and messages have its keypoints' names: with others
+        everything has to start anew. So it has where an accelerator is at work, which runs one model at a time."""
+        card = self._at_work.card
+        same = (loaded.card.skeleton, loaded.card.input) == (card.skeleton, card.input)
+        if not same or self._at_work.estimator.delegate != "cpu":
+            loaded.close()
+            return False
+        self._at_work.put(loaded)
+        self._say()
+        return True
+
+    def prove(self) -> None:
+        self._at_work.prove()
+
+    def back(self) -> None:
+        if self._at_work.stuck_s() > STUCK_S:
+            log.error("the model that was tried hangs; ending the daemon, to be started again")
+            logging.shutdown()
+            os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
+        if self._at_work.go_back():
+            self._say()
+        else:  # the daemon began with it
+            self.restart()
+
+    def poses(self) -> int:
+        return self._at_work.poses
+
+    def trouble(self) -> str:
+        return self._at_work.trouble
+
+    def stuck_s(self) -> float:
+        return self._at_work.stuck_s()
+
+    def captured(self) -> int:
+        return self._pipeline.captured
+
+    def restart(self) -> None:
+        self.anew = True
+        self._stop.set()
+
+    def _say(self) -> None:
+        model = self._at_work.card.model_id()
+        self._recording.use_model(model)
+        self._delivery.change_info(model=model)

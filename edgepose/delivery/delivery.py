@@ -1,0 +1,212 @@
+"""Poses to an MQTT broker, each kept until the broker has acknowledged it (QoS 1: at least once).
+
+Who keeps what: `outbox` what is fresh, `backlog` what waits longer, `link` the connection. Here is what the device says
+of itself.
+
+MQTT 3.1.1 has no word for a refused message: there a broker that discards by its access list seems to accept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+
+from edgepose.config.schema import MqttConfig
+from edgepose.delivery.command_inbox import Address, Handler, Inbox
+from edgepose.delivery.link import Link
+from edgepose.delivery.outbox import Outbox
+from edgepose.delivery.spool import SpoolRules
+from edgepose.delivery.spool_lock import SpoolLock
+from edgepose.mqtt.broker import check_settings, where
+from edgepose.protocol.commands import ReplyMessage
+from edgepose.protocol.home_assistant import discovery, discovery_topic
+from edgepose.protocol.messages import EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage, encode
+from edgepose.system.clock import SyncFlag, boot_us, wall_us
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 5.0
+
+
+class MqttDelivery:
+    """Delivers one device's poses, and keeps its retained /status, /info and /health up to date.
+
+    status: what to say when connected; the last will and the clean stop are made from it. info: republished with
+    the frames' size as soon as a pose tells it. commands: names of those that are carried out. stop: when set, a
+    full spool holds nobody up any more.
+    Raises ConfigError for settings that no broker could be reached with; connects only in `start`.
+    """
+
+    def __init__(  # noqa: PLR0913  all that a device is
+        self,
+        mqtt: MqttConfig,
+        place: SpoolLock,
+        status: StatusMessage,
+        info: InfoMessage,
+        stop: threading.Event,
+        *,
+        commands: Collection[str] = (),
+    ) -> None:
+        check_settings(mqtt)
+        self._place, self._wire, self._status, self._info, self._stop = place, mqtt.format, status, info, stop
+        self._where, self._home_assistant = where(mqtt), mqtt.home_assistant
+        rules = SpoolRules(mqtt.format, mqtt.frames_per_message, place.wait, place.drop_newest)
+        self._outbox = Outbox(place.ram, place.disk, rules)
+        self._link = Link(mqtt, info.device, self._encoded_status("offline"), self._outbox)
+        self._events = itertools.count(boot_us())
+        self._drops: Counter[str] = Counter()  # that an event has told
+        self._sync = SyncFlag()
+        self._next_seq = 0
+        self._info_lock = threading.Lock()  # the pipeline changes it, and commands do
+        self._inbox = Inbox(info.device, info.boot, commands, self._reply)
+
+    @property
+    def delivered(self) -> int:
+        """Messages acknowledged, repeats and what earlier runs left included."""
+        return self._outbox.delivered
+
+    @property
+    def waiting(self) -> int:
+        """Messages in memory, neither acknowledged nor given up."""
+        return self._outbox.waiting
+
+    @property
+    def spooled(self) -> int:
+        """The same, on the disk."""
+        return self._outbox.backlog.poses
+
+    @property
+    def spool_mb(self) -> float:
+        return self._outbox.backlog.megabytes
+
+    @property
+    def full(self) -> bool:
+        """A pose of a source that can wait is waiting for room."""
+        return self._outbox.full
+
+    @property
+    def beats(self) -> int:
+        """Grows while the link is at work, whether there is a broker or not."""
+        return self._link.beats
+
+    @property
+    def connects(self) -> int:
+        return self._link.connects
+
+    @property
+    def given_up(self) -> dict[str, int]:
+        """Messages, by reason; those that the broker refuses now lie on the disk, and may be taken later."""
+        refused = self._outbox.backlog.aside.counts()
+        return {**self._outbox.dropped, **{f"refused_{name}": n for name, n in refused.items()}}
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Commands that were not carried out, by reason, and replies that nobody got."""
+        unanswered = {"unanswered": self._link.unanswered} if self._link.unanswered else {}
+        return {**self._inbox.rejected, **unanswered}
+
+    @property
+    def alerts(self) -> dict[str, str]:
+        """What is wrong now, in words, by what it is about."""
+        tiers = {"spool": self._outbox.backlog.trouble, "memory": self._place.ram.trouble}
+        return {**self._link.patience.alerts, **{name: trouble for name, trouble in tiers.items() if trouble}}
+
+    def start(
+        self, health: Callable[[], HealthMessage], handlers: Mapping[str, Handler] | None = None, first_seq: int = 0
+    ) -> None:
+        """Begins to connect, and keeps trying for ever. health: called by the link. handlers: of the commands, called
+        by a thread of their own. first_seq: of the first pose that will come."""
+        self._health, self._next_seq = health, first_seq
+        self._inbox.start(handlers or {})
+        self._outbox.backlog.start(self._outbox)
+        self._link.start(self)
+
+    def deliver(self, message: PoseMessage) -> None:
+        """Takes charge of one pose. At a stop the spool's bound gives way: what the pipeline still holds is little."""
+        self._outbox.accept("pose", encode(message, self._wire), self._stop)
+        self._next_seq = message.seq + 1
+        if self._info.size_wh != message.size_wh:
+            self.change_info(size_wh=message.size_wh)
+
+    def change_info(self, **changes: Any) -> None:
+        """Publishes the info anew, with these fields."""
+        with self._info_lock:
+            self._info = msgspec.structs.replace(self._info, **changes)
+            self._link.notify("info", encode(self._info, self._wire))
+
+    def tell(self, kind: str, text: str, count: int = 0, mono_ns: int | None = None) -> None:
+        """Delivers an event as safely as a pose. mono_ns: when it happened, monotonic clock; None: now."""
+        ago_us = 0 if mono_ns is None else (time.monotonic_ns() - mono_ns) // 1000
+        event = EventMessage(
+            device=self._info.device,
+            boot=self._info.boot,
+            event=next(self._events),
+            seq=self._next_seq,
+            t_us=max(0, wall_us() - ago_us),
+            synced=self._sync.synced(),
+            replay=False,
+            kind=kind,
+            text=text,
+            count=count,
+            tags=self._info.tags,
+        )
+        self._outbox.accept("event", encode(event, self._wire), self._stop)
+
+    def wait_delivered(self, on_tick: Callable[[], None] = lambda: None) -> None:
+        """Until everything is acknowledged, however long the broker is away, or until `stop`. on_tick: called often."""
+        while not self._outbox.empty() and not self._stop.wait(0.05):
+            on_tick()
+
+    def close(self) -> None:
+        """Waits at most `DRAIN_S` for acknowledgements, says `stopped`, disconnects, and leaves the rest on the disk.
+        To be called after `start`; never hangs, never raises."""
+        deadline = time.monotonic() + DRAIN_S
+        self._inbox.close(DRAIN_S)
+        while self._link.online and self._outbox.waiting and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._link.close()
+        self._outbox.backlog.close(DRAIN_S)
+        if left := self._outbox.waiting + self._outbox.backlog.poses:
+            log.warning("%s: %d poses are not delivered yet; the next start sends them", self._where, left)
+        self._place.close()
+
+    # --- called by the link ----------------------------------------------------------------------------------
+
+    def on_connected(self) -> None:
+        self._link.notify("status", self._encoded_status("online"))
+        self._link.notify("info", encode(self._info, self._wire))
+        if self._home_assistant:  # retained, so there is no need to wait for Home Assistant's own birth message
+            self._link.announce(discovery_topic(self._info.device), msgspec.json.encode(discovery(self._info)))
+
+    def on_heartbeat(self) -> None:
+        if self.alerts.keys() & {"status", "info", discovery_topic(self._info.device)}:
+            self.on_connected()  # what was refused may be taken by now, and nothing else says it again
+        dropped = Counter(self._outbox.dropped)
+        for reason, count in (dropped - self._drops).items():
+            self.tell("dropped", f"{count} poses were given up: {reason}", count)
+        self._drops = dropped
+        self._link.notify("health", encode(self._health(), self._wire))
+
+    def last_words(self) -> None:
+        self._link.notify("health", encode(self._health(), self._wire))  # the final counts stay retained
+        self._link.notify("status", self._encoded_status("stopped"))
+
+    def on_message(self, message: paho.MQTTMessage, *, late: bool) -> None:
+        self._inbox.take(message, late=late)
+
+    def _reply(self, address: Address, reply: ReplyMessage) -> None:
+        payload = encode(reply, self._wire)
+        error = f"the reply has {len(payload)} bytes, more than the broker takes; raise its limit"
+        short = msgspec.structs.replace(reply, ok=False, error=error, result={})
+        self._link.answer(address.topic, address.properties, payload, encode(short, self._wire))
+
+    def _encoded_status(self, state: str) -> bytes:
+        return encode(msgspec.structs.replace(self._status, state=state), self._wire)

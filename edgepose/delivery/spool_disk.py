@@ -1,0 +1,241 @@
+"""What the broker has not acknowledged in time, on the disk: batches of poses in a bounded SQLite file that survives
+a power cut. It is touched only while the broker is slow or away."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from edgepose.delivery.batching import Batch
+from edgepose.protocol.messages import TOPICS
+from edgepose.system.clock import boot_id, boot_us, wall_us
+from edgepose.system.database import is_damage, open_database, set_aside
+
+log = logging.getLogger(__name__)
+
+REOPEN_S = 10.0  # between attempts to use a disk that failed
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE batch (id INTEGER PRIMARY KEY, leaf TEXT NOT NULL, poses INTEGER NOT NULL, boot TEXT NOT NULL,
+                    boot_s REAL NOT NULL, wall_s REAL NOT NULL, synced INTEGER NOT NULL, refused TEXT,
+                    payload BLOB NOT NULL) STRICT;
+CREATE INDEX set_aside ON batch (id) WHERE refused IS NOT NULL;
+CREATE INDEX counts ON batch (poses, refused)
+"""  # counts tells what is in the file without reading all of it; beginning with refused, it would be chosen for _ROWS
+_COUNTS = "SELECT refused, SUM(poses) FROM batch GROUP BY refused"
+_INSERT = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROWS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 100"
+_SET_ASIDE = "SELECT id, poses, refused FROM batch WHERE refused IS NOT NULL ORDER BY id LIMIT ?"
+_AGES = """
+SELECT id, poses, boot = ?, boot_s < ?, synced AND ? AND wall_s < ? FROM batch ORDER BY id LIMIT 1000
+"""
+_SIZES = "SELECT id, poses, LENGTH(payload) FROM batch"
+_LOW_WATER = 0.98  # of the bound: what is dropped at once when it is passed
+_PAGES_A_TIME = 1000  # given back to the disk at once after a drain
+_SLACK_BYTES = 1e6  # free pages that are kept for what comes next
+
+
+class SpoolDiskError(Exception):
+    """The disk cannot be used now; the message is for the operator."""
+
+
+class SpoolDisk:
+    """For one thread. Every method but `close` raises DiskError while the disk is full, gone or read-only; it is tried
+    again after a pause. poses: in it and not refused; refused: poses set aside, by reason; damaged: given up, since the
+    start; used_bytes: of its pages."""
+
+    def __init__(self, path: Path, max_bytes: float, max_age_s: float) -> None:
+        self.poses = self.damaged = 0
+        self.refused: Counter[str] = Counter()
+        self.used_bytes = self._free_bytes = 0
+        self._next = 1
+        self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
+        self._database: sqlite3.Connection | None = None
+        self._closed_until = 0.0
+        self._why = ""
+
+    def room(self) -> bool:
+        return self.used_bytes < self._max_bytes
+
+    def append(self, batches: Sequence[Batch], synced: bool, refused: str | None = None) -> None:
+        """Written and synchronised when this returns; each batch has its row then. refused: set aside at once."""
+        made = (boot_id(), boot_us() / 1e6, wall_us() / 1e6, synced, refused)
+        with self._transaction() as database:
+            rows = range(self._next, self._next + len(batches))
+            database.executemany(
+                _INSERT,
+                (
+                    (row, batch.leaf, batch.poses, *made, zlib.compress(batch.payload, 1))
+                    for row, batch in zip(rows, batches, strict=True)
+                ),
+            )
+        self._next += len(batches)
+        for batch, row in zip(batches, rows, strict=True):
+            batch.rows[row] = batch.poses
+        poses = sum(batch.poses for batch in batches)
+        if refused is None:
+            self.poses += poses
+        else:
+            self.refused[refused] += poses
+        self._measure()
+
+    def rows(self, after: int) -> list[int]:
+        """Those behind row `after`, oldest first, a hundred at most; what was refused is not among them."""
+        with self._guarded() as database:
+            found = database.execute(_ROWS, (after,)).fetchall()
+        return [row[0] for row in found]
+
+    def read(self, row: int) -> Batch | None:
+        """None for a row that is gone, or damaged and therefore removed."""
+        with self._guarded() as database:
+            found = database.execute("SELECT leaf, poses, payload FROM batch WHERE id = ?", (row,)).fetchone()
+        if found is None:
+            return None
+        leaf, poses, payload = found
+        with contextlib.suppress(zlib.error):
+            if leaf in TOPICS:
+                return Batch(leaf, poses, zlib.decompress(payload), {row: poses})
+        log.warning("%s: %d poses are damaged and given up", self._path, poses)
+        self.damaged += poses
+        self.remove([(row, row)])
+        return None
+
+    def remove(self, runs: Iterable[tuple[int, int]]) -> None:
+        """Rows first to last of each."""
+        delete = "DELETE FROM batch WHERE id BETWEEN ? AND ? RETURNING refused, poses"
+        with self._transaction() as database:
+            gone = [row for run in runs for row in database.execute(delete, run).fetchall()]
+        for refused, poses in gone:
+            self._count(refused, -poses)
+        self._measure()
+
+    def shrink(self) -> None:
+        """To be called now and then: gives the disk its room back, some at a time, once most of the file is free.
+        Earlier it would only move what makes room by itself soon."""
+        if self._free_bytes > max(self.used_bytes, _SLACK_BYTES):
+            with self._guarded() as database:
+                # A script, because its rows have no columns, and `execute` takes it to be done after the first.
+                database.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})")
+            self._measure()
+
+    def refuse(self, rows: Sequence[tuple[int, str]]) -> None:
+        """Sets rows aside, each with its reason."""
+        statement = "UPDATE batch SET refused = ? WHERE id = ? AND refused IS NULL RETURNING poses"
+        moved = []
+        with self._transaction() as database:
+            for row, reason in rows:
+                moved += [(reason, found[0]) for found in database.execute(statement, (reason, row)).fetchall()]
+        for reason, poses in moved:
+            self._count(None, -poses)
+            self._count(reason, poses)
+
+    def release(self, limit: int) -> list[int]:
+        """Puts the oldest `limit` batches that were set aside back at their place, where they may fare better now.
+        Returns which."""
+        with self._transaction() as database:
+            found = database.execute(_SET_ASIDE, (limit,)).fetchall()
+            database.executemany("UPDATE batch SET refused = NULL WHERE id = ?", [(number,) for number, _, _ in found])
+        for _, poses, reason in found:
+            self._count(reason, -poses)
+            self._count(None, poses)
+        return [number for number, _, _ in found]
+
+    def drop_old(self, synced: bool, kept: Callable[[int], bool]) -> int:
+        """Removes what is too old, but no row that is `kept`; returns how many poses. The ages of earlier boots only
+        synchronised clocks know."""
+        values = (boot_id(), boot_us() / 1e6 - self._max_age_s, synced, wall_us() / 1e6 - self._max_age_s)
+        found: dict[int, int] = {}
+        with self._guarded() as database:
+            for row, poses, this_boot, old_here, old_before in database.execute(_AGES, values):
+                if not (old_here if this_boot else old_before):
+                    break
+                if not kept(row):
+                    found[row] = poses
+        return self._give_up(found)
+
+    def drop_oldest(self, kept: Callable[[int], bool]) -> int:
+        """Removes what is beyond the bound in bytes, the oldest, what was refused first, but no row that is `kept`;
+        returns how many poses."""
+        if self.used_bytes <= self._max_bytes:
+            return 0
+        excess_bytes = self.used_bytes - _LOW_WATER * self._max_bytes
+        found: dict[int, int] = {}
+        with self._guarded() as database:
+            for which in ("WHERE refused IS NOT NULL", "WHERE refused IS NULL"):
+                for row, poses, size in database.execute(f"{_SIZES} {which} ORDER BY id"):
+                    if excess_bytes <= 0:
+                        break
+                    if not kept(row):
+                        excess_bytes -= size
+                        found[row] = poses
+        return self._give_up(found)
+
+    def _give_up(self, found: dict[int, int]) -> int:
+        if found:
+            self.remove((row, row) for row in found)
+        return sum(found.values())
+
+    def _count(self, refused: str | None, poses: int) -> None:
+        if refused is None:
+            self.poses += poses
+        else:
+            self.refused[refused] += poses
+
+    def open(self) -> None:
+        """What is inside is counted only once the file is open."""
+        with self._guarded():
+            pass
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._guarded() as database, database:  # the inner one ends what BEGIN began, also after an error
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+
+    @contextlib.contextmanager
+    def _guarded(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._opened()
+        except (OSError, sqlite3.Error, UnicodeDecodeError, OverflowError) as exc:
+            if not isinstance(exc, OSError) and is_damage(exc):
+                self.close()
+                with contextlib.suppress(OSError):  # then the next attempt to open it tells
+                    set_aside(self._path, str(exc))
+            self._fail(exc)
+
+    def _fail(self, exc: Exception) -> NoReturn:
+        self.close()
+        self._closed_until = time.monotonic() + REOPEN_S
+        self._why = str(exc)
+        raise SpoolDiskError(f"{self._path}: {self._why}") from None
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._database is None:
+            if time.monotonic() < self._closed_until:
+                raise SpoolDiskError(f"{self._path}: {self._why}")
+            database = open_database(self._path, _VERSION, _SCHEMA, "synchronous = FULL")
+            counts = dict(database.execute(_COUNTS).fetchall())
+            self.poses, self.refused = counts.pop(None, 0), Counter(counts)
+            last = database.execute("SELECT COALESCE(MAX(id), 0) FROM batch").fetchone()[0]
+            self._next = max(self._next, last + 1)  # also in a new file: a number is never used twice
+            self._database = database
+            self._measure()
+        return self._database
+
+    def _measure(self) -> None:
+        with self._guarded() as database:
+            names = ("page_count", "freelist_count", "page_size")
+            pages, free, size = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+        self.used_bytes, self._free_bytes = (pages - free) * size, free * size

@@ -1,0 +1,65 @@
+"""Where the spool lies, and that one daemon alone uses it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import IO
+
+from edgepose.config.schema import SpoolConfig
+from edgepose.delivery.spool_disk import SpoolDisk
+from edgepose.delivery.spool_memory import SpoolMemory
+from edgepose.errors import EdgeposeError
+from edgepose.system.state_dir import state_dir
+
+with contextlib.suppress(ImportError):  # not on Windows
+    import fcntl
+
+
+def spool_disk_folder(spool: SpoolConfig, device: str) -> Path:
+    """From the config, systemd's StateDirectory=, or the user's own state folder."""
+    if spool.folder:
+        return Path(spool.folder) / device
+    return state_dir() / "spool" / device
+
+
+def spool_memory_folder(spool: SpoolConfig, device: str) -> Path:
+    """From the config, systemd's RuntimeDirectory=, the user's, or /dev/shm."""
+    if spool.ram_folder:
+        return Path(spool.ram_folder) / device
+    if runtime := os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
+        return Path(runtime) / "spool" / device
+    if user := os.environ.get("XDG_RUNTIME_DIR"):
+        return Path(user) / "edgepose" / "spool" / device
+    return Path(f"/dev/shm/edgepose-{os.getuid()}/spool") / device  # noqa: S108  of this user alone
+
+
+class SpoolLock:
+    """The two tiers of one device, and the lock on them until `close`. wait: the source can, when the disk is full.
+    Raises EdgeposeError when another daemon has them."""
+
+    def __init__(self, spool: SpoolConfig, device: str, *, wait: bool) -> None:
+        self.wait, self.drop_newest = wait, spool.when_full == "drop_newest"
+        self._lock: IO[bytes] | None = None
+        ram, disk = spool_memory_folder(spool, device), spool_disk_folder(spool, device)
+        with contextlib.suppress(OSError):  # the tier itself tells what is wrong with its folder
+            ram.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._take_lock(ram / "lock", device)
+        self.ram = SpoolMemory(ram)
+        self.disk = SpoolDisk(disk / "spool.db", spool.max_mb * 1e6, spool.max_age_h * 3600)
+
+    def close(self) -> None:
+        self.ram.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def _take_lock(self, path: Path, device: str) -> None:
+        self._lock = path.open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise EdgeposeError(
+                f"another edgepose already runs as device {device}; stop it, or give this one another `device`"
+            ) from None

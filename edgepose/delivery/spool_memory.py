@@ -1,0 +1,187 @@
+"""What is on its way to the broker, in memory-backed storage: it outlives the daemon, costs the SD card nothing, and
+ends with the boot. Acknowledged messages stay a while, because a broker that is killed forgets what it acknowledged.
+
+A log: each message is one write, and so is what became of some. It lies in parts, and a part whose messages are all
+removed is deleted. A kill leaves at most one record half written, at the end; nothing else can be in the way, because
+memory has no power cuts. Whatever else is unreadable is left out, and told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import struct
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgepose.protocol.messages import TOPICS
+from edgepose.system.clock import boot_id
+
+log = logging.getLogger(__name__)
+
+PART_BYTES = 500_000
+_MARK = b"\xe9pos"  # begins a record, so that a reader finds the next one behind damage
+_HEAD = struct.Struct("<4sII")  # mark, bytes of the body, their CRC
+_BODY = struct.Struct("<BQd")  # kind, number, boot clock; a message's leaf, a zero and its payload follow
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+_BOOT, _ADD, _ACKNOWLEDGE, _FORGET, _REMOVE = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A message that an earlier run of the daemon left. acked_s: boot clock of its acknowledgement, None without."""
+
+    number: int
+    leaf: str
+    payload: bytes
+    acked_s: float | None
+
+
+class SpoolMemory:
+    """Never raises: without its files the daemon goes on, and `trouble` says what a kill would cost. Callers take
+    turns. leftovers: by number, what was acknowledged in another boot left out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.trouble = ""
+        self.leftovers: list[Leftover] = []
+        self._folder = folder
+        self._file: int | None = None
+        self._part = self._size = 0  # of the file
+        self._part_of: dict[int, int] = {}  # by number
+        self._counts: Counter[int] = Counter()  # messages by part
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._load()
+        except OSError as exc:
+            self._tell(exc)
+
+    def add(self, number: int, leaf: str, payload: bytes) -> None:
+        if self._append(_record(_ADD, number, 0.0, leaf.encode() + b"\0" + payload)):
+            self._part_of[number] = self._part
+            self._counts[self._part] += 1
+
+    def acknowledge(self, numbers: Sequence[int], now_s: float | None) -> None:
+        """now_s: boot clock; None: the broker has forgotten them."""
+        kind = _FORGET if now_s is None else _ACKNOWLEDGE
+        self._append(b"".join(_record(kind, number, now_s or 0.0) for number in numbers if number in self._part_of))
+
+    def remove(self, numbers: Iterable[int]) -> None:
+        gone = [number for number in numbers if number in self._part_of]
+        self._append(b"".join(_record(_REMOVE, number) for number in gone))
+        for number in gone:
+            part = self._part_of.pop(number)
+            self._counts[part] -= 1
+            if not self._counts[part] and part != self._part:
+                self._delete(part)
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _append(self, records: bytes) -> bool:
+        """Whether they are in the file."""
+        if not records:
+            return True
+        try:
+            self._write(records)
+        except OSError as exc:
+            self._tell(exc)
+            return False
+        self.trouble = ""
+        return True
+
+    def _write(self, records: bytes) -> None:
+        if self._file is None or self._size > PART_BYTES:
+            self._begin_part()
+        assert self._file is not None
+        if not self._size:
+            records = _record(_BOOT, 0, 0.0, boot_id().encode()) + records
+        written = os.write(self._file, records)
+        if written < len(records):
+            os.ftruncate(self._file, self._size)
+            raise OSError(f"no room for {len(records)} bytes")
+        self._size += written
+
+    def _begin_part(self) -> None:
+        self.close()
+        self._part += 1
+        self._file, self._size = os.open(self._path(self._part), _NEW_FILE, 0o600), 0
+        for part in [part for part, count in self._counts.items() if not count]:
+            self._delete(part)
+        self._counts[self._part] = 0
+
+    def _delete(self, part: int) -> None:
+        del self._counts[part]
+        with contextlib.suppress(OSError):
+            self._path(part).unlink()
+
+    def _path(self, part: int) -> Path:
+        return self._folder / f"sent.{part}.log"
+
+    def _load(self) -> None:
+        """What is left goes into a new part, and only then the old ones."""
+        parts = sorted(int(name) for path in self._folder.glob("sent.*.log") if (name := path.name[5:-4]).isdecimal())
+        found: dict[int, Leftover] = {}
+        for part in parts:
+            _replay(self._path(part), found)
+        self._part = parts[-1] if parts else 0
+        self.leftovers = [left for _, left in sorted(found.items()) if left.leaf in TOPICS]
+        for left in self.leftovers:
+            self.add(left.number, left.leaf, left.payload)
+            if left.acked_s is not None:
+                self.acknowledge([left.number], left.acked_s)
+        if not self.trouble:
+            for part in parts:
+                self._path(part).unlink()
+
+    def _tell(self, exc: Exception) -> None:
+        if not self.trouble:
+            log.warning("%s: %s; a kill of the daemon would lose what is on its way", self._folder, exc)
+        self.trouble = f"{self._folder}: {exc}"
+
+
+def _record(kind: int, number: int, at_s: float = 0.0, rest: bytes = b"") -> bytes:
+    body = _BODY.pack(kind, number, at_s) + rest
+    return _HEAD.pack(_MARK, len(body), zlib.crc32(body)) + body
+
+
+def _replay(path: Path, found: dict[int, Leftover]) -> None:
+    """Does again what the records say."""
+    of_this_boot = False
+    for kind, number, at_s, rest in _records(path):
+        if kind == _BOOT:
+            of_this_boot = rest == boot_id().encode()
+        elif kind == _ADD:
+            leaf, _, payload = rest.partition(b"\0")
+            found[number] = Leftover(number, leaf.decode("utf-8", "replace"), payload, None)
+        elif number not in found:
+            continue
+        elif kind == _FORGET:
+            found[number] = replace(found[number], acked_s=None)
+        elif kind == _REMOVE or not of_this_boot:
+            del found[number]
+        else:
+            found[number] = replace(found[number], acked_s=at_s)
+
+
+def _records(path: Path) -> Iterator[tuple[int, int, float, bytes]]:
+    data = path.read_bytes()
+    at = damaged = 0
+    while (begin := data.find(_MARK, at)) >= 0:
+        damaged += begin - at
+        with contextlib.suppress(struct.error):  # of a record that was not written to its end
+            _, size, crc = _HEAD.unpack_from(data, begin)
+            body = data[begin + _HEAD.size : begin + _HEAD.size + size]
+            if len(body) == size >= _BODY.size and zlib.crc32(body) == crc:
+                yield (*_BODY.unpack_from(body), body[_BODY.size :])
+                at = begin + _HEAD.size + size
+                continue
+        damaged += len(_MARK)
+        at = begin + len(_MARK)
+    if damaged > len(_MARK):
+        log.warning("%s: %d bytes are damaged and left out", path, damaged)

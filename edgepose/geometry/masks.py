@@ -1,0 +1,70 @@
+"""Privacy masks: parts of the frame that nobody may see, burned into every picture before anything else has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from edgepose.types import F64, U8, Frame
+
+_FINE = 4  # fine pixels along a pixel's side
+_BLACK_Y, _NO_COLOUR = 16, 128  # of YUV planes, limited range
+
+
+class Masks:
+    """polygons: the corners (x, y) of each, pixels of the frame. What lies inside becomes black, and one pixel
+    around it."""
+
+    def __init__(self, polygons: Iterable[ArrayLike]) -> None:
+        self._polygons = [np.asarray(polygon, np.float64) for polygon in polygons]
+        self._covered: dict[tuple[tuple[int, int], tuple[int, int]], NDArray[np.bool_]] = {}
+
+    def burn(self, frame: Frame) -> None:
+        """Into all pictures of the frame, in place. Covering costs about as much as copying what is covered."""
+        if frame.order == "i420":
+            _burn_planes(frame.image, self._cover(frame.size_wh, _luma_wh(frame.image)))
+        else:
+            self._burn_picture(frame.image, frame.size_wh)
+        if frame.full is not None:
+            self._burn_picture(frame.full, frame.size_wh)
+
+    def _burn_picture(self, image: U8, field_wh: tuple[int, int]) -> None:
+        image[self._cover(field_wh, (image.shape[1], image.shape[0]))] = 0
+
+    def _cover(self, field_wh: tuple[int, int], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+        """(H, W): which pixels of a picture of that size, which shows the whole field, are covered."""
+        key = field_wh, size_wh
+        if key not in self._covered:
+            self._covered[key] = _draw(self._polygons, field_wh, size_wh)
+        return self._covered[key]
+
+
+def _draw(polygons: Sequence[F64], field_wh: tuple[int, int], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """All that shows any of it, and one pixel around: corners are rounded, and whoever made a picture smaller may have
+    looked further than one pixel's own area."""
+    # Exactly, where a border may pass between pixels' centres: each pixel stands for the fine ones of its area.
+    w, h = field_wh
+    fine = np.zeros((_FINE * h, _FINE * w), np.uint8)
+    for polygon in polygons:
+        corners = np.round((np.clip(polygon, -(2.0**16), 2.0**16) + 0.5) * _FINE - 0.5).astype(np.int32)
+        cv2.fillPoly(fine, [corners], 255)
+    drawn = fine.reshape(h, _FINE, w, _FINE).max(axis=(1, 3))
+    if size_wh != field_wh:  # INTER_AREA gives the part of each pixel that is covered
+        drawn = (cv2.resize(drawn.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
+    return cv2.dilate(drawn, np.ones((3, 3), np.uint8)) > 0
+
+
+def _burn_planes(image: U8, covered: NDArray[np.bool_]) -> None:
+    """I420: Y, then U and V at half the size, each of whose pixels colours four."""
+    h, w = covered.shape
+    image[:h][covered] = _BLACK_Y
+    halves = covered.reshape(h // 2, 2, w // 2, 2).any(axis=(1, 3))
+    for plane in image[h:].reshape(2, h // 2, w // 2):
+        plane[halves] = _NO_COLOUR
+
+
+def _luma_wh(image: U8) -> tuple[int, int]:
+    return image.shape[1], image.shape[0] * 2 // 3

@@ -1,0 +1,38 @@
+"""A frame as a picture for people, and what a photographer would say of it."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from edgepose.types import U8, Frame
+
+_DARK, _BRIGHT = 8, 247  # grey values that are nearly black and nearly white
+
+
+def as_bgr(frame: Frame) -> U8:
+    """A copy to draw on, (H, W, 3): the whole frame where there is one, else what the model looks at, enlarged."""
+    if frame.full is not None:
+        return frame.full.copy()
+    conversion = {
+        "gray": cv2.COLOR_GRAY2BGR,
+        "rgb": cv2.COLOR_RGB2BGR,
+        "i420": cv2.COLOR_YUV2BGR_I420,
+    }.get(frame.order)
+    picture = frame.image.copy() if conversion is None else cv2.cvtColor(frame.image, conversion)
+    if (picture.shape[1], picture.shape[0]) != frame.size_wh:
+        picture = cv2.resize(picture, frame.size_wh)
+    return picture  # type: ignore[return-value]
+
+
+def sharpness(picture: U8) -> float:
+    """How much fine detail a BGR picture shows: variance of its Laplacian (Pech-Pacheco et al., ICPR 2000). Only
+    comparable between pictures of the same scene and size: turn the lens until it is largest."""
+    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    return float(cv2.Laplacian(gray, cv2.CV_64F).var())
+
+
+def light(picture: U8) -> tuple[float, float, float]:
+    """(mean grey value 0..255, share of nearly black pixels, share of nearly white ones) of a BGR picture."""
+    gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    return float(gray.mean()), float(np.mean(gray <= _DARK)), float(np.mean(gray >= _BRIGHT))

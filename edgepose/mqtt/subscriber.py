@@ -1,0 +1,145 @@
+"""Listens to devices: the subscriber under `watch` and the demo."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edgepose.config.schema import MqttConfig, TlsConfig
+from edgepose.errors import BrokerError, UsageError
+from edgepose.mqtt.broker import DENIED, TOO_NEW, is_host, new_client, trouble, where
+from edgepose.protocol.messages import (
+    TOPICS,
+    BatchMessage,
+    EventMessage,
+    HealthMessage,
+    InfoMessage,
+    PoseMessage,
+    StatusMessage,
+    decode,
+    is_purged,
+    split_topic,
+)
+
+AnyMessage: TypeAlias = PoseMessage | BatchMessage | EventMessage | InfoMessage | StatusMessage | HealthMessage
+
+_RETRY_S = 1.0
+_CONNECT_TIMEOUT_S = 3.0
+_KEEPALIVE_S = 15
+
+
+class Subscriber:
+    """Receives what devices publish, in the caller's own thread, and comes back when the broker does.
+
+    broker: its URL, or settings and password. device: one topic level, or "+" for all.
+    mqtt: the broker. connected: now, and subscribed. trouble: why not, in words for the operator.
+    malformed: messages that could not be read.
+    Raises UsageError for a URL of another kind.
+    """
+
+    def __init__(self, broker: str | tuple[MqttConfig, str | None], device: str = "+") -> None:
+        self.mqtt, self._password = parse_url(broker) if isinstance(broker, str) else broker
+        self.connected = False
+        self.trouble = ""
+        self.malformed = 0
+        self._topics = [(f"edgepose/{device}/{leaf}", 1) for leaf in TOPICS]
+        self._client: paho.Client | None = None
+        self._retry_at = 0.0
+        self._denied = ""
+        self._inbox: list[AnyMessage] = []
+
+    def receive(self, seconds: float) -> Iterator[AnyMessage]:
+        """Messages that come within the next `seconds`. Raises BrokerError when the broker denies access."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            if self._client is None:
+                self._connect(left)
+            elif self._client.loop(min(left, 0.1)) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._lose(self.trouble or "connection lost")
+            if self._denied:
+                raise BrokerError(
+                    f"{where(self.mqtt)}: refused: {self._denied}; give --broker mqtt://USER@HOST, and the password by "
+                    "--password-file FILE or the variable EDGEPOSE_MQTT_PASSWORD"
+                )
+            yield from self._inbox
+            self._inbox.clear()
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = None
+
+    def _connect(self, left_s: float) -> None:
+        pause = self._retry_at - time.monotonic()
+        if pause > 0:
+            time.sleep(min(pause, left_s))
+            return
+        self._retry_at = time.monotonic() + _RETRY_S
+        client = new_client(self.mqtt, f"edgepose-watch-{secrets.token_hex(4)}", self._password)
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.on_connect, client.on_subscribe, client.on_message = (
+            self._on_connect,
+            self._on_subscribe,
+            self._on_message,
+        )
+        try:
+            client.connect(self.mqtt.host, self.mqtt.port, _KEEPALIVE_S)
+        except OSError as exc:
+            self.trouble = trouble(exc)
+            return
+        self._client = client
+
+    def _lose(self, trouble: str) -> None:
+        self._client, self.connected, self.trouble = None, False, trouble
+
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+        text = str(reason)
+        if not reason.is_failure:
+            client.subscribe(self._topics)
+        elif text == TOO_NEW and self.mqtt.protocol == "5":
+            self.mqtt, self._retry_at = msgspec.structs.replace(self.mqtt, protocol="3.1.1"), 0.0
+        elif text in DENIED:
+            self._denied = text
+        else:
+            self.trouble = f"refused: {text}"
+
+    def _on_subscribe(self, *_: Any) -> None:
+        self.connected, self.trouble = True, ""
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        place = split_topic(message.topic)
+        if place is None or is_purged(place[1], message.payload):
+            return
+        try:
+            self._inbox.append(decode(bytes(message.payload), TOPICS[place[1]].payload))  # type: ignore[arg-type]
+        except (msgspec.DecodeError, UnicodeDecodeError):  # also what does not fit the schema
+            self.malformed += 1
+
+
+def parse_url(url: str) -> tuple[MqttConfig, str | None]:
+    """Of `mqtt://[user[:password]@]host[:port]`: the broker and the password. Raises UsageError, which does not show
+    the password, nor what may be a part of it."""
+    shown = f"--broker {url.rpartition('@')[2]}"
+    try:
+        parts = urlsplit(url if "://" in url else f"mqtt://{url}")
+        port = parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+    except ValueError:
+        raise UsageError(f"{shown}: not a broker's address; give mqtt://HOST:PORT") from None
+    if (
+        parts.scheme not in {"mqtt", "mqtts"}
+        or not parts.hostname
+        or parts.path.strip("/")
+        or not is_host(parts.hostname)
+    ):
+        raise UsageError(f"{shown}: not a broker's address; give mqtt://HOST:PORT")
+    user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
+    tls = TlsConfig() if parts.scheme == "mqtts" else None
+    return MqttConfig(host=parts.hostname, port=port, username=user, tls=tls), password

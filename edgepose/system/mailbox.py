@@ -1,0 +1,54 @@
+"""A bounded queue between two threads that says what it displaced."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Mailbox(Generic[T]):
+    """A bounded queue between two threads. When it is full, `put` waits, or, with `newest_wins`, displaces the
+    oldest item and counts it."""
+
+    def __init__(self, size: int, *, newest_wins: bool) -> None:
+        self.displaced = 0
+        self._items: deque[T] = deque()
+        self._size = size
+        self._newest_wins = newest_wins
+        self._closed = False
+        self._changed = threading.Condition()
+
+    def put(self, item: T) -> bool:
+        """False when the other side has closed: nobody will take the item."""
+        with self._changed:
+            while not self._closed and len(self._items) >= self._size:
+                if self._newest_wins:
+                    self._items.popleft()
+                    self.displaced += 1
+                else:
+                    self._changed.wait()
+            if self._closed:
+                return False
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def get(self, seconds: float | None = None) -> T | None:
+        """The oldest item, waiting for one; None once closed and empty. Raises TimeoutError when none comes in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._items or self._closed, seconds):
+                raise TimeoutError
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            self._changed.notify_all()
+            return item
+
+    def close(self) -> None:
+        """Takes no more items; those inside can still be got."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

@@ -1,0 +1,194 @@
+"""`edgepose check`: one line each, and an exit status that tells whose fault it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from brokers import Mosquitto
+
+from edgepose.cli.main import main
+
+
+def check(config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, tuple[str, str]]]:
+    """The exit status, and verdict and text by name."""
+    status = main(["check", "-c", str(config)])
+    lines = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    return status, {name: (verdict, text) for name, verdict, text in lines}
+
+
+def write(path: Path, model: Path, port: int, camera: str = "{source: synthetic}", more: str = "") -> Path:
+    path.write_text(
+        f"model: {model}\ncamera: {camera}\ninference: {{threads: 1}}\nmqtt: {{host: 127.0.0.1, port: {port}}}\n{more}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_all_is_well(
+    tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mosquitto.start()
+    status, lines = check(write(tmp_path / "f.yaml", demo_model, mosquitto.port), capsys)
+    assert status == 0
+    assert list(lines) == ["config", "model", "delegate", "camera", "broker", "disk", "clock"]
+    assert {verdict for verdict, _ in lines.values()} <= {"ok", "warn"}
+    assert lines["delegate"] == ("ok", lines["delegate"][1])
+    assert "XNNPACK" in lines["delegate"][1]
+    assert lines["camera"][1].startswith("640x480")
+
+
+def test_an_absent_broker_and_camera_exit_1_and_the_rest_is_still_told(
+    tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    camera = "{source: video, path: none.mp4}"
+    status, lines = check(write(tmp_path / "f.yaml", demo_model, mosquitto.port, camera), capsys)
+    assert status == 1
+    assert lines["model"][0] == "ok"
+    assert lines["camera"][0] == "FAIL"
+    assert "no such video file" in lines["camera"][1]
+    assert lines["broker"][0] == "FAIL"
+    assert "connection refused; start the broker" in lines["broker"][1]
+
+
+def test_a_broker_that_refuses_exits_1(
+    tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mosquitto.start("allow_anonymous false")
+    status, lines = check(write(tmp_path / "f.yaml", demo_model, mosquitto.port), capsys)
+    assert status == 1
+    assert "refused: Not authorized" in lines["broker"][1]
+
+
+def test_a_missing_model_exits_78_before_anything_else(
+    tmp_path: Path, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, lines = check(write(tmp_path / "f.yaml", Path("none.tflite"), mosquitto.port), capsys)
+    assert status == 78
+    assert lines["model"][0] == lines["broker"][0] == "FAIL"
+
+
+def test_a_bad_config_exits_78_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_text("modle: x\n", encoding="utf-8")
+    status, lines = check(path, capsys)
+    assert status == 78
+    assert list(lines) == ["config"]
+
+
+@pytest.mark.parametrize(
+    ("camera", "message"),
+    [
+        ("{source: usb, device: /dev/v4l/by-id/none}", "/dev/v4l/by-id/none: no such camera; "),
+        (
+            "{source: rtsp, url: 'rtsp://127.0.0.1:1/cam'}",
+            "rtsp://127.0.0.1:1/cam: connection refused; is the camera on",
+        ),
+        (
+            "{source: images, path: none}",
+            "none: cannot read this folder (No such file or directory); check camera.path",
+        ),
+        (
+            "{source: rtsp, url: 'rtsp://127.0.0.1:1/cam', username: ann, password_file: none}",
+            "camera.password_file: cannot read",
+        ),
+    ],
+    ids=["usb", "rtsp", "images", "password"],
+)
+def test_a_camera_that_is_not_there_is_one_line(
+    camera: str, message: str, tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, lines = check(write(tmp_path / "f.yaml", demo_model, 1, camera), capsys)
+    assert status == (78 if "password" in message else 1)
+    assert lines["camera"][0] == "FAIL"
+    assert message in lines["camera"][1]
+
+
+@pytest.mark.parametrize(
+    ("codec", "max_gb", "installed", "verdict", "text"),
+    [
+        ("h264", 0.001, True, "ok", "H.264 by software"),
+        ("mjpeg", 0.001, False, "ok", "Motion JPEG, to "),
+        ("h264", 0.001, False, "warn", "pip install 'edgepose[record]'"),
+        ("mjpeg", 1e5, True, "warn", "of max_gb 100000; old segments go earlier"),
+    ],
+)
+def test_whether_it_can_record(
+    tmp_path: Path,
+    demo_model: Path,
+    codec: str,
+    max_gb: float,
+    installed: bool,
+    verdict: str,
+    text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("edgepose.video.h264.installed", lambda: installed)
+    config = write(tmp_path / "f.yaml", demo_model, 1)
+    with config.open("a", encoding="utf-8") as file:
+        file.write(f"record: {{folder: rec, codec: {codec}, max_gb: {max_gb}}}\nuncertain: {{folder: f.yaml}}\n")
+    status, lines = check(config, capsys)
+    assert lines["record"][0] == verdict
+    assert text in lines["record"][1]
+    assert lines["uncertain"][0] == "FAIL"  # a file, no folder
+    assert "cannot write there" in lines["uncertain"][1]
+    assert status == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "name", "verdict", "text"),
+    [
+        ("view: {region: [20, 30, 600, 440]}", "view", "ok", "looks at 600x440 from (20, 30) on"),
+        (
+            "view: {region: [20, 30, 200, 150]}",
+            "view",
+            "warn",
+            "shows the animal 3.2 times as large as the whole frame does",
+        ),
+        (
+            "view: {region: [500, 30, 200, 150]}",
+            "view",
+            "FAIL",
+            "view.region [500, 30, 200, 150] (x, y, w, h) does not lie",
+        ),
+        (
+            "view: {follow: true, zoom: 2}",
+            "view",
+            "ok",
+            "follows the animal through 320x240 of 640x480, 2 times as large",
+        ),
+        ("view: {follow: true}", "view", "FAIL", "was trained on whole frames alone"),
+        (
+            "geometry: {length: {between: [[100, 50], [500, 50]], mm: 200}}",
+            "geometry",
+            "ok",
+            "0.5 mm a pixel in the middle",
+        ),
+        (
+            "geometry: {points: [{px: [0, 0], mm: [0, 0]}, {px: [600, 0], mm: [300, 0]}, {px: [600, 400], "
+            "mm: [300, 200]}, {px: [0, 400], mm: [0, 200]}, {px: [300, 200], mm: [150, 103]}]}",
+            "geometry",
+            "ok",
+            "its points fit within",
+        ),
+        (
+            "geometry: {length: {between: [[0, 0], [700, 9]], mm: 9}}",
+            "geometry",
+            "FAIL",
+            "a point lies outside the frame",
+        ),
+        (
+            "geometry: {calibration: none.yaml, length: {between: [[0, 0], [9, 9]], mm: 9}}",
+            "geometry",
+            "FAIL",
+            "`edgepose calibrate` makes one",
+        ),
+    ],
+)
+def test_view_and_geometry_are_held_against_a_frame(
+    more: str, name: str, verdict: str, text: str, tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, lines = check(write(tmp_path / "f.yaml", demo_model, 1, more=more), capsys)
+    assert lines[name][0] == verdict
+    assert text in lines[name][1]

@@ -1,0 +1,148 @@
+"""`edgepose purge` on a real broker: nothing is kept of a device that is gone, and nothing is taken from one that is
+there."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+
+import pytest
+from brokers import Mosquitto, free_port, retained, wait_until
+from delivering import at, health, impatient, new_delivery, pose  # noqa: F401  fixtures
+from mouse_messages import pose as mouse_pose
+from mouse_messages import send, status
+from paho.mqtt import publish
+
+from edgepose.cli import purge
+from edgepose.cli.live_view import LiveView
+from edgepose.cli.main import main
+from edgepose.delivery.delivery import MqttDelivery
+from edgepose.mqtt.subscriber import Subscriber
+from edgepose.protocol.home_assistant import discovery_topic
+from edgepose.protocol.messages import is_purged
+
+OWN = [f"edgepose/cage-07/{leaf}" for leaf in ("health", "info", "status")]
+DISCOVERY = discovery_topic("cage-07")
+
+
+def run_purge(port: int, device: str = "cage-07", user: str = "") -> int:
+    return main(["purge", "--broker", f"mqtt://{user}127.0.0.1:{port}", device])
+
+
+def leave(mosquitto: Mosquitto) -> None:
+    """What a device leaves that ran and was stopped."""
+    delivery = new_delivery(at(mosquitto, home_assistant=True))
+    delivery.start(health)
+    delivery.deliver(pose(1))
+    delivery.wait_delivered()
+    delivery.close()
+    assert sorted(retained(mosquitto.port)) == [*OWN, DISCOVERY]
+
+
+def test_nothing_is_left_of_a_device_that_is_gone(mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
+    mosquitto.start()
+    leave(mosquitto)
+    send(mosquitto.port, status(device="cage-08"), "status", retain=True)
+    publish.single("edgepose/cage-07/command/ping", b"{}", 1, retain=True, port=mosquitto.port)
+    assert run_purge(mosquitto.port) == 0
+    assert list(retained(mosquitto.port)) == ["edgepose/cage-08/status"]
+    removed = [DISCOVERY, "edgepose/cage-07/command/ping", *OWN]
+    assert capsys.readouterr().out.splitlines() == [f"removed {topic}" for topic in removed]
+    assert run_purge(mosquitto.port) == 0
+    assert capsys.readouterr().out == "nothing is kept of cage-07\n"
+
+
+def test_a_device_that_runs_is_left_alone(
+    mosquitto: Mosquitto,
+    deliver_to: Callable[..., MqttDelivery],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    mosquitto.start()
+    delivery = deliver_to(at(mosquitto))
+    delivery.deliver(pose(0))
+    delivery.wait_delivered()
+    stop, seqs = threading.Event(), itertools.count(1)
+
+    def produce() -> None:
+        while not stop.wait(0.01):
+            delivery.deliver(pose(next(seqs)))
+
+    producer = threading.Thread(target=produce)
+    producer.start()
+    before = retained(mosquitto.port)
+    assert sorted(before) == OWN
+    assert run_purge(mosquitto.port) == 1
+    stop.set()
+    producer.join()
+    assert capsys.readouterr().err == "edgepose: cage-07 is running and would publish all of it again; stop it first\n"
+    assert retained(mosquitto.port) == before
+
+
+def test_a_status_that_outlived_its_device_counts_for_nothing(
+    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The broker was killed with the device connected: there was nobody to send the last will."""
+    monkeypatch.setattr(purge, "ALIVE_S", 0.3)
+    mosquitto.start()
+    send(mosquitto.port, status(), "status", retain=True)
+    assert run_purge(mosquitto.port) == 0
+    assert "cage-07 is online, says the broker; listening for a sign of life" in capsys.readouterr().out
+    assert retained(mosquitto.port) == {}
+
+
+@pytest.mark.parametrize("payload", [b"online", b"\xff", b"{"])
+def test_a_status_that_nobody_can_read_is_removed(payload: bytes, mosquitto: Mosquitto) -> None:
+    mosquitto.start()
+    publish.single("edgepose/cage-07/status", payload, 1, retain=True, port=mosquitto.port)
+    assert run_purge(mosquitto.port) == 0
+    assert retained(mosquitto.port) == {}
+
+
+def test_what_the_broker_refuses_is_told(mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\ntopic readwrite all-told\nuser lab\ntopic read edgepose/#\n", encoding="utf-8")
+    mosquitto.start("allow_anonymous true", "persistence true")
+    leave(mosquitto)
+    mosquitto.save()
+    mosquitto.kill()
+    users = mosquitto.add_users(lab="word")
+    mosquitto.start("allow_anonymous true", "persistence true", users, f"acl_file {rules}")
+    assert run_purge(mosquitto.port, user="lab:word@") == 1
+    error = capsys.readouterr().err
+    assert f"edgepose: the broker keeps {', '.join(OWN)}: it refuses; give --broker a user who may" in error
+    assert sorted(retained(mosquitto.port)) == [*OWN, DISCOVERY]
+
+
+@pytest.mark.parametrize("device", ["", "+", "#", "cage/07"])
+def test_one_device_at_a_time(device: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_purge(free_port(), device) == 2
+    assert "not a device's name" in capsys.readouterr().err
+
+
+def test_without_a_broker_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_purge(free_port()) == 1
+    assert "connection refused; start the broker" in capsys.readouterr().err
+
+
+def test_subscribers_take_a_purge_for_no_message(mosquitto: Mosquitto) -> None:
+    mosquitto.start()
+    leave(mosquitto)
+    board = LiveView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}"))
+
+    def shows(seq: int) -> bool:
+        board.receive(0.05)
+        return "cage-07" in board.devices and board.devices["cage-07"].pose == mouse_pose(seq)
+
+    wait_until(lambda: board.receive(0.05) or "cage-07" in board.devices, "the device")
+    assert run_purge(mosquitto.port) == 0
+    send(mosquitto.port, mouse_pose(3), "pose")
+    wait_until(lambda: shows(3), "what came after the purge")
+    assert board.subscriber.malformed == 0
+    board.subscriber.close()
+
+
+@pytest.mark.parametrize(("leaf", "purged"), [("info", True), ("health", True), ("pose", False), ("command", False)])
+def test_only_a_retained_topic_can_be_purged(leaf: str, purged: bool) -> None:
+    assert is_purged(leaf, b"") is purged
+    assert not is_purged(leaf, b"{}")

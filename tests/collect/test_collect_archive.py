@@ -1,0 +1,294 @@
+"""The archive: what is in its files, which tags they have, and what it knows after a kill or a lost journal."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sqlite3
+from pathlib import Path
+
+import msgspec
+import pytest
+from collecting import all_of, at_hour, batch_of, event, gaps_in, pose, poses_in, rows_in, started
+from hypothesis import given
+from hypothesis import strategies as st
+from mouse_messages import INFO
+
+from edgepose.collect import archive as archive_module
+from edgepose.collect import journal as journal_module
+from edgepose.collect.archive import Archive
+from edgepose.collect.hours import hour_path, read_hour
+from edgepose.collect.reports import read_events, write_events
+from edgepose.collect.streams import Stream
+from edgepose.errors import EdgeposeError
+from edgepose.protocol.messages import EventMessage, Keypoint, Message, PoseMessage, encode
+from edgepose.types import Skeleton
+
+pyarrow = pytest.importorskip("pyarrow")
+
+
+def take(archive: Archive, *messages: Message) -> None:
+    """As if they had come in one message each."""
+    for one in messages:
+        if isinstance(one, EventMessage):
+            archive.write([], [one])
+        else:
+            leaf, poses = ("pose", [one]) if isinstance(one, PoseMessage) else ("poses", one.poses)
+            archive.write(archive.accept(one.device, leaf, encode(one), poses), [])
+
+
+def collect(folder: Path, *messages: Message, **options: bool) -> Archive:
+    archive = Archive(folder, **options)
+    take(archive, *messages)
+    archive.finish()
+    return archive
+
+
+def seqs(*numbers: int) -> list[PoseMessage]:
+    return [pose(number) for number in numbers]
+
+
+# --- poses -------------------------------------------------------------------------------------------------
+
+
+def test_poses_of_several_models_share_a_file(tmp_path: Path) -> None:
+    collect(tmp_path, pose(1))
+    collect(tmp_path, pose(2, keypoints={"tail": Keypoint(1.0, 1.0, 1.0)}, model="other@1"), pose(1))
+    assert [(row["seq"], row["snout_x"], row["tail_x"]) for row in rows_in(tmp_path)] == [
+        (1, 1.0, None),
+        (2, None, 1.0),
+    ]
+
+
+def test_columns_are_in_the_skeletons_order_whether_seen_or_not(tmp_path: Path) -> None:
+    archive = Archive(tmp_path)
+    archive.keep_info(msgspec.structs.replace(INFO, model="fake@000000", skeleton=Skeleton(("ear", "snout", "tail"))))
+    take(archive, pose(1, keypoints={"tail": Keypoint(1.0, 1.0, 1.0), "snout": Keypoint(1.0, 1.0, 1.0)}))
+    archive.finish()
+    names = read_hour(hour_path(tmp_path, "cage-07", 0)).column_names
+    assert [name for name in names if name.endswith("_x")] == ["ear_x", "snout_x", "tail_x"]
+
+
+def test_a_batch_over_the_hour_goes_into_both_files(tmp_path: Path) -> None:
+    poses = [at_hour(pose(seq), 5 + seq // 3) for seq in range(6)]
+    collect(tmp_path, batch_of(*poses), batch_of(*poses[2:4]))
+    assert poses_in(tmp_path) == all_of(*range(6))
+    assert [len(read_hour(hour_path(tmp_path, "cage-07", hour))) for hour in (5, 6)] == [3, 3]
+
+
+def test_coordinates_that_are_no_numbers_are_kept_as_such(tmp_path: Path) -> None:
+    nan, inf = float("nan"), float("inf")
+    strange = pose(1, keypoints={"snout": Keypoint(nan, inf, 0.5), "tail": Keypoint(1e300, -0.0, 0.25)})
+    archive = Archive(tmp_path)
+    archive.write(archive.accept("cage-07", "pose", encode(strange, "msgpack"), [strange]), [])
+    archive.finish()
+    (row,) = rows_in(tmp_path)
+    assert str([row["snout_x"], row["snout_y"], row["tail_x"], row["tail_score"]]) == "[nan, inf, inf, 0.25]"
+
+
+def test_ever_new_keypoints_do_not_fill_the_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = iter(range(5_000))
+    poses = [pose(n, keypoints={f"k{next(names)}": Keypoint(0.25, 2.0, 0.5) for _ in range(500)}) for n in range(3)]
+    collect(tmp_path, *poses)
+    assert [sum(value == 0.25 for value in row.values()) for row in rows_in(tmp_path)] == [500, 500, 0]
+    assert "more than 1000 keypoints" in caplog.text
+
+
+@pytest.mark.parametrize("t_us", [0, 2**32 * 10**6, 2**53 - 1])
+def test_clocks_that_jump_find_their_hour(tmp_path: Path, t_us: int) -> None:
+    collect(tmp_path, pose(1, t_us=t_us), pose(2))
+    assert len(poses_in(tmp_path)) == 2
+    assert max(row["time"] for row in rows_in(tmp_path)).timestamp() == pytest.approx(max(t_us, 1) / 1e6)
+
+
+def test_a_damaged_file_is_set_aside_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = hour_path(tmp_path, "cage-07", 0)
+    path.parent.mkdir()
+    path.write_bytes(b"PAR1 or so")
+    (path.parent / "events.csv").write_text("spreadsheet", encoding="utf-8")
+    collect(tmp_path, pose(1), started(1, cage="7"))
+    assert rows_in(tmp_path)[0]["tag_cage"] == "7"
+    assert path.with_name(f"{path.name}.damaged.1").read_bytes() == b"PAR1 or so"
+    assert "cannot read" in caplog.text
+    assert (path.parent / "events.csv.damaged.1").exists()
+
+
+def test_a_file_of_another_program_is_no_hour(tmp_path: Path) -> None:
+    path = hour_path(tmp_path, "cage-07", 0)
+    path.parent.mkdir()
+    pyarrow.parquet.write_table(pyarrow.table({"boot": ["b"], "seq": ["one"]}), path)
+    with pytest.raises(EdgeposeError, match="not as edgepose writes it"):
+        read_hour(path)
+
+
+def test_many_hours_are_written_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a fleet's hour would stop the receiving for so long that the broker gives us up."""
+    monkeypatch.setattr(archive_module, "SETTLE_S", 0.0)
+    archive = Archive(tmp_path)
+    take(archive, *(pose(1, device=f"cage-{n}") for n in range(5)))
+    counts = []
+    while len(counts) < 1000 and (not counts or counts[-1] < 5):
+        archive.write_due()
+        counts.append(len(poses_in(tmp_path)))
+    assert counts[-1] == 5
+    assert {b - a for a, b in itertools.pairwise(counts)} == {0, 1}
+    archive.finish()
+
+
+# --- tags --------------------------------------------------------------------------------------------------
+
+
+def tags(folder: Path, name: str = "tag_subject") -> str:
+    """One letter for each row, a dash where there is none."""
+    return "".join(row.get(name) or "-" for row in rows_in(folder))
+
+
+ALL = "--aaaabbbb"
+A, B = started(2, subject="a"), started(6, subject="b")
+
+
+@pytest.mark.parametrize("order", [[A, B, "poses"], ["poses", B, A], [B, "poses", A], ["poses", A, B, A]])
+def test_tags_hold_from_a_start_to_the_next_whatever_comes_first(tmp_path: Path, order: list[object]) -> None:
+    for one in order:
+        collect(tmp_path, *([one] if isinstance(one, EventMessage) else seqs(*range(10))))
+    assert tags(tmp_path) == ALL
+
+
+def test_a_kill_between_a_late_start_and_the_hours_it_changes(tmp_path: Path) -> None:
+    collect(tmp_path, A, *seqs(*range(10)))
+    killed = Archive(tmp_path)
+    take(killed, B)
+    killed._write("cage-07", None)  # the event is in its file
+    killed._journal.close()
+    assert tags(tmp_path) == "--aaaaaaaa"
+    collect(tmp_path)
+    assert tags(tmp_path) == ALL
+
+
+def test_an_hour_has_every_tag_the_device_ever_had_and_other_boots_none(tmp_path: Path) -> None:
+    elsewhere = msgspec.structs.replace(started(0, subject="x"), boot="c")
+    collect(tmp_path, *seqs(1, 2), started(0, subject="a"), started(2, cage="7"), elsewhere)
+    assert tags(tmp_path) == "a-"
+    assert tags(tmp_path, "tag_cage") == "-7"
+    kind = read_hour(hour_path(tmp_path, "cage-07", 0)).schema.field("tag_cage").type
+    assert kind == pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+
+
+def test_tags_stay_in_a_file_that_was_moved_without_its_events(tmp_path: Path) -> None:
+    collect(tmp_path, A, *seqs(1, 2, 3))
+    (tmp_path / "cage-07" / "events.csv").unlink()
+    collect(tmp_path, *seqs(4), started(4, subject="z"))
+    assert tags(tmp_path) == "-aaz"
+
+
+def test_a_late_start_rewrites_only_the_hours_it_changes(tmp_path: Path) -> None:
+    collect(tmp_path, A, *(at_hour(pose(seq), seq) for seq in range(10)))
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/*.parquet")}
+    collect(tmp_path, started(4, subject="b"), started(6, subject="a"))
+    changed = {path for path in before if path.stat().st_mtime_ns != before[path]}
+    assert changed == {hour_path(tmp_path, "cage-07", hour) for hour in (4, 5)}
+    assert tags(tmp_path) == "--aabbaaaa"
+
+
+def test_a_tag_and_a_keypoint_of_one_name_do_not_collide(tmp_path: Path) -> None:
+    points = {"tag_a": Keypoint(1.0, 2.0, 0.5)}
+    collect(tmp_path, pose(1, keypoints=points), started(0, a_x="9", a_score="8", time="7"))
+    (row,) = rows_in(tmp_path)
+    assert (row["tag_a_x"], row["tag_time"], row["tag_a_score"]) == (1.0, "7", 0.5)
+
+
+# --- events ------------------------------------------------------------------------------------------------
+
+
+def test_events_are_there_once_and_leave_the_journal(tmp_path: Path) -> None:
+    collect(tmp_path, event(1, text="on"), event(2, seq=7, text="off", why="noon"), event(1, text="on"))
+    collect(tmp_path, event(2, seq=7, text="off", why="noon"), event(3))
+    found = read_events(tmp_path / "cage-07" / "events.csv")
+    assert [(one.event, one.seq, one.text, one.tags) for one in found] == [
+        (1, 0, "on", {}),
+        (2, 7, "off", {"why": "noon"}),
+        (3, 0, "", {}),
+    ]
+    with sqlite3.connect(tmp_path / "journal.db") as database:
+        assert database.execute("SELECT count(*) FROM event").fetchone() == (0,)
+    database.close()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")), st.integers(0, 2**53 - 1))
+def test_events_are_read_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, text: str, number: int) -> None:
+    path = tmp_path_factory.mktemp("events") / "cage-07" / "events.csv"
+    one = msgspec.structs.replace(event(1, text=text, tag=text), boot="b", t_us=number, seq=number)
+    write_events(path, [one])
+    assert read_events(path) == [one]
+
+
+# --- what it knows -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["nothing", "unlink", "damage"])
+def test_what_lies_in_files_is_known_also_without_the_journal(tmp_path: Path, loss: str) -> None:
+    collect(tmp_path, started(1, subject="a"), *seqs(1, 2, 5, 6))
+    if loss == "unlink":
+        (tmp_path / "journal.db").unlink()
+    elif loss == "damage":
+        (tmp_path / "journal.db").write_bytes(b"nonsense" * 1000)
+    again = collect(tmp_path, *seqs(2, 3, 5, 9), event(7))
+    assert (again.poses, again.duplicates) == (2, 2)
+    assert poses_in(tmp_path) == all_of(1, 2, 3, 5, 6, 9)
+    assert gaps_in(tmp_path) == [(4, 4), (7, 8)]
+    assert len(read_events(tmp_path / "cage-07" / "events.csv")) == 2
+
+
+def test_after_a_kill_before_the_files_everything_is_known(tmp_path: Path) -> None:
+    killed = Archive(tmp_path)
+    take(killed, *seqs(1, 2, 4), A)
+    killed._journal.close()
+    again = collect(tmp_path, *seqs(2, 4, 5))
+    assert (again.poses, again.duplicates) == (1, 2)
+    assert poses_in(tmp_path) == all_of(1, 2, 4, 5)
+
+
+def test_a_group_member_that_goes_on_alone_reads_its_files(tmp_path: Path) -> None:
+    collect(tmp_path, *seqs(1, 3, 3, 5), shared=True)
+    assert not (tmp_path / "gaps.csv").exists()
+    assert poses_in(tmp_path) == all_of(1, 3, 5)
+    alone = collect(tmp_path, *seqs(3, 4))
+    assert (alone.poses, alone.duplicates) == (1, 1)
+    assert gaps_in(tmp_path) == [(2, 2)]
+
+
+def test_a_group_member_keeps_no_account_of_what_others_have(tmp_path: Path) -> None:
+    """Half of the poses are elsewhere: each would be a range of its own, for ever."""
+    archive = Archive(tmp_path, shared=True)
+    take(archive, *seqs(*range(0, 400, 2)))
+    assert not archive.streams
+    archive.finish()
+    with sqlite3.connect(tmp_path / "journal.db") as database:
+        assert database.execute("SELECT count(*) FROM written").fetchone() == (1,)
+    database.close()
+
+
+def test_a_journal_gives_back_what_a_flood_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_FREE_PAGES", 10)
+    archive = Archive(tmp_path)
+    noise = random.Random(1)
+    take(archive, *(pose(seq, model=noise.randbytes(50_000).hex()) for seq in range(60)))
+    archive._journal._read("PRAGMA wal_checkpoint")
+    assert (tmp_path / "journal.db").stat().st_size > 3_000_000
+    archive.finish()
+    assert (tmp_path / "journal.db").stat().st_size < 1_000_000
+
+
+def test_another_run_is_no_gap() -> None:
+    stream = Stream()
+    for seq, frame in [(1000, 0), (1001, 1), (1002, 4), (5_000_000, 0), (5_000_003, 3)]:
+        stream.add(seq, seq, frame, frame)
+    assert stream.gaps() == [(5_000_001, 5_000_002)]
+
+
+def test_a_long_stream_keeps_only_the_ends() -> None:
+    stream = Stream()
+    for seq in range(50_000):
+        stream.add(seq, seq, 2 * seq, 2 * seq)
+    assert (len(stream), stream.gaps()) == (50_000, [])
+    assert len(stream._frames) < 100

@@ -1,0 +1,298 @@
+"""The config file: what is wrong is named with its place, and what was probably meant."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any, get_args
+
+import jsonschema
+import msgspec
+import pytest
+import yaml
+
+from edgepose.cli.config import STARTER, show
+from edgepose.config.camera import (
+    CameraConfig,
+    ImageFolderConfig,
+    Picamera2Config,
+    RtspCameraConfig,
+    SyntheticCameraConfig,
+    UsbCameraConfig,
+    VideoFileConfig,
+)
+from edgepose.config.schema import BetweenConfig, Config, RecordConfig, config_schema, parse_config, read_config
+from edgepose.errors import ConfigError
+
+CAMERAS = {str(kind.__struct_config__.tag): kind for kind in get_args(CameraConfig)}
+MINIMAL = "model: m.tflite\ncamera: {source: synthetic}\n"
+
+
+def test_the_least_file_is_a_model_and_a_camera() -> None:
+    config = parse_config(MINIMAL, "f.yaml")
+    assert isinstance(config.camera, SyntheticCameraConfig)
+    assert config.device_name() == socket.gethostname()
+    assert (config.mqtt.host, config.mqtt.port, config.mqtt.protocol) == ("localhost", 1883, "5")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text(
+        "model: m.tflite\ncamera: {source: video, path: v.mp4}\nmqtt: {username: pi, password_file: /secret}\n"
+        "geometry: {calibration: c.yaml, length: {between: [[0, 0], [9, 9]], mm: 5}}\n",
+        encoding="utf-8",
+    )
+    config = read_config(path)
+    assert isinstance(config.camera, VideoFileConfig)
+    assert config.model == str(tmp_path / "m.tflite")
+    assert config.camera.path == str(tmp_path / "v.mp4")
+    assert config.mqtt.password_file == "/secret"
+    assert config.geometry is not None
+    assert config.geometry.calibration == str(tmp_path / "c.yaml")
+
+
+def test_a_password_and_a_folder_of_the_camera_are_relative_too(tmp_path: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text("model: m\ncamera: {source: images, path: frames}\n", encoding="utf-8")
+    images = read_config(path).camera
+    assert isinstance(images, ImageFolderConfig)
+    assert images.path == str(tmp_path / "frames")
+    path.write_text(
+        "model: m\ncamera: {source: rtsp, url: 'http://host:80/', username: pi, password_file: word}\n",
+        encoding="utf-8",
+    )
+    stream = read_config(path).camera
+    assert isinstance(stream, RtspCameraConfig)
+    assert stream.password_file == str(tmp_path / "word")
+
+
+@pytest.mark.parametrize("device", ["/dev/v4l/by-id/usb-046d_0825-video-index0", "2"])
+def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
+    camera = parse_config(f"model: m\ncamera: {{source: usb, device: {device}}}", "f.yaml").camera
+    assert isinstance(camera, UsbCameraConfig)
+    assert str(camera.device) == device
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
+        ("- 1", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
+        ("model: [", "f.yaml, line 1: cannot read as YAML (expected the node content, but found '<stream end>')"),
+        ("model: !!int x", "f.yaml: cannot read as YAML (invalid literal for int() with base 10: 'x')"),
+        (MINIMAL + "model: n.tflite", "f.yaml, line 3: cannot read as YAML (the key 'model' stands twice)"),
+        (MINIMAL + "mqtt:\n  port: 1\n  port: 2", "f.yaml, line 5: cannot read as YAML (the key 'port' stands twice)"),
+        (MINIMAL + "1: 2", "f.yaml: (a key): expected `str`"),
+        ("camera: {source: synthetic}", "f.yaml: model: missing"),
+        (MINIMAL + "modle: x", "f.yaml: modle: unknown key; did you mean 'model'?"),
+        (MINIMAL + "mqtt: {hots: x}", "f.yaml: mqtt.hots: unknown key; did you mean 'host'?"),
+        (
+            MINIMAL + "mqtt: {sourse: x}",
+            "f.yaml: mqtt.sourse: unknown key; known: format, frames_per_message, home_assistant, host, keepalive_s, "
+            "password_file, port, protocol, tls, username",
+        ),
+        (MINIMAL + "mqtt: {protocol: '3.1'}", "f.yaml: mqtt.protocol: '3.1' is not known; did you mean '3.1.1'?"),
+        (MINIMAL + "mqtt: {protocol: '4'}", "f.yaml: mqtt.protocol: '4' is not known; known: 3.1.1, 5"),
+        (MINIMAL + "mqtt: {port: x}", "f.yaml: mqtt.port: expected `int`, got `str`"),
+        (MINIMAL + "mqtt: {port: 0}", "f.yaml: mqtt.port: expected `int` >= 1"),
+        (MINIMAL + "mqtt: {protocol: 5}", "f.yaml: mqtt.protocol: expected `str`, got `int`"),
+        (MINIMAL + "device: a/b", "f.yaml: device: expected `str` matching regex '^[A-Za-z0-9_.-]+$'"),
+        (MINIMAL + "inference: {threads: -1}", "f.yaml: inference.threads: expected `int` >= 0"),
+        (
+            "model: m\ncamera: {source: synthetik}",
+            "f.yaml: camera.source: 'synthetik' is not known; did you mean 'synthetic'?",
+        ),
+        (
+            "model: m\ncamera: {source: synthetic, loop: true}",
+            "f.yaml: camera.loop: unknown key; known: rate_hz, seed, size_wh, source",
+        ),
+        ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
+        (
+            "model: m\ncamera: {source: picamera2, size_wh: [641, 480]}",
+            "f.yaml: camera.size_wh[0]: expected `int` that's a multiple of 2",
+        ),
+        (
+            "model: m\ncamera: {source: picamera2, exposure: 5}",
+            "f.yaml: camera.exposure: unknown key; known: controls, hflip, rate_hz, sensor_bits, sensor_wh, size_wh, "
+            "source, vflip, which",
+        ),
+        ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
+        ("model: m\ncamera: {source: rtsp}", "f.yaml: camera.url: missing"),
+        (
+            "model: m\ncamera: {source: rtsp, url: 192.168.1.20}",
+            "f.yaml: camera: url must be like rtsp://192.168.1.20/stream; rtsps, http and https are known as well",
+        ),
+        (
+            "model: m\ncamera: {source: rtsp, url: 'rtsp://pi:hunter2@host/'}",
+            "f.yaml: camera: url must not hold user or password; use username and password_file",
+        ),
+        (
+            "model: m\ncamera: {source: rtsp, url: 'rtsp://host:99999/'}",
+            "f.yaml: camera: port out of range 0-65535",
+        ),
+        ("model: m\ncamera: {source: rtsp, url: 'rtsp://[::1/'}", "f.yaml: camera: invalid IPv6 URL"),
+        ("model: m\ncamera: {source: usb, device: -1}", "f.yaml: camera.device: expected `int` >= 0"),
+        ("model: m\ncamera: {source: usb, rate_hz: 0.5}", "f.yaml: camera.rate_hz: expected `float` >= 1.0"),
+        (
+            "model: m\ncamera: {source: usb, format: mjpeg}",
+            "f.yaml: camera.format: 'mjpeg' is not known; did you mean 'mjpg'?",
+        ),
+        (MINIMAL + "record: {}", "f.yaml: record.folder: missing"),
+        (
+            MINIMAL + "record: {folder: r, when: alwys}",
+            "f.yaml: record.when: 'alwys' is not known; did you mean 'always'?",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: marked}",
+            "f.yaml: record.when: `marked` needs `mark` among the commands",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: {betwen: [1, 2]}}",
+            "f.yaml: record.when.betwen: unknown key; did you mean 'between'?",
+        ),
+        (
+            MINIMAL + "record: {folder: r, when: {between: ['20:00', '24:00']}}",
+            "f.yaml: record.when.between[1]: expected `str` matching regex '^([01]?\\\\d|2[0-3]):[0-5]\\\\d$'",
+        ),
+        (MINIMAL + "uncertain: {folder: r, below: 2}", "f.yaml: uncertain.below: expected `float` <= 1.0"),
+        (MINIMAL + "view: {region: [0, 0, 10, 100]}", "f.yaml: view.region[2]: expected `int` >= 16"),
+        (MINIMAL + "view: {zoom: 1}", "f.yaml: view.zoom: expected `float` > 1.0"),
+        (
+            MINIMAL + "geometry: {calibration: c.yaml}",
+            "f.yaml: geometry: give either a length or points, of which the millimetres follow",
+        ),
+        (MINIMAL + "geometry: {points: [{px: [1, 2], mm: [3, 4]}]}", "f.yaml: geometry: 1 points; give four or more"),
+        (
+            MINIMAL + "geometry: {length: {betwen: [[1, 2], [3, 4]], mm: 5}}",
+            "f.yaml: geometry.length.betwen: unknown key; did you mean 'between'?",
+        ),
+        (
+            "model: m\ncamera: {source: synthetic, size_wh: [640]}",
+            "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, "f.yaml")
+    assert str(caught.value) == message
+
+
+def test_deep_nesting_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"^f.yaml: cannot read as YAML \(maximum recursion depth exceeded"):
+        parse_config("[" * 5000, "f.yaml")
+
+
+@pytest.mark.parametrize("name", ["2020-13-45", "2020-12-24"])
+def test_a_name_that_looks_like_a_date_is_a_name(name: str) -> None:
+    assert parse_config(MINIMAL + f"device: {name}", "f.yaml").device_name() == name
+
+
+def test_times_of_day_may_stand_without_quotes() -> None:
+    """YAML makes a number of 20:00, and none of 08:00."""
+    config = parse_config(MINIMAL + "record: {folder: r, when: {between: [20:00, 08:00]}}", "f.yaml")
+    assert config.record == RecordConfig(folder="r", when=BetweenConfig(between=(20 * 60, "08:00")))
+    assert config.wants_full()
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    path = tmp_path / "f.yaml"
+    path.write_text("model: ~/m.tflite\ncamera: {source: video, path: ~/v.mp4}\n", encoding="utf-8")
+    config = read_config(path)
+    assert isinstance(config.camera, VideoFileConfig)
+    assert (config.model, config.camera.path) == ("/home/ann/m.tflite", "/home/ann/v.mp4")
+    path.write_text("model: ~no-such-user/m.tflite\ncamera: {source: synthetic}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match="~ of an unknown user"):
+        read_config(path)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_config(tmp_path / "none.yaml")
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes(b"device: caf\xe9\n")
+    with pytest.raises(ConfigError, match="not UTF-8 text"):
+        read_config(latin)
+
+
+def test_the_starter_file_is_a_config_with_nothing_but_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text(STARTER, encoding="utf-8")
+    config = read_config(path)
+    assert config == Config(model=str(tmp_path / "model.tflite"), camera=SyntheticCameraConfig())
+
+
+def test_the_starter_file_shows_every_key_with_its_default() -> None:
+    """Uncommenting all of it gives the same config, apart from the other cameras and the device's name."""
+    first, *others = STARTER[: STARTER.index("# masks:")].split("# camera:\n")
+    text = first + STARTER[STARTER.index("# masks:") :]
+    keys = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in text.splitlines()[3:]]
+    config = parse_config("\n".join(keys), "starter")
+    assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCameraConfig())
+    shown = yaml.safe_load("\n".join(keys))
+    assert set(shown["mqtt"]) == _keys("MqttConfig")
+    assert set(shown["view"]) == _keys("ViewConfig")
+    assert set(shown["spool"]) == _keys("SpoolConfig")
+    for section, kind, after in (("record", "RecordConfig", "uncertain"), ("uncertain", "HardFramesConfig", "tags")):
+        told = text[text.index(section) :].split(f"\n{after}")[0]  # each key in the comment behind the section's
+        assert all(f"{key}: " in told for key in _keys(kind))
+    assert set(shown["camera"]) == _keys("SyntheticCameraConfig")
+    assert set(shown) == _keys("Config")
+    needed = {"rtsp": "url", "video": "path", "images": "path"}
+    for lines in others:
+        camera = yaml.safe_load(lines.replace("#   ", ""))
+        kind = CAMERAS[camera["source"]]
+        least = {key: camera[key] for key in ("source", needed.get(camera["source"], "source"))}
+        assert msgspec.convert(camera, kind) == msgspec.convert(least, kind)
+        assert set(camera) == _keys(kind.__name__)
+    assert {yaml.safe_load(lines.replace("#   ", ""))["source"] for lines in others} | {"synthetic"} == set(CAMERAS)
+
+
+def test_the_starter_file_shows_the_camera_module_with_its_defaults() -> None:
+    block = STARTER.split("#   source: picamera2")[1].split("# camera:")[0]
+    text = "source: picamera2" + "\n".join(line.removeprefix("#   ") for line in block.splitlines())
+    assert set(yaml.safe_load(text)) == _keys("Picamera2Config")
+    shown = "\n".join(f"  {line}" for line in text.splitlines())
+    assert parse_config(f"model: m\ncamera:\n{shown}", "starter").camera == Picamera2Config()
+
+
+def _keys(name: str) -> set[str]:
+    definition: dict[str, Any] = config_schema()["$defs"][name]
+    return set(definition["properties"])
+
+
+def test_show_tells_the_config_in_effect_and_no_password(tmp_path: Path) -> None:
+    word = tmp_path / "word"
+    word.write_text("hunter2", encoding="utf-8")
+    path = tmp_path / "f.yaml"
+    path.write_text(MINIMAL + "mqtt: {username: pi, password_file: word}", encoding="utf-8")
+    config = read_config(path)
+    text = show(config)
+    assert "hunter2" not in text
+    shown = parse_config(text, "shown")
+    assert shown.mqtt == config.mqtt
+    assert shown.device == config.device_name()
+
+
+def test_the_schema_agrees_with_the_reader() -> None:
+    validator = jsonschema.Draft202012Validator(config_schema())
+    assert validator.is_valid(yaml.safe_load(STARTER))
+    assert not validator.is_valid(yaml.safe_load(MINIMAL + "modle: x"))
+    assert not validator.is_valid(yaml.safe_load(MINIMAL + "mqtt: {port: 0}"))
+
+
+@pytest.mark.parametrize(
+    ("more", "wanted"),
+    [
+        ("", False),
+        ("view: {follow: true}", True),
+        ("view: {region: [0, 0, 16, 16]}", True),
+        ("record: {folder: r}", True),
+        ("uncertain: {folder: r}", True),
+        ("commands: [ping, snapshot]", True),
+        ("commands: [set]", True),
+    ],
+)
+def test_a_camera_is_told_whether_its_whole_picture_is_needed(more: str, wanted: bool) -> None:
+    assert parse_config(MINIMAL + more, "f.yaml").wants_full() is wanted

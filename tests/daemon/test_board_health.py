@@ -1,0 +1,175 @@
+"""What /health says of the board, from files such as a Pi has; the soft limit; the numbers for Prometheus."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from brokers import Mosquitto, Subscriber, free_port, wait_until
+from daemons import Daemon
+
+from edgepose.config.schema import PrometheusConfig
+from edgepose.daemon import board as board_module
+from edgepose.daemon.board import BoardSensors, board_alerts
+from edgepose.daemon.metrics import MetricsServer, metrics
+from edgepose.errors import ConfigError
+from edgepose.protocol.examples import HEALTH
+
+
+class Pi:
+    """The files of a Pi, under a root of their own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.set(temperature_c=48.3, throttled=0, free_mb=700)
+
+    def set(self, *, temperature_c: float = 48.3, throttled: int = 0, free_mb: int = 700) -> None:
+        self._write("sys/class/thermal/thermal_zone0/temp", f"{temperature_c * 1000:.0f}\n")
+        self._write("sys/devices/platform/soc/soc:firmware/get_throttled", f"{throttled:x}\n")
+        self._write("proc/meminfo", f"MemTotal: 948304 kB\nMemAvailable: {free_mb * 1000} kB\n")
+
+    def _write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".new")
+        temporary.write_text(text, encoding="ascii")
+        temporary.replace(path)  # as the kernel's own files, never half
+
+
+@pytest.fixture
+def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pi:
+    monkeypatch.setattr(board_module, "ROOT", tmp_path / "pi")
+    return Pi(tmp_path / "pi")
+
+
+def test_a_pi_tells_all(pi: Pi, tmp_path: Path) -> None:
+    pi.set(temperature_c=61.2, throttled=0x50005, free_mb=300)
+    board = BoardSensors(tmp_path / "not" / "yet").read()
+    assert (board.temperature_c, board.memory_free_mb) == (61.2, 300)
+    expected = {"under_voltage": True, "frequency_capped": False, "throttled": True, "soft_temperature_limit": False}
+    assert board.throttled == board.throttled_since_boot == expected
+    assert board.disk_free_mb is not None
+    assert set(board_alerts(board)) == {"under_voltage", "throttled"}
+
+
+@pytest.mark.parametrize(
+    ("state", "alert"),
+    [
+        ({"temperature_c": 81.0}, "temperature"),
+        ({"free_mb": 20}, "free_memory"),
+        ({"throttled": 8}, "soft_temperature_limit"),
+    ],
+)
+def test_what_is_wrong_now_is_an_alert(state: dict[str, float], alert: str, pi: Pi, tmp_path: Path) -> None:
+    assert board_alerts(BoardSensors(tmp_path).read()) == {}
+    pi.set(**state)
+    assert set(board_alerts(BoardSensors(tmp_path).read())) == {alert}
+
+
+@pytest.mark.parametrize("text", ["", "hot", "\0", "9" * 5000])
+def test_a_board_that_tells_nonsense_tells_nothing(text: str, pi: Pi, tmp_path: Path) -> None:
+    for path in pi.root.rglob("*"):
+        if path.is_file():
+            path.write_text(text, encoding="ascii")
+    board = BoardSensors(tmp_path).read()
+    assert (board.temperature_c, any(board.throttled.values()), board.memory_free_mb) == (None, False, None)
+
+
+@pytest.fixture
+def start(
+    tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, pi: Pi, run: Callable[..., Daemon]
+) -> Callable[[str], Daemon]:
+    """start(lines) runs the daemon on the board `pi`, with these lines in its config."""
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import pathlib, edgepose.daemon.board as board\nboard.ROOT = pathlib.Path({str(pi.root)!r})\n"
+        "import edgepose.daemon.thermal as heat\nheat.STEP_S = 0.5\n"
+        "defaults = list(board.SampledBoard.__init__.__defaults__)\n"
+        "board.SampledBoard.__init__.__defaults__ = (0.1,)\n",
+        encoding="utf-8",
+    )
+
+    def start(lines: str) -> Daemon:
+        path = tmp_path / "edgepose.yaml"
+        path.write_text(
+            f"device: cage-07\nmodel: {demo_model}\n{lines}\n"
+            "camera: {source: synthetic, size_wh: [320, 240], rate_hz: 25}\n"
+            f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}}}\ncommands: [ping, health]\n",
+            encoding="utf-8",
+        )
+        return run(path, {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
+
+    return start
+
+
+def test_each_change_for_the_worse_is_an_event(
+    start: Callable[[str], Daemon], mosquitto: Mosquitto, subscribe: Callable[..., Subscriber], pi: Pi
+) -> None:
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    start("inference: {threads: 1}")
+    wait_until(lambda: subscriber.of("pose"), "poses", 30)
+    assert subscriber.of("health")[0]["board"]["temperature_c"] == 48.3
+    pi.set(throttled=0x10001)
+
+    def alerts() -> list[str]:
+        return [event["text"] for event in subscriber.of("event") if event["kind"] == "alert"]
+
+    wait_until(alerts, "the alert")
+    assert alerts()[0].startswith("under_voltage: too little voltage")
+
+
+def test_a_hot_board_gets_fewer_frames_and_more_again(
+    start: Callable[[str], Daemon], mosquitto: Mosquitto, subscribe: Callable[..., Subscriber], pi: Pi
+) -> None:
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    start("inference: {threads: 1, soft_limit_c: 70}")
+    wait_until(lambda: len(subscriber.of("pose")) > 30, "poses", 30)
+
+    def heat() -> list[str]:
+        return [event["text"] for event in subscriber.of("event") if event["kind"] == "heat"]
+
+    pi.set(temperature_c=71.0)
+    wait_until(lambda: len(heat()) >= 3, "three steps", 30)
+    rates = [float(re.search(r"at most ([\d.]+) poses", text)[1]) for text in heat()[:3]]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[2] < 0.7 * 25
+    pi.set(temperature_c=50.0)
+    wait_until(lambda: heat()[-1] == "50 °C: as many poses as before", "the end of it", 30)
+
+
+def test_prometheus_reads_the_numbers(start: Callable[[str], Daemon], mosquitto: Mosquitto) -> None:
+    mosquitto.start()
+    port = free_port()
+    start(f"inference: {{threads: 1}}\nprometheus: {{port: {port}}}").wait_for("metrics on")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text = answer.read().decode()
+    assert 'edgepose_board_temperature_c{device="cage-07"} 48.3' in text
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10)
+
+
+def test_every_line_of_the_metrics_is_as_the_format_says() -> None:
+    lines = metrics(HEALTH).splitlines()
+    label = r'[a-z_]+="(?:[^"\\\n]|\\["\\n])*"'
+    sample = re.compile(rf"[a-z_]+\{{{label}(?:,{label})*\}} -?[\d.e+-]+")
+    comment = re.compile(r"# TYPE [a-z_]+ (?:gauge|counter)")
+    assert [line for line in lines if not sample.fullmatch(line) and not comment.fullmatch(line)] == []
+    names = [line.split("{")[0] for line in lines if not line.startswith("#")]
+    assert names == sorted(names, key=names.index)  # samples of one name stand together
+    assert 'edgepose_alert{device="cage-07",about="pose"} 1' in lines
+
+
+def test_a_port_that_is_taken_is_a_wrong_config() -> None:
+    server = MetricsServer(PrometheusConfig(port=free_port()), lambda: HEALTH)
+    try:
+        with pytest.raises(ConfigError, match=r"prometheus: cannot listen on 127.0.0.1:\d+ \(Address already in use\)"):
+            MetricsServer(PrometheusConfig(port=server._server.server_port), lambda: HEALTH)
+    finally:
+        server.close()

@@ -1,0 +1,323 @@
+"""The loop: what is skipped, what waits, how it ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import pytest
+from brokers import wait_until
+from fakes import SIZE_WH, FakeCamera, FakeEstimator, ListDelivery
+
+from edgepose.config.schema import ViewConfig
+from edgepose.daemon.pipeline import POSE_QUEUE, Pipeline
+from edgepose.errors import BrokerError, CameraError
+from edgepose.inference.viewer import Viewer
+from edgepose.protocol.messages import Keypoint, Settings
+from edgepose.system.clock import boot_id, boot_us
+from edgepose.system.mailbox import Mailbox
+from edgepose.system.rolling_stats import RECENT, RollingStats
+from edgepose.types import Frame, Pose
+
+
+def run(camera: FakeCamera, estimator: FakeEstimator, delivery: ListDelivery) -> Pipeline:
+    pipeline = Pipeline(camera, estimator, delivery, "cage-07")
+    pipeline.run(threading.Event())
+    return pipeline
+
+
+def test_a_file_that_waits_loses_no_frame() -> None:
+    delivery, camera = ListDelivery(), FakeCamera(200)
+    pipeline = run(camera, FakeEstimator(), delivery)
+    assert [message.frame for message in delivery.messages] == list(range(200))
+    assert [message.keypoints["snout"].x for message in delivery.messages] == list(range(200))
+    assert (pipeline.captured, pipeline.poses) == (200, 200)
+    assert sum(pipeline.skipped.values()) + sum(pipeline.dropped.values()) == 0
+    assert camera.closed
+
+
+def test_a_live_camera_skips_to_the_newest_frame_and_counts_the_rest() -> None:
+    gate, delivery = threading.Event(), ListDelivery()
+    camera = FakeCamera(50, live=True)
+    pipeline = Pipeline(camera, FakeEstimator(gate), delivery, "cage-07")
+    thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
+    thread.start()
+    wait_until(lambda: camera.closed, "the camera to end")
+    gate.set()
+    thread.join(10)
+    assert delivery.messages[-1].frame == 49
+    assert len(delivery.messages) <= 2  # the one in work when the gate was shut, and the newest
+    assert pipeline.skipped == {"newer_frame": 50 - len(delivery.messages), "rate": 0}
+
+
+def test_a_full_delivery_costs_a_live_camera_its_oldest_poses_and_counts_them() -> None:
+    gate = threading.Event()
+    delivery = ListDelivery(gate)
+    camera = FakeCamera(POSE_QUEUE + 100, live=True, period_s=0.001)
+    pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07")
+    thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
+    thread.start()
+    wait_until(lambda: camera.closed, "the camera to end")
+    gate.set()
+    thread.join(10)
+    assert pipeline.poses == len(delivery.messages) + pipeline.dropped["delivery_full"]
+    assert pipeline.dropped["delivery_full"] > 0
+    assert delivery.messages[-1].frame == POSE_QUEUE + 99
+
+
+def test_a_full_delivery_makes_a_file_wait() -> None:
+    gate = threading.Event()
+    delivery = ListDelivery(gate)
+    pipeline = Pipeline(FakeCamera(POSE_QUEUE * 3), FakeEstimator(), delivery, "cage-07")
+    thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
+    thread.start()
+    wait_until(lambda: pipeline.poses > POSE_QUEUE, "the queue to fill")
+    gate.set()
+    thread.join(10)
+    assert len(delivery.messages) == POSE_QUEUE * 3
+
+
+def test_seq_counts_by_one_and_a_later_start_begins_above() -> None:
+    first, second = ListDelivery(), ListDelivery()
+    before = boot_us()
+    run(FakeCamera(30), FakeEstimator(), first)
+    run(FakeCamera(30), FakeEstimator(), second)
+    seqs = [message.seq for message in first.messages]
+    assert seqs == list(range(seqs[0], seqs[0] + 30))
+    assert before <= seqs[0]
+    assert seqs[-1] < second.messages[0].seq
+    assert {message.boot for message in first.messages + second.messages} == {boot_id()}
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize(
+    ("camera_error", "estimator_error", "delivery_error"),
+    [
+        (CameraError("unplugged"), None, None),
+        (None, ValueError("odd"), None),
+        (None, None, BrokerError("gone")),
+    ],
+    ids=["camera", "estimator", "delivery"],
+)
+def test_a_stage_that_fails_ends_the_pipeline_with_its_error(
+    live: bool,
+    camera_error: Exception | None,
+    estimator_error: Exception | None,
+    delivery_error: Exception | None,
+) -> None:
+    camera = FakeCamera(500, live=live, period_s=0.0005 * live, error=camera_error)
+    pipeline = Pipeline(camera, FakeEstimator(error=estimator_error), ListDelivery(error=delivery_error), "cage-07")
+    error = camera_error or estimator_error or delivery_error
+    assert error is not None
+    with pytest.raises(type(error), match=str(error)):
+        pipeline.run(threading.Event())
+    assert camera.closed
+
+
+@pytest.mark.parametrize("stage", ["_infer", "_publish"])
+def test_a_failure_is_told_however_late_its_thread_notes_it(stage: str) -> None:
+    def dawdle(frame: FrameType, event: str, _: Any) -> None:
+        if event == "return" and frame.f_code.co_name == stage:
+            time.sleep(0.3)  # between what ends the pipeline and what says why
+
+    error = ValueError("odd")
+    estimator = FakeEstimator(error=error if stage == "_infer" else None)
+    delivery = ListDelivery(error=error if stage == "_publish" else None)
+    threading.setprofile(dawdle)
+    try:
+        with pytest.raises(ValueError, match="odd"):
+            run(FakeCamera(5), estimator, delivery)
+    finally:
+        threading.setprofile(None)  # type: ignore[arg-type]
+
+
+def test_stop_hands_over_what_is_inside() -> None:
+    stop, delivery = threading.Event(), ListDelivery()
+    camera = FakeCamera(10**9, period_s=0.001)
+    pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07")
+    thread = threading.Thread(target=pipeline.run, args=(stop,))
+    thread.start()
+    wait_until(lambda: len(delivery.messages) > 5, "some poses")
+    stop.set()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert camera.closed
+    assert [message.frame for message in delivery.messages] == list(range(pipeline.captured))
+
+
+def test_stop_does_not_wait_for_a_camera_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgepose.daemon.pipeline.STOP_GRACE_S", 0.05)
+    release, stop = threading.Event(), threading.Event()
+
+    class Stuck(FakeCamera):
+        def read(self) -> None:
+            release.wait(20)
+
+    stop.set()
+    pipeline = Pipeline(Stuck(1, live=True), FakeEstimator(), ListDelivery(), "cage-07")
+    thread = threading.Thread(target=pipeline.run, args=(stop,))
+    thread.start()
+    thread.join(10)
+    ended = not thread.is_alive()
+    release.set()
+    assert ended
+
+
+def test_latency_is_never_negative_and_the_stages_are_measured() -> None:
+    delivery = ListDelivery()
+    pipeline = run(FakeCamera(RECENT + 50), FakeEstimator(), delivery)
+    assert min(message.latency_ms for message in delivery.messages) >= 0
+    for stage in pipeline.stages.values():
+        p50, p95, p99 = stage.percentiles()
+        assert 0 < p50 <= p95 <= p99
+
+
+def test_recent_keeps_the_last_and_tells_their_rate() -> None:
+    recent = RollingStats()
+    assert recent.percentiles() == (0, 0, 0)
+    assert recent.per_second(1.0) == 0
+    for i in range(RECENT * 2):
+        recent.add(i / 10)
+    assert recent.percentiles()[0] == pytest.approx((RECENT * 1.5 - 0.5) / 10)
+    assert recent.per_second(RECENT * 2 / 10) == pytest.approx(10, rel=0.01)
+
+
+def test_a_closed_handover_gives_what_it_holds_and_takes_no_more() -> None:
+    handover = Mailbox[int](2, newest_wins=True)
+    assert [handover.put(i) for i in range(3)] == [True] * 3
+    handover.close()
+    assert not handover.put(9)
+    assert [handover.get(), handover.get(), handover.get()] == [1, 2, None]
+    assert handover.displaced == 1
+
+
+# --- what commands ask of it --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[..., Pipeline]]:
+    """running(camera, estimator, delivery) runs a pipeline until the test ends."""
+    stop, threads = threading.Event(), []
+
+    def start(camera: FakeCamera, estimator: FakeEstimator | None = None, delivery: Any = None) -> Pipeline:
+        pipeline = Pipeline(camera, estimator or FakeEstimator(), delivery or ListDelivery(), "cage-07")
+        threads.append(threading.Thread(target=pipeline.run, args=(stop,)))
+        threads[-1].start()
+        return pipeline
+
+    yield start
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def look_at(pipeline: Pipeline, seen: list[Any], seconds: float = 10.0) -> threading.Thread:
+    thread = threading.Thread(target=lambda: seen.append(pipeline.look(seconds)))
+    thread.start()
+    return thread
+
+
+def test_all_who_look_see_a_frame_with_its_own_pose(running: Callable[..., Pipeline]) -> None:
+    pipeline, seen = running(FakeCamera(10**9, live=True, period_s=0.001)), []
+    for thread in [look_at(pipeline, seen) for _ in range(50)]:
+        thread.join(10)
+    assert len(seen) == 50
+    assert all(pose.xy_px[0, 0] == frame.index for frame, pose in seen)
+    assert pipeline._seen is None  # the picture's memory is free again
+
+
+def test_nothing_to_see_is_no_frame(running: Callable[..., Pipeline]) -> None:
+    gate = threading.Event()
+    pipeline = running(FakeCamera(10**9, live=True, period_s=0.001), FakeEstimator(gate))
+    assert pipeline.look(0.05) is None
+    gate.set()
+    assert pipeline.look(10) is not None
+
+
+def test_who_looks_while_it_ends_is_not_kept_waiting() -> None:
+    gate, stop, seen = threading.Event(), threading.Event(), []
+    pipeline = Pipeline(FakeCamera(1), FakeEstimator(), ListDelivery(gate), "cage-07")
+    runner = threading.Thread(target=pipeline.run, args=(stop,))
+    runner.start()
+    wait_until(lambda: pipeline.poses == 1, "the only frame")
+    looker = look_at(pipeline, seen, seconds=600)
+    wait_until(lambda: pipeline._lookers, "somebody to look")
+    gate.set()
+    looker.join(10)
+    runner.join(10)
+    assert seen == [None]
+    assert pipeline.look(600) is None
+
+
+def test_a_low_rate_publishes_less_and_hides_nothing_from_who_looks(running: Callable[..., Pipeline]) -> None:
+    delivery = ListDelivery()
+    pipeline = running(FakeCamera(10**9, live=True, period_s=0.001), None, delivery)
+    pipeline.settings = Settings(rate_hz=0.001)
+    wait_until(lambda: pipeline.skipped["rate"] > 100, "frames to be left out")
+    poses = pipeline.poses
+    assert pipeline.look(10) is not None
+    assert pipeline.look(10) is not None
+    assert pipeline.poses == poses
+    pipeline.settings = Settings(rate_hz=1000)
+    wait_until(lambda: pipeline.poses > poses + 20, "the new rate, at once")
+    seqs = [message.seq for message in delivery.messages]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+
+
+def test_a_file_that_waits_is_published_whole_at_any_rate() -> None:
+    delivery = ListDelivery()
+    pipeline = Pipeline(FakeCamera(50), FakeEstimator(), delivery, "cage-07")
+    pipeline.settings = Settings(rate_hz=0.001)
+    pipeline.run(threading.Event())
+    assert len(delivery.messages) == 50
+
+
+class Bright(FakeEstimator):
+    """Finds the one bright pixel, and keeps the sizes of what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[tuple[int, int]] = []
+
+    def estimate(self, frame: Frame, region: object = None) -> Pose:
+        self.sizes.append(frame.size_wh)
+        y, x = np.unravel_index(frame.image[..., 0].argmax(), frame.image.shape[:2])
+        return Pose(np.array([[x, y], [0, 0]], np.float32), np.array([0.9, 0.2], np.float32))
+
+
+class Lit(FakeCamera):
+    """With a bright pixel at (40, 30)."""
+
+    def read(self) -> Frame | None:
+        frame = super().read()
+        if frame is not None:
+            frame.image[30, 40] = 255
+        return frame
+
+
+def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
+    delivery, estimator = ListDelivery(), Bright()
+    pipeline = Pipeline(Lit(3), Viewer(estimator, ViewConfig()), delivery, "cage-07")
+    pipeline.settings = Settings(region=(32, 20, 32, 28), min_score=0.5)
+    pipeline.run(threading.Event())
+    assert estimator.sizes == [(32, 28)] * 3
+    assert [message.size_wh for message in delivery.messages] == [SIZE_WH] * 3
+    assert [message.keypoints for message in delivery.messages] == [{"snout": Keypoint(40.0, 30.0, 0.9)}] * 3
+    assert pipeline.alerts == {}
+
+
+def test_a_region_that_the_camera_has_outgrown_is_told_and_not_used(running: Callable[..., Pipeline]) -> None:
+    estimator = Bright()
+    pipeline = running(Lit(10**9, live=True, period_s=0.001), Viewer(estimator, ViewConfig()))
+    pipeline.settings = Settings(region=(32, 20, 32, 29))
+    wait_until(lambda: pipeline.alerts, "the alert")
+    assert "[32, 20, 32, 29] is not within the 64x48 frame" in pipeline.alerts["region"]
+    assert set(estimator.sizes) == {SIZE_WH}
+    pipeline.settings = Settings(region=(32, 20, 32, 28))
+    wait_until(lambda: not pipeline.alerts, "it to pass")
+    wait_until(lambda: estimator.sizes[-1] == (32, 28), "the region")

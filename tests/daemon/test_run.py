@@ -1,0 +1,226 @@
+"""The real daemon in a process of its own, with a real model and a real broker."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from brokers import Mosquitto, Subscriber, wait_until
+
+from edgepose.daemon.assembly import warn_if_slow
+from edgepose.inference.runtime import Runtime
+
+SYNTHETIC = "{source: synthetic, size_wh: [320, 240], rate_hz: 60}"
+
+
+@pytest.fixture
+def configure(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Callable[..., Path]:
+    """configure(camera) writes a config for this test's broker and returns its path."""
+
+    def write(camera: str = SYNTHETIC, more: str = "") -> Path:
+        path = tmp_path / "edgepose.yaml"
+        path.write_text(
+            f"device: cage-07\nmodel: {demo_model}\ncamera: {camera}\ninference: {{threads: 1}}\n"
+            f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}}}\n{more}",
+            encoding="utf-8",
+        )
+        return path
+
+    return write
+
+
+@pytest.fixture
+def daemon() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
+    """daemon(config) starts `edgepose run`."""
+    made: list[subprocess.Popen[str]] = []
+
+    def start(config: Path) -> subprocess.Popen[str]:
+        words = [sys.executable, "-m", "edgepose", "run", "-c", str(config)]
+        made.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
+        return made[-1]
+
+    yield start
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    """45 frames of grey, 160x120."""
+    path = tmp_path / "video.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (160, 120))
+    for i in range(45):
+        writer.write(np.full((120, 160, 3), i * 5, np.uint8))
+    writer.release()
+    return path
+
+
+def log_of(process: subprocess.Popen[str]) -> str:
+    """Waits for the end; our lines of the log, without the interpreter's own."""
+    _, text = process.communicate(timeout=30)
+    assert "Traceback" not in text
+    return "\n".join(line for line in text.splitlines() if "XNNPACK delegate" not in line)
+
+
+def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
+    mosquitto: Mosquitto,
+    subscribe: Callable[[int], Subscriber],
+    configure: Callable[..., Path],
+    daemon: Callable[[Path], subprocess.Popen[str]],
+) -> None:
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    killed = daemon(configure())
+    wait_until(lambda: len(subscriber.seqs()) > 10, "poses")
+    killed.kill()
+    wait_until(lambda: subscriber.of("status")[-1]["state"] == "offline", "the last will")
+    online, offline = subscriber.of("status")
+    assert offline == {**online, "state": "offline"}
+
+    first = max(subscriber.seqs())
+    stopped = daemon(configure())
+    wait_until(lambda: len([seq for seq in subscriber.seqs() if seq > first]) > 10, "poses of the second run")
+    stopped.send_signal(signal.SIGTERM)
+    log = log_of(stopped)
+    assert stopped.returncode == 0
+    wait_until(lambda: subscriber.of("status")[-1]["state"] == "stopped", "the last word")
+    again = [status["run"] for status in subscriber.of("status")[2:]]
+    assert again[0] != online["run"]
+    assert set(again) == {again[0]}
+
+    # What the first run left comes with the second: it may have been lost.
+    seqs = [pose["seq"] for pose in subscriber.poses() if not pose["replay"] and pose["seq"] > first]
+    assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
+    assert f"{len(seqs)} poses, all delivered" in log
+    info, health = subscriber.of("info")[-1], subscriber.of("health")[-1]
+    assert info["size_wh"] == [320, 240]
+    assert set(subscriber.poses()[-1]["keypoints"]) == set(info["skeleton"]["keypoints"])
+    assert set(health["stage_ms"]) == {"capture", "infer", "publish"}
+    assert health["poses"] == len(seqs) <= health["delivered"]
+    assert (health["waiting"], health["spooled"], health["alerts"]) == (0, 0, {})
+
+
+def test_a_video_is_published_frame_by_frame_also_to_a_broker_that_comes_late(
+    mosquitto: Mosquitto,
+    subscribe: Callable[[int], Subscriber],
+    configure: Callable[..., Path],
+    daemon: Callable[[Path], subprocess.Popen[str]],
+    video: Path,
+) -> None:
+    # A session that the broker already knows, so that the subscriber misses nothing when both come back.
+    mosquitto.start("allow_anonymous true", "persistence true")
+    subscriber = subscribe(mosquitto.port)
+    mosquitto.save()
+    mosquitto.kill()
+    process = daemon(configure(f"{{source: video, path: {video}, realtime: false}}"))
+    assert process.stderr is not None
+    lines = []
+    while "keeping poses" not in (lines[-1] if lines else ""):
+        lines.append(process.stderr.readline())
+        assert lines[-1], "the daemon ended without a broker"
+    mosquitto.start()
+    log = log_of(process)
+    assert process.returncode == 0
+    assert "45 poses, all delivered, 0 frames skipped" in log
+    assert "connection refused" not in log  # it was told already, once
+    wait_until(lambda: len(subscriber.seqs()) == 45, "all poses")
+    assert [message["frame"] for message in subscriber.poses()] == list(range(45))
+    assert np.diff(subscriber.seqs()).tolist() == [1] * 44
+
+
+def test_without_a_broker_sigterm_still_ends_it(
+    configure: Callable[..., Path], daemon: Callable[[Path], subprocess.Popen[str]]
+) -> None:
+    process = daemon(configure())
+    assert process.stderr is not None
+    while "keeping poses" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert "poses are not delivered yet; the next start sends them" in log_of(process)
+    assert process.returncode == 0
+
+
+def test_a_model_on_slow_kernels_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    warn_if_slow(Runtime(None, "litert 2", 1, xnnpack=True))
+    assert caplog.messages == []
+    warn_if_slow(Runtime(None, "tflite-runtime 2.14.0", 1, xnnpack=False))
+    assert [line.split(",")[0] for line in caplog.messages] == [
+        "tflite-runtime 2.14.0: XNNPACK did not take the model over"
+    ]
+
+
+def _damage(model: Path, how: str) -> None:
+    data = bytearray(model.read_bytes())
+    if how == "truncated":
+        data = data[: len(data) // 2]
+    elif how == "bit-flipped":
+        data[len(data) // 2] ^= 0x10
+    elif how == "another card":
+        card = json.loads(model.with_suffix(".json").read_text(encoding="utf-8"))
+        card["files"]["cpu"]["sha256"] = "0" * 64
+        model.with_suffix(".json").write_text(json.dumps(card), encoding="utf-8")
+    elif how == "no card":
+        model.with_suffix(".json").unlink()
+    model.write_bytes(data)
+    if how == "missing":
+        model.unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("missing", "no such model file"),
+        ("truncated", "damaged or not the file its card describes"),
+        ("bit-flipped", "damaged or not the file its card describes"),
+        ("another card", "damaged or not the file its card describes"),
+        ("no card", "cannot read the model's card"),
+    ],
+)
+def test_a_model_that_does_not_load_exits_78_with_one_line(
+    how: str, message: str, tmp_path: Path, demo_model: Path, daemon: Callable[[Path], subprocess.Popen[str]]
+) -> None:
+    for file in (demo_model, demo_model.with_suffix(".json")):
+        shutil.copy(file, tmp_path)
+    _damage(tmp_path / demo_model.name, how)
+    config = tmp_path / "edgepose.yaml"
+    config.write_text(f"model: {demo_model.name}\ncamera: {SYNTHETIC}\n", encoding="utf-8")
+    process = daemon(config)
+    log = log_of(process)
+    assert process.returncode == 78
+    assert log.startswith("edgepose: ")
+    assert message in log
+    assert len(log.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("camera", "more", "status", "message"),
+    [
+        (SYNTHETIC, "modle: x", 78, "modle: unknown key; did you mean 'model'?"),
+        ("{source: synthetic, rate_hz: fast}", "", 78, "camera.rate_hz: expected `float`, got `str`"),
+        ("{source: video, path: none.mp4}", "", 1, "no such video file"),
+        ("{source: video, path: edgepose.yaml}", "", 1, "not a video that OpenCV can read"),
+    ],
+    ids=["unknown key", "wrong type", "no video", "not a video"],
+)
+def test_a_config_that_cannot_work_exits_with_one_line(
+    camera: str,
+    more: str,
+    status: int,
+    message: str,
+    configure: Callable[..., Path],
+    daemon: Callable[[Path], subprocess.Popen[str]],
+) -> None:
+    process = daemon(configure(camera, more))
+    log = log_of(process)
+    assert process.returncode == status
+    assert message in log
+    assert len(log.splitlines()) == 1

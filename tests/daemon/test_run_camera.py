@@ -1,0 +1,147 @@
+"""The real daemon on a real stream that stalls, comes back, and dies."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from brokers import Mosquitto, Subscriber, wait_until
+from mjpeg_server import MjpegServer
+
+# The daemon as it is, but for how long it waits.
+HURRIED = """
+import sys
+from edgepose.camera import rtsp, supervisor as watched
+from edgepose.cli.main import main
+rtsp.READ_S = 0.7
+watched.LONGEST_PAUSE_S = 0.2
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def camera() -> Iterator[MjpegServer]:
+    server = MjpegServer()
+    server.start()
+    yield server
+    server.cut()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+    """daemon(camera) starts `edgepose run` for this test's broker."""
+    made: list[subprocess.Popen[str]] = []
+
+    def start(camera: str) -> subprocess.Popen[str]:
+        path = tmp_path / "edgepose.yaml"
+        path.write_text(
+            f"device: cage-07\nmodel: {demo_model}\ncamera: {camera}\ninference: {{threads: 1}}\n"
+            f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}}}\n",
+            encoding="utf-8",
+        )
+        words = [sys.executable, "-c", HURRIED, "run", "-c", str(path)]
+        made.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
+        return made[-1]
+
+    yield start
+    for process in made:
+        process.kill()
+        process.communicate()
+
+
+def kinds(subscriber: Subscriber) -> list[str]:
+    return [event["kind"] for event in subscriber.of("event") if event["kind"].startswith("camera")]
+
+
+def test_a_camera_that_is_cut_off_comes_back_and_then_dies_for_ever(
+    mosquitto: Mosquitto,
+    subscribe: Callable[[int], Subscriber],
+    camera: MjpegServer,
+    daemon: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    process = daemon(f"{{source: rtsp, url: '{camera.url}'}}")
+    wait_until(lambda: len(subscriber.seqs()) > 10, "poses", 30)
+    camera.frozen = True
+    wait_until(lambda: "camera_reopen" in kinds(subscriber), "the stall to be told")
+    camera.frozen = False
+    wait_until(lambda: "camera_recovered" in kinds(subscriber), "the recovery to be told", 30)
+    seen = len(subscriber.seqs())
+    wait_until(lambda: len(subscriber.seqs()) > seen + 10, "poses again")
+    frames = [pose["frame"] for pose in subscriber.poses() if not pose["replay"]]
+    assert frames == sorted(set(frames))
+
+    camera.cut()
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "Traceback" not in log
+    last = log.strip().splitlines()[-1]
+    assert last.startswith("edgepose: the camera is given up after")
+    assert f"last: {camera.url}: connection refused" in last
+    wait_until(lambda: subscriber.of("status")[-1]["state"] == "stopped", "the last word")
+    told = kinds(subscriber)
+    assert told[:2] == ["camera_stalled", "camera_reopen"]
+    assert told.count("camera_stalled") == 2
+    assert told[-1] == "camera_lost"
+    health = subscriber.of("health")[-1]
+    assert health["alerts"]["camera"].startswith(f"{camera.url}: connection refused")
+    counts = health["camera"]
+    assert (counts["stalls"], counts["recovered"]) == (2, 1)
+    assert counts["reopens"] == told.count("camera_reopen")
+    assert health["captured"] == health["poses"] + sum(health["skipped"].values())
+
+
+def test_what_happened_to_the_camera_without_a_broker_is_told_later(
+    mosquitto: Mosquitto,
+    subscribe: Callable[[int], Subscriber],
+    camera: MjpegServer,
+    daemon: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = daemon(f"{{source: rtsp, url: '{camera.url}'}}")
+    wait_until(lambda: camera.sent > 50, "frames", 30)
+    camera.cut()
+    process.communicate(timeout=60)
+    assert process.returncode == 1
+
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    again = daemon("{source: synthetic, size_wh: [320, 240]}")
+    wait_until(lambda: "camera_lost" in kinds(subscriber), "the event of the first run", 30)
+    again.send_signal(signal.SIGTERM)
+    again.communicate(timeout=30)
+    assert again.returncode == 0
+
+
+def test_a_camera_that_is_not_there_at_the_start_ends_the_daemon_with_one_line(
+    mosquitto: Mosquitto, camera: MjpegServer, daemon: Callable[[str], subprocess.Popen[str]]
+) -> None:
+    camera.cut()
+    process = daemon(f"{{source: rtsp, url: '{camera.url}'}}")
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 1
+    ours = [line for line in log.splitlines() if "XNNPACK delegate" not in line]
+    assert ours == [f"edgepose: {camera.url}: connection refused; is the camera on, and the port right?"]
+
+
+def test_sigterm_ends_a_daemon_whose_camera_is_away(
+    mosquitto: Mosquitto,
+    subscribe: Callable[[int], Subscriber],
+    camera: MjpegServer,
+    daemon: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    process = daemon(f"{{source: rtsp, url: '{camera.url}'}}")
+    wait_until(lambda: len(subscriber.seqs()) > 3, "poses", 30)
+    camera.frozen = True
+    wait_until(lambda: "camera_reopen" in kinds(subscriber), "the ladder to be climbed")
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in log
+    assert "all delivered" in log

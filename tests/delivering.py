@@ -1,0 +1,83 @@
+"""A delivery to a broker, and messages for it, as several tests need them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from brokers import Mosquitto
+from fakes import SIZE_WH, SKELETON
+
+from edgepose.config.schema import MqttConfig, SpoolConfig
+from edgepose.delivery import delivery as mqtt_module
+from edgepose.delivery import link
+from edgepose.delivery.delivery import MqttDelivery
+from edgepose.delivery.spool_lock import SpoolLock
+from edgepose.mqtt import reconnect as patience
+from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
+
+DEVICE, BOOT = "cage-07", "b"
+
+
+def pose(seq: int) -> PoseMessage:
+    return PoseMessage(
+        device=DEVICE,
+        boot=BOOT,
+        seq=seq,
+        frame=seq,
+        t_us=1,
+        synced=True,
+        replay=False,
+        latency_ms=1.0,
+        model="fake@000000",
+        size_wh=SIZE_WH,
+        keypoints={"snout": Keypoint(1.0, 2.0, 0.9)},
+    )
+
+
+def health() -> HealthMessage:
+    counts = dict.fromkeys(("t_us", "captured", "poses", "delivered", "waiting", "spooled", "connects"), 0)
+    return HealthMessage(
+        device=DEVICE,
+        boot=BOOT,
+        uptime_s=0.0,
+        fps=0.0,
+        skipped={},
+        dropped={},
+        stage_ms={},
+        rejected={},
+        camera={},
+        rss_mb=0.0,
+        runtime="",
+        spool_mb=0.0,
+        alerts={},
+        **counts,
+    )
+
+
+def new_delivery(settings: MqttConfig, stop: threading.Event | None = None, *, wait: bool = False) -> MqttDelivery:
+    status = StatusMessage(device=DEVICE, boot=BOOT, state="online", run="r")
+    info = InfoMessage(
+        device=DEVICE,
+        boot=BOOT,
+        model="fake@000000",
+        skeleton=SKELETON,
+        size_wh=None,
+        versions={},
+        tags={},
+        settings=Settings(),
+    )
+    place = SpoolLock(SpoolConfig(), DEVICE, wait=wait)
+    return MqttDelivery(settings, place, status, info, stop or threading.Event())
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some brokers here never take what is left, and come back at once."""
+    monkeypatch.setattr(mqtt_module, "DRAIN_S", 0.5)
+    monkeypatch.setattr(link, "LAST_WORD_S", 0.5)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.2)
+
+
+def at(broker: Mosquitto, **settings: object) -> MqttConfig:
+    return MqttConfig(host="127.0.0.1", port=broker.port, **settings)  # type: ignore[arg-type]

@@ -1,0 +1,40 @@
+"""The golden output: a model is run once, as it was when it was made, before its poses are believed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgepose.errors import ModelError
+from edgepose.inference.estimator import Estimator
+from edgepose.inference.model_card import card_path, read_card, write_card
+
+
+@pytest.fixture
+def model(demo_model: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(demo_model.read_bytes())
+    card_path(path).write_bytes(card_path(demo_model).read_bytes())
+    return path
+
+
+def change(model: Path, **golden: object) -> None:
+    card = read_card(model)
+    write_card(msgspec.structs.replace(card, golden=msgspec.structs.replace(card.golden, **golden)), model)
+
+
+def test_equal_outputs_must_mean_the_cards_keypoints(model):
+    points = read_card(model).golden.keypoints
+    change(model, keypoints=tuple((x + 0.005, y, score) for x, y, score in points))
+    assert Estimator(model, 1).golden_exact is True
+    change(model, keypoints=tuple((x + 0.02, y, 0.0) for x, y, _ in points))
+    with pytest.raises(ModelError, match=r"model\.tflite: its card's golden keypoints are 0.02 px from"):
+        Estimator(model, 1)
+
+
+def test_a_golden_picture_that_cannot_be_used_is_told_with_the_file(model):
+    change(model, png="")
+    with pytest.raises(ModelError, match=r"model\.tflite: the card's golden picture cannot be decoded"):
+        Estimator(model, 1)

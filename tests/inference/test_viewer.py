@@ -1,0 +1,277 @@
+"""Where the model looks: poses come back in the frame's pixels, and a window does not lose the animal."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+from fakes import card
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgepose.config.schema import ViewConfig
+from edgepose.errors import ConfigError
+from edgepose.geometry.letterbox import FrameMap
+from edgepose.inference.viewer import Viewer, cut, field_of, look, placed, zoom_of
+from edgepose.types import Frame, Pose
+
+FRAME_WH = (320, 240)
+BODY = np.array([[0, 0], [14, 2], [30, -4]])  # keypoints of the painted animal
+CARD = msgspec.structs.replace(card(), input=msgspec.structs.replace(card().input, size_wh=(96, 80), zoom=2.0))
+
+
+class Finder:
+    """An estimator that finds the painted keypoints in what it is shown, and says how large that was."""
+
+    def __init__(self) -> None:
+        self.card = CARD
+        self.shown: list[tuple[int, int]] = []
+
+    def estimate(self, frame: Frame) -> Pose:
+        self.shown.append(frame.size_wh)
+        rows = frame.image.shape[0] * 2 // 3 if frame.order == "i420" else frame.image.shape[0]
+        grey = frame.image[:rows] if frame.image.ndim == 2 else frame.image[..., 0]
+        scale = np.array(frame.size_wh) / grey.shape[::-1]
+        xy, score = np.zeros((len(BODY), 2)), np.full(len(BODY), 0.05)
+        for k in range(len(BODY)):
+            there = np.argwhere(grey == value(k))
+            if len(there):
+                xy[k], score[k] = (there.mean(axis=0)[::-1] + 0.5) * scale - 0.5, 0.9
+        return Pose(xy.astype(np.float32), score.astype(np.float32))
+
+
+def value(keypoint: int) -> int:
+    return 100 + 50 * keypoint
+
+
+def painted(at, size_wh=FRAME_WH, index=0) -> Frame:
+    """An animal whose first keypoint is at `at`, each keypoint 3x3 pixels; None: no animal."""
+    grey = np.zeros((size_wh[1], size_wh[0]), np.uint8)
+    for k, (x, y) in enumerate(np.rint(BODY + at).astype(int) if at is not None else []):
+        if 1 <= x < size_wh[0] - 1 and 1 <= y < size_wh[1] - 1:
+            grey[y - 1 : y + 2, x - 1 : x + 2] = value(k)
+    return Frame(np.repeat(grey[..., None], 3, axis=2), "bgr", index, 0, 0)
+
+
+# --- parts of frames ---------------------------------------------------------------------------------------
+
+sides = st.integers(16, 300)
+
+
+@st.composite
+def regions(draw, frame_wh) -> tuple[int, int, int, int]:
+    x, y = (draw(st.integers(0, side - 8)) for side in frame_wh)
+    return x, y, draw(st.integers(8, frame_wh[0] - x)), draw(st.integers(8, frame_wh[1] - y))
+
+
+@settings(deadline=None)
+@given(st.data(), st.tuples(sides, sides), st.sampled_from(["letterbox", "stretch"]), st.floats(1, 3), st.floats(1, 3))
+def test_a_parts_poses_are_the_whole_frames(data, image_wh, mode, wider, taller):
+    """Through the cut, into the model's input and back: letterboxed, stretched, from a frame that is shown smaller."""
+    frame_wh = (round(image_wh[0] * wider), round(image_wh[1] * taller))
+    frame = Frame(np.zeros((*image_wh[::-1], 3), np.uint8), "bgr", 0, 0, 0, field_wh=frame_wh)
+    region = data.draw(regions(frame_wh))
+    part = cut(frame, region)
+    own = np.array([[0.0, 0.0], [3.25, 5.5]], np.float32)
+    model = FrameMap.fit(part.frame.size_wh, (96, 80), mode)
+    np.testing.assert_allclose(model.to_frame(model.to_model(own)), own, atol=1e-4)
+    # The same way through the image's pixels: where the part begins in it, times how much smaller it is.
+    h, w = part.frame.image.shape[:2]
+    smaller = np.array(image_wh) / frame_wh
+    corner = np.floor(region[:2] * smaller + 1e-9)
+    in_image = (own + 0.5) * (np.array([w, h]) / part.frame.size_wh) - 0.5 + corner
+    np.testing.assert_allclose(part.to_whole(own), (in_image + 0.5) / smaller - 0.5, atol=1e-3)
+    far = np.array(part.frame.size_wh) - 0.5  # all of the region is in the part
+    assert (part.to_whole(np.array([-0.5, -0.5])) <= np.array(region[:2]) - 0.5 + 1e-3).all()
+    assert (part.to_whole(far) >= np.array(region[:2]) + region[2:] - 0.5 - 1e-3).all()
+
+
+def asked(image, order, **more) -> Frame:
+    return Frame(np.ascontiguousarray(image), order, 7, 1, 2, **more)
+
+
+@pytest.mark.parametrize("kind", ["bgr", "gray", "i420", "small bgr", "small i420", "full beside small"])
+@pytest.mark.parametrize("region", [(0, 0, 320, 240), (40, 30, 120, 100), (41, 33, 119, 101), (200, 140, 120, 100)])
+def test_what_is_seen_in_a_part_is_where_it_is_in_the_frame(kind, region):
+    at = np.array([region[0] + 40.0, region[1] + 50.0])
+    image = painted(at).image
+    planes = np.concatenate([image[..., 0], np.full((120, 320), 128, np.uint8)])
+    frame = {
+        "bgr": asked(image, "bgr"),
+        "gray": asked(image[..., 0], "gray"),
+        "i420": asked(planes, "i420"),
+        "small bgr": asked(image.repeat(2, axis=0).repeat(2, axis=1)[::2, ::2], "bgr", field_wh=(640, 480)),
+        "small i420": asked(planes, "i420", field_wh=(640, 480)),
+        "full beside small": asked(planes[:180, :160].copy(), "i420", field_wh=FRAME_WH, full=image),
+    }[kind]
+    large = 2 if kind.startswith("small") else 1
+    finder = Finder()
+    pose = look(finder, frame, tuple(side * large for side in region))
+    if kind == "full beside small" and region == (0, 0, *FRAME_WH):
+        return  # of the whole frame the small image is enough
+    assert pose.score.min() > 0.5
+    np.testing.assert_allclose(pose.xy_px, (at + BODY + 0.5) * large - 0.5, atol=0.01)
+
+
+def test_planes_are_cut_with_their_colours():
+    rng = np.random.default_rng(0)
+    luma, u, v = (rng.integers(0, 256, shape, np.uint8) for shape in [(48, 64), (24, 32), (24, 32)])
+    planes = np.concatenate([luma.ravel(), u.ravel(), v.ravel()]).reshape(72, 64)
+    part = cut(asked(planes, "i420"), (11, 7, 20, 13)).frame.image  # the two pixels of a colour stay together
+    expected = [luma[6:20, 10:32], u[3:10, 5:16], v[3:10, 5:16]]
+    np.testing.assert_array_equal(part, np.concatenate([plane.ravel() for plane in expected]).reshape(21, 22))
+
+
+# --- windows -----------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_window_lies_in_the_field_round_the_box(data):
+    field = data.draw(regions(FRAME_WH))
+    size_wh = data.draw(st.tuples(sides, sides))
+    low = np.array([data.draw(st.floats(-50, 350)), data.draw(st.floats(-50, 300))])
+    high = low + np.array([data.draw(st.floats(0, 60)), data.draw(st.floats(0, 60))])
+    x, y, w, h = window = placed(low, high, field, size_wh)
+    assert (w, h) == (min(size_wh[0], field[2]), min(size_wh[1], field[3]))
+    assert field[0] <= x <= x + w <= field[0] + field[2]
+    assert field[1] <= y <= y + h <= field[1] + field[3]
+    assert placed(low, high, field, size_wh, window) == window  # nothing has moved
+    for axis in (0, 1):
+        middle, first, side = (low[axis] + high[axis]) / 2, window[axis], window[2 + axis]
+        if field[axis] < first < field[axis] + field[2 + axis] - side:
+            assert middle == pytest.approx(first + (side - 1) / 2, abs=0.51)
+
+
+def test_a_window_stays_until_the_animal_comes_near_its_border():
+    field, size_wh = (0, 0, *FRAME_WH), (100, 80)
+    window = placed(np.array([140.0, 110]), np.array([170.0, 120]), field, size_wh)
+    near = [placed(np.array([140.0 + x, 110]), np.array([170.0 + x, 120]), field, size_wh, window) for x in range(60)]
+    moves = [i for i in range(1, 60) if near[i] != near[0]]
+    assert moves[0] == 24  # the box is 12 px, of 100, from the border
+    assert near[24] == placed(np.array([164.0, 110]), np.array([194.0, 120]), field, size_wh)
+    assert {window[1] for window in near} == {window[1]}  # the other axis has no reason to move
+
+
+def follow_path(path, indices=None, view=None) -> tuple[Viewer, Finder, list[Pose]]:
+    finder = Finder()
+    viewer = Viewer(finder, view or ViewConfig(follow=True))
+    indices = indices or range(len(path))
+    poses = [viewer.estimate(painted(at, index=index)) for at, index in zip(path, indices, strict=True)]
+    return viewer, finder, poses
+
+
+WINDOW_WH = (160, 133)  # half of the frame, in the input's shape
+
+
+def test_the_animal_is_followed_through_a_window_of_one_size():
+    turn = np.linspace(0, 4 * np.pi, 150)[:, None]
+    path = np.array([150.0, 120]) + np.hstack([np.cos(turn) * 110, np.sin(turn) * 80])
+    viewer, finder, poses = follow_path(path)
+    assert finder.shown == [FRAME_WH] + [WINDOW_WH] * 149
+    assert viewer.lost == 0
+    for at, pose in zip(path, poses, strict=True):
+        np.testing.assert_allclose(pose.xy_px, np.rint(BODY + at), atol=0.01)
+
+
+def test_a_fast_animal_is_looked_for_where_it_will_be():
+    """It gathers speed to three quarters of a window from look to look, of which there is one every second frame."""
+    there = np.cumsum([30, 0, 30, 60, 90, 120, 120, 120])
+    finder = Finder()
+    viewer = Viewer(finder, ViewConfig(follow=True, zoom=4.0))
+    for look_no, x in enumerate(there):
+        pose = viewer.estimate(painted((x, 240.0), (640, 480), index=2 * look_no))
+        np.testing.assert_allclose(pose.xy_px, BODY + np.array([x, 240]), atol=0.01)
+    assert finder.shown == [(640, 480)] + [WINDOW_WH] * 7
+    assert viewer.lost == 0
+
+
+def test_a_lost_animal_is_looked_for_everywhere_and_then_followed_again():
+    path = [np.array([60.0, 60.0])] * 3 + [np.array([240.0, 180.0])] * 3 + [None] * 3 + [np.array([60.0, 200.0])] * 2
+    viewer, finder, poses = follow_path(path)
+    whole = [shown == FRAME_WH for shown in finder.shown]
+    #       followed              jumped              gone              back
+    assert whole == [True, False, False, False, True, False, False, True, True, True, False]
+    assert viewer.lost == 2
+    assert [bool(pose.score.max() > 0.5) for pose in poses] == [True] * 3 + [False, True, True] + [False] * 3 + [
+        True
+    ] * 2
+
+
+def test_a_keypoint_that_is_not_sure_does_not_move_the_window():
+    finder = Finder()
+    viewer = Viewer(finder, ViewConfig(follow=True))
+    viewer.estimate(painted((150.0, 100.0)))
+    window = viewer.window
+    seen = finder.estimate
+
+    def with_a_ghost(frame: Frame) -> Pose:
+        pose = seen(frame)
+        pose.xy_px[1], pose.score[1] = (0, 0), 0.4
+        return pose
+
+    finder.estimate = with_a_ghost
+    viewer.estimate(painted((150.0, 100.0), index=1))
+    assert viewer.window == window
+
+
+def test_frames_of_another_size_begin_anew():
+    finder = Finder()
+    viewer = Viewer(finder, ViewConfig(follow=True))
+    for index, size_wh in enumerate([FRAME_WH, FRAME_WH, (640, 480), (640, 480)]):
+        viewer.estimate(painted((150.0, 100.0), size_wh, index))
+    assert finder.shown == [FRAME_WH, WINDOW_WH, (640, 480), (320, 267)]
+
+
+# --- regions -----------------------------------------------------------------------------------------------
+
+
+def test_a_region_is_all_that_is_looked_at():
+    view = ViewConfig(region=(100, 50, 180, 150))
+    _, finder, poses = follow_path([np.array([150.0, 100.0]), np.array([20.0, 20.0])], view=view)
+    assert finder.shown == [(180, 150)] * 2
+    np.testing.assert_allclose(poses[0].xy_px, BODY + np.array([150, 100]), atol=0.01)
+    assert poses[1].score.max() < 0.5
+
+
+def test_the_window_stays_in_the_region():
+    view = ViewConfig(region=(100, 50, 180, 150), follow=True)
+    viewer, finder, poses = follow_path([np.array([230.0, 180.0])] * 3, view=view)
+    assert finder.shown == [(180, 150), WINDOW_WH, WINDOW_WH]
+    assert viewer.window == (120, 67, *WINDOW_WH)
+    np.testing.assert_allclose(poses[2].xy_px, BODY + np.array([230, 180]), atol=0.01)
+
+
+def test_a_command_sets_another_region():
+    finder = Finder()
+    viewer = Viewer(finder, ViewConfig(region=(0, 0, 50, 50)))
+    pose = viewer.estimate(painted((250.0, 200.0)), (200, 150, 120, 90))
+    assert finder.shown == [(120, 90)]
+    np.testing.assert_allclose(pose.xy_px, BODY + np.array([250, 200]), atol=0.01)
+
+
+def test_a_region_outside_the_frame_is_told():
+    with pytest.raises(ConfigError, match=r"^view\.region \[300, 0, 50, 50\] .* frame, which is 320x240$"):
+        Viewer(Finder(), ViewConfig(region=(300, 0, 50, 50))).estimate(painted((9.0, 9.0)))
+    assert field_of(ViewConfig(region=(270, 190, 50, 50)), FRAME_WH) == (270, 190, 50, 50)
+    assert field_of(ViewConfig(), FRAME_WH) == (0, 0, *FRAME_WH)
+
+
+def test_a_model_that_was_not_trained_for_it_does_not_follow():
+    with pytest.raises(
+        ConfigError, match=r"fake@000000 was trained on whole frames alone; train it with `edgepose-train"
+    ):
+        zoom_of(ViewConfig(follow=True), card())
+    assert zoom_of(ViewConfig(follow=True, zoom=1.5), card()) == 1.5
+    assert zoom_of(ViewConfig(follow=True), CARD) == 2.0
+    assert zoom_of(ViewConfig(), card()) == 1.0
+
+
+def test_a_frame_is_left_alone():
+    frame = painted((100.0, 100.0))
+    before = frame.image.copy()
+    follow_path([np.array([100.0, 100.0])] * 3)
+    look(Finder(), replace(frame, full=None), (3, 5, 50, 60))
+    np.testing.assert_array_equal(frame.image, before)

@@ -1,0 +1,131 @@
+"""Distances, angles, speeds and time in zones, against movements worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgepose.pose.kinematics import centre, measures, speed, zone_times
+from edgepose.types import Skeleton
+
+SKELETON = Skeleton(("snout", "neck", "tail"), (("snout", "neck"), ("neck", "tail")))
+NAN = np.nan
+
+
+def rigid(centres) -> np.ndarray:
+    """A right-angled animal (N, 3, 2) whose keypoints have their median at `centres` (N, 2)."""
+    body = np.array([[30.0, 0], [0, 0], [0, 30]])
+    return np.asarray(centres, np.float64).reshape(-1, 1, 2) + body
+
+
+def test_a_straight_run():
+    time_s = np.arange(5) * 0.5
+    xy = rigid([[10.0 * i, 0] for i in range(5)])
+    found = measures(xy, time_s, SKELETON)
+    assert list(found) == [
+        "centre_x_px",
+        "centre_y_px",
+        "speed_px_s",
+        "distance_px",
+        "snout_speed_px_s",
+        "neck_speed_px_s",
+        "tail_speed_px_s",
+        "length_snout_neck_px",
+        "length_neck_tail_px",
+        "angle_snout_neck_tail_deg",
+    ]
+    np.testing.assert_allclose(found["centre_x_px"], [0, 10, 20, 30, 40])
+    np.testing.assert_allclose(found["speed_px_s"], 20)
+    np.testing.assert_allclose(found["tail_speed_px_s"], 20)
+    np.testing.assert_allclose(found["distance_px"], [0, 10, 20, 30, 40])
+    np.testing.assert_allclose(found["length_snout_neck_px"], 30)
+    np.testing.assert_allclose(found["angle_snout_neck_tail_deg"], 90)
+
+
+def test_centimetres():
+    xy, time_s = rigid([[10.0 * i, 5] for i in range(4)]), np.arange(4) / 10
+    in_px, in_cm = measures(xy, time_s, SKELETON), measures(xy, time_s, SKELETON, px_per_cm=4.0)
+    for name, values in in_px.items():
+        scale = 1 if name.endswith("_deg") else 4
+        np.testing.assert_allclose(in_cm[name.replace("_px", "_cm")], values / scale)
+
+
+def test_a_gap_adds_no_distance_and_no_speed():
+    xy = rigid([[0.0, 0], [10, 0], [0, 0], [500, 0], [510, 0]])
+    xy[2] = NAN
+    found = measures(xy, np.arange(5.0), SKELETON)
+    np.testing.assert_allclose(found["distance_px"], [0, 10, 10, 10, 20])
+    np.testing.assert_allclose(found["speed_px_s"], [10, 10, NAN, 10, 10])
+    np.testing.assert_allclose(found["length_neck_tail_px"], [30, 30, NAN, 30, 30])
+
+
+def test_uneven_frames_have_the_right_speed():
+    time_s = np.array([0.0, 0.1, 0.4, 0.5])
+    np.testing.assert_allclose(speed(np.stack([time_s * 70, 0 * time_s], axis=1), time_s), 70)
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, []), (1, [NAN]), (2, [20, 20])])
+def test_very_short_videos(count, expected):
+    found = measures(rigid([[10.0 * i, 0] for i in range(count)]), np.arange(count) / 2, SKELETON)
+    np.testing.assert_allclose(found["speed_px_s"], expected)
+    assert {len(values) for values in found.values()} == {count}
+
+
+def test_the_centre_needs_half_of_the_keypoints():
+    xy = np.array([[[0.0, 0], [10, 0], [20, 6]], [[NAN, NAN], [10, 0], [20, 6]], [[NAN, NAN], [NAN, NAN], [20, 6]]])
+    np.testing.assert_allclose(centre(xy), [[10, 0], [15, 3], [NAN, NAN]])
+    np.testing.assert_allclose(centre(xy[:, :1]), [[0, 0], [NAN, NAN], [NAN, NAN]])
+
+
+def test_one_keypoint_that_is_lost_does_not_move_the_centre():
+    xy = rigid([[100.0, 100]] * 3)
+    xy[1, 0] = (600, 20)
+    np.testing.assert_allclose(centre(xy), [[100, 100]] * 3)
+
+
+def test_an_angle_for_each_pair_of_edges_that_meet():
+    star = Skeleton(("a", "b", "c", "d"), (("a", "b"), ("c", "b"), ("b", "d")))
+    xy = np.array([[[10.0, 0], [0, 0], [0, 10], [-10, 0]]])
+    found = {name: values[0] for name, values in measures(xy, np.zeros(1), star).items() if "angle" in name}
+    assert found == pytest.approx({"angle_a_b_c_deg": 90, "angle_a_b_d_deg": 180, "angle_c_b_d_deg": 90})
+
+
+def test_a_skeleton_without_edges_has_no_lengths_and_no_angles():
+    found = measures(rigid([[0.0, 0]] * 3), np.arange(3.0), Skeleton(("snout", "neck", "tail")))
+    assert not [name for name in found if name.startswith(("length", "angle"))]
+
+
+# --- zones -------------------------------------------------------------------------------------------------
+
+ZONES = {
+    "left": np.array([[0.0, 0], [10, 0], [10, 10], [0, 10]]),
+    "right": np.array([[20.0, 0], [30, 0], [30, 10], [20, 10]]),
+    "never": np.array([[90.0, 90], [99, 90], [99, 99]]),
+}
+
+
+def test_time_entries_and_the_first_visit():
+    x = [5, 5, 15, 25, 25, 15, 5, 5, 5, 15]
+    xy = np.array([[value, 5.0] for value in x])
+    found = zone_times(xy, np.arange(10) * 0.1, ZONES)
+    assert found["zone"] == ["left", "right", "never"]
+    assert found["entries"].tolist() == [2, 1, 0]
+    np.testing.assert_allclose(found["time_s"], [0.5, 0.2, 0])
+    np.testing.assert_allclose(found["share"], [0.5, 0.2, 0])
+    np.testing.assert_allclose(found["first_s"], [0, 0.3, NAN])
+
+
+def test_not_seen_for_a_while_is_no_entry_and_no_time():
+    xy = np.array([[5.0, 5], [NAN, NAN], [5, 5], [15, 5]])
+    found = zone_times(xy, np.arange(4.0), ZONES)
+    assert found["entries"].tolist() == [1, 0, 0]
+    np.testing.assert_allclose(found["time_s"], [2, 0, 0])
+    np.testing.assert_allclose(found["share"], [2 / 3, 0, 0])
+
+
+def test_nobody_seen_at_all():
+    found = zone_times(np.full((3, 2), NAN), np.arange(3.0), ZONES)
+    assert found["entries"].tolist() == [0, 0, 0]
+    assert found["time_s"].tolist() == [0, 0, 0]
+    assert np.isnan(found["share"]).all()
+    assert np.isnan(found["first_s"]).all()

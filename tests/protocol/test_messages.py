@@ -1,0 +1,152 @@
+"""Payloads and their schemas: what a subscriber may rely on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgepose.protocol.commands import COMMANDS
+from edgepose.protocol.examples import POSE as POSE_MESSAGE
+from edgepose.protocol.messages import (
+    TOPICS,
+    Keypoint,
+    PoseMessage,
+    StatusMessage,
+    decode,
+    encode,
+    keypoints_of,
+    split_topic,
+    topic_name,
+)
+from edgepose.protocol.schemas import schemas
+from edgepose.types import Pose, Skeleton
+
+POSE: dict[str, Any] = {
+    "v": 1,
+    "device": "cage-07",
+    "boot": "6f1c",
+    "seq": 1840,
+    "frame": 1842,
+    "t_us": 1795328653996248,
+    "synced": True,
+    "replay": False,
+    "latency_ms": 23.4,
+    "model": "openfield@3fa2c1",
+    "size_wh": [640, 480],
+    "keypoints": {"snout": {"x": 21.52, "y": 265.43, "score": 0.98}},
+}
+
+
+def test_a_pose_is_sent_as_documented() -> None:
+    message = msgspec.convert(POSE, PoseMessage)
+    assert json.loads(encode(message)) == POSE
+    jsonschema.validate(POSE, schemas()["pose"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"v": 2},
+        {"seq": "1"},
+        {"size_wh": [640]},
+        {"keypoints": {"snout": {"x": 1.0, "y": 2.0}}},
+        {"extra": 1},
+        {"seq": -1},
+        {"size_wh": [640, 0]},
+        {"keypoints": {"snout": {"x": 1.0, "y": 2.0, "score": 1.01}}},
+    ],
+    ids=["version", "type", "length", "missing", "unknown", "below 0", "no size", "score"],
+)
+def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any]) -> None:
+    broken = {**POSE, **change}
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert(broken, PoseMessage)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(broken, schemas()["pose"])
+
+
+def test_every_topic_has_a_valid_schema() -> None:
+    assert set(schemas()) == {*TOPICS, *(f"command/{name}" for name in COMMANDS), "reply"}
+    for schema in schemas().values():
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_what_the_device_says_of_itself_is_retained() -> None:
+    assert [leaf for leaf, topic in TOPICS.items() if topic.retained] == ["info", "status", "health"]
+
+
+@given(st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True), st.sampled_from(sorted(TOPICS)))
+def test_topic_names_split_into_what_made_them(device: str, leaf: str) -> None:
+    assert split_topic(topic_name(device, leaf)) == (device, leaf)
+
+
+@pytest.mark.parametrize("name", ["edgepose/a/b", "edgepose/a/pose/x", "other/a/pose", "pose", ""])
+def test_other_topics_are_not_ours(name: str) -> None:
+    assert split_topic(name) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(-50, 4096), st.floats(-50, 4096), st.floats(0, 1)), min_size=1, max_size=8),
+)
+def test_keypoints_keep_a_hundredth_of_a_pixel(points: list[tuple[float, float, float]]) -> None:
+    values = np.array(points, np.float32)
+    names = tuple(f"k{i}" for i in range(len(points)))
+    found = keypoints_of(Pose(values[:, :2], values[:, 2]), Skeleton(names))
+    assert tuple(found) == names
+    for name, (x, y, score) in zip(names, values.tolist(), strict=True):
+        assert found[name].x == pytest.approx(x, abs=0.0051)
+        assert found[name].y == pytest.approx(y, abs=0.0051)
+        assert found[name].score == pytest.approx(score, abs=0.00051)
+
+
+@pytest.mark.parametrize(("count", "told"), [(4, "435"), (12, "837"), (20, "1,243")])
+def test_a_pose_is_as_long_as_the_fleet_document_says(count: int, told: str) -> None:
+    point = Keypoint(321.45, 123.45, 0.987)
+    pose = msgspec.structs.replace(POSE_MESSAGE, keypoints={f"bodypart{i:02d}": point for i in range(count)})
+    text = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text(encoding="utf-8")
+    assert f"| {count} | {told} |" in text
+    assert len(encode(pose)) == pytest.approx(int(told.replace(",", "")), rel=0.03)
+    assert 0.85 < len(encode(pose, "msgpack")) / len(encode(pose)) < 0.95
+
+
+def test_millimetres_stand_beside_pixels_where_they_are_known() -> None:
+    pose = Pose(np.array([[1.5, 2.5], [3, 4], [5, 6]], np.float32), np.array([0.9, 0.8, 0.1], np.float32))
+    skeleton = Skeleton(("snout", "leftear", "tail"))
+    xy_mm = np.array([[10.12345, -3.0], [np.nan, np.nan], [7.0, 8.0]])
+    found = keypoints_of(pose, skeleton, 0.5, xy_mm)
+    sent = {
+        "snout": {"x": 1.5, "y": 2.5, "score": 0.9, "x_mm": 10.123, "y_mm": -3.0},
+        "leftear": {"x": 3.0, "y": 4.0, "score": 0.8},
+    }
+    assert msgspec.to_builtins(found) == sent
+    jsonschema.validate({**POSE, "keypoints": sent}, schemas()["pose"])
+    assert msgspec.convert({**POSE, "keypoints": sent}, PoseMessage).keypoints == found
+
+
+def test_a_status_reads_back() -> None:
+    status = StatusMessage(device="d", boot="b", state="offline", run="r")
+    assert decode(encode(status), StatusMessage) == decode(encode(status, "msgpack"), StatusMessage) == status
+    assert decode(b" \r\n" + encode(status) + b"\n", StatusMessage) == status  # as people type
+
+
+@pytest.mark.parametrize(
+    ("payload", "trouble"),
+    [(b"", "truncated"), (b"hello", "invalid character"), (b"\xff", "Expected"), (b"5", "got `int`")],
+)
+def test_what_is_neither_format_is_told_as_what_it_looks_like(payload: bytes, trouble: str) -> None:
+    with pytest.raises(msgspec.DecodeError, match=trouble):
+        decode(payload, StatusMessage)
+
+
+def test_keypoints_below_the_least_score_are_left_out() -> None:
+    pose = Pose(np.zeros((3, 2), np.float32), np.array([0.2, 0.5, 0.9], np.float32))
+    assert list(keypoints_of(pose, Skeleton(("a", "b", "c")), 0.5)) == ["b", "c"]
+    assert keypoints_of(pose, Skeleton(("a", "b", "c")), 1.0) == {}

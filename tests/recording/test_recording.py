@@ -1,0 +1,375 @@
+"""The recorder on its own: what is on the disk agrees with the frames it was given, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import csv
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from brokers import wait_until
+from fakes import SKELETON, FakeCamera, FakeEstimator, ListDelivery
+
+from edgepose.config.schema import BetweenConfig, RecordConfig
+from edgepose.daemon.pipeline import Pipeline
+from edgepose.recording import mjpeg, recorder
+from edgepose.recording import retention as keeper
+from edgepose.recording.recorder import Recorder
+from edgepose.recording.schedule import RecordingSchedule
+from edgepose.recording.segments import name_of
+from edgepose.types import Frame, Pose
+from edgepose.video import h264
+
+CODECS = pytest.mark.parametrize("codec", ["h264", "mjpeg"])
+NOON_US = 1_795_348_800_000_000  # 2026-11-22T12:00:00Z
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "SYNC_S", 0.02)
+    monkeypatch.setattr(keeper, "TIDY_S", 0.05)
+    monkeypatch.setattr(keeper, "REPAIR_S", 0.1)
+    monkeypatch.setattr(recorder, "RETRY_S", 0.1)
+
+
+def picture(i: int, size_wh: tuple[int, int] = (96, 64)) -> np.ndarray:
+    """Its number can be read from its columns, also after compression."""
+    bits = [255 * (i >> b & 1) for b in range(12)]
+    return np.repeat(np.repeat(np.array(bits, np.uint8)[None], size_wh[1], 0), size_wh[0] // 12, 1)[..., None].repeat(
+        3, 2
+    )
+
+
+def number_of(image: np.ndarray) -> int:
+    width = image.shape[1] // 12
+    return sum(int(image[:, b * width : (b + 1) * width].mean() > 127) << b for b in range(12))
+
+
+def frame(i: int, **changes: object) -> Frame:
+    """Thirty a second."""
+    values = {"image": picture(i), "order": "bgr", "index": i, "captured_mono_ns": i * 33_333_333}
+    return Frame(**{"captured_us": NOON_US + i * 33_333, **values, **changes})  # type: ignore[arg-type]
+
+
+def pose(i: int) -> Pose:
+    return Pose(np.array([[i + 0.25, 1], [2, 3]], np.float32), np.array([0.9, 0.4], np.float32))
+
+
+Make = Callable[..., Recorder]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Recorder] = []
+    events: list[tuple[str, str, int]] = []
+
+    def start(**settings: object) -> Recorder:
+        folder = settings.pop("folder", str(tmp_path / "rec"))
+        record = RecordConfig(folder=folder, **settings)  # type: ignore[arg-type]
+        made.append(Recorder(record, "cage-07", SKELETON, "fake@1", lambda *event: events.append(event)))
+        made[-1].events = events  # type: ignore[attr-defined]
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for each in made:
+        each.close()
+
+
+def feed(made: Recorder, numbers: range, *, every: int = 1, **changes: object) -> None:
+    for i in numbers:
+        shown = frame(i, **changes)
+        made.captured(shown)
+        if i % every == 0:
+            made.posed(shown, pose(i))
+
+
+def rows_of(video: Path) -> tuple[list[dict[str, str]], list[list[str]]]:
+    with video.with_suffix(".csv").open(encoding="utf-8") as file:
+        times = list(csv.DictReader(file))
+    with video.with_name(f"{video.stem}_poses.csv").open(encoding="utf-8") as file:
+        poses = list(csv.reader(file))
+    assert [row[0] for row in poses[:3]] == ["scorer", "bodyparts", "coords"]
+    return times, poses[3:]
+
+
+def frames_of(video: Path) -> list[np.ndarray]:
+    """As DeepLabCut and SLEAP read them: what the header says, and one after the other."""
+    capture, found = cv2.VideoCapture(str(video)), []
+    while (got := capture.read())[0]:
+        found.append(got[1])
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == len(found)
+    if len(found) > 3:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, 3)
+        assert number_of(capture.read()[1]) == number_of(found[3])
+    return found
+
+
+def videos(tmp_path: Path) -> list[Path]:
+    return sorted(path for path in (tmp_path / "rec" / "cage-07").glob("*") if path.suffix in {".mp4", ".avi"})
+
+
+def check(video: Path, first: int, last: int, *, every: int = 1) -> None:
+    """The segment holds exactly the frames first..last, in all three files."""
+    times, poses = rows_of(video)
+    assert [number_of(image) for image in frames_of(video)] == list(range(first, last + 1))
+    assert [int(row["frame"]) for row in times] == list(range(first, last + 1))
+    assert [int(row["video_frame"]) for row in times] == list(range(last - first + 1))
+    assert [int(row["t_us"]) for row in times] == [NOON_US + i * 33_333 for i in range(first, last + 1)]
+    for i, row in zip(range(first, last + 1), poses, strict=True):
+        expected = [str(i + 0.25), "1.0"] if i % every == 0 else ["", ""]
+        assert row[:3] == [str(i - first), *expected]
+
+
+@CODECS
+def test_frames_times_and_poses_agree_over_segments(tmp_path: Path, make: Make, codec: str) -> None:
+    made = make(codec=codec, segment_s=2)
+    feed(made, range(150), every=3)
+    made.close()
+    first, second, third = videos(tmp_path)
+    check(first, 0, 60, every=3)
+    check(second, 61, 121, every=3)
+    check(third, 122, 149, every=3)
+    assert made.frames == 150
+    assert not made.dropped
+    assert [event[2] for event in made.events] == [61, 61, 28]  # type: ignore[attr-defined]
+    assert not list(tmp_path.rglob("*.part"))
+    capture = cv2.VideoCapture(str(first))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(30)
+
+
+@CODECS
+@pytest.mark.parametrize("lost", [0, 1, 700])
+def test_what_a_kill_leaves_is_completed_at_the_next_start(
+    tmp_path: Path, make: Make, codec: str, lost: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the video and of the tables some end may be missing, and the disk may have got zeros instead."""
+    made = make(codec=codec)
+    feed(made, range(100), every=2)
+    wait_until(lambda: made.frames == 100, "all frames")
+    copy = tmp_path / "killed" / "cage-07"
+    copy.mkdir(parents=True)
+    for path in (tmp_path / "rec" / "cage-07").glob("*.part"):
+        data = path.read_bytes()
+        keep = len(data) - (lost if "poses" not in path.name else 3 * lost)
+        (copy / path.name).write_bytes(data[:keep] + b"\0" * (lost // 2))
+    made.close()
+    again = make(folder=str(tmp_path / "killed"))
+    wait_until(lambda: not list(copy.glob("*.part")), "the repair")
+    again.close()
+    assert not caplog.messages
+    (video,) = (path for path in copy.glob("*") if path.suffix in {".mp4", ".avi"})
+    images, (times, poses) = frames_of(video), rows_of(video)
+    assert [number_of(image) for image in images] == list(range(len(images)))
+    assert len(images) == len(times) == len(poses)
+    assert 60 <= len(images) <= 100
+    assert [int(row["frame"]) for row in times] == list(range(len(images)))
+    assert [row[0] for row in poses] == [str(i) for i in range(len(images))]
+    assert all(row[1] in {"", str(i + 0.25)} for i, row in enumerate(poses))
+    assert ("segment", f"{video.stem}: {len(images)} frames, cut off and repaired", len(images)) in made.events  # type: ignore[attr-defined]
+
+
+@CODECS
+def test_of_a_video_without_a_beginning_nothing_stays(tmp_path: Path, make: Make, codec: str) -> None:
+    folder = tmp_path / "rec" / "cage-07"
+    folder.mkdir(parents=True)
+    suffix = {"h264": ".mp4", "mjpeg": ".avi"}[codec]
+    for end in (suffix, ".csv", "_poses.csv"):
+        (folder / f"cage-07_20260101T000000Z{end}.part").write_bytes(b"\0" * 50)
+    large = folder / f"cage-07_20260102T000000Z{suffix}.part"
+    large.write_bytes(b"\0" * 1_500_000)
+    for end in ("_poses.csv", ".csv"):  # of a video that never began
+        (folder / f"cage-07_20260103T000000Z{end}.part").write_bytes(b"\0" * 50)
+    make(codec=codec)
+    wait_until(lambda: not list(folder.glob("*.part")), "the repair")
+    assert [path.name for path in folder.iterdir()] == [f"cage-07_20260102T000000Z{suffix}.damaged"]  # worth a look
+
+
+def test_the_oldest_segments_make_room(tmp_path: Path, make: Make) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    made = make(codec="mjpeg", segment_s=1, max_gb=0.012)
+    for second in range(1, 9):
+        feed(made, range(second * 30, second * 30 + 30), image=noise)
+        wait_until(lambda last=second: made.frames >= 30 * last, "the frames")
+    wait_until(lambda: made.keeper.mb < 12 and made.keeper.segments, "room")
+    made.close()
+    kept = [name_of(path.name).stamp for path in videos(tmp_path)]  # type: ignore[union-attr]
+    removed = [text.split("_")[1][:15] for kind, text, _ in made.events if kind == "segment_removed"]  # type: ignore[attr-defined]
+    assert removed
+    assert kept
+    assert max(removed) < min(kept)
+    assert "max_gb" in next(text for kind, text, _ in made.events if kind == "segment_removed")  # type: ignore[attr-defined]
+    for path in videos(tmp_path):
+        assert len(frames_of(path)) == len(rows_of(path)[0])
+
+
+def test_only_synchronised_clocks_know_ages(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "rec" / "cage-07"
+    folder.mkdir(parents=True)
+    new = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+    names = ["cage-07_20200101T000000Z.mp4", "cage-07_20200101T000000Z_unsynced.mp4", f"cage-07_{new}Z.mp4"]
+    for name in (*names, "holiday.mp4"):
+        (folder / name).write_bytes(b"x")
+    (folder / "cage-07_20200101T000000Z.csv").write_bytes(b"x")
+    synced = [False]
+    monkeypatch.setattr("edgepose.system.clock.SyncFlag.synced", lambda _: synced[0])
+    made = make(max_age_h=1)
+    wait_until(lambda: made.keeper.segments == 3, "a look")
+    synced[0] = True
+    wait_until(lambda: made.keeper.segments == 2, "the removal")
+    assert {path.name for path in folder.iterdir()} == {*names[1:], "holiday.mp4"}
+
+
+def test_a_full_disk_is_an_alert_and_poses_go_on(tiny_disk: Path, tmp_path: Path, make: Make) -> None:
+    ballast = tiny_disk / "ballast"
+    made = make(folder=str(tiny_disk), codec="mjpeg")
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    ballast.write_bytes(b"x" * 450_000)
+    feed(made, range(200), image=noise)
+    wait_until(lambda: made.dropped["disk"] > 0 and "recording" in made.alerts, "the alert")
+    camera, delivery = FakeCamera(30), ListDelivery()
+    pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07", [made])
+    pipeline.run(threading.Event())
+    assert len(delivery.messages) == 30
+    ballast.unlink()
+    before = made.frames
+
+    def more() -> bool:
+        feed(made, range(1000, 1003), image=noise)
+        return made.frames > before + 20 and not made.alerts
+
+    wait_until(more, "recording again")
+    made.close()
+    for video in (tiny_disk / "cage-07").glob("*.avi"):
+        assert len(frames_of(video)) == len(rows_of(video)[0])
+
+
+@CODECS
+def test_a_disk_that_ends_in_the_middle_of_a_write_costs_the_tail(
+    tmp_path: Path, make: Make, codec: str, full_disk: None
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    made = make(codec=codec)
+    feed(made, range(60), image=noise)
+    wait_until(lambda: made.dropped["disk"] > 0 and made.alerts, "the alert")
+    assert "File too large" in made.alerts["recording"]
+
+
+def test_what_cannot_be_encoded_in_time_is_counted_and_holds_nobody_up(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    add = mjpeg.MjpegVideo.add
+    monkeypatch.setattr(recorder, "QUEUE_BYTES", 20 * picture(0).nbytes)
+    monkeypatch.setattr(mjpeg.MjpegVideo, "add", lambda self, shown: gate.wait(20) and add(self, shown))
+    made = make(codec="mjpeg")
+    feed(made, range(100), every=2)
+    assert made.dropped["slow"] > 50
+    gate.set()
+    made.close()
+    (video,) = videos(tmp_path)
+    times, poses = rows_of(video)
+    numbers = [number_of(image) for image in frames_of(video)]
+    assert numbers == [int(row["frame"]) for row in times]
+    assert [row[1] for row in poses] == ["" if i % 2 else str(i + 0.25) for i in numbers]
+    assert made.frames + made.dropped["slow"] == 100
+
+
+def test_an_observer_that_fails_is_an_alert(capsys: pytest.CaptureFixture[str]) -> None:
+    class Broken:
+        def captured(self, frame: Frame) -> None:
+            raise ValueError("no")
+
+        posed = captured  # called with one more: TypeError
+
+    delivery = ListDelivery()
+    pipeline = Pipeline(FakeCamera(5), FakeEstimator(), delivery, "cage-07", [Broken()])  # type: ignore[list-item]
+    pipeline.run(threading.Event())
+    assert len(delivery.messages) == 5
+    assert "observer" in pipeline.alerts
+
+
+@pytest.fixture
+def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_schedule_is_local_time(in_berlin: None, tmp_path: Path) -> None:
+    night = RecordingSchedule(BetweenConfig(between=(20 * 60, "08:00")), tmp_path / "marked")
+    day = RecordingSchedule(BetweenConfig(between=("8:00", "20:00")), tmp_path / "marked")
+    for utc_h, is_night in ((18.99, False), (19, True), (23.5, True), (6.9, True), (7, False), (12, False)):
+        t_us = NOON_US + int((utc_h - 12) * 3.6e9)
+        assert night.wants(t_us) == is_night
+        assert day.wants(t_us) != is_night
+
+
+def test_recording_follows_the_schedule(in_berlin: None, tmp_path: Path, make: Make) -> None:
+    made = make(when=BetweenConfig(between=("13:00", "13:01")))
+    feed(made, range(-60, 0))
+    feed(made, range(60))
+    feed(made, range(1810, 1840))
+    made.close()
+    (video,) = videos(tmp_path)
+    check(video, 0, 59)
+    assert not made.dropped
+
+
+def test_a_marked_experiment_is_recorded_also_after_a_restart(tmp_path: Path, make: Make) -> None:
+    first = make(when="marked")
+    feed(first, range(30))
+    wait_until(lambda: not first._queue, "the frames")
+    first.when.mark("start")
+    feed(first, range(30, 60))
+    first.when.mark("note")
+    first.close()
+    second = make(when="marked")
+    feed(second, range(100, 130))
+    wait_until(lambda: second.frames == 30, "the frames")
+    second.when.mark("stop")
+    feed(second, range(130, 160))
+    second.close()
+    before, after = videos(tmp_path)
+    check(before, 30, 59)
+    check(after, 100, 129)
+
+
+@pytest.mark.parametrize("order", ["gray", "i420", "smaller", "full", "odd"])
+@CODECS
+def test_every_kind_of_frame_is_recorded_in_the_cameras_size(
+    tmp_path: Path, make: Make, order: str, codec: str
+) -> None:
+    kinds = {
+        "gray": lambda i: {"image": picture(i)[..., 0], "order": "gray"},
+        "i420": lambda i: {"image": cv2.cvtColor(picture(i), cv2.COLOR_BGR2YUV_I420), "order": "i420"},
+        "smaller": lambda i: {"image": picture(i, (48, 32)), "field_wh": (96, 64)},
+        "full": lambda i: {"image": picture(i, (48, 32)), "field_wh": (96, 64), "full": picture(i)},
+        "odd": lambda i: {"image": np.pad(picture(i), ((0, 1), (0, 1), (0, 0)))},
+    }
+    made = make(codec=codec)
+    for i in range(20):
+        made.captured(frame(i, **kinds[order](i)))
+    made.close()
+    (video,) = videos(tmp_path)
+    images = frames_of(video)
+    size = (65, 97) if order == "odd" and codec == "mjpeg" else (64, 96)
+    assert images[0].shape[:2] == size
+    assert [number_of(image) for image in images] == list(range(20))
+
+
+def test_without_pyav_it_is_motion_jpeg_and_says_so(
+    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(h264, "installed", lambda: False)
+    made = make()
+    feed(made, range(30))
+    made.close()
+    assert [video.suffix for video in videos(tmp_path)] == [".avi"]
+    assert "pip install 'edgepose[record]'" in made.alerts["codec"]

@@ -1,0 +1,131 @@
+"""`edgepose-train evaluate`: the error of the shipped file, on frames it has not seen whatever they are called."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import msgspec
+import pytest
+
+from edgepose.inference.model_card import Score, read_card
+from edgepose_train import cli
+from edgepose_train.evaluation.evaluate import held_out
+from edgepose_train.labels.datasets import image_hash, read_dataset
+
+NUMBERS = {field.name for field in msgspec.structs.fields(Score)}
+
+
+@pytest.fixture
+def evaluate(finished_run, tmp_path, capsys):
+    """evaluate(dataset, *options) -> (exit status, the JSON report or None, stdout, stderr)."""
+
+    def call(dataset, *options):
+        report = tmp_path / "score.json"
+        report.unlink(missing_ok=True)
+        capsys.readouterr()
+        status = cli.main(["evaluate", str(finished_run.model), str(dataset), "--json", str(report), *options])
+        out, err = capsys.readouterr()
+        return status, json.loads(report.read_bytes()) if report.exists() else None, out, err
+
+    return call
+
+
+def renamed(project, folder):
+    """The same frames under other names, in another folder, of another scorer."""
+    shutil.copytree(project, folder)
+    for video in sorted((folder / "labeled-data").iterdir()):
+        table = next(video.glob("CollectedData_*.csv"))
+        table.write_text(table.read_text().replace(f"/{video.name}/img", f"/again{video.name}/frame"))
+        for image in video.glob("img*.png"):
+            image.rename(image.with_name(image.name.replace("img", "frame")))
+        video.rename(video.with_name(f"again{video.name}"))
+    return folder
+
+
+def test_scores_what_the_card_says(finished_run, evaluate):
+    status, report, out, err = evaluate(finished_run.project)
+    assert (status, err) == (0, "")
+    assert report.keys() == NUMBERS
+    assert msgspec.convert(report, Score) == read_card(finished_run.model).scores["int8"]
+    assert f"{report['mean_px']:.2f}" in out
+    assert "ALSO" not in out
+
+
+def test_frames_it_has_seen_are_told_by_content(finished_run, evaluate, tmp_path):
+    project = renamed(finished_run.project, tmp_path / "elsewhere")
+    assert evaluate(project)[1] == evaluate(finished_run.project)[1]
+
+
+def test_held_out_are_the_frames_of_the_test_split_and_new_ones(finished_run, tmp_path):
+    card, dataset = read_card(finished_run.model), read_dataset(finished_run.project)
+    assert {image_hash(image.path) for image in held_out(dataset, card)} == set(card.training.splits["test"])
+    changed = tmp_path / "changed"
+    shutil.copytree(finished_run.project, changed)
+    for image in changed.rglob("*.png"):
+        image.write_bytes(image.read_bytes() + b"\0")  # another file, the same picture
+    assert len(held_out(read_dataset(changed), card)) == len(dataset.images)
+
+
+def test_every_frame_only_when_asked_and_marked_as_such(finished_run, evaluate):
+    status, report, out, _ = evaluate(finished_run.project, "--all")
+    assert status == 0
+    assert report.keys() == NUMBERS | {"all_frames"}
+    assert report["all_frames"] is True
+    assert report["n_frames"] == 20
+    assert "ALSO THOSE IT WAS TRAINED ON" in " ".join(out.split())
+
+
+def one_line(result, text) -> None:
+    status, report, _, err = result
+    assert status == 1
+    assert report is None
+    assert len(err.splitlines()) == 1
+    assert err.startswith("edgepose-train evaluate: ")
+    assert text in err
+
+
+def test_only_frames_it_was_trained_on(finished_run, evaluate, tmp_path):
+    project, seen = tmp_path / "seen", read_card(finished_run.model).training.splits["test"]
+    shutil.copytree(finished_run.project, project)
+    for image in project.rglob("*.png"):
+        if image_hash(image) in seen:
+            image.unlink()
+    one_line(evaluate(project), "label new frames, or give --all")
+
+
+def test_other_keypoints(finished_run, evaluate, tmp_path):
+    project = tmp_path / "other"
+    shutil.copytree(finished_run.project, project)
+    for path in (project / "config.yaml", *project.rglob("*.csv")):
+        path.write_text(path.read_text().replace("tailbase", "tailtip"))
+    one_line(evaluate(project), "labels snout, leftear, rightear, tailtip, but the model predicts snout, leftear,")
+
+
+def test_a_keypoint_without_labels_is_null_not_nan(finished_run, evaluate, tmp_path):
+    project = tmp_path / "unlabelled"
+    shutil.copytree(finished_run.project, project)
+    for table in project.rglob("*.csv"):
+        header, rows = table.read_text().splitlines()[:3], table.read_text().splitlines()[3:]
+        rows = [",".join([*row.split(",")[:3], "", "", *row.split(",")[5:]]) for row in rows]
+        table.write_text("\n".join([*header, *rows]) + "\n")
+    status, report, out, _ = evaluate(project)
+    assert status == 0
+    assert report["per_keypoint"]["leftear"] is None
+    assert report["n_points"] == 3 * report["n_frames"]
+    assert "no label" in out
+    assert all(isinstance(report[name], float) for name in ("mean_px", "median_px", "p95_px"))
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_work(finished_run, capsys, tmp_path):
+    arguments = ["evaluate", str(finished_run.model), str(finished_run.project), "--json"]
+    assert cli.main([*arguments, str(tmp_path / "nowhere" / "score.json")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert "there is no folder" in err
+
+
+def test_a_missing_model(rendered_project, tmp_path, capsys):
+    assert cli.main(["evaluate", str(tmp_path / "model.tflite"), str(rendered_project)]) == 78
+    assert "no such model file" in capsys.readouterr().err

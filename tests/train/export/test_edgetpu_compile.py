@@ -1,0 +1,180 @@
+"""The vendor's compiler, played by a program with its command line, its files and its words.
+
+The words are those of compiler 16.0 in public logs; the file it writes is the model itself, which is enough here.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from edgepose.errors import EdgeposeError, ModelError
+from edgepose.inference.estimator import Estimator
+from edgepose.inference.model_card import read_card, sha256_of
+from edgepose_train.export import edgetpu_compile
+from edgepose_train.export.edgetpu_compile import command_line, compile_model, compiled_path, is_installed, parse_log
+
+PROGRAM = r'''#!{python}
+"""edgetpu_compiler [options] model..."""
+import argparse, pathlib, sys
+parser = argparse.ArgumentParser()
+parser.add_argument("-o", "--out_dir", default=".")
+parser.add_argument("-s", "--show_operations", action="store_true")
+parser.add_argument("model", type=pathlib.Path)
+args = parser.parse_args()
+print("Edge TPU Compiler version 16.0.384591198")
+print("Started a compilation timeout timer of 180 seconds.")
+{behaviour}
+'''
+HEAD = """
+out = pathlib.Path(args.out_dir) / (args.model.stem + "_edgetpu.tflite")
+out.write_bytes(args.model.read_bytes())
+out.with_suffix(".log").write_text("log")
+print("\\nModel compiled successfully in 1524 ms.\\n")
+print(f"Input model: {args.model}\\nInput size: 188.65KiB\\nOutput model: {out}\\nOutput size: 305.00KiB")
+print("On-chip memory used for caching model parameters: 152.00KiB")
+print("On-chip memory remaining for caching model parameters: 7.50MiB")
+print("Off-chip memory used for streaming uncached model parameters: 0.00B")
+print("Number of Edge TPU subgraphs: 1\\nTotal number of operations: 33")
+print(f"Operation log: {out.with_suffix('.log')}")
+"""
+TAIL = """
+print("Compilation child process completed within timeout period.\\nCompilation succeeded! ")
+"""
+TABLE = """
+if args.show_operations:
+    print("\\nOperator                       Count      Status\\n")
+    print("ADD                            1          Mapped to Edge TPU")
+    print("CONV_2D                        18         Mapped to Edge TPU")
+    print("DEPTHWISE_CONV_2D              12         Mapped to Edge TPU")
+    print("QUANTIZE                       1          Mapped to Edge TPU")
+    {last}
+"""
+MAPPED = HEAD + TABLE.replace("{last}", 'print("MUL                            1          Mapped to Edge TPU")') + TAIL
+PARTIAL = (
+    HEAD
+    + 'print("\\nModel successfully compiled but not all operations are supported by the Edge TPU. A percentage of the '
+    'model will instead run on the CPU, which is slower.")\n'
+    + 'print("Number of operations that will run on Edge TPU: 32\\nNumber of operations that will run on CPU: 1")\n'
+    + TABLE.replace("{last}", 'print("RESIZE_BILINEAR                1          Operation version not supported")')
+    + TAIL
+)
+REFUSED = """
+print("ERROR: Encountered unresolved custom op: Atan.")
+print("\\nCompilation failed: Model failed in Tflite interpreter. Please ensure model can be loaded/run.")
+print("Compilation child process completed within timeout period.\\nCompilation failed! ")
+sys.exit(1)
+"""
+
+
+@pytest.fixture
+def model(tmp_path) -> Path:
+    """A copy of the demo's model and card, in a folder with a space in its name."""
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    for name in ("demo.tflite", "demo.json"):
+        shutil.copy(str(resources.files("edgepose") / "demo" / name), folder)
+    return folder / "demo.tflite"
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    def put(behaviour: str) -> None:
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        program = folder / "edgetpu_compiler"
+        program.write_text(PROGRAM.replace("{python}", sys.executable).replace("{behaviour}", behaviour))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+
+    return put
+
+
+def _unchanged(model: Path) -> bool:
+    return read_card(model).files.edgetpu is None and not compiled_path(model).exists()
+
+
+def test_a_compiled_model_lies_beside_the_other_and_in_its_card(model, install):
+    install(MAPPED)
+    assert is_installed()
+    log = compile_model(model)
+    assert (log.version, log.mapped, log.on_cpu) == ("16.0.384591198", 33, 0)
+    assert log.verdict() == "compiled: all 33 operations run on the Edge TPU"
+    entry = read_card(model).files.edgetpu
+    assert entry.name == "demo_edgetpu.tflite"
+    assert entry.sha256 == sha256_of(compiled_path(model).read_bytes())
+    assert sorted(path.name for path in model.parent.iterdir()) == ["demo.json", "demo.tflite", "demo_edgetpu.tflite"]
+    Estimator(model, threads=1)  # the CPU's file is as it was
+
+
+def test_an_operation_left_to_the_cpu_is_told(model, install):
+    install(PARTIAL)
+    log = compile_model(model)
+    assert (log.mapped, log.on_cpu) == (32, 1)
+    assert log.verdict() == (
+        "compiled, but 1 of 33 operations run on the CPU (1 RESIZE_BILINEAR: Operation version not supported)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "words"),
+    [
+        (REFUSED, r"failed with status 1 \(ERROR: Encountered unresolved custom op: Atan\.\); its own words: edgetpu"),
+        ('print("Internal compiler error. Aborting! "); sys.exit(1)', r"status 1 \(Internal compiler error"),
+        ('print("Compilation failed! ")', "failed with status 0"),  # the child process timed out
+        ("pass", "said that it succeeded, but left no demo_edgetpu.tflite"),
+        (MAPPED.replace("if args.show_operations:", "if False:"), "says of no operation what became of it"),
+    ],
+)
+def test_a_failure_is_one_line_and_changes_nothing(model, install, behaviour, words):
+    install(behaviour)
+    with pytest.raises(EdgeposeError, match=words) as caught:
+        compile_model(model)
+    assert "\n" not in str(caught.value)
+    assert _unchanged(model)
+    assert len(list(model.parent.iterdir())) == 2
+
+
+def test_a_compiler_that_hangs_is_ended(model, install, monkeypatch):
+    install("import time; time.sleep(60)")
+    monkeypatch.setattr(edgetpu_compile, "TIMEOUT_S", 1)
+    with pytest.raises(EdgeposeError, match="did not end within 1 s"):
+        compile_model(model)
+    assert _unchanged(model)
+
+
+def test_without_compiler_the_command_is_told(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not is_installed()
+    expected = f"edgetpu_compiler --show_operations --out_dir '{model.parent}' '{model}'"
+    assert command_line(model) == expected
+    with pytest.raises(EdgeposeError, match="not installed") as caught:
+        compile_model(model)
+    assert str(caught.value).endswith(expected)
+    assert _unchanged(model)
+
+
+def test_the_told_command_makes_the_file_where_the_card_looks(model, install):
+    import subprocess
+
+    install(MAPPED)
+    subprocess.run(command_line(model), shell=True, check=True, capture_output=True)
+    assert compiled_path(model).exists()
+
+
+def test_a_damaged_model_is_not_compiled(model, install):
+    install(MAPPED)
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    with pytest.raises(ModelError, match="sha256"):
+        compile_model(model)
+    assert _unchanged(model)
+
+
+def test_lines_before_the_table_are_no_rows():
+    head = "Edge TPU Compiler version 16.0.1\nConverting 12 Mapped to Edge TPU\n\n"
+    text = head + "Operator   Count   Status\n\nADD 2 Mapped to Edge TPU\n"
+    assert parse_log(text).rows == (("ADD", 2, "Mapped to Edge TPU"),)

@@ -1,0 +1,135 @@
+"""Which layer int8 loses the accuracy in: the float twin computes what the file does, and a planted fault is found."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgepose.errors import ModelError
+from edgepose.inference.model_card import read_card, read_model
+from edgepose.inference.runtime import open_runtime
+from edgepose_train.evaluation.evaluate import held_out
+from edgepose_train.export.dequantized_graph import dequantize
+from edgepose_train.export.layer_attribution import LayerAttribution, Suspect, attribute_layers
+from edgepose_train.export.quantize import to_int8
+from edgepose_train.labels.datasets import read_dataset
+from edgepose_train.network import network
+
+
+@pytest.fixture
+def trained(finished_run):
+    """The float network of the run: the best weights of its checkpoint."""
+    card = read_card(finished_run.model)
+    recipe = card.training.settings["recipe"]
+    head = network.Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"])
+    model = network.build(network.parse_backbone(recipe["backbone"]), head, card.input.size_wh, "none")
+    with np.load(finished_run.folder / "checkpoint.npz") as data:
+        assert json.loads(str(data["notes"]))["best"]["step"] > 0
+        model.set_weights([data[key] for key in sorted(data.files) if key.startswith("best/")])
+    return model
+
+
+@pytest.fixture(scope="module")
+def dataset(rendered_project):
+    return read_dataset(rendered_project)
+
+
+def picture_of(card):
+    return card.golden.picture(card.input.size_wh, card.input.channels)
+
+
+def outputs_of_the_file(data, picture):
+    """By name, dequantized."""
+    interpreter = open_runtime(data, 1, "the file").interpreter
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture[None])
+    interpreter.invoke()
+    found = {}
+    for name, details in interpreter.get_signature_runner().get_output_details().items():
+        scale, zero_point = details["quantization"]
+        found[name] = (interpreter.get_tensor(details["index"]).astype(np.float32) - zero_point) * scale, scale
+    return found
+
+
+def test_the_twin_is_the_float_network_where_nothing_is_rounded(trained, finished_run):
+    data, card = read_model(finished_run.model)
+    picture = picture_of(card)
+    twin = dequantize(trained, data)
+    found = twin.run(picture, range(len(twin.operations)))
+    expected = trained(picture[None].astype(np.float32) / 127.5 - 1, training=False)
+    assert found[twin.outputs["heatmap"]] == pytest.approx(expected["heatmap"].numpy(), abs=1e-3)
+    assert found[twin.outputs["offset"]] == pytest.approx(np.clip(expected["offset"].numpy(), -1, 1), abs=1e-3)
+
+
+def test_the_twin_computes_what_the_file_does(trained, finished_run):
+    data, card = read_model(finished_run.model)
+    twin = dequantize(trained, data)
+    rounded = twin.run(picture_of(card), ())
+    exact = twin.run(picture_of(card), range(len(twin.operations)))
+    for name, (expected, scale) in outputs_of_the_file(data, picture_of(card)).items():
+        off = np.abs(rounded[twin.outputs[name]] - expected).mean() / scale
+        assert off < 1  # steps of int8: the kernels round otherwise between two layers
+        assert off < np.abs(exact[twin.outputs[name]] - expected).mean() / scale / 2
+
+
+def test_layers_are_called_by_what_the_network_calls_them(trained, finished_run):
+    twin = dequantize(trained, finished_run.model.read_bytes())
+    layers = [operation.layer for operation in twin.operations]
+    assert {"input", "trunk conv1", "trunk conv_dw_3", "trunk conv_pw_11", "heatmap output", "offset output"} <= set(
+        layers
+    )
+    assert any(layer.startswith("head convolution at stride 16 (") for layer in layers)
+    assert len(set(layers)) == len(layers)
+
+
+# Said by TensorFlow's converter at every quantization; `fit` shows its users none of what it says.
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
+def test_a_layer_whose_range_explodes_is_blamed(trained, finished_run, dataset):
+    """One keypoint's logits are made 200 times as large: where its peak is stays the same, but all keypoints share one
+    int8 scale, in which nothing is left of the others'."""
+    card = read_card(finished_run.model)
+    layer = trained.get_layer("heatmap_conv")
+    kernel, bias = layer.get_weights()
+    kernel[..., 0] *= 200
+    bias[0] *= 200
+    layer.set_weights([kernel, bias])
+    data = to_int8(trained, [picture_of(card)])
+    blame = attribute_layers(trained, data, card, held_out(dataset, card))
+    assert blame.loss_px > 1
+    assert blame.guilty.layer == "heatmap output"
+    # How much float gives back, on four frames and after sixty steps of training, differs between processors.
+    gains = {suspect.layer: blame.loss_px - suspect.without_px for suspect in blame.suspects}
+    guilty = gains.pop("heatmap output")
+    assert guilty > 1
+    assert guilty > 2 * max(gains.values())
+    assert blame.sentence().startswith("the layer to blame is heatmap output: with it in float, the loss on 4 frames")
+
+
+def test_another_networks_file_is_refused(trained, finished_run):
+    card = read_card(finished_run.model)
+    other = network.build(network.parse_backbone("v2_0.35"), network.Head(4, 8, 32), card.input.size_wh, "none")
+    with pytest.raises(ModelError, match="other operations than the float network"):
+        dequantize(other, finished_run.model.read_bytes())
+
+
+LAYERS = (Suspect("trunk conv1", 0.3, 0.1), Suspect("heatmap output", 0.2, 0.9), Suspect("input", 0.1, 0.9))
+
+
+def test_no_layer_is_blamed_where_int8_loses_nothing():
+    blame = LayerAttribution(9, float_px=2.0, int8_px=1.9, suspects=LAYERS, together_px=-0.1)
+    assert blame.guilty is None
+    assert blame.sentence() == "int8 loses nothing on 9 frames, so no layer is to blame"
+
+
+def test_no_layer_is_blamed_where_several_would_do():
+    both = (LAYERS[0], Suspect("input", 0.3, 0.2))
+    blame = LayerAttribution(9, float_px=2.0, int8_px=3.0, suspects=both, together_px=0.05)
+    assert blame.guilty is None
+    assert "no single layer" in blame.sentence()
+    assert "1.00 px to 0.05 px" in blame.sentence()
+
+
+def test_the_one_layer_that_gives_the_loss_back_is_blamed():
+    blame = LayerAttribution(9, float_px=2.0, int8_px=3.0, suspects=LAYERS, together_px=0.05)
+    assert blame.guilty is LAYERS[0]

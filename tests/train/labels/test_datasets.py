@@ -1,0 +1,86 @@
+"""Images become BGR, frames are known by their bytes, left and right by their names."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from dlc_project import write_image, xy_of
+
+from edgepose_train.labels.datasets import find_flip_pairs, image_hash, read_dataset, read_image
+
+
+def test_grey_alpha_and_16_bit_images_become_bgr(tmp_path):
+    ramp = np.arange(0, 65536, 256, np.uint16).reshape(16, 16)
+    (tmp_path / "deep.png").write_bytes(cv2.imencode(".png", ramp)[1].tobytes())
+    deep = read_image(tmp_path / "deep.png")
+    assert (deep.dtype, deep.shape) == (np.uint8, (16, 16, 3))
+    np.testing.assert_array_equal(deep[..., 1].ravel(), np.arange(256))
+    grey = read_image(write_image(tmp_path / "grey.png", (20, 10), grey=True))
+    assert grey.shape == (10, 20, 3)
+    assert (grey == grey[..., :1]).all()
+    clear = np.zeros((4, 5, 4), np.uint8)
+    clear[..., 2] = 200
+    (tmp_path / "alpha.png").write_bytes(cv2.imencode(".png", clear)[1].tobytes())
+    assert read_image(tmp_path / "alpha.png")[0, 0].tolist() == [0, 0, 200]
+
+
+def test_an_orientation_that_a_camera_noted_moves_no_pixel(tmp_path):
+    """Labels are made on the pixels as they are stored."""
+    jpeg = cv2.imencode(".jpg", np.zeros((10, 20, 3), np.uint8))[1].tobytes()
+    turned = struct.pack(">2sHI HHHIHH I", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)  # one tag: turn by 90 degrees
+    exif = b"Exif\0\0" + turned
+    (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
+    assert cv2.imread(str(tmp_path / "a.jpg")).shape == (20, 10, 3)
+    assert read_image(tmp_path / "a.jpg").shape == (10, 20, 3)
+
+
+def test_an_image_is_known_by_its_bytes(tmp_path):
+    first = write_image(tmp_path / "a.png")
+    shutil.copy(first, tmp_path / "b.png")
+    assert image_hash(first) == image_hash(tmp_path / "b.png") != image_hash(write_image(tmp_path / "c.png"))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        ("leftear", "rightear"),
+        ("LeftEar", "RightEar"),
+        ("paw1_left", "paw1_right"),
+        ("ear left tip", "ear right tip"),
+        ("earL", "earR"),
+        ("L_ear", "R_ear"),
+        ("l-ear", "r-ear"),
+        ("lpaw", "rpaw"),
+        ("ear_L_tip", "ear_R_tip"),
+        ("frontLPaw", "frontRPaw"),
+    ],
+    ids=lambda pair: pair[0],
+)
+def test_sides_are_told_by_their_names(pair):
+    assert find_flip_pairs(("tail", pair[1], "snout", pair[0])) == (pair,)
+
+
+@pytest.mark.parametrize(
+    "names", [("leftear", "snout"), ("leftear", "Rightear"), ("Hand", "Tongue", "Joystick1"), ("ll", "lr", "rl", "rr")]
+)
+def test_what_has_no_clear_partner_is_no_pair(names):
+    assert find_flip_pairs(names) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "images", "labelled"),
+    [("openfield-Pranav-2018-10-30", 93, 372), ("Reaching-Mackenzie-2018-08-30", 55, 233)],
+)
+def test_the_public_demo_projects(public_projects, name, images, labelled):
+    """Their CSV and H5 hold the same labels; counts measured once by hand."""
+    project = public_projects / name
+    dataset = read_dataset(project)
+    from_h5 = read_dataset(next(project.glob("labeled-data/*/*.h5")))
+    assert len(dataset.images) == images
+    assert np.isfinite(xy_of(dataset)).all(axis=2).sum() == labelled
+    np.testing.assert_array_equal(xy_of(dataset), xy_of(from_h5))
+    assert dataset.problems == ()

@@ -1,0 +1,223 @@
+"""SLEAP's files: what people labelled, at the pixel they meant, with the frame they saw."""
+
+from __future__ import annotations
+
+import shutil
+
+import cv2
+import h5py
+import numpy as np
+import pytest
+import sleap_io
+from dlc_project import write_image
+from slp_file import NODES, PREDICTED, USER, embed, embedded, image_files, media, write_slp
+
+from edgepose.errors import DatasetError
+from edgepose_train.labels.datasets import image_hash, read_dataset, read_image
+
+NONE = np.full((4, 2), np.nan)
+
+
+def xy(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform(0, 40, (4, 2))
+
+
+@pytest.fixture
+def images(tmp_path):
+    return [write_image(tmp_path / "images" / "cage1" / f"img{i:03}.png") for i in range(4)]
+
+
+@pytest.fixture
+def slp(tmp_path, images):
+    """Four labelled images as SLEAP refers to them."""
+    frames = [(0, i, [(USER, xy(i))]) for i in range(4)]
+    return write_slp(tmp_path / "labels.slp", [image_files([str(image) for image in images])], frames)
+
+
+def test_labels_images_and_skeleton(slp, images):
+    dataset = read_dataset(slp)
+    assert dataset.skeleton.keypoints == NODES
+    assert dataset.skeleton.edges == (("snout", "tailbase"), ("snout", "leftear"))
+    assert dataset.skeleton.flip_pairs == (("leftear", "rightear"),)
+    assert dataset.problems == ()
+    assert [image.path for image in dataset.images] == images
+    assert {image.video for image in dataset.images} == {"cage1"}
+    np.testing.assert_array_equal([image.xy_px for image in dataset.images], [xy(i) for i in range(4)])
+
+
+@pytest.mark.parametrize(("format_id", "shift"), [(1.0, 0.5), (1.1, 0), (1.2, 0), (1.3, 0)])
+def test_old_files_are_shifted_by_half_a_pixel_once(tmp_path, images, format_id, shift):
+    """Before 1.1, (0, 0) was the corner of the top-left pixel; since then its centre, as here."""
+    video = image_files([str(image) for image in images])
+    path = write_slp(tmp_path / "old.slp", [video], [(0, 0, [(USER, xy(0))])], format_id)
+    np.testing.assert_array_equal(read_dataset(path).images[0].xy_px, xy(0) - shift)
+
+
+def test_predictions_are_no_labels(tmp_path, images):
+    frames = [(0, 0, [(PREDICTED, xy(9)), (USER, xy(0))]), (0, 1, [(PREDICTED, xy(1))]), (0, 2, [(USER, xy(2))])]
+    path = write_slp(tmp_path / "labels.slp", [image_files([str(image) for image in images])], frames)
+    dataset = read_dataset(path)
+    np.testing.assert_array_equal([image.xy_px for image in dataset.images], [xy(0), xy(2)])
+    assert dataset.problems == ("1 frame with predictions only, which are no labels; left out",)
+
+
+def test_frames_with_two_animals_are_left_out(tmp_path, images):
+    video = image_files([str(image) for image in images])
+    two = [(USER, xy(0)), (USER, xy(1))]
+    dataset = read_dataset(write_slp(tmp_path / "labels.slp", [video], [(0, 0, two), (0, 1, [(USER, xy(1))])]))
+    assert len(dataset.images) == 1
+    assert dataset.problems == ("1 frame with several labelled animals, edgepose follows one; left out: frame 0",)
+    with pytest.raises(DatasetError, match="several labelled animals"):
+        read_dataset(write_slp(tmp_path / "two.slp", [video], [(0, 0, two)]))
+
+
+def test_what_is_marked_as_not_visible_is_no_label(tmp_path, images):
+    """In SLEAP, such a point stays wherever the template put it."""
+    points = xy(0)
+    points[3] = np.nan
+    visible = np.array([True, False, True, False])
+    video = image_files([str(image) for image in images])
+    image = read_dataset(write_slp(tmp_path / "labels.slp", [video], [(0, 0, [(USER, points, visible)])])).images[0]
+    np.testing.assert_array_equal(np.isfinite(image.xy_px).all(axis=1), [True, False, True, False])
+    np.testing.assert_array_equal(image.hidden_px, [NONE[0], points[1], NONE[0], NONE[0]])
+
+
+def test_images_of_another_machine_are_found_beside_the_file(tmp_path, images):
+    written = [f"C:\\Users\\Ann\\maze\\images\\cage1\\{image.name}" for image in images]
+    path = write_slp(tmp_path / "labels.slp", [image_files(written)], [(0, 3, [(USER, xy(3))])])
+    assert read_dataset(path).images[0].path == images[3]
+    images[2].unlink()
+    path = write_slp(tmp_path / "more.slp", [image_files(written)], [(0, i, [(USER, xy(i))]) for i in (1, 2)])
+    assert read_dataset(path).problems[0].startswith("1 image or video file missing, looked for ")
+
+
+# --- packages ----------------------------------------------------------------------------------------------
+
+
+def test_a_package_that_sleap_io_writes_holds_the_image_files(tmp_path, images, slp):
+    labels = sleap_io.load_slp(str(slp))
+    labels.save(str(tmp_path / "labels.pkg.slp"), embed="user", verbose=False)
+    hashes = [image_hash(image) for image in images]
+    pixels = [read_image(image) for image in images]
+    shutil.rmtree(images[0].parent)
+    dataset = read_dataset(tmp_path / "labels.pkg.slp")
+    assert dataset.name == "labels"
+    assert [image_hash(image.path) for image in dataset.images] == hashes
+    assert [(image.video, image.path.name) for image in dataset.images][3] == ("cage1", "img003.png")
+    for image, expected in zip(dataset.images, pixels, strict=True):
+        np.testing.assert_array_equal(read_image(image.path), expected)
+
+
+def test_a_package_of_sleap_has_its_colours_right(tmp_path):
+    """SLEAP gives OpenCV RGB where that expects BGR, so that the pictures inside are blue where the mouse is red."""
+    pictures = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8) for i in range(2)]
+    encoded = [cv2.imencode(".png", bgr[..., ::-1])[1].tobytes() for bgr in pictures]
+    frames = [(4, 17, [(USER, xy(0))]), (4, 230, [(USER, xy(1))])]  # video4: its number, not its place in the list
+    path = write_slp(tmp_path / "labels.pkg.slp", [embedded(4)], frames)
+    embed(path, 4, encoded, [17, 230], media("/home/ann/session1.mp4", 300))
+    dataset = read_dataset(path)
+    assert [(image.video, image.path.name) for image in dataset.images] == [
+        ("session1", "img017.png"),
+        ("session1", "img230.png"),
+    ]
+    for image, bgr in zip(dataset.images, pictures, strict=True):
+        np.testing.assert_array_equal(read_image(image.path), bgr)
+    assert len({image_hash(image.path) for image in dataset.images}) == 2
+    assert [entry.name for entry in tmp_path.iterdir()] == ["labels.pkg.slp"]
+
+
+def test_a_damaged_picture_inside_a_package_is_left_out(tmp_path):
+    good = cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    path = write_slp(tmp_path / "l.pkg.slp", [embedded(0)], [(0, i, [(USER, xy(i))]) for i in range(3)])
+    embed(path, 0, [good, good[:50]], [0, 1])
+    dataset = read_dataset(path)
+    assert len(dataset.images) == 1
+    assert dataset.problems == ("2 image files damaged or not an image: video0/img1.png, video0/img2.png",)
+
+
+# --- videos ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def video(tmp_path):
+    """(path, frames as they decode from the first to the last)."""
+    path = tmp_path / "session1.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    for i in range(40):
+        picture = np.full((48, 64, 3), 60, np.uint8)
+        cv2.circle(picture, (i + 10, 24), 6, (0, 6 * i, 255), -1)
+        writer.write(picture)
+    writer.release()
+    capture = cv2.VideoCapture(str(path))
+    return path, [capture.read()[1] for _ in range(40)]
+
+
+def test_frames_of_a_video(tmp_path, video):
+    pictures = video[1]
+    indices = [31, 2, 3, 39]
+    slp = write_slp(tmp_path / "l.slp", [media("/lost/session1.avi", 40)], [(0, i, [(USER, xy(i))]) for i in indices])
+    dataset = read_dataset(slp)
+    assert [image.path.name for image in dataset.images] == ["img31.png", "img02.png", "img03.png", "img39.png"]
+    assert {image.video for image in dataset.images} == {"session1"}
+    for image, i in zip(dataset.images, indices, strict=True):
+        np.testing.assert_array_equal(read_image(image.path), pictures[i])
+    assert len({image_hash(image.path) for image in dataset.images}) == 4
+    assert image_hash(read_dataset(slp).images[0].path) == image_hash(dataset.images[0].path)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"l.slp", "session1.avi"}
+
+
+def test_a_video_that_is_too_short_or_not_there(tmp_path, video):
+    slp = write_slp(tmp_path / "l.slp", [media(str(video[0]))], [(0, i, [(USER, xy(i))]) for i in (1, 400)])
+    assert read_dataset(slp).problems == ("1 image file damaged or not an image: session1/img400.png",)
+    video[0].unlink()
+    with pytest.raises(DatasetError, match=r"1 image or video file missing, looked for .*session1\.avi"):
+        read_dataset(slp)
+
+
+def test_videos_of_one_name_stay_apart(tmp_path, video):
+    for folder in ("left", "right"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(video[0], tmp_path / folder)
+    videos = [media(str(tmp_path / folder / "session1.avi")) for folder in ("left", "right")]
+    dataset = read_dataset(write_slp(tmp_path / "l.slp", videos, [(v, 5, [(USER, xy(v))]) for v in (0, 1)]))
+    assert [image.video for image in dataset.images] == ["left-session1", "right-session1"]
+
+
+# --- bad files ---------------------------------------------------------------------------------------------
+
+
+def truncated(path):
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+def text(path):
+    path.write_text("{}")
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def of_something_else(path):
+    with h5py.File(path, "w") as file:
+        file["tracks"] = np.zeros(3)
+
+
+def without_its_points(path):
+    with h5py.File(path, "a") as file:
+        del file["points"]
+
+
+def with_broken_metadata(path):
+    with h5py.File(path, "a") as file:
+        file["metadata"].attrs["json"] = np.bytes_(b'{"skeletons": [')
+
+
+@pytest.mark.parametrize(
+    "damage", [truncated, text, empty, of_something_else, without_its_points, with_broken_metadata]
+)
+def test_a_damaged_file_is_one_line(slp, damage):
+    damage(slp)
+    with pytest.raises(DatasetError, match="cannot read as a SLEAP file") as error:
+        read_dataset(slp)
+    assert len(str(error.value).splitlines()) == 1

@@ -1,0 +1,43 @@
+"""Costs from the description alone are those of the converted network, operation by operation."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+import pytest
+
+from edgepose_train.export.tflite_graph import read_graph
+from edgepose_train.network.network_cost import Cost, network_cost
+
+
+def _counted(graph) -> Cost:
+    return Cost(graph.macs, sum(tensor.size for op in graph.ops for tensor in op.outputs))
+
+
+def test_the_demos_int8_file():
+    demo = resources.files("edgepose") / "demo" / "demo.tflite"
+    graph = read_graph(demo.read_bytes(), "demo.tflite")
+    assert network_cost((1, 0.25, 11), (4, 8, 32), (320, 240)) == _counted(graph)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "head", "size_wh"), [((2, 0.35, 13), (3, 4, 24), (96, 64)), ((1, 0.5, 8), (5, 16, 16), (64, 96))]
+)
+def test_other_trunks_sizes_and_strides(backbone, head, size_wh):
+    """A float file lacks the int8 one's first operation, from uint8 to int8."""
+    import tensorflow as tf  # noqa: TID251
+
+    from edgepose_train.network import network
+    from edgepose_train.quiet import quiet
+
+    model = network.build(network.Backbone(*backbone), network.Head(*head), size_wh, "none")
+    with quiet():
+        graph = read_graph(tf.lite.TFLiteConverter.from_keras_model(model).convert(), "made")
+    counted = _counted(graph)
+    counted.written += 3 * size_wh[0] * size_wh[1]
+    assert network_cost(backbone, head, size_wh) == counted
+
+
+def test_cost_grows_with_the_pixels():
+    small, large = (network_cost((2, 1.0, 13), (4, 8, 64), size) for size in ((160, 128), (320, 256)))
+    assert (large.macs, large.written) == (4 * small.macs, 4 * small.written)

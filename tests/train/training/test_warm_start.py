@@ -1,0 +1,61 @@
+"""Beginning from an earlier run: all of its weights, or all but those of other keypoints."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from edgepose.errors import EdgeposeError
+from edgepose.inference.model_card import read_card
+from edgepose_train.network import network
+from edgepose_train.training import checkpoint
+from edgepose_train.training.warm_start import start_from
+
+SIZE_WH = (96, 96)
+
+
+def like(run, keypoints=4, backbone="mobilenet_v1_0.25"):
+    recipe = read_card(run.model).training.settings["recipe"]
+    head = network.Head(keypoints, recipe["stride"], recipe["width"])
+    return network.build(network.parse_backbone(backbone), head, SIZE_WH, "given")
+
+
+def test_the_same_network_begins_where_the_earlier_one_ended(finished_run, capsys):
+    target = like(finished_run)
+    start_from(str(finished_run.folder), target)
+    best = checkpoint.read(finished_run.folder / "checkpoint.npz")[0]["best"]
+    for ours, theirs in zip(target.get_weights(), best, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert capsys.readouterr().out == f"starting with all weights of {finished_run.folder.name}\n"
+
+
+def test_other_keypoints_leave_out_the_layers_that_depend_on_them(finished_run, capsys):
+    target = like(finished_run, keypoints=6)
+    before = {layer.name: layer.get_weights() for layer in target.layers}
+    start_from(str(finished_run.folder), target)
+    assert "all but 2 layers, as the keypoints are others" in capsys.readouterr().out
+    same = {
+        layer.name
+        for layer in target.layers
+        if layer.get_weights() and all(map(np.array_equal, layer.get_weights(), before[layer.name]))
+    }
+    assert same >= {"heatmap_conv", "offset_conv"}
+    assert "conv_pw_5" not in same
+
+
+def test_a_network_of_another_kind_is_refused(finished_run):
+    with pytest.raises(EdgeposeError, match=r"a network of another kind \(mobilenet_v1_0.25\); give its --recipe or"):
+        start_from(str(finished_run.folder), like(finished_run, backbone="mobilenet_v2_0.35"))
+
+
+def test_files_that_do_not_belong_together_are_told(finished_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished_run.folder, run)
+    card = (run / "model.json").read_text()
+    assert '"mobilenet_v1_0.25"' in card
+    (run / "model.json").write_text(card.replace('"mobilenet_v1_0.25"', '"mobilenet_v1_0.5"'))
+    with pytest.raises(EdgeposeError, match=r"its checkpoint and model\.json do not fit together") as error:
+        start_from(str(run), like(finished_run))
+    assert len(str(error.value).splitlines()) == 1

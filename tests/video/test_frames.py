@@ -1,0 +1,71 @@
+"""Frames by number are the very frames that reading from the start gives."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from clips import write_clip
+
+from edgepose.errors import CameraError
+from edgepose.video.frames import open_video, read_frames, spread
+from edgepose_train.selection.thumbnails import digest
+
+COUNT = 260
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """MPEG-4, whose frames depend on those before: seeking has something to get wrong."""
+    path = tmp_path_factory.mktemp("clip") / "mouse.mp4"
+    rng = np.random.default_rng(0)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
+    for i in range(COUNT):
+        image = np.full((48, 64, 3), 40, np.uint8)
+        image[i % 40 : i % 40 + 8, i % 56 : i % 56 + 8] = rng.integers(0, 256, 3)
+        writer.write(image)
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def digests(clip):
+    return [digest(image) for _, image in read_frames(open_video(clip), range(COUNT))]
+
+
+@pytest.mark.parametrize("indices", [[0], [COUNT - 1], [3, 4, 9, 120, 121, 259], range(0, COUNT, 7), [150, 259]])
+def test_frames_are_those_of_the_whole_video(clip, digests, indices):
+    found = list(read_frames(open_video(clip), indices))
+    assert [index for index, _ in found] == list(indices)
+    assert [digest(image) for _, image in found] == [digests[i] for i in indices]
+
+
+def test_a_video_tells_about_itself(clip):
+    video = open_video(clip)
+    assert (video.size_wh, video.fps, video.count, video.stem) == ((64, 48), 25.0, COUNT, "mouse")
+
+
+def test_a_cut_off_video_gives_what_it_has(tmp_path):
+    whole = write_clip(tmp_path / "whole.avi", 60).read_bytes()
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(whole[: len(whole) // 2])
+    video = open_video(cut)
+    found = [index for index, _ in read_frames(video, range(60))]
+    assert 10 < len(found) < 60
+    assert found == list(range(len(found)))
+    assert [index for index, _ in read_frames(video, [5, 10, 59])] == [5, 10]
+
+
+def test_no_video(tmp_path):
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(CameraError, match="not a video"):
+        open_video(tmp_path / "empty.mp4")
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (6, 5), (108_000, 2000), (7, 1)])
+def test_spread_is_even_and_bounded(count, most):
+    found = spread(count, most)
+    assert 0 < len(found) <= most
+    assert all(0 <= i < count for i in found)
+    assert len(set(np.diff(found))) <= 1
+    assert len(found) >= min(count, most) / 2

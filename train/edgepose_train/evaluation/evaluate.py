@@ -1,0 +1,80 @@
+"""Pixel error of the shipped int8 file, through the very code that runs on the device."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgepose.errors import DatasetError
+from edgepose.inference.estimator import Estimator
+from edgepose.inference.model_card import ModelCard, Score
+from edgepose.inference.viewer import follow, look, placed, window_size
+from edgepose.types import Frame, Pose
+from edgepose.video.frames import progress_bar
+from edgepose_train.evaluation.metrics import Predictions, summarize
+from edgepose_train.labels.datasets import Dataset, LabelledImage, image_hash, read_image
+
+FOLLOWED = "followed"  # name of the score through windows that follow the animal
+JITTER = 0.1  # of a window's sides
+
+
+def held_out(dataset: Dataset, card: ModelCard) -> list[LabelledImage]:
+    """The images that were neither trained on nor used to choose the model, told by their content."""
+    learnt = card.training.learnt_frames()
+    return [image for image in dataset.images if image_hash(image.path) not in learnt]
+
+
+def measure(estimator: Estimator, images: Sequence[LabelledImage]) -> Predictions:
+    """Of whole frames, one or more."""
+    return _measured(images, estimator.estimate)
+
+
+def measure_followed(estimator: Estimator, images: Sequence[LabelledImage], seed: int = 0) -> Predictions:
+    """Through the window that would follow the animal: round what the estimator finds in the whole frame, and off that
+    by up to `JITTER` of its sides, as it is when the animal moves; with one seed always the same for each picture."""
+
+    def through_window(frame: Frame) -> Pose:
+        rng = np.random.default_rng([seed, zlib.crc32(frame.image)])
+        field = (0, 0, *frame.size_wh)
+        size_wh = window_size(estimator.card, frame.size_wh, estimator.card.input.zoom)
+        window = follow(None, estimator.estimate(frame), 0, field, size_wh).window
+        corner = np.array(window[:2]) + rng.uniform(-JITTER, JITTER, 2) * size_wh
+        return look(estimator, frame, placed(corner, corner + np.array(size_wh) - 1, field, size_wh))
+
+    return _measured(images, through_window)
+
+
+def _measured(images: Sequence[LabelledImage], estimate: Callable[[Frame], Pose]) -> Predictions:
+    poses = []
+    with progress_bar() as bar:
+        for image in bar.track(images, description="testing"):
+            poses.append(estimate(Frame(read_image(image.path), "bgr", len(poses), 0, 0)))
+    return Predictions(
+        np.stack([image.xy_px for image in images]),
+        np.stack([pose.xy_px for pose in poses]).astype(np.float64),
+        np.stack([pose.score for pose in poses]).astype(np.float64),
+    )
+
+
+def evaluate(model: Path, dataset: Dataset, every_frame: bool = False) -> dict[str, Score]:
+    """Of whole frames, and through windows where the model is made for that. Raises DatasetError when the labels are of
+    other keypoints, or no frame is left to test on."""
+    estimator = Estimator(model)
+    names = estimator.card.skeleton.keypoints
+    if dataset.skeleton.keypoints != names:
+        raise DatasetError(
+            f"{dataset.name}: labels {', '.join(dataset.skeleton.keypoints)}, but the model predicts {', '.join(names)}"
+        )
+    images = list(dataset.images) if every_frame else held_out(dataset, estimator.card)
+    if not images:
+        raise DatasetError(
+            f"{dataset.name}: the model was trained on every frame of it; label new frames, "
+            "or give --all to score it on frames it has seen"
+        )
+    scores = {"int8": summarize(measure(estimator, images), names)}
+    if estimator.card.input.zoom > 1:
+        scores[FOLLOWED] = summarize(measure_followed(estimator, images), names)
+    return scores

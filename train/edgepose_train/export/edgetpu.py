@@ -1,0 +1,207 @@
+"""Would the Edge TPU run all of a model? Reads the `.tflite`, and calls the vendor's compiler where it is installed.
+
+The rules are coral.ai's "TensorFlow models on the Edge TPU": its requirements and its table of supported operations
+(compiler 16, runtime 14), with what the compiler is known to refuse beyond it (google-coral/edgetpu issues, by
+number). Nothing here was tried on a device. The compiler gives the Edge TPU everything up to the first operation it
+refuses, and the rest to the CPU, so that one is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+from edgepose_train.export.tflite_graph import Graph, GraphTensor, Op
+
+# On-chip memory, shared by the executable and the weights; weights beyond it are fetched over USB for every frame.
+SRAM_BYTES = 8 * 2**20
+EXECUTABLE_BYTES = 2**20  # compiler logs leave 6.9 to 7.6 MiB for weights, #512
+_LARGEST_RESIZE = 128  # pixels a side: 128 was mapped and 512 refused, #31
+_LARGEST_DECONVOLUTION = 2**20  # weights: 1024 to 512 channels was refused, #684; 512 to 256, 3x3, is in Coral's U-Net
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An operation that would run on the CPU."""
+
+    op: Op
+    why: str
+
+    def __str__(self) -> str:
+        shapes = ", ".join(str(tensor) for tensor in self.op.inputs if tensor is not None and tensor.data is None)
+        output = self.op.outputs[0]
+        return f"operation {self.op.index}, {self.op.kind} ({shapes} to {output}, {output.name}): {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """refusals: in the order of the graph, empty when all of it would run on the Edge TPU. mapped: operations before
+    the first refusal. runtime: the oldest Edge TPU runtime that knows every operation. parameter_bytes: weights."""
+
+    refusals: tuple[Refusal, ...]
+    operations: int
+    runtime: int
+    parameter_bytes: int
+
+    @property
+    def mapped(self) -> int:
+        return self.refusals[0].op.index if self.refusals else self.operations
+
+    @property
+    def streamed_bytes(self) -> int:
+        """Estimate of the weights that do not fit on the chip."""
+        return max(0, self.parameter_bytes - (SRAM_BYTES - EXECUTABLE_BYTES))
+
+    def verdict(self) -> str:
+        """One line."""
+        if self.refusals:
+            return (
+                f"runs {self.mapped} of {self.operations} operations, then leaves it to the CPU at {self.refusals[0]}"
+            )
+        memory = f"{self.parameter_bytes / 2**20:.1f} of about {(SRAM_BYTES - EXECUTABLE_BYTES) / 2**20:.0f} MiB"
+        return f"all {self.operations} operations are in the Edge TPU's list; its weights take {memory} on the chip"
+
+
+def audit(graph: Graph) -> Audit:
+    """Every operation against the list and its limits."""
+    reasons = ((op, _not_listed(op) or _tensors(op) or _limit(op)) for op in graph.ops)
+    return Audit(
+        refusals=tuple(Refusal(op, why) for op, why in reasons if why),
+        operations=len(graph.ops),
+        runtime=max((_LISTED[op.kind] for op in graph.ops if op.kind in _LISTED), default=0),
+        parameter_bytes=graph.parameter_bytes,
+    )
+
+
+def _not_listed(op: Op) -> str | None:
+    return None if op.kind in _LISTED else "not in the Edge TPU's list of operations"
+
+
+def _tensors(op: Op) -> str | None:
+    """What the Edge TPU asks of every tensor: fixed size, 8 bits, three dimensions, parameters in the file."""
+    for tensor in (*op.inputs, *op.outputs):
+        if tensor is None:
+            continue
+        if any(n < 0 for n in tensor.shape):
+            return f"the size of {tensor.name} is not fixed ({tensor}); convert the model with a batch of 1"
+        if tensor.data is None and any(n > 1 for n in tensor.shape[:-3]):
+            return f"only the three innermost dimensions may be larger than 1, and {tensor.name} is {tensor}"
+        if tensor.data is None and (tensor.dtype not in {"INT8", "UINT8"} or not tensor.scale):
+            return f"{tensor.name} is {tensor}, not quantized to 8 bits"
+        if tensor.data is not None and tensor.dtype not in {"INT8", "UINT8", "INT32"}:
+            return f"the parameters {tensor.name} are {tensor}, not quantized to 8 bits"
+    if op.kind in _WITH_WEIGHTS and any(tensor is not None and tensor.data is None for tensor in _parameters(op)):
+        return "its weights are computed, not in the file"
+    return None
+
+
+def _parameters(op: Op) -> tuple[GraphTensor | None, ...]:
+    """Weights and bias; a transposed convolution has its picture between them."""
+    return tuple(tensor for i, tensor in enumerate(op.inputs) if i != (2 if op.kind == "TRANSPOSE_CONV" else 0))
+
+
+def _limit(op: Op) -> str | None:
+    check = _LIMITS.get(op.kind)
+    return check(op) if check else None
+
+
+def _convolution(op: Op) -> str | None:
+    across, down = op.options.get("dilationWFactor", 1), op.options.get("dilationHFactor", 1)
+    return None if across == down else f"dilated by {across} across and {down} down; both must be the same"
+
+
+def _no_activation(op: Op) -> str | None:
+    activation = op.options.get("fusedActivationFunction", "NONE")
+    return None if activation == "NONE" else f"with the fused activation {activation}; it may have none"
+
+
+def _concatenation(op: Op) -> str | None:
+    constants = [tensor for tensor in op.inputs if tensor is not None and tensor.data is not None]
+    if constants and (len(op.inputs) != 2 or any(t.data is not None and t.data.any() for t in constants)):
+        return "with a constant it may only append zeros to one other tensor"
+    return _no_activation(op)
+
+
+def _mean(op: Op) -> str | None:
+    source, axes = op.inputs[0], op.inputs[1]
+    if source is None or axes is None or axes.data is None:
+        return "its axes are computed, not in the file"
+    reduced = {int(axis) % len(source.shape) for axis in axes.data.view("<i4")}
+    if 0 in reduced and len(source.shape) > 1:
+        return "reduces the batch"
+    z = len(source.shape) - 1
+    return f"reduces {source.shape[z]} channels, not a multiple of 4" if z in reduced and source.shape[z] % 4 else None
+
+
+def _prelu(op: Op) -> str | None:
+    alpha = op.inputs[1]
+    return "its alpha varies over the picture" if alpha is not None and any(n > 1 for n in alpha.shape[:-1]) else None
+
+
+def _resize(op: Op) -> str | None:
+    if op.kind == "RESIZE_BILINEAR" and op.options.get("halfPixelCenters"):
+        return (
+            "bilinear with half-pixel centres (version 3), which compilers refuse (#187, #396) and the list does not "
+            "promise; `fit --target coral` upsamples in operations that it has, to the same numbers"
+        )
+    side = max(op.outputs[0].shape[1:3])
+    if side > _LARGEST_RESIZE:
+        return f"to {side} pixels a side; no more than {_LARGEST_RESIZE} is known to be mapped"
+    return None
+
+
+def _softmax(op: Op) -> str | None:
+    shape = op.outputs[0].shape
+    return None if prod(shape) == shape[-1] <= 16_000 else "only of one row of at most 16,000 numbers"
+
+
+def _split(op: Op) -> str | None:
+    axis = op.inputs[0] if op.kind == "SPLIT" else None
+    return "splits the batch" if axis is not None and axis.data is not None and not axis.data.any() else None
+
+
+def _strided_slice(op: Op) -> str | None:
+    strides = op.inputs[3]
+    if strides is None or strides.data is None or (strides.data.view("<i4") != 1).any():
+        return "with strides other than 1"
+    return "with an ellipsis or a new axis" if op.options["ellipsisMask"] or op.options["newAxisMask"] else None
+
+
+def _transposed_convolution(op: Op) -> str | None:
+    weights = op.inputs[1]
+    if len(op.inputs) > 3:
+        return "with a bias (version 3), which compilers refused (#147)"
+    if weights is not None and weights.size > _LARGEST_DECONVOLUTION:
+        return f"with {weights.size / 1e6:.1f} million weights; as large a one was refused (#684)"
+    return None
+
+
+# Operation, and the oldest Edge TPU runtime that has it; 0 where the table says "all".
+_LISTED = {
+    **dict.fromkeys(
+        ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1"), 0
+    ),
+    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN"), 0),
+    **dict.fromkeys(("CONCATENATION", "PAD", "RESHAPE", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE"), 0),
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "STRIDED_SLICE", "L2_NORMALIZATION"), 0),
+    **dict.fromkeys(("EXPAND_DIMS", "PACK", "PRELU", "QUANTIZE", "SUM", "TRANSPOSE_CONV"), 13),
+    **dict.fromkeys(("REDUCE_MAX", "REDUCE_MIN", "RSQRT", "SQUARED_DIFFERENCE", "TRANSPOSE"), 14),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 14,
+}
+_WITH_WEIGHTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
+_LIMITS: dict[str, Callable[[Op], str | None]] = {
+    "AVERAGE_POOL_2D": _no_activation,
+    "CONCATENATION": _concatenation,
+    "CONV_2D": _convolution,
+    "DEPTHWISE_CONV_2D": _convolution,
+    "MAX_POOL_2D": _no_activation,
+    "MEAN": _mean,
+    "PRELU": _prelu,
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize,
+    "SOFTMAX": _softmax,
+    "SPLIT": _split,
+    "STRIDED_SLICE": _strided_slice,
+    "TRANSPOSE_CONV": _transposed_convolution,
+}

@@ -1,0 +1,187 @@
+"""One label format into another: DeepLabCut project, SLEAP file, COCO keypoints.
+
+Coordinates are not shifted: all three put (0, 0) at the centre of the top-left pixel. Nothing that exists is written
+over, and files appear only when they are complete.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import EdgeposeError, UsageError
+from edgepose.video.frames import progress_bar
+from edgepose_train.labels.coco import write_coco
+from edgepose_train.labels.datasets import Dataset, LabelledImage, count, find_flip_pairs, read_dataset, read_image
+from edgepose_train.labels.deeplabcut_writer import LABELS, create_project, write_labels
+from edgepose_train.labels.frames import holder, image_file
+from edgepose_train.labels.sleap import write_slp
+
+SCORER = "edgepose"  # where the project's name tells no other
+
+
+def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
+    """What was converted, and a line for each thing that the new format cannot hold.
+
+    destination: `.json` COCO, its images in the folder `…-images` beside it; `.slp`, which refers to the images where
+    they are; `.pkg.slp`, which holds them; else a DeepLabCut project folder, `Task-scorer-YYYY-MM-DD` as DeepLabCut
+    names them. Raises UsageError where something is there already, DatasetError where `source` is of no use.
+    """
+    write = {".json": _to_coco, ".slp": _to_sleap}.get(destination.suffix.lower(), _to_deeplabcut)
+    destination = destination.absolute()
+    if destination.suffix.lower() in {".csv", ".h5", ".yaml", ".yml", ".zip"}:
+        raise UsageError(f"{destination}: give a .slp, .pkg.slp or .json file, or a folder for a DeepLabCut project")
+    _refuse_what_exists(destination)
+    dataset = read_dataset(source, keep_unlabelled=True)
+    try:
+        with _staging(destination) as folder:
+            return dataset, write(dataset, destination, folder)
+    except OSError as exc:
+        by_hdf5 = re.search("error message = '(.+?)'", str(exc))  # among much else
+        why = by_hdf5[1] if by_hdf5 else exc.strerror or exc
+        raise EdgeposeError(f"{destination}: cannot write ({why})") from None
+
+
+def _refuse_what_exists(path: Path) -> None:
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UsageError(f"{path}: is already there; give another name, or move it away")
+
+
+def _pictures(destination: Path) -> Path:
+    """The folder for the images of a label file; of another name than the project may have that they come from."""
+    return destination.with_name(re.sub(r"(\.pkg)?\.[^.]*$", "-images", destination.name))
+
+
+@contextmanager
+def _staging(destination: Path) -> Iterator[Path]:
+    """A hidden folder beside it, on the same disk, so that what is complete takes its place in one step."""
+    folder = destination.with_name(f".{destination.name}.part")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _place(images: Sequence[LabelledImage], folder: Path) -> list[LabelledImage]:
+    """Copies every image to `folder/<video>/<name>`, byte for byte where it has bytes."""
+    placed: list[LabelledImage] = []
+    taken: set[Path] = set()
+    with progress_bar() as bar:
+        for image in bar.track(images, description="copying images"):
+            name, data = image_file(image.path)
+            video = image.video if image.video.strip(".") else "video"
+            path = next(path for path in _free_names(folder / video / name) if path not in taken)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            taken.add(path)
+            placed.append(replace(image, path=path))
+    return placed
+
+
+def _free_names(path: Path) -> Iterator[Path]:
+    """`img1.png`, `img1-2.png`…: folders of one name may hold images of one name."""
+    yield path
+    number = 2
+    while True:
+        yield path.with_stem(f"{path.stem}-{number}")
+        number += 1
+
+
+# --- the three formats -------------------------------------------------------------------------------------
+
+
+def _to_coco(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
+    pictures = _pictures(destination)
+    _refuse_what_exists(pictures)
+    images = _place(dataset.images, folder / pictures.name)
+    write_coco(folder / destination.name, dataset.name, dataset.skeleton, images)
+    _take_place(folder / pictures.name, pictures)
+    _take_place(folder / destination.name, destination)
+    _, unlearnt = _hidden(images)
+    if unlearnt:
+        return [f"{count(unlearnt, 'keypoint')} marked as not visible: COCO's tools learn from them, SLEAP does not"]
+    return []
+
+
+def _to_sleap(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
+    embed = destination.name.lower().endswith(".pkg.slp")
+    loose = [image for image in dataset.images if holder(image.path)]  # frames without a file to refer to
+    if loose and not embed:
+        _refuse_what_exists(_pictures(destination))
+    pictures = folder / _pictures(destination).name
+    placed = _place(loose, pictures)
+    if loose and not embed:
+        _take_place(pictures, _pictures(destination))
+        placed = [replace(i, path=_pictures(destination) / i.path.relative_to(pictures)) for i in placed]
+    files = dict(zip((image.path for image in loose), placed, strict=True))
+    images = [files.get(image.path, image) for image in dataset.images]
+    write_slp(folder / destination.name, dataset.skeleton, images, embed=embed)
+    notes = [] if embed else ["the file refers to the images where they are; a .pkg.slp holds them"]
+    _take_place(folder / destination.name, destination)
+    learnt, _ = _hidden(images)
+    if learnt:
+        notes.append(
+            f"{count(learnt, 'keypoint')} marked as not visible: SLEAP does not learn from them, COCO's tools do"
+        )
+    return notes
+
+
+def _to_deeplabcut(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
+    named = re.fullmatch(r"(.+)-([^-]+)-\d{4}-\d{2}-\d{2}", destination.name)
+    task, scorer = named.groups() if named else (destination.name, SCORER)
+    by_video: dict[str, list[LabelledImage]] = {}
+    for image in _place(dataset.images, folder / LABELS):
+        by_video.setdefault(image.path.parent.name, []).append(image)
+    for video, images in by_video.items():
+        xy_px = np.stack([image.xy_px for image in images])
+        write_labels(folder / LABELS / video, scorer, dataset.skeleton.keypoints, [i.path.name for i in images], xy_px)
+    # DeepLabCut finds labels by its videos' names; the videos themselves need not be there.
+    videos = {str(destination / "videos" / f"{video}.mp4"): _size_wh(images[0]) for video, images in by_video.items()}
+    _take_place(folder, destination)
+    create_project(destination, task, scorer, dataset.skeleton, videos)
+    return _not_in_deeplabcut(dataset)
+
+
+def _not_in_deeplabcut(dataset: Dataset) -> list[str]:
+    notes = []
+    learnt, unlearnt = _hidden(dataset.images)
+    if learnt:
+        notes.append(
+            f"{count(learnt, 'keypoint')} marked as not visible: DeepLabCut has no such mark; ordinary labels now"
+        )
+    if unlearnt:
+        notes.append(f"{count(unlearnt, 'keypoint')} marked as not visible, positions too: not labelled in DeepLabCut")
+    told = find_flip_pairs(dataset.skeleton.keypoints)
+    if lost := [f"{a}/{b}" for a, b in dataset.skeleton.flip_pairs if (a, b) not in told and (b, a) not in told]:
+        notes.append(f"left/right pairs that the names do not tell: DeepLabCut has no place for {', '.join(lost)}")
+    return notes
+
+
+def _hidden(images: Sequence[LabelledImage]) -> tuple[int, int]:
+    """How many keypoints are marked as not visible: those that count as labels, and those that do not."""
+    marked = [(_labelled(image.hidden_px), _labelled(image.xy_px)) for image in images if image.hidden_px is not None]
+    return sum(int((h & x).sum()) for h, x in marked), sum(int((h & ~x).sum()) for h, x in marked)
+
+
+def _labelled(xy_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.isfinite(xy_px).all(axis=1)
+
+
+def _size_wh(image: LabelledImage) -> tuple[int, int]:
+    height, width = read_image(image.path).shape[:2]
+    return width, height
+
+
+def _take_place(made: Path, destination: Path) -> None:
+    if destination.is_dir():  # empty, or it had been refused
+        destination.rmdir()
+    made.replace(destination)

@@ -1,0 +1,193 @@
+"""DeepLabCut and Lightning Pose projects: which label files count, which image each row means, one skeleton."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from edgepose.errors import DatasetError
+from edgepose.system.strict import Loader, read_yaml
+from edgepose_train.labels.datasets import Dataset, LabelledImage, count, listing, make_skeleton
+from edgepose_train.labels.frames import find_file, is_file
+from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
+from edgepose_train.labels.machine_labels import split_unchecked, unchecked_problem
+
+LABELS = "labeled-data"
+_ANCESTORS = 4  # a label file's folder, labeled-data, the project, and one more
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """What counts here of a `config.yaml`; every part may be empty."""
+
+    task: str = ""
+    scorer: str = ""
+    bodyparts: tuple[str, ...] = ()
+    edges: tuple[tuple[str, ...], ...] = ()
+    file: Path | None = None
+
+
+def read_project(path: Path) -> Dataset:
+    """`path`: a project folder, its labeled-data folder, or one label file. Raises DatasetError."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links away from the images
+    config = _find_config(path)
+    problems: list[str] = []
+    files = _label_files(path, config.scorer, problems)
+    tables = [read_label_table(file) for file in files]
+    names = config.bodyparts or tables[0].names
+    skeleton = make_skeleton(config.file or path, names, config.edges, (), problems)
+    images, unchecked = split_unchecked(_images(tables, names, problems), names)
+    if unchecked:
+        problems.append(unchecked_problem(len(unchecked)))
+    return Dataset(_name(path, config), skeleton, tuple(images), tuple(problems), tuple(unchecked))
+
+
+def has_labels(folder: Path) -> bool:
+    """Is it one of the folders that `read_project` takes?"""
+    return bool(_found_in(folder))
+
+
+def _name(path: Path, config: _Config) -> str:
+    folder = path.parent if is_file(path) else path
+    return config.task or (folder.parent if folder.name == LABELS else folder).name
+
+
+# --- config.yaml -------------------------------------------------------------------------------------------
+
+
+class ConfigLoader(Loader):
+    """Old configs hold tuples, which plain YAML has no word for."""
+
+    def construct_tuple(self, node: yaml.Node) -> list[Any]:
+        assert isinstance(node, yaml.SequenceNode)
+        return list(self.construct_sequence(node, deep=True))
+
+
+ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", ConfigLoader.construct_tuple)
+
+
+def _find_config(path: Path) -> _Config:
+    """The nearest `config.yaml` of DeepLabCut at or above `path`, else an empty one."""
+    for folder in [path, *path.parents][: _ANCESTORS + 1]:
+        file = folder / "config.yaml"
+        if not is_file(file):
+            continue
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as exc:
+            raise DatasetError(f"{file}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
+        data = read_yaml(text, str(file), DatasetError, ConfigLoader)
+        if isinstance(data, dict) and "bodyparts" in data:  # others keep a config.yaml too
+            return _config(file, data)
+    return _Config()
+
+
+def _config(file: Path, data: dict[str, Any]) -> _Config:
+    bodyparts = data["bodyparts"]
+    if bodyparts == "MULTI!":  # a multi-animal project; fine where the label files hold one animal
+        bodyparts = [*_listed(file, data, "multianimalbodyparts"), *_listed(file, data, "uniquebodyparts")]
+    else:
+        bodyparts = _listed(file, data, "bodyparts")
+    edges = _listed(file, data, "skeleton")
+    if not all(isinstance(edge, list | tuple) for edge in edges):
+        raise DatasetError(f"{file}: skeleton: expected a list of pairs of body parts")
+    return _Config(
+        str(data.get("Task") or ""),
+        str(data.get("scorer") or ""),
+        tuple(str(name) for name in bodyparts),
+        tuple(tuple(str(name) for name in edge) for edge in edges),
+        file,
+    )
+
+
+def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
+    """A list, which old configs write as nothing, an empty string or a Python tuple."""
+    value = data.get(key)
+    if isinstance(value, str) and value.strip().startswith(("(", "[")):
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            raise DatasetError(f"{file}: {key}: cannot read {value[:40]!r} as a list") from None
+    if not value:
+        return []
+    if not isinstance(value, list | tuple):
+        raise DatasetError(f"{file}: {key}: expected a list, got {str(value)[:40]!r}")
+    return list(value)
+
+
+# --- label files -------------------------------------------------------------------------------------------
+
+
+def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
+    """Every file to read. Only the project's own scorer counts, as in DeepLabCut."""
+    if is_file(path):
+        return [path]
+    found = _found_in(path)
+    if not found:
+        if images := len(list(path.glob(f"{LABELS}/*/*.png"))):
+            raise DatasetError(
+                f"{path}: {count(images, 'image')}, none labelled yet; label them with napari-deeplabcut and save"
+            )
+        raise DatasetError(
+            f"{path}: no CollectedData CSV or H5 here or in {LABELS}; give a DeepLabCut project or a label file"
+        )
+    own = [p for p in found if p.stem == f"CollectedData_{scorer}"]
+    if own and len(own) < len(found):
+        others = [str(p.relative_to(path)) for p in found if p not in own]
+        how_many = count(len(others), "label file")
+        problems.append(f"{how_many} of another scorer than {scorer}; left out: {listing(others)}")
+        found = own
+    # DeepLabCut writes both. The CSV is the one that people edit, and reading it needs nothing installed;
+    # file times would be the better judge, but copying and cloning forget them.
+    chosen = {p.with_suffix(""): p for p in sorted(found, key=lambda p: p.suffix.lower() in CSV_SUFFIXES)}
+    return sorted(chosen.values())
+
+
+def _found_in(folder: Path) -> list[Path]:
+    for pattern in (f"{LABELS}/*/CollectedData*", f"{LABELS}/CollectedData*", "CollectedData*", "*/CollectedData*"):
+        found = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in CSV_SUFFIXES | H5_SUFFIXES)
+        if found:
+            return found
+    return []
+
+
+def _images(tables: Sequence[LabelTable], names: Sequence[str], problems: list[str]) -> list[LabelledImage]:
+    """One entry per row, keypoints in the order of `names`. Raises DatasetError when a body part is missing."""
+    images = []
+    absent = []
+    for table in tables:
+        for name in names:
+            if name not in table.names:
+                source = "config.yaml" if table is tables[0] else "config.yaml or the other label files"
+                raise DatasetError(
+                    f"{table.path}: has no body part {name!r}, which {source} names (it has: {', '.join(table.names)})"
+                )
+        extra = [name for name in table.names if name not in names]
+        if extra:
+            problems.append(f"{table.path.name}: body parts that config.yaml does not name; left out: {listing(extra)}")
+        xy_px = table.xy_px[:, [table.names.index(name) for name in names]]
+        half = np.isfinite(xy_px).sum(axis=2) == 1
+        if half.any():
+            problems.append(f"{table.path.name}: {half.sum()} labels have x or y only; taken as not labelled")
+            xy_px = np.where(half[..., None], np.nan, xy_px)
+        for row, xy in zip(table.images, xy_px, strict=True):
+            image = find_file(row, table.path.parent)
+            if image is None:
+                absent.append(row)
+            else:
+                images.append(LabelledImage(image, xy, _video(row, table.path)))
+    if absent:
+        problems.append(f"{count(len(absent), 'image file')} missing: {listing(absent)}")
+    return images
+
+
+def _video(row: str, label_file: Path) -> str:
+    parts = row.split("/")
+    return parts[-2] if len(parts) > 1 else label_file.parent.name

@@ -1,0 +1,181 @@
+"""Writes DeepLabCut projects: `config.yaml`, and the label files beside each video's images.
+
+    PROJECT/config.yaml
+    PROJECT/labeled-data/<video>/img0042.png
+    PROJECT/labeled-data/<video>/CollectedData_<scorer>.csv and .h5
+
+Files appear only when they are complete, and the CSV, which edgepose reads, after the H5.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from edgepose.errors import DatasetError
+from edgepose.system.strict import read_yaml
+from edgepose.types import U8, Skeleton
+from edgepose_train.labels.deeplabcut import ConfigLoader
+from edgepose_train.labels.label_cells import new_cells, replace_files, write_both
+
+LABELS = "labeled-data"
+CONFIG = "config.yaml"
+
+
+def create_project(
+    project: Path, task: str, scorer: str, skeleton: Skeleton, videos: Mapping[str, tuple[int, int]]
+) -> None:
+    """A folder with a `config.yaml` that DeepLabCut and napari-deeplabcut open, and an empty `labeled-data`.
+
+    videos: path to frame size (w, h); DeepLabCut reads the labels of `labeled-data/<stem>` for these only.
+    Raises DatasetError where a `config.yaml` is already there.
+    """
+    if (project / CONFIG).exists():
+        raise DatasetError(f"{project / CONFIG}: is already there; give another folder")
+    (project / LABELS).mkdir(parents=True, exist_ok=True)
+    config = _config(project.absolute(), task, scorer, skeleton, videos)
+    _write_text(project / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def _config(
+    project: Path, task: str, scorer: str, skeleton: Skeleton, videos: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """The keys and defaults of a new DeepLabCut 3 project (deeplabcut/create_project/new.py)."""
+    today = dt.datetime.now(tz=dt.UTC).astimezone()
+    return {
+        "Task": task,
+        "scorer": scorer,
+        "date": f"{today:%b}{today.day}",
+        "multianimalproject": False,
+        "identity": None,
+        "project_path": str(project),
+        "engine": "pytorch",
+        "video_sets": {path: _crop(size_wh) for path, size_wh in videos.items()},
+        "bodyparts": list(skeleton.keypoints),
+        "start": 0,
+        "stop": 1,
+        "numframes2pick": 20,
+        "skeleton": [list(edge) for edge in skeleton.edges],
+        "skeleton_color": "black",
+        "pcutoff": 0.6,
+        "dotsize": 12,
+        "alphavalue": 0.7,
+        "colormap": "rainbow",
+        "TrainingFraction": [0.95],
+        "iteration": 0,
+        "default_net_type": "resnet_50",
+        "default_augmenter": "default",
+        "snapshotindex": -1,
+        "detector_snapshotindex": -1,
+        "batch_size": 8,
+        "detector_batch_size": 1,
+        "cropping": False,
+        "x1": 0,
+        "x2": 640,
+        "y1": 277,
+        "y2": 624,
+        "corner2move2": [50, 50],
+        "move2corner": True,
+    }
+
+
+def _crop(size_wh: tuple[int, int]) -> dict[str, str]:
+    return {"crop": f"0, {size_wh[0]}, 0, {size_wh[1]}"}
+
+
+def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
+    """Adds to `video_sets` what it does not have yet; every other line of `config.yaml` stays as it is.
+
+    Raises DatasetError when the file is not laid out as DeepLabCut writes it.
+    """
+    path = project / CONFIG
+    before = read_config(project)
+    text = path.read_text("utf-8")
+    known = before.get("video_sets") or {}
+    new = {name: _crop(size) for name, size in videos.items() if name not in known}
+    if not new:
+        return
+    found = re.search(r"^video_sets:[ ]*(\{\}|''|\"\")?[ ]*\n(?P<indent>[ ]+)?", text, re.MULTILINE)
+    indent = (found["indent"] if found and known else None) or "  "
+    lines = yaml.safe_dump(new, sort_keys=False, allow_unicode=True, width=math.inf).splitlines()
+    added = "".join(f"{indent}{line}\n" for line in lines)
+    start, end = found.span() if found else (0, 0)
+    text = f"{text[:start]}video_sets:\n{added}{found['indent'] or '' if found else ''}{text[end:]}"
+    try:
+        fine = read_yaml(text, str(path), DatasetError, ConfigLoader) == before | {"video_sets": known | new}
+    except DatasetError:
+        fine = False
+    if not fine:
+        raise DatasetError(f"{path}: cannot add videos to its video_sets; add {', '.join(new)} by hand")
+    _write_text(path, text)
+
+
+def read_config(project: Path) -> dict[str, Any]:
+    """Raises DatasetError."""
+    path = project / CONFIG
+    try:
+        data = read_yaml(path.read_text("utf-8"), str(path), DatasetError, ConfigLoader)
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DatasetError(f"{path}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
+    if not isinstance(data, dict) or "bodyparts" not in data:
+        raise DatasetError(f"{path}: names no bodyparts; not the config.yaml of a DeepLabCut project")
+    return data
+
+
+def image_name(index: int, frame_count: int) -> str:
+    """`img0042.png`: as many digits as DeepLabCut takes, ceil(log10(number of frames))."""
+    digits = math.ceil(math.log10(max(2, frame_count)))
+    return f"img{index:0{digits}d}.png"
+
+
+@contextmanager
+def new_frames(project: Path, video: str) -> Iterator[Callable[[str, U8], None]]:
+    """A function that takes name and BGR image of each new frame of a video; all appear at the end, or none.
+
+    Raises DatasetError where another picture has the name already.
+    """
+    folder = project / LABELS / video
+    staging = folder.with_name(f".{video}.part")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+
+    def write(name: str, image: U8) -> None:
+        if (folder / name).exists():
+            raise DatasetError(f"{folder / name}: is already there, with another picture; rename the video")
+        (staging / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+
+    try:
+        yield write
+        if folder.exists():
+            for image in sorted(staging.iterdir()):
+                image.replace(folder / image.name)
+        else:
+            staging.replace(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_labels(
+    folder: Path, scorer: str, names: Sequence[str], images: Sequence[str], xy: NDArray[np.float64]
+) -> None:
+    """`CollectedData_<scorer>.h5` and `.csv` in `folder`, which is `labeled-data/<video>`.
+
+    images: N file names in that folder. xy: (N, K, 2), NaN = not labelled. Raises OSError.
+    """
+    cells = new_cells(scorer, names, coords=2).with_rows(folder.name, names, dict(zip(images, xy, strict=True)))
+    write_both(folder / f"CollectedData_{scorer}", cells)
+
+
+def _write_text(path: Path, text: str) -> None:
+    replace_files({path: lambda temporary: temporary.write_text(text, "utf-8")})

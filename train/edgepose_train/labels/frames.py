@@ -1,0 +1,147 @@
+"""Where a labelled frame's pixels are: in an image file, inside a SLEAP package, or inside a video.
+
+A frame that has no file of its own gets a path that leads through the file that holds it, made by `inside`:
+`labels.pkg.slp/video0/12/img012.png`, `session1.mp4/-/12/img012.png`. So it needs no copy beside the data
+set, whose folder may be one that cannot be written.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import threading
+from functools import cache, lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgepose.errors import DatasetError
+from edgepose.types import U8
+
+_ANCESTORS = 4  # a label file's folder, labeled-data, the project, and one more
+_VIDEO = "-"  # stands where a package has the name of its data set
+_SEEK_GAP = 60  # frames; seeking decodes from the key frame before, often 250 back
+_reading = threading.Lock()  # one video, one place in it
+
+# We say in one line what is wrong; FFmpeg would add many. Its level is read once, at its first use.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+def inside(file: Path, group: str, index: int, name: str) -> Path:
+    """The path of frame `index` of a package's video `group`, or of a video file where `group` is empty."""
+    return file / (group or _VIDEO) / str(index) / name
+
+
+def holder(path: Path) -> Path | None:
+    """The file that a path of `inside` leads through; None for an image file."""
+    parents = path.parents
+    return parents[2] if len(parents) > 3 and is_file(parents[2]) else None
+
+
+def stored_image(path: Path) -> bytes:
+    """An image file's bytes: the file's own, those that a package holds, or an uncompressed bitmap where pixels have
+    no file's bytes (frames of a video; pictures that SLEAP has stored with red and blue swapped).
+
+    A bitmap's bytes are the same whatever wrote it, so that their hash is the frame's. Raises DatasetError.
+    """
+    if (file := holder(path)) is not None:
+        group, index = path.parents[1].name, int(path.parent.name)
+        return _from_video(file, index) if group == _VIDEO else _embedded(file, group, index)
+    try:
+        return path.read_bytes()
+    except OSError as exc:
+        raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
+
+
+def image_file(path: Path) -> tuple[str, bytes]:
+    """File name and bytes for a copy of the frame; losslessly compressed where it had no file of its own."""
+    data = stored_image(path)
+    if data.startswith(b"BM") and path.suffix.lower() != ".bmp":
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        return f"{path.stem}.png", cv2.imencode(".png", pixels)[1].tobytes()
+    return path.name, data
+
+
+def find_file(written: str, folder: Path) -> Path | None:
+    """The file that a label file in `folder` means by `written`: under that folder or an ancestor, as projects are
+    laid out. It may be a path of the machine that labelled; its last parts still tell."""
+    parts = [part for part in written.replace("\\", "/").split("/") if part]
+    if not parts:
+        return None
+    folders = [folder, *folder.parents][:_ANCESTORS]
+    for tail in (parts, parts[-3:], parts[-2:]):
+        for start in folders:
+            if is_file(file := start.joinpath(*tail)):
+                return file
+    beside = folder / parts[-1]
+    whole = Path(written)
+    return next((p for p in (beside, whole) if p.is_absolute() and is_file(p)), None)
+
+
+def is_file(path: Path) -> bool:
+    """False also where Path.is_file raises: in a folder that may not be searched, and for a name too long."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def _bitmap(bgr: U8) -> bytes:
+    return cv2.imencode(".bmp", bgr)[1].tobytes()
+
+
+def _embedded(file: Path, group: str, index: int) -> bytes:
+    from sleap_io.io.video_reading import HDF5Video
+
+    try:
+        video = HDF5Video(str(file), dataset=f"{group}/video", keep_open=False)
+        # What SLEAP calls BGR is a file whose red and blue are swapped: OpenCV was given RGB to write.
+        raw = None if video.channel_order == "BGR" and video.stored_channels != 1 else video.get_frame_raw_bytes(index)
+        if raw is not None:
+            return raw.tobytes()
+        pixels = np.asarray(video.get_frame(index), np.uint8)
+    # h5py and the decoders raise a dozen kinds at a damaged file.
+    except Exception as exc:
+        raise DatasetError(f"{file}: cannot read frame {index} of {group} ({exc}); copy the file again") from None
+    return _bitmap(np.ascontiguousarray(pixels[..., ::-1]))
+
+
+def _from_video(file: Path, index: int) -> bytes:
+    """Decoding up to a frame takes a good part of a second, so each is decoded once; compressed, videos are large."""
+    kept = _scratch() / f"{sha256(f'{file}:{index}'.encode()).hexdigest()}.png"
+    if not kept.exists():
+        fresh = kept.with_name(f"{kept.name}.{threading.get_ident()}")
+        fresh.write_bytes(
+            cv2.imencode(".png", _video_frame(file, index), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+        )
+        fresh.replace(kept)
+    return _bitmap(np.asarray(cv2.imdecode(np.frombuffer(kept.read_bytes(), np.uint8), cv2.IMREAD_COLOR), np.uint8))
+
+
+@cache
+def _scratch() -> Path:
+    """A folder for as long as this process lives."""
+    folder = tempfile.mkdtemp(prefix="edgepose-frames-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _video_frame(file: Path, index: int) -> U8:
+    """By seeking, as SLEAP does, so that it is the frame that was labelled; a little way on, by decoding up to it."""
+    with _reading:
+        video = _open(file)
+        ahead = index - int(video.get(cv2.CAP_PROP_POS_FRAMES))
+        if 0 <= ahead <= _SEEK_GAP:
+            good = all(video.grab() for _ in range(ahead))
+        else:
+            good = video.set(cv2.CAP_PROP_POS_FRAMES, index)
+        good, image = video.read() if good else (False, None)
+    if not good:
+        raise DatasetError(f"{file}: cannot decode frame {index}; the video is damaged, cut off or another one")
+    return np.asarray(image, np.uint8)
+
+
+@lru_cache(maxsize=2)
+def _open(file: Path) -> cv2.VideoCapture:
+    return cv2.VideoCapture(str(file))

@@ -1,0 +1,222 @@
+"""Writes `report.html`: one file that shows without a network what a model is worth, and why."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from edgepose.errors import DatasetError
+from edgepose.inference.model_card import ModelCard
+from edgepose.types import F64
+from edgepose_train.labels.datasets import count, read_image
+from edgepose_train.labels.label_cells import replace_files
+from edgepose_train.network.target_boards import SHARE
+from edgepose_train.report.pictures import picture_svg
+from edgepose_train.report.plots import cdf_svg, curve_svg, reliability_svg
+from edgepose_train.report.report import ReportData, Verdict, frame_names, judge, label_next, worst_first
+from edgepose_train.report.style import CSS
+from edgepose_train.report.tables import facts_table, keypoint_table, measures, speed_table
+
+REPORT = "report.html"
+PICTURES = 24  # of the worst frames: what bounds the size of the file
+_OPEN = 9  # of these are seen at once, the others when asked for
+
+
+def write_report(run: Path, card: ModelCard, data: ReportData) -> Path:
+    """`run/report.html`, complete or not at all. run: the folder of the model. card: with its scores "float" and
+    "int8"."""
+    path, text = run / REPORT, page(run, card, data)
+    # A file name may hold bytes that are no UTF-8.
+    replace_files({path: lambda temporary: temporary.write_text(text, "utf-8", "replace")})
+    return path
+
+
+def page(run: Path, card: ModelCard, data: ReportData) -> str:
+    """The document. Whatever comes from the user's data, names first of all, is escaped."""
+    sections = (
+        _numbers(card, data),
+        _pictures(card, data),
+        _keypoints(card, data),
+        _next(run, card, data),
+        _speed(data),
+        f'<div class="two">{_scores(data)}{_curve(data)}</div>',
+        f"<section>\n<h2>Where it comes from</h2>\n{facts_table(card, data)}\n</section>",
+    )
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        # Nothing is ever loaded from elsewhere, whatever a name in the data tries.
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        "style-src 'unsafe-inline'\">\n"
+        f"<title>{escape(card.model_id())}: how good it is</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f"{_head(card, judge(card, data))}\n<main>\n{chr(10).join(filter(None, sections))}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _head(card: ModelCard, verdict: Verdict) -> str:
+    reasons = "".join(f"<li>{escape(reason[:1].upper() + reason[1:])}.</li>" for reason in verdict.reasons)
+    frames = count(sum(map(len, card.training.splits.values())), "labelled frame")
+    return (
+        f'<header>\n<h1>{escape(card.name)}</h1>\n<p class="soft">Pose model {escape(card.model_id())}, made '
+        f"{escape(card.created[:10])} from {frames}</p>\n"
+        f'<section class="verdict{"" if verdict.good else " bad"}" aria-label="Verdict">\n'
+        f"<p><strong>{'Good.' if verdict.good else 'Not good yet.'}</strong> {escape(verdict.sentence)}</p>\n"
+        f"{f'<ul>{reasons}</ul>' if reasons else ''}</section>\n</header>"
+    )
+
+
+def _numbers(card: ModelCard, data: ReportData) -> str:
+    score = card.scores["int8"]
+    tiles = [("mean error", f"{score.mean_px:.2f} px")]
+    if score.interval_px:
+        tiles.append(("95 % interval of it", "{:.1f} to {:.1f}".format(*score.interval_px)))
+    tiles += [
+        ("median", f"{score.median_px:.2f} px"),
+        ("95 % are within", f"{score.p95_px:.1f} px"),
+        ("int8 costs", f"{score.mean_px - card.scores['float'].mean_px:+.2f} px"),
+    ]
+    if score.length_px:
+        tiles.append(("of the animal's length", f"{100 * score.mean_px / score.length_px:.1f} %"))
+    if data.speed:
+        tiles.append(("a frame here", f"{data.speed.here_ms:.1f} ms"))
+    boxes = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
+    return (
+        f'<section>\n<dl class="numbers">{boxes}</dl>\n<p class="soft">Pixels are those of the recorded frames. Errors '
+        f"are those of the int8 file that runs on the device, on {count(score.n_frames, 'test frame')} with "
+        f"{count(score.n_points, 'label')}, which it was neither trained on nor chosen by. How far apart two people, "
+        "or one person twice, put these keypoints is not known here; a model is no nearer to the truth than its labels."
+        "</p>\n</section>"
+    )
+
+
+_RING = (
+    '<svg viewBox="0 0 26 26" aria-hidden="true"><g class="edge" stroke-width="3.6"><circle cx="13" cy="13" r="8"/>'
+    '</g><g class="label" stroke-width="1.8"><circle cx="13" cy="13" r="8"/></g></svg>'
+)
+_DOT = (
+    '<svg viewBox="0 0 26 26" aria-hidden="true"><circle class="dot" cx="13" cy="13" r="5" stroke-width="1.2"/></svg>'
+)
+
+
+def _pictures(card: ModelCard, data: ReportData) -> str:
+    errors = data.in_int8.errors_px
+    ranked = [place for place in worst_first(errors).tolist() if np.isfinite(errors[place]).any()]
+    figures = [_figure(card, data, place) for place in ranked[:PICTURES]]
+    shown = f"the {PICTURES} worst of {len(ranked)}" if len(ranked) > PICTURES else f"all {len(ranked)}"
+    more = ""
+    if figures[_OPEN:]:
+        more = (
+            f'<details>\n<summary>{len(figures[_OPEN:])} more, less bad</summary>\n<div class="pictures">\n'
+            f"{chr(10).join(figures[_OPEN:])}\n</div>\n</details>\n"
+        )
+    return (
+        f"<section>\n<h2>Labels and predictions, worst frames first</h2>\n<p>Test frames, {shown}, cropped round the "
+        "animal. The keypoints that are farthest off are named, with their error in px.</p>\n"
+        f'<p class="legend"><span>{_RING} where a person put it, joined to</span><span>{_DOT} where the model does'
+        "</span><span>a dot without a ring: not labelled</span></p>\n"
+        f'<div class="pictures">\n{chr(10).join(figures[:_OPEN])}\n</div>\n{more}</section>'
+    )
+
+
+def _figure(card: ModelCard, data: ReportData, place: int) -> str:
+    names, found, image = card.skeleton.keypoints, data.in_int8, data.split.test[place]
+    errors = found.errors_px[place]
+    worst = int(np.nanargmax(errors))
+    text = f"{frame_names(data.split.test)[place]}: mean {np.nanmean(errors):.1f}\N{NO-BREAK SPACE}px"
+    if len(names) > 1:
+        text += f", {names[worst]} {errors[worst]:.1f}\N{NO-BREAK SPACE}px"
+    try:
+        pixels = read_image(image.path)
+    except DatasetError as exc:  # hours of training do not end without a report because a disk was unplugged
+        return f"<figure><p>{escape(str(exc))}</p><figcaption>{escape(text)}</figcaption></figure>"
+    svg = picture_svg(pixels, found.labels[place], found.xy_px[place], names, f"Test frame {text}")
+    return f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>"
+
+
+def _keypoints(card: ModelCard, data: ReportData) -> str:
+    names, errors = card.skeleton.keypoints, data.in_int8.errors_px
+    alt = f"Cumulative distribution of the error of each keypoint; medians: {_medians(names, errors)}"
+    caption = "How many of the labels are found within so many px."
+    return (
+        f'<section>\n<h2>Each keypoint</h2>\n{keypoint_table(card, data)}\n<div class="two">\n'
+        f"{_plot(cdf_svg(errors, names), alt, caption)}\n"
+        '<div class="soft">\n<p>Float is the network before quantization, int8 the file that ships, loss what its '
+        "mean is above that of float. Long: the length of the animal, which is the median over frames of the longer "
+        "side of the box round the labels.</p>\n"
+        f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in measures(card.scores))}</ul>\n</div>\n</div>\n"
+        "</section>"
+    )
+
+
+def _medians(names: Sequence[str], errors: F64) -> str:
+    known = [(name, column[np.isfinite(column)]) for name, column in zip(names, errors.T, strict=True)]
+    return ", ".join(f"{name} {np.median(column):.1f} px" for name, column in known if column.size)
+
+
+def _plot(svg: str, alt: str, caption: str) -> str:
+    data = base64.b64encode(svg.encode()).decode()
+    return (
+        f'<figure class="plot"><img src="data:image/svg+xml;base64,{data}" alt="{escape(alt)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _next(run: Path, card: ModelCard, data: ReportData) -> str:
+    lines = "".join(f"<li>{escape(line)}</li>" for line in label_next(card, data))
+    project = shlex.quote(str(data.project)) if data.project and data.project.is_dir() else "PROJECT"
+    commands = (
+        f"edgepose-train suggest {shlex.quote(str(run / card.files.cpu.name))} VIDEO... -o round2 -n 40\n"
+        f"edgepose-train merge round2 {project}"
+    )
+    return (
+        f"<section>\n<h2>What to label next</h2>\n{f'<ul>{lines}</ul>' if lines else ''}\n<p>The first of these "
+        "commands looks through videos for frames in which the model is unsure, jumps or exchanges left and right, and "
+        "fills its predictions in for you to correct. The second adds what you corrected to the labels.</p>\n"
+        f"<pre>{escape(commands)}</pre>\n</section>"
+    )
+
+
+def _speed(data: ReportData) -> str:
+    if not data.speed:
+        return ""
+    return (
+        f'<section>\n<h2>Speed</h2>\n{speed_table(data.speed)}\n<p class="soft">Times are of the network alone: '
+        f"{data.speed.macs / 1e6:.0f} million multiply-accumulates, {data.speed.parameter_bytes / 1e3:.0f} kB of "
+        f"weights; measured here with {escape(data.speed.here)}. The frame rates leave {100 * (1 - SHARE):.0f} % of "
+        "the time for the camera and all else. The boards were not measured: their numbers come from published times "
+        "of other networks.</p>\n</section>"
+    )
+
+
+def _scores(data: ReportData) -> str:
+    found = data.reliability
+    if not found:
+        return ""
+    rows = "; ".join(f"{b.score:.2f}: {100 * b.right:.0f} % of {b.points}" for b in found.after)
+    alt = f"Reliability diagram: share of right predictions by score. {rows}"
+    caption = (
+        "On the dashed line a score of 0.9 means that nine of ten such predictions are right. "
+        f"Each point stands for about {found.after[0].points if found.after else 0} labels."
+    )
+    return (
+        "<section>\n<h2>What a score means</h2>\n<p>A prediction counts as right within "
+        f"{found.right_px:.3g} px of the label.</p>\n"
+        f"{_plot(reliability_svg(found.before, found.after, found.right_px), alt, caption)}\n</section>"
+    )
+
+
+def _curve(data: ReportData) -> str:
+    if len(data.curve) < 2:
+        return ""
+    best = min(data.curve, key=lambda check: check.validation_px)
+    alt = (
+        f"Training curves over {data.curve[-1].step} steps: loss from {data.curve[0].loss:.2f} to "
+        f"{data.curve[-1].loss:.2f}; validation error best at step {best.step} with {best.validation_px:.2f} px"
+    )
+    caption = "Training loss, and the typical (geometric mean) error on the frames that the model is chosen by."
+    return f"<section>\n<h2>Training</h2>\n{_plot(curve_svg(data.curve), alt, caption)}\n</section>"

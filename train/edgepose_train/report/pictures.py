@@ -1,0 +1,121 @@
+"""Labels and predictions drawn over a frame, for the report: the photo a small JPEG, the marks vectors over it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+import cv2
+import numpy as np
+
+from edgepose.types import F64, U8
+
+_WIDTH = 480  # units and pixels of a picture
+_ASPECT = 4 / 3
+_ROOM = 1.35  # times the box round all marks
+_LEAST = 0.12  # of the frame's width
+_NAMED = 4  # of a picture's marks, the ones with the largest errors
+_QUALITY = 80
+_LONGEST = 18  # letters of a name in a picture or plot
+
+
+def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt: str) -> str:
+    """image: BGR (H, W, 3). label_px, xy_px: (K, 2), NaN = not labelled. Returns an `<svg>` with everything in it."""
+    x, y, w, h = crop(image.shape[:2], np.concatenate([label_px, xy_px]))
+    unit = w / _WIDTH
+    errors = np.linalg.norm(xy_px - label_px, axis=1)
+    loud = np.argsort(-np.nan_to_num(errors))[:_NAMED].tolist()
+    marks = "".join(_marks(label_px[k], xy_px[k], name, unit) for k, name in enumerate(names))
+    texts = [(f"{short(names[k])} {errors[k]:.1f}", xy_px[k]) for k in loud if np.isfinite(errors[k])]
+    points = [point for point in np.concatenate([label_px, xy_px]) if np.isfinite(point).all()]
+    notes = _notes(texts, points, (x, y, x + w, y + h), unit)
+    part = _jpeg(image[y : y + h, x : x + w])
+    # Pixel centres are at whole numbers, so the picture begins half a pixel before the first.
+    return (
+        f'<svg viewBox="{x - 0.5:.1f} {y - 0.5:.1f} {w} {h}" role="img" aria-label="{escape(alt)}">'
+        f'<image x="{x - 0.5:.1f}" y="{y - 0.5:.1f}" width="{w}" height="{h}" href="{part}"/>{marks}{notes}</svg>'
+    )
+
+
+def crop(frame_hw: tuple[int, int], points: F64) -> tuple[int, int, int, int]:
+    """x, y, width, height of the part of a frame that shows all `points` (P, 2), where they lie inside it."""
+    rows, columns = frame_hw
+    known = points[np.isfinite(points).all(axis=1)]
+    known = np.clip(known, 0, [columns - 1, rows - 1])
+    low, high = known.min(axis=0), known.max(axis=0)
+    w, h = np.maximum((high - low) * _ROOM, _LEAST * columns)
+    w = min(max(w, h * _ASPECT), columns)
+    h = min(max(h, w / _ASPECT), rows)
+    size = np.ceil([w, h]).astype(int)
+    corner = np.clip(np.round((low + high) / 2 - size / 2).astype(int), 0, [columns - size[0], rows - size[1]])
+    return int(corner[0]), int(corner[1]), int(size[0]), int(size[1])
+
+
+def short(name: str) -> str:
+    """Long names mostly differ at an end."""
+    return name if len(name) <= _LONGEST else f"{name[:10]}…{name[11 - _LONGEST :]}"
+
+
+def _jpeg(part: U8) -> str:
+    scale = min(1.0, _WIDTH / part.shape[1])
+    small = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    ok, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    assert ok
+    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+
+
+def _marks(label: F64, found: F64, name: str, unit: float) -> str:
+    """Ring for the label, dot for the prediction, a line between."""
+    px, py = found
+    dot = f'<circle class="dot" cx="{px:.2f}" cy="{py:.2f}" r="{4.5 * unit:.2f}" stroke-width="{1.2 * unit:.2f}"/>'
+    if not np.isfinite(label).all():
+        return f"<g><title>{escape(name)}, not labelled</title>{dot}</g>"
+    lx, ly = label
+    r = 8 * unit
+    ring = "".join(
+        f'<g class="{layer}" stroke-width="{width * unit:.2f}"><circle cx="{lx:.2f}" cy="{ly:.2f}" r="{r:.2f}"/>'
+        f'<path d="M{lx:.2f} {ly:.2f}L{px:.2f} {py:.2f}"/></g>'
+        for layer, width in (("edge", 3.6), ("label", 1.8))
+    )
+    return f"<g><title>{escape(name)}</title>{ring}{dot}</g>"
+
+
+# Where a text may stand round its dot, in units: right, left, above, below, then farther off.
+_PLACES = (*((dx, dy) for dy in (5, -12, 22, -30, 40) for dx in (13, -13)), (0, -15), (0, 28), (0, -32), (0, 45))
+_TEXT, _LETTER, _MARK = 17, 11.5, 7  # height, mean width in a wide font, and what a mark needs to every side
+
+
+def _notes(at: Sequence[tuple[str, F64]], marks: Sequence[F64], inside: tuple[int, int, int, int], unit: float) -> str:
+    """Texts beside the points they are about, each where it fits into the picture and covers no mark and no other."""
+    side = _MARK * unit
+    taken: list[tuple[float, ...]] = [(x - side, y - side, x + side, y + side) for x, y in marks]
+    found = []
+    for text, (px, py) in at:
+        options = [(px + dx * unit, py + dy * unit, np.sign(dx)) for dx, dy in _PLACES]
+        x, y, side = min(options, key=lambda place: _covered(_box(text, *place, unit), taken, inside))
+        taken.append(_box(text, x, y, side, unit))
+        anchor = {1: "start", -1: "end", 0: "middle"}[int(side)]
+        found.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{_TEXT * unit:.2f}" '
+            f'stroke-width="{4 * unit:.2f}">{escape(text)}</text>'
+        )
+    return "".join(found)
+
+
+def _box(text: str, x: float, y: float, side: float, unit: float) -> tuple[float, ...]:
+    """Left, top, right, bottom."""
+    width = len(text) * _LETTER * unit
+    left = x + width * (side - 1) / 2
+    return left, y - 0.8 * _TEXT * unit, left + width, y + 0.2 * _TEXT * unit
+
+
+def _covered(box: tuple[float, ...], taken: list[tuple[float, ...]], inside: tuple[int, int, int, int]) -> float:
+    """Area that lies over others, or, far worse, outside of the picture."""
+    left, top, right, bottom = inside
+    hidden = (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (left, top, right, bottom))
+    return round(10 * hidden + sum(_shared(box, other) for other in taken), 6)
+
+
+def _shared(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

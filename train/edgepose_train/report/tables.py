@@ -1,0 +1,130 @@
+"""The tables of a report, as HTML. Whatever comes from the user's data, names first of all, is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+import numpy as np
+
+from edgepose.inference.model_card import ModelCard, Score
+from edgepose.types import F64
+from edgepose_train.labels.datasets import count
+from edgepose_train.network.target_boards import SHARE, Speed
+from edgepose_train.report.report import FOLDS, ReportData, labels_learnt, left_behind, provenance
+
+_MEASURES = ("mean", "median", "95 %")
+_BOARDS = {
+    "pi-zero-2w": "Raspberry Pi Zero 2 W",
+    "pi-3": "Raspberry Pi 3",
+    "pi-4": "Raspberry Pi 4",
+    "pi-5": "Raspberry Pi 5",
+    "coral": "Coral Edge TPU",
+    "desktop": "desktop",
+}
+
+
+def keypoint_table(card: ModelCard, data: ReportData) -> str:
+    """A row for each keypoint: labels, errors before and after quantization, how many are found well."""
+    names, errors, learnt = card.skeleton.keypoints, data.in_int8.errors_px, labels_learnt(data.split)
+    behind, tested = left_behind(errors, names), np.isfinite(errors).sum(axis=0)
+    rows = []
+    for k, name in enumerate(names):
+        note = " (much worse)" if name in behind else ""
+        cells = [str(learnt[k]), str(tested[k]), *_errors(data.in_float.errors_px[:, k], errors[:, k])]
+        rows.append(_row(name + note, [*cells, *_shares(card, errors[:, k])], marked=bool(note)))
+    total = ["", str(tested.sum()), *_errors(data.in_float.errors_px, errors), *_shares(card, errors)]
+    return (
+        f'<div class="wide" tabindex="0"><table>{_keypoint_head(card)}<tbody>{"".join(rows)}</tbody>'
+        f"<tfoot>{_row('all', total)}</tfoot></table></div>"
+    )
+
+
+def _keypoint_head(card: ModelCard) -> str:
+    lengths = card.scores["int8"].pck
+    groups = [("labels", ("learnt", "tested")), ("float, px", _MEASURES), ("int8, px", (*_MEASURES, "loss"))]
+    if lengths:
+        groups.append(("% found within", tuple(f"{_percent(share)} long" for share in lengths)))
+    above = "".join(f'<th scope="colgroup" colspan="{len(below)}">{name}</th>' for name, below in groups)
+    columns = "".join(f'<th scope="col">{name}</th>' for _, below in groups for name in below)
+    return f'<thead><tr><th rowspan="2" scope="col">keypoint</th>{above}</tr><tr>{columns}</tr></thead>'
+
+
+def _errors(in_float: F64, in_int8: F64) -> list[str]:
+    """Mean, median and 95th percentile of each, and what int8 costs; NaN = no label."""
+    exact, rounded = in_float[np.isfinite(in_float)], in_int8[np.isfinite(in_int8)]
+    if not rounded.size or not exact.size:
+        return ["-"] * (2 * len(_MEASURES) + 1)
+    numbers = [f"{value:.2f}" for part in (exact, rounded) for value in _measures(part)]
+    return [*numbers, f"{rounded.mean() - exact.mean():+.2f}"]
+
+
+def _measures(errors: F64) -> tuple[float, float, float]:
+    return float(errors.mean()), float(np.median(errors)), float(np.percentile(errors, 95))
+
+
+def _shares(card: ModelCard, errors: F64) -> list[str]:
+    score, known = card.scores["int8"], errors[np.isfinite(errors)]
+    if not score.length_px:
+        return []
+    limits = [float(share) * score.length_px for share in score.pck]
+    return [f"{100 * (known <= limit).mean():.0f}" if known.size else "-" for limit in limits]
+
+
+def _percent(share: str) -> str:
+    return f"{100 * float(share):g} %"
+
+
+def measures(scores: Mapping[str, Score]) -> list[str]:
+    """What others report, so that it can be compared. scores: the card's."""
+    score, lines = scores["int8"], []
+    if folds := scores.get(FOLDS):
+        interval = (
+            f" (95 % interval {folds.interval_px[0]:.2f} to {folds.interval_px[1]:.2f})" if folds.interval_px else ""
+        )
+        lines.append(
+            f"cross-validation, each of {count(folds.n_frames, 'frame')} tested once by a model that never saw it: "
+            f"mean {folds.mean_px:.2f} px{interval}"
+        )
+    if score.pck and score.length_px:
+        shares = ", ".join(f"{100 * found:.0f} % within {_percent(share)}" for share, found in score.pck.items())
+        lines.append(f"PCK: {shares} of the animal's length of {score.length_px:.0f} px")
+    if score.oks is not None:
+        lines.append(f"OKS, as COCO defines it: {score.oks:.3f}")
+    if score.certain and score.certain.mean_px is not None:
+        lines.append(
+            f"with a score of {score.certain.p_cutoff:g} or more, the p-cutoff: {score.certain.n_points} of "
+            f"{score.n_points} keypoints, mean {score.certain.mean_px:.2f} px"
+        )
+    return lines
+
+
+def speed_table(speed: Speed) -> str:
+    here = [f"{speed.here_ms:.1f}", f"{1000 * SHARE / speed.here_ms:.0f} fps", "measured, one thread"]
+    rows = [_row("this machine", here, words=1)]
+    for board in speed.boards:
+        numbers = ["-", "-"] if board.ms is None else [f"~{board.ms:.1f}", f"~{1000 * SHARE / board.ms:.0f} fps"]
+        known = f"{'no estimate' if board.ms is None else 'estimate'}: {board.basis}"
+        rows.append(_row(_BOARDS.get(board.board, board.board), [*numbers, known], words=1))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("where", "ms a frame", "good for"))
+    return (
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}<th scope="col" class="words">how this is known</th>'
+        f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def facts_table(card: ModelCard, data: ReportData) -> str:
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
+        for name, value in provenance(card, data)
+    )
+    return f'<table class="facts"><tbody>{rows}</tbody></table>'
+
+
+def _row(name: str, cells: Iterable[str], *, marked: bool = False, words: int = 0) -> str:
+    """words: how many of the last cells are text."""
+    values: Sequence[str] = list(cells)
+    kinds = [""] * (len(values) - words) + [' class="words"'] * words
+    columns = "".join(f"<td{kind}>{escape(value)}</td>" for kind, value in zip(kinds, values, strict=True))
+    opening = '<tr class="marked">' if marked else "<tr>"
+    return f'{opening}<th scope="row">{escape(name)}</th>{columns}</tr>'

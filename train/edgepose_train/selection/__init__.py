@@ -1,0 +1,1 @@
+"""Which frames are worth labelling: `extract` before there is a model, `suggest` with one."""

@@ -1,0 +1,91 @@
+"""One picture of many frames with their poses: people judge faster by looking."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgepose.pose.drawing import draw_pose, keypoint_colours
+from edgepose.types import U8, Pose, Skeleton
+from edgepose_train.labels.label_cells import replace_files
+
+_COLUMNS, _WIDTH = 5, 400  # pictures in a row, pixels of each
+_LINE, _LINES = 18, 3  # pixels of a line of text, and lines below each picture
+_TEXT_CHARS = 48
+_MARGIN = 8
+_SMALLEST_PART = 0.25  # of the frame's sides: closer, one no longer sees where the animal is
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small picture of a frame, its pose drawn in, and what to write below it."""
+
+    image: U8
+    text: str
+
+
+def make_picture(image: U8, pose: Pose, skeleton: Skeleton, text: str) -> Picture:
+    """The part of the frame where the pose is. image: BGR (H, W, 3), left as it is."""
+    left, top, w, h = _region(pose, (image.shape[1], image.shape[0]))
+    scale = _WIDTH / w
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    part = cv2.resize(image[top : top + h, left : left + w], (_WIDTH, round(h * scale)), interpolation=how)
+    # The rule of coordinates: x' = (x + 0.5) * scale - 0.5.
+    xy_px = ((pose.xy_px - np.array([left, top]) + 0.5) * scale - 0.5).astype(np.float32)
+    draw_pose(part, Pose(xy_px, pose.score), skeleton)
+    return Picture(np.asarray(part, np.uint8), text)
+
+
+def _region(pose: Pose, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, width, height: of the frame's shape, round all keypoints and as much again, within the frame."""
+    low, high = pose.xy_px.min(axis=0), pose.xy_px.max(axis=0)
+    part = float(np.clip(2 * ((high - low) / size_wh).max(), _SMALLEST_PART, 1))
+    w, h = round(part * size_wh[0]), round(part * size_wh[1])
+    left, top = (
+        round(float(np.clip((low[axis] + high[axis] - side) / 2, 0, size_wh[axis] - side)))
+        for axis, side in ((0, w), (1, h))
+    )
+    return left, top, w, h
+
+
+def write_sheet(path: Path, pictures: Sequence[Picture], skeleton: Skeleton) -> None:
+    """A PNG of all pictures in rows, the keypoints' colours on top. pictures: at least one."""
+    columns = min(_COLUMNS, len(pictures))
+    height = max(picture.image.shape[0] for picture in pictures) + _LINE * _LINES
+    rows = -(-len(pictures) // columns)
+    legend = _legend(skeleton, columns * (_WIDTH + _MARGIN) + _MARGIN)
+    sheet = np.full((rows * (height + _MARGIN) + _MARGIN, legend.shape[1], 3), 255, np.uint8)
+    for i, picture in enumerate(pictures):
+        x = _MARGIN + i % columns * (_WIDTH + _MARGIN)
+        y = _MARGIN + i // columns * (height + _MARGIN)
+        h = picture.image.shape[0]
+        sheet[y : y + h, x : x + _WIDTH] = picture.image
+        for n, line in enumerate(textwrap.wrap(picture.text, _TEXT_CHARS)[:_LINES]):
+            _write(sheet, line, (x, y + h + _LINE * (n + 1) - 5))
+    data = cv2.imencode(".png", np.vstack([legend, sheet]))[1].tobytes()
+    replace_files({path: lambda temporary: temporary.write_bytes(data)})
+
+
+def _legend(skeleton: Skeleton, width: int) -> U8:
+    """Each name beside a dot of its colour, in as many lines as they need."""
+    places, x, y = [], _MARGIN, _LINE
+    for name in skeleton.keypoints:
+        needed = 24 + cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
+        if x + needed > width and x > _MARGIN:
+            x, y = _MARGIN, y + _LINE
+        places.append((name, x, y))
+        x += needed + _MARGIN
+    legend = np.full((y + _MARGIN, width, 3), 255, np.uint8)
+    for (name, left, bottom), colour in zip(places, keypoint_colours(len(places)), strict=True):
+        cv2.circle(legend, (left + 6, bottom - 5), 5, colour, cv2.FILLED, cv2.LINE_AA)
+        _write(legend, name, (left + 16, bottom))
+    return legend
+
+
+def _write(image: U8, text: str, corner: tuple[int, int]) -> None:
+    cv2.putText(image, text, corner, cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)

@@ -1,0 +1,1 @@
+"""From labelled images to weights: splits, views, losses, the loop, checkpoints, distillation."""

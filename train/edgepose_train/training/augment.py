@@ -1,0 +1,127 @@
+"""One training sample: a random view of a labelled image, and its targets.
+
+Training looks at crops of the model's input round the animal, not at whole inputs: the network is
+convolutional, so the crop teaches the same thing at a quarter of the cost, and sees four times the variety.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.geometry.letterbox import PAD_VALUE, FrameMap
+from edgepose.types import F64, U8
+
+SMALL_TURN_DEG = 25.0
+Matrix = NDArray[np.float64]  # 3 x 3, acts on (x, y, 1) pixel-centre coordinates
+
+
+@dataclass(frozen=True, slots=True)
+class Augmentation:
+    """How far views may differ. turn_deg: 180 = any orientation. flip_order: None = never mirror. zoom: how much
+    larger than in the whole frame the animal is in a window that follows it; 1 = nothing follows it."""
+
+    crop_wh: tuple[int, int]
+    turn_deg: float
+    flip_order: list[int] | None
+    zoom: float = 1.0
+    followed: float = 0.5  # share of views that are enlarged like such a window, where there are any
+    scale: float = 0.25  # all are enlarged by 1 ± this
+    near_animal: float = 0.7  # share of crops that hold the animal; fewer leave ghosts in the background
+
+
+def turn_range_deg(frame_xy: F64) -> float:
+    """How far views may turn, from the labels (N, K, 2): animals seen from above lie every way round, and then
+    any turn is natural; animals that always stand the same way must not be turned over."""
+    spans = np.linalg.norm(frame_xy[:, :, None] - frame_xy[:, None], axis=-1)
+    known = np.isfinite(spans).sum(axis=0) >= 3
+    if not known[~np.eye(len(known), dtype=bool)].any():
+        return SMALL_TURN_DEG
+    median = np.nanmedian(np.where(known, spans, 0.0), axis=0)
+    a, b = np.unravel_index(int(median.argmax()), median.shape)
+    way = frame_xy[:, b] - frame_xy[:, a]
+    way = way[np.isfinite(way).all(axis=1)]
+    way = way / np.maximum(np.linalg.norm(way, axis=1, keepdims=True), 1e-9)
+    return 180.0 if np.linalg.norm(way.mean(axis=0)) < 0.6 else SMALL_TURN_DEG
+
+
+def source_of(image: U8, frame_map: FrameMap, zoom: float) -> tuple[U8, Matrix]:
+    """The picture that views are cut from, and the matrix from the frame's pixels to it.
+
+    Shrunk by areas to at most 1.5 times the model's largest scale: a warp samples points and would alias below that.
+    """
+    shrink = float(min(1.0, 1.5 * frame_map.scale_xy.max() * zoom))
+    if shrink > 0.7:
+        return image, np.eye(3)
+    size = (round(image.shape[1] * shrink), round(image.shape[0] * shrink))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA), FrameMap.fit(
+        (image.shape[1], image.shape[0]), size, "stretch"
+    ).matrix()
+
+
+def random_view(
+    image: U8,
+    xy_px: F64,
+    to_model: Matrix,
+    how: Augmentation,
+    rng: np.random.Generator,
+) -> tuple[U8, F64]:
+    """A crop (h, w, 3) and its keypoints (K, 2); to_model: from the image's pixels to the model's input."""
+    w, h = how.crop_wh
+    angle = rng.uniform(-how.turn_deg, how.turn_deg)
+    zoom = np.exp(rng.uniform(-1, 1) * np.log1p(how.scale))
+    if how.zoom > 1 and rng.random() < how.followed:
+        zoom *= how.zoom
+    mirror = how.flip_order is not None and rng.random() < 0.5
+    centre = _centre(image, xy_px, how, rng)
+    m = to_model.copy()
+    m = _linear(angle, zoom, mirror) @ m
+    at = m @ np.array([*centre, 1.0])
+    jitter = rng.uniform(-0.3, 0.3, 2) * (w, h)
+    m = _shift((w - 1) / 2 + jitter[0] - at[0], (h - 1) / 2 + jitter[1] - at[1]) @ m
+    view = cv2.warpAffine(
+        image, m[:2], (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(PAD_VALUE,) * 3
+    )
+    xy = xy_px @ m[:2, :2].T + m[:2, 2]
+    if mirror:
+        xy = xy[how.flip_order]
+    return photometric(view, rng), xy
+
+
+def _centre(image: U8, xy_px: F64, how: Augmentation, rng: np.random.Generator) -> F64:
+    known = xy_px[np.isfinite(xy_px).all(axis=1)]
+    if len(known) and rng.random() < how.near_animal:
+        return known.mean(axis=0) if rng.random() < 0.5 else known[rng.integers(len(known))]
+    return rng.uniform((0, 0), (image.shape[1] - 1, image.shape[0] - 1))
+
+
+def _linear(angle_deg: float, zoom: float, mirror: bool) -> Matrix:
+    c, s = np.cos(np.deg2rad(angle_deg)) * zoom, np.sin(np.deg2rad(angle_deg)) * zoom
+    flip = -1.0 if mirror else 1.0
+    return np.array([[c * flip, -s, 0], [s * flip, c, 0], [0, 0, 1]])
+
+
+def _shift(dx: float, dy: float) -> Matrix:
+    return np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1.0]])
+
+
+def photometric(view: U8, rng: np.random.Generator) -> U8:
+    """Light, contrast, colour cast, gamma, blur and noise, in proportions a camera produces."""
+    gain = np.exp(rng.normal(0, 0.2)) * np.exp(rng.normal(0, 0.05, 3))
+    bias = rng.normal(0, 12)
+    gamma = np.exp(rng.normal(0, 0.2))
+    ramp = np.arange(256) / 255
+    table = np.clip((ramp[:, None] ** gamma) * 255 * gain + bias, 0, 255).astype(np.uint8)
+    out = cv2.LUT(view, table[:, None, :])
+    if rng.random() < 0.2:
+        out = cv2.GaussianBlur(out, (0, 0), rng.uniform(0.3, 1.2))
+    if rng.random() < 0.3:
+        sigma = rng.uniform(1, 8)
+        noise = rng.standard_normal(out.shape, np.float32) * sigma
+        out = np.clip(out + noise, 0, 255).astype(np.uint8)
+    if rng.random() < 0.1:
+        out = cv2.cvtColor(cv2.cvtColor(out, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return out

@@ -1,0 +1,99 @@
+"""Which images are trained on, chosen by and tested with, told by their content."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgepose.errors import DatasetError, UsageError
+from edgepose_train.labels.datasets import FEWEST_IMAGES, Dataset, LabelledImage, count, image_hash
+
+TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Images by purpose: `validation` stops the training and chooses the model, `test` is only measured on."""
+
+    train: list[LabelledImage]
+    validation: list[LabelledImage]
+    test: list[LabelledImage]
+
+
+_Frame = list[LabelledImage]  # with its copies
+_Group = list[_Frame]  # what must stay together
+
+
+def split_images(dataset: Dataset, seed: int, by_video: bool = False, learnt: Collection[str] = frozenset()) -> Split:
+    """By content, so that two copies of a frame stay together and the order of the label file does not matter.
+    by_video: tests on whole videos, as neighbouring frames of one are nearly copies; validates on whole videos too
+    where there are enough. learnt: hashes of frames that an earlier model has learnt from; these are not tested on.
+    Raises DatasetError when there is too little to split."""
+    groups = _shuffled(dataset, seed, by_video)
+    new = [group for group in groups if not _overlap(group, learnt)]
+    if not new:
+        what = "video" if by_video else "frame"
+        raise DatasetError(f"{dataset.name}: the earlier model has learnt from every {what}; label new ones")
+    test, _ = _take(new, TEST_SHARE * _size(groups)) if len(new) > 1 else (new, [])
+    rest = [group for group in groups if group not in test]
+    train, validation = _hold_back(rest, VALIDATION_SHARE * _size(groups), seed)
+    return Split(train, validation, _images(test))
+
+
+def fold_splits(dataset: Dataset, seed: int, folds: int, by_video: bool = False) -> list[Split]:
+    """So that every image is tested with in exactly one. Raises UsageError when there are fewer parts than folds."""
+    groups = _shuffled(dataset, seed, by_video)
+    if not 2 <= folds <= len(groups):
+        what = "labelled video" if by_video else "labelled frame"
+        raise UsageError(f"--folds {folds}: give 2 to {len(groups)}, as there are {count(len(groups), what)}")
+    splits = []
+    for fold in range(folds):
+        rest = [group for i, group in enumerate(groups) if i % folds != fold]
+        train, validation = _hold_back(rest, VALIDATION_SHARE * _size(groups), seed)
+        splits.append(Split(train, validation, _images(groups[fold::folds])))
+    return splits
+
+
+def _shuffled(dataset: Dataset, seed: int, by_video: bool) -> list[_Group]:
+    frames: dict[str, _Frame] = {}
+    for image in dataset.images:
+        frames.setdefault(image_hash(image.path), []).append(image)
+    if len(frames) < FEWEST_IMAGES:
+        found = count(len(frames), "labelled frame")
+        raise DatasetError(f"{dataset.name}: {found} are too few to train on; label 20 or more")
+    groups: dict[str, _Group] = {}
+    for key in sorted(frames):
+        # A frame that is in two videos goes with the first of them, and its copy with it.
+        groups.setdefault(min(image.video for image in frames[key]) if by_video else key, []).append(frames[key])
+    if len(groups) < 2:
+        raise DatasetError(f"{dataset.name}: all frames are of one video, so none can be held back; leave out --split")
+    return [groups[key] for key in np.random.default_rng(seed).permutation(sorted(groups))]
+
+
+def _hold_back(groups: list[_Group], wanted: float, seed: int) -> tuple[list[LabelledImage], list[LabelledImage]]:
+    """Training and validation images. A single video gives frames of its own."""
+    if len(groups) == 1:
+        groups = [[groups[0][i]] for i in np.random.default_rng(seed).permutation(len(groups[0]))]
+    validation, train = _take(groups, wanted)
+    return _images(train), _images(validation)
+
+
+def _take(groups: list[_Group], wanted: float) -> tuple[list[_Group], list[_Group]]:
+    """The first groups, as many as come nearest to `wanted` frames, and the others; at least one of each."""
+    sizes = np.cumsum([len(group) for group in groups])[:-1]
+    taken = 1 + int(np.argmin(np.abs(sizes - round(wanted))))
+    return groups[:taken], groups[taken:]
+
+
+def _overlap(group: _Group, learnt: Collection[str]) -> bool:
+    return bool(learnt) and any(image_hash(frame[0].path) in learnt for frame in group)
+
+
+def _size(groups: list[_Group]) -> int:
+    return sum(map(len, groups))
+
+
+def _images(groups: list[_Group]) -> list[LabelledImage]:
+    return [image for group in groups for frame in group for image in frame]
