@@ -1,0 +1,122 @@
+"""The one way in which a part of the daemon says that something happened, or that something is wrong.
+
+A part gets the reporter in its constructor. `event` is for what happened once (a camera was restarted, a mark was set);
+the delivery takes events from here and sends each of them. `alert` is for a trouble that begins and ends; what is wrong
+now is in `alerts`, and so in `/health`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgepose.system.clock import SyncFlag, wall_us
+
+log = logging.getLogger(__name__)
+
+MOST_EVENTS = 1000  # waiting to be taken; ten minutes of a rule that begins and ends once a second
+QUIET_S = 60.0  # a trouble that ends and comes back within this time is not reported anew
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened.
+
+    Attributes:
+        kind: what, as `protocol.messages.EventMessage` lists it.
+        text: in words, for people.
+        count: how many, where the kind counts something; else 0.
+        seq: sequence number of the first pose that is accepted after it.
+        t_us: wall clock when it happened, epoch microseconds.
+        synced: whether that clock was synchronised.
+    """
+
+    kind: str
+    text: str
+    count: int
+    seq: int
+    t_us: int
+    synced: bool
+
+
+class Reporter:
+    """Events that wait to be sent, and the alerts of now. Every method may be called by any thread, and none waits.
+
+    Attributes:
+        next_seq: sequence number of the next pose; whoever accepts poses keeps it up to date.
+        dropped: number of events that were lost because `MOST_EVENTS` others were waiting.
+    """
+
+    def __init__(self, *, quiet_s: float = QUIET_S) -> None:
+        self.next_seq = 0
+        self.dropped = 0
+        self._quiet_s = quiet_s
+        self._sync = SyncFlag()
+        self._events: deque[Event] = deque()
+        self._alerts: dict[str, str] = {}
+        self._logged: dict[str, str] = {}  # last text in the log, by what it is about
+        self._ended_s: dict[str, float] = {}  # monotonic clock
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def event(self, kind: str, text: str, count: int = 0, *, mono_ns: int | None = None) -> None:
+        """Keeps an event until it is taken.
+
+        mono_ns: when it happened, monotonic clock in nanoseconds; None means now.
+        """
+        ago_us = 0 if mono_ns is None else (time.monotonic_ns() - mono_ns) // 1000
+        event = Event(kind, text, count, self.next_seq, max(0, wall_us() - ago_us), self._sync.synced())
+        with self._changed:
+            if len(self._events) >= MOST_EVENTS:
+                self.dropped += 1
+                return
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def alert(self, about: str, text: str | None, *, event: bool = True) -> None:
+        """Begins a trouble, changes its text, or ends it (None).
+
+        The log has each text once, and an event of kind `alert` says that the trouble began. A trouble that returns
+        within `quiet_s` is in `alerts`, but is not reported anew.
+
+        about: what the trouble is about, such as `broker`; one trouble for each. event: False where the caller sends
+        more precise events of its own.
+        """
+        with self._changed:
+            began = about not in self._alerts
+            if text is None:
+                if not began:
+                    del self._alerts[about]
+                    self._ended_s[about] = time.monotonic()
+                return
+            self._alerts[about] = text
+            new = began and time.monotonic() - self._ended_s.get(about, -self._quiet_s) >= self._quiet_s
+            to_log = new or self._logged.get(about) != text
+            self._logged[about] = text
+        if to_log:
+            log.warning("%s", text)
+        if new and event:
+            self.event("alert", f"{about}: {text}")
+
+    @property
+    def alerts(self) -> Mapping[str, str]:
+        """What is wrong now, in words, by what it is about: a copy."""
+        with self._changed:
+            return dict(self._alerts)
+
+    def take(self, seconds: float) -> Event | None:
+        """The oldest event, removed. Waits so long for one; returns None when none comes, or after `close` when all
+        have been taken."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._events or self._closed, seconds)
+            return self._events.popleft() if self._events else None
+
+    def close(self) -> None:
+        """From here on `take` does not wait any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
