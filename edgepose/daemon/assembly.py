@@ -44,6 +44,7 @@ from edgepose.model_store.switching import ModelSwitch
 from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
 from edgepose.recording.recorder_and_frames import Recording
 from edgepose.system.clock import boot_id
+from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
 
 log = logging.getLogger("edgepose")
@@ -55,6 +56,7 @@ class Daemon:
     """Reads the model and opens camera and spool when it is made. stop: ends `run`. Raises EdgeposeError."""
 
     def __init__(self, config: Config, stop: threading.Event) -> None:
+        self._reporter = Reporter()
         self._config, self._stop, self._notifier = config, stop, Notifier()
         self._looked_s = 0.0  # monotonic clock
         self._settings_file = spool_disk_folder(config.spool, config.device_name()) / "settings.json"
@@ -81,7 +83,9 @@ class Daemon:
         self._notifier.be_patient(self._camera.slow_s)
         place = SpoolLock(config.spool, device, wait=not self._camera.live)
         status = StatusMessage(device=device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
-        self._delivery = MqttDelivery(config.mqtt, place, status, self._info, self._stop, commands=config.commands)
+        self._delivery = MqttDelivery(
+            config.mqtt, place, status, self._info, self._stop, reporter=self._reporter, commands=config.commands
+        )
         for teller in (self._camera, self._switch, self._estimator):
             teller.tell = self._delivery.tell
         self._recording = Recording(config, card.skeleton, card.model_id(), self._delivery.tell)

@@ -47,7 +47,7 @@ class HealthMonitor:
         parts: list[Alerting] = [self._pipeline, self._delivery, self._camera, self._recording, *self._others]
         parts.append(self._at_work.estimator)
         ours = {about: text for part in parts for about, text in part.alerts.items()}
-        return {**ours, **board_alerts(self._board.now())}
+        return {**ours, **self._delivery.reporter.alerts, **board_alerts(self._board.now())}
 
     def news(self) -> dict[str, str]:
         """Alerts that were not there before, or not for `QUIET_S`."""

@@ -29,11 +29,13 @@ from edgepose.mqtt.broker import check_settings, where
 from edgepose.protocol.commands import ReplyMessage
 from edgepose.protocol.home_assistant import discovery, discovery_topic
 from edgepose.protocol.messages import EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage, encode
-from edgepose.system.clock import SyncFlag, boot_us, wall_us
+from edgepose.system.clock import boot_us
+from edgepose.system.reporter import Event, Reporter
 
 log = logging.getLogger(__name__)
 
 DRAIN_S = 5.0
+_EVENT_WAIT_S = 1.0
 
 
 class MqttDelivery:
@@ -53,9 +55,11 @@ class MqttDelivery:
         info: InfoMessage,
         stop: threading.Event,
         *,
+        reporter: Reporter | None = None,
         commands: Collection[str] = (),
     ) -> None:
         check_settings(mqtt)
+        self.reporter = reporter or Reporter()
         self._place, self._wire, self._status, self._info, self._stop = place, mqtt.format, status, info, stop
         self._where, self._home_assistant = where(mqtt), mqtt.home_assistant
         rules = SpoolRules(mqtt.format, mqtt.frames_per_message, place.wait, place.drop_newest)
@@ -63,9 +67,9 @@ class MqttDelivery:
         self._link = Link(mqtt, info.device, self._encoded_status("offline"), self._outbox)
         self._events = itertools.count(boot_us())
         self._drops: Counter[str] = Counter()  # that an event has told
-        self._sync = SyncFlag()
-        self._next_seq = 0
+        self._event_thread = threading.Thread(target=self._send_events, name="events", daemon=True)
         self._info_lock = threading.Lock()  # the pipeline changes it, and commands do
+        self._closing = threading.Event()
         self._inbox = Inbox(info.device, info.boot, commands, self._reply)
 
     @property
@@ -124,7 +128,8 @@ class MqttDelivery:
     ) -> None:
         """Begins to connect, and keeps trying for ever. health: called by the link. handlers: of the commands, called
         by a thread of their own. first_seq: of the first pose that will come."""
-        self._health, self._next_seq = health, first_seq
+        self._health, self.reporter.next_seq = health, first_seq
+        self._event_thread.start()
         self._inbox.start(handlers or {})
         self._outbox.backlog.start(self._outbox)
         self._link.start(self)
@@ -132,7 +137,7 @@ class MqttDelivery:
     def deliver(self, message: PoseMessage) -> None:
         """Takes charge of one pose. At a stop the spool's bound gives way: what the pipeline still holds is little."""
         self._outbox.accept("pose", encode(message, self._wire), self._stop)
-        self._next_seq = message.seq + 1
+        self.reporter.next_seq = message.seq + 1
         if self._info.size_wh != message.size_wh:
             self.change_info(size_wh=message.size_wh)
 
@@ -143,22 +148,31 @@ class MqttDelivery:
             self._link.notify("info", encode(self._info, self._wire))
 
     def tell(self, kind: str, text: str, count: int = 0, mono_ns: int | None = None) -> None:
-        """Delivers an event as safely as a pose. mono_ns: when it happened, monotonic clock; None: now."""
-        ago_us = 0 if mono_ns is None else (time.monotonic_ns() - mono_ns) // 1000
-        event = EventMessage(
+        self.reporter.event(kind, text, count, mono_ns=mono_ns)
+
+    def _send_events(self) -> None:
+        """Takes charge of each event as safely as of a pose; only this thread waits where there is no room."""
+        while True:
+            event = self.reporter.take(_EVENT_WAIT_S)
+            if event is not None:
+                self._outbox.accept("event", encode(self._event_message(event), self._wire), self._stop)
+            elif self._closing.is_set():
+                return
+
+    def _event_message(self, event: Event) -> EventMessage:
+        return EventMessage(
             device=self._info.device,
             boot=self._info.boot,
             event=next(self._events),
-            seq=self._next_seq,
-            t_us=max(0, wall_us() - ago_us),
-            synced=self._sync.synced(),
+            seq=event.seq,
+            t_us=event.t_us,
+            synced=event.synced,
             replay=False,
-            kind=kind,
-            text=text,
-            count=count,
+            kind=event.kind,
+            text=event.text,
+            count=event.count,
             tags=self._info.tags,
         )
-        self._outbox.accept("event", encode(event, self._wire), self._stop)
 
     def wait_delivered(self, on_tick: Callable[[], None] = lambda: None) -> None:
         """Until everything is acknowledged, however long the broker is away, or until `stop`. on_tick: called often."""
@@ -170,6 +184,9 @@ class MqttDelivery:
         To be called after `start`; never hangs, never raises."""
         deadline = time.monotonic() + DRAIN_S
         self._inbox.close(DRAIN_S)
+        self._closing.set()
+        self.reporter.close()
+        self._event_thread.join(DRAIN_S)
         while self._link.online and self._outbox.waiting and time.monotonic() < deadline:
             time.sleep(0.02)
         self._link.close()
