@@ -27,7 +27,8 @@ from edgepose.pose.drawing import draw_pose
 from edgepose.types import Frame, Pose
 from edgepose_train.evaluation.evaluate import JITTER, held_out, measure, measure_followed
 from edgepose_train.evaluation.metrics import mean_interval
-from edgepose_train.labels.datasets import read_dataset, read_image
+from edgepose_train.labels.images import read_image
+from edgepose_train.labels.reading import read_dataset
 
 SEEDS = range(5)
 SURE = 0.6

@@ -14,7 +14,8 @@ import edgepose
 from edgepose.inference.model_card import ModelCard, ScoreMap, read_card
 from edgepose.types import Skeleton
 from edgepose_train.evaluation.metrics import Predictions, summarize
-from edgepose_train.labels.datasets import LabelledImage, image_hash
+from edgepose_train.labels.dataset import LabelledImage
+from edgepose_train.labels.images import image_hash
 from edgepose_train.report.report import ReportData
 from edgepose_train.training.splits import Split
 

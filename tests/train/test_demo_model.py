@@ -12,7 +12,7 @@ from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose.cli import demo
 from edgepose.inference.model_card import ModelFile, ModelFiles, read_model, sha256_of, write_card
 from edgepose_train.demo_model import SEEDS, install, write_project
-from edgepose_train.labels.datasets import read_dataset
+from edgepose_train.labels.reading import read_dataset
 
 SIZE_WH = (96, 64)
 

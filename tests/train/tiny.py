@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from edgepose_train.labels.datasets import LabelledImage
+from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.training.augment import Augmentation
 from edgepose_train.training.samples import Pictures, Sample
 from edgepose_train.training.trainer import Plan, Views

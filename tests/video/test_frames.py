@@ -9,7 +9,7 @@ from clips import write_clip
 
 from edgepose.errors import CameraError
 from edgepose.video.frames import open_video, read_frames, spread
-from edgepose_train.selection.thumbnails import digest
+from edgepose_train.labels.images import pixel_digest
 
 COUNT = 260
 
@@ -30,14 +30,14 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digests(clip):
-    return [digest(image) for _, image in read_frames(open_video(clip), range(COUNT))]
+    return [pixel_digest(image) for _, image in read_frames(open_video(clip), range(COUNT))]
 
 
 @pytest.mark.parametrize("indices", [[0], [COUNT - 1], [3, 4, 9, 120, 121, 259], range(0, COUNT, 7), [150, 259]])
 def test_frames_are_those_of_the_whole_video(clip, digests, indices):
     found = list(read_frames(open_video(clip), indices))
     assert [index for index, _ in found] == list(indices)
-    assert [digest(image) for _, image in found] == [digests[i] for i in indices]
+    assert [pixel_digest(image) for _, image in found] == [digests[i] for i in indices]
 
 
 def test_a_video_tells_about_itself(clip):

@@ -11,7 +11,8 @@ import pytest
 from edgepose.inference.model_card import Score, read_card
 from edgepose_train import cli
 from edgepose_train.evaluation.evaluate import held_out
-from edgepose_train.labels.datasets import image_hash, read_dataset
+from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.reading import read_dataset
 
 NUMBERS = {field.name for field in msgspec.structs.fields(Score)}
 

@@ -9,7 +9,8 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ScoreMap, read_card
 from edgepose_train.evaluation.metrics import Predictions
 from edgepose_train.evaluation.score_calibration import _logistic, _logit, fit_score_map, reliability, right_distance
-from edgepose_train.labels.datasets import LabelledImage, read_dataset
+from edgepose_train.labels.dataset import LabelledImage
+from edgepose_train.labels.reading import read_dataset
 
 
 def scored(count, slope, shift):

@@ -14,7 +14,7 @@ from edgepose_train.evaluation.evaluate import held_out
 from edgepose_train.export.dequantized_graph import dequantize
 from edgepose_train.export.layer_attribution import LayerAttribution, Suspect, attribute_layers
 from edgepose_train.export.quantize import to_int8
-from edgepose_train.labels.datasets import read_dataset
+from edgepose_train.labels.reading import read_dataset
 from edgepose_train.network import network
 
 

@@ -10,7 +10,7 @@ import pytest
 from dlc_project import write_image
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.datasets import read_dataset
+from edgepose_train.labels.reading import read_dataset
 
 NAMES = ["snout", "leftear", "rightear"]
 CATEGORY = {"id": 1, "name": "mouse", "supercategory": "", "keypoints": NAMES, "skeleton": [[1, 2], [1, 3]]}

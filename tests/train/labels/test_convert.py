@@ -19,7 +19,9 @@ from slp_file import USER, embed, embedded, media
 from slp_file import write_slp as write_sleap_layout
 
 from edgepose_train.cli import main
-from edgepose_train.labels.datasets import Dataset, image_hash, read_dataset, read_image
+from edgepose_train.labels.dataset import Dataset
+from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.reading import read_dataset
 
 NAMES = ("snout", "leftear", "rightear", "tail")
 KINDS = ["maze-Ann-2024-05-01", "maze.slp", "maze.pkg.slp", "maze.json"]

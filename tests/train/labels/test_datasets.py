@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from dlc_project import write_image, xy_of
 
-from edgepose_train.labels.datasets import find_flip_pairs, image_hash, read_dataset, read_image
+from edgepose_train.labels.flip_pairs import find_flip_pairs
+from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.reading import read_dataset
 
 
 def test_grey_alpha_and_16_bit_images_become_bgr(tmp_path):

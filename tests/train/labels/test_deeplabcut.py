@@ -10,7 +10,7 @@ import pytest
 from dlc_project import LAYOUTS, NAMES, label_file, labels, rewrite, write_csv, write_image, write_project, xy_of
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.datasets import read_dataset
+from edgepose_train.labels.reading import read_dataset
 
 
 @pytest.fixture

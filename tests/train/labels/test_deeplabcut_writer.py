@@ -11,7 +11,6 @@ from dlc_project import NAMES, labels, write_image
 
 from edgepose.errors import DatasetError
 from edgepose.types import Skeleton
-from edgepose_train.labels.datasets import read_dataset
 from edgepose_train.labels.deeplabcut_writer import (
     add_videos,
     create_project,
@@ -20,6 +19,7 @@ from edgepose_train.labels.deeplabcut_writer import (
     read_config,
     write_labels,
 )
+from edgepose_train.labels.reading import read_dataset
 
 SKELETON = Skeleton(NAMES, (("snout", "leftear"),))
 # What DeepLabCut 3 and napari-deeplabcut look up without asking whether it is there.

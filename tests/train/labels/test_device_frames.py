@@ -14,8 +14,8 @@ from edgepose.config.schema import HardFramesConfig
 from edgepose.recording.hard_frames import HardFrames
 from edgepose.types import Frame, Pose, Skeleton
 from edgepose_train.cli import main
-from edgepose_train.labels.datasets import read_dataset
 from edgepose_train.labels.deeplabcut_writer import create_project
+from edgepose_train.labels.reading import read_dataset
 
 SKELETON = Skeleton(("snout", "tail"))
 DAY = "cage-07-20261122"

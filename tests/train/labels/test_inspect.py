@@ -14,7 +14,8 @@ from dlc_project import label_file, labels, write_csv, write_image, write_projec
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose_train.cli import main
 from edgepose_train.commands.inspect import summarise
-from edgepose_train.labels.datasets import FEWEST_IMAGES, read_dataset
+from edgepose_train.labels.dataset import FEWEST_IMAGES
+from edgepose_train.labels.reading import read_dataset
 
 
 @pytest.fixture

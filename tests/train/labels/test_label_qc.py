@@ -8,8 +8,8 @@ import pytest
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose.config.camera import SyntheticCameraConfig
 from edgepose.types import Skeleton
-from edgepose_train.labels.datasets import read_dataset
 from edgepose_train.labels.label_qc import alike, far_labels, swapped_pairs
+from edgepose_train.labels.reading import read_dataset
 
 EARS = ("leftear", "rightear")
 PAWS = Skeleton(

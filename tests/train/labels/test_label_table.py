@@ -10,8 +10,8 @@ import pytest
 from dlc_project import LAYOUTS, NAMES, label_file, labels, rewrite, write_csv, write_project, xy_of
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.datasets import read_dataset
 from edgepose_train.labels.label_table import read_label_table
+from edgepose_train.labels.reading import read_dataset
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ from dlc_project import NAMES, write_image
 from edgepose.errors import DatasetError
 from edgepose.types import Skeleton
 from edgepose_train.cli import main
-from edgepose_train.labels.datasets import read_dataset
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
 from edgepose_train.labels.machine_labels import write_machine_labels
+from edgepose_train.labels.reading import read_dataset
 
 COUNT = 7
 

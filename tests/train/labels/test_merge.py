@@ -14,11 +14,11 @@ from dlc_project import LAYOUTS, NAMES, labels, write_csv, write_image
 from edgepose.errors import DatasetError
 from edgepose.types import Skeleton
 from edgepose_train.cli import main
-from edgepose_train.labels.datasets import read_dataset
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
 from edgepose_train.labels.label_cells import Cells
 from edgepose_train.labels.machine_labels import write_machine_labels
 from edgepose_train.labels.merge import merge
+from edgepose_train.labels.reading import read_dataset
 
 
 def make_project(root: Path, frames: dict[str, list[str]], *, scorer="Ann", offset=0.0, pictures="") -> Path:

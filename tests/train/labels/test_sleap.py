@@ -13,7 +13,8 @@ from dlc_project import write_image
 from slp_file import NODES, PREDICTED, USER, embed, embedded, image_files, media, write_slp
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.datasets import image_hash, read_dataset, read_image
+from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.reading import read_dataset
 
 NONE = np.full((4, 2), np.nan)
 

@@ -16,7 +16,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose_train.evaluation.evaluate import measure
 from edgepose_train.evaluation.metrics import summarize
 from edgepose_train.evaluation.score_calibration import fit_score_map, reliability
-from edgepose_train.labels.datasets import read_dataset
+from edgepose_train.labels.reading import read_dataset
 from edgepose_train.network.target_boards import TARGETS, speed
 from edgepose_train.report.page import PICTURES, page, write_report
 from edgepose_train.report.report import ReportData

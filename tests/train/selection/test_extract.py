@@ -15,8 +15,8 @@ from clips import write_clip
 from edgepose.video.frames import open_video, read_frames
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import write_labels
+from edgepose_train.labels.images import pixel_digest
 from edgepose_train.selection.extract import candidates, choose, fetch, shares, survey
-from edgepose_train.selection.thumbnails import digest
 
 COUNT = 120
 
@@ -104,9 +104,9 @@ def test_a_project_that_can_be_labelled(clip, tmp_path, extract):
     assert config["video_sets"] == {str(clip): {"crop": "0, 320, 0, 240"}}
     found = images(tmp_path / "maze")
     assert len(found) == 8
-    frames = {f"img{i:03}.png": digest(image) for i, image in read_frames(open_video(clip), range(COUNT))}
+    frames = {f"img{i:03}.png": pixel_digest(image) for i, image in read_frames(open_video(clip), range(COUNT))}
     for name, data in found.items():
-        assert digest(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) == frames[name]
+        assert pixel_digest(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) == frames[name]
 
 
 def test_not_labelled_yet_is_one_line(clip, tmp_path, extract, capsys):
@@ -202,7 +202,7 @@ def test_seeking_that_lands_elsewhere_is_noticed(clip, monkeypatch):
 
     monkeypatch.setattr("edgepose_train.selection.extract.read_frames", shifted)
     written = {}
-    assert fetch(found, positions, lambda index, image: written.update({index: digest(image)})) == positions
+    assert fetch(found, positions, lambda index, image: written.update({index: pixel_digest(image)})) == positions
     assert written == {i: found.looks[i].digest for i in positions}
     assert calls == [2, COUNT]
 

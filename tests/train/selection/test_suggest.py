@@ -19,8 +19,8 @@ from edgepose.inference.model_card import read_card, write_card
 from edgepose.types import Skeleton
 from edgepose.video.frames import Video, open_video, read_frames
 from edgepose_train.cli import main
-from edgepose_train.labels.datasets import image_hash
 from edgepose_train.labels.deeplabcut_writer import create_project
+from edgepose_train.labels.images import image_hash, pixel_digest
 from edgepose_train.selection.suggest import (
     Pool,
     PosedVideo,
@@ -31,7 +31,7 @@ from edgepose_train.selection.suggest import (
     reasons,
     watch,
 )
-from edgepose_train.selection.thumbnails import Look, digest
+from edgepose_train.selection.thumbnails import Look
 
 SIZE_WH = (320, 240)
 COUNT = 160
@@ -226,9 +226,9 @@ def test_predictions_are_machine_labels_as_deeplabcut_writes_them(suggested, wat
 
 
 def test_images_are_the_frames(suggested, clip):
-    frames = {i: digest(image) for i, image in read_frames(open_video(clip), range(COUNT))}
+    frames = {i: pixel_digest(image) for i, image in read_frames(open_video(clip), range(COUNT))}
     for path in suggested.glob("labeled-data/*/*.png"):
-        assert digest(cv2.imread(str(path))) == frames[int(path.stem[3:])]
+        assert pixel_digest(cv2.imread(str(path))) == frames[int(path.stem[3:])]
 
 
 def test_the_project_is_the_models(suggested, clip):

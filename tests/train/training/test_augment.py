@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from edgepose.geometry.letterbox import PAD_VALUE, FrameMap
-from edgepose_train.labels.datasets import LabelledImage
+from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.training.augment import Augmentation, photometric, random_view, source_of, turn_range_deg
 from edgepose_train.training.samples import Pictures
 

@@ -6,7 +6,8 @@ import pytest
 from conftest import fit_arguments, run_fit
 
 from edgepose.inference.model_card import read_card
-from edgepose_train.labels.datasets import image_hash, read_dataset
+from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.reading import read_dataset
 
 
 @pytest.fixture(scope="module")

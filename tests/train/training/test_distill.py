@@ -10,7 +10,8 @@ from clips import write_clip
 from edgepose.errors import DatasetError, UsageError
 from edgepose.inference.estimator import Estimator
 from edgepose.types import Skeleton
-from edgepose_train.labels.datasets import Dataset, LabelledImage, read_image
+from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.images import read_image
 from edgepose_train.training import distill
 from edgepose_train.training.distill import SURE, prepare_distillation
 

@@ -18,7 +18,8 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import read_card
 from edgepose_train import cli
 from edgepose_train.demo_model import write_project
-from edgepose_train.labels.datasets import image_hash, read_dataset
+from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.reading import read_dataset
 
 
 def test_a_killed_run_leaves_a_checkpoint_alone(finished_run):

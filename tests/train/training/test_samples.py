@@ -10,7 +10,7 @@ import pytest
 
 from edgepose.errors import DatasetError
 from edgepose.geometry.letterbox import FrameMap
-from edgepose_train.labels.datasets import LabelledImage
+from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.training.samples import Pictures
 
 LABELS = np.array([[10.25, 20.5], [70.0, 40.75], [np.nan, np.nan]])

@@ -9,7 +9,8 @@ import pytest
 
 from edgepose.errors import DatasetError, UsageError
 from edgepose.types import Skeleton
-from edgepose_train.labels.datasets import Dataset, LabelledImage, image_hash
+from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.images import image_hash
 from edgepose_train.training.splits import fold_splits, split_images
 
 

@@ -11,7 +11,7 @@ from keras import layers
 from tiny import HOW, PLAN
 
 from edgepose_train.evaluation.metrics import summarize
-from edgepose_train.labels.datasets import read_dataset
+from edgepose_train.labels.reading import read_dataset
 from edgepose_train.training.augment import Augmentation
 from edgepose_train.training.samples import Pictures
 from edgepose_train.training.splits import split_images

@@ -10,7 +10,7 @@ import msgspec
 from edgepose.errors import UsageError
 from edgepose.inference.model_card import Score
 from edgepose_train.commands.score_table import print_scores
-from edgepose_train.labels.datasets import DATASET_HELP, read_dataset
+from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

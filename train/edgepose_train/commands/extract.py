@@ -11,7 +11,8 @@ from edgepose.errors import DatasetError, UsageError
 from edgepose.types import U8, Skeleton
 from edgepose.video.frames import Video, progress_bar
 from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos, positive
-from edgepose_train.labels.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames
+from edgepose_train.labels.deeplabcut_writer import image_name, new_frames
+from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection.extract import MOST_LOOKED_AT, Survey, candidates, choose, fetch, shares, survey
 from edgepose_train.selection.thumbnails import known_digests, stack
 

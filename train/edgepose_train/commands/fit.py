@@ -16,7 +16,8 @@ from rich.markup import escape
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.inference.model_card import ModelCard, read_card
 from edgepose_train.commands.score_table import print_scores
-from edgepose_train.labels.datasets import DATASET_HELP, Dataset, read_dataset
+from edgepose_train.labels.dataset import Dataset
+from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 from edgepose_train.network.recipes import RECIPES, Recipe, parse_size, recipe_for
 from edgepose_train.quiet import quiet
 from edgepose_train.training.checkpoint import is_run

@@ -15,17 +15,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from edgepose.geometry.coordinates import animal_px
-from edgepose_train.labels.datasets import (
-    DATASET_HELP,
-    FEWEST_IMAGES,
-    Dataset,
-    count,
-    image_hash,
-    listing,
-    read_dataset,
-    read_image,
-)
+from edgepose.system.wording import count, listing
+from edgepose_train.labels.dataset import FEWEST_IMAGES, Dataset
+from edgepose_train.labels.images import image_hash, read_image
 from edgepose_train.labels.label_qc import alike, far_labels, swapped_pairs
+from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 
 FEW_IMAGES = 50
 FEW_LABELS = 20

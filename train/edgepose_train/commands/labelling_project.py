@@ -12,7 +12,8 @@ from pathlib import Path
 from edgepose.errors import CameraError, UsageError
 from edgepose.types import Skeleton
 from edgepose.video.frames import Video, open_video
-from edgepose_train.labels.deeplabcut_writer import CONFIG, add_videos, create_project
+from edgepose_train.labels.deeplabcut_writer import add_videos, create_project
+from edgepose_train.labels.project_files import CONFIG
 
 
 def positive(text: str) -> int:

@@ -10,13 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import UsageError
+from edgepose.system.wording import count, listing
 from edgepose.video.frames import progress_bar
-from edgepose_train.labels.datasets import Dataset, count, listing, read_dataset
+from edgepose_train.labels.dataset import Dataset
 from edgepose_train.labels.deeplabcut import has_labels
-from edgepose_train.labels.deeplabcut_writer import CONFIG
 from edgepose_train.labels.device_frames import bring, device_tables
 from edgepose_train.labels.machine_labels import unchecked_problem
 from edgepose_train.labels.merge import Merged, add_video_paths, merge
+from edgepose_train.labels.project_files import CONFIG
+from edgepose_train.labels.reading import read_dataset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,8 +19,9 @@ from edgepose.types import F64, U8, Pose
 from edgepose.video.frames import Video, progress_bar
 from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos, positive
 from edgepose_train.labels.deeplabcut import has_labels
-from edgepose_train.labels.deeplabcut_writer import CONFIG, LABELS, image_name, new_frames, read_config
+from edgepose_train.labels.deeplabcut_writer import image_name, new_frames, read_config
 from edgepose_train.labels.machine_labels import write_machine_labels
+from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection.contact_sheet import Picture, make_picture, write_sheet
 from edgepose_train.selection.extract import fetch
 from edgepose_train.selection.suggest import (

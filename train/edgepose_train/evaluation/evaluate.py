@@ -15,7 +15,8 @@ from edgepose.inference.viewer import follow, look, placed, window_size
 from edgepose.types import Frame, Pose
 from edgepose.video.frames import progress_bar
 from edgepose_train.evaluation.metrics import Predictions, summarize
-from edgepose_train.labels.datasets import Dataset, LabelledImage, image_hash, read_image
+from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.images import image_hash, read_image
 
 FOLLOWED = "followed"  # name of the score through windows that follow the animal
 JITTER = 0.1  # of a window's sides

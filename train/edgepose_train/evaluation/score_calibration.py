@@ -15,7 +15,8 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ScoreMap
 from edgepose.types import F64, U8, Frame
 from edgepose_train.evaluation.metrics import Predictions
-from edgepose_train.labels.datasets import LabelledImage, read_image
+from edgepose_train.labels.dataset import LabelledImage
+from edgepose_train.labels.images import read_image
 
 RIGHT_LENGTHS = 0.1  # of the animal: a keypoint this near to its label is right
 _RIGHT_FRAMES = 0.02  # of the frame's longer side, where no frame tells how long the animal is

@@ -14,7 +14,8 @@ from edgepose.inference.model_card import ModelCard
 from edgepose.pose.heatmap import FLOAT, decode
 from edgepose.types import F64, U8
 from edgepose_train.export.dequantized_graph import DequantizedGraph, dequantize
-from edgepose_train.labels.datasets import LabelledImage, read_image
+from edgepose_train.labels.dataset import LabelledImage
+from edgepose_train.labels.images import read_image
 
 # What bounds the time.
 PICTURES = 16

@@ -26,7 +26,7 @@ from edgepose.inference.model_card import (
     sha256_of,
 )
 from edgepose.types import U8
-from edgepose_train.labels.datasets import Dataset
+from edgepose_train.labels.dataset import Dataset
 from edgepose_train.quiet import quiet
 from edgepose_train.training.samples import RESIZE
 from edgepose_train.training.trainer import Plan, to_input

@@ -17,11 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import EdgeposeError, UsageError
+from edgepose.system.wording import count
 from edgepose.video.frames import progress_bar
 from edgepose_train.labels.coco import write_coco
-from edgepose_train.labels.datasets import Dataset, LabelledImage, count, find_flip_pairs, read_dataset, read_image
-from edgepose_train.labels.deeplabcut_writer import LABELS, create_project, write_labels
-from edgepose_train.labels.frames import holder, image_file
+from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
+from edgepose_train.labels.flip_pairs import find_flip_pairs
+from edgepose_train.labels.images import holder, image_file, read_image
+from edgepose_train.labels.project_files import LABELS
+from edgepose_train.labels.reading import read_dataset
 from edgepose_train.labels.sleap import write_slp
 
 SCORER = "edgepose"  # where the project's name tells no other

@@ -14,13 +14,11 @@ import yaml
 
 from edgepose.errors import DatasetError
 from edgepose.system.strict import Loader, read_yaml
-from edgepose_train.labels.datasets import Dataset, LabelledImage, count, listing, make_skeleton
-from edgepose_train.labels.frames import find_file, is_file
+from edgepose.system.wording import count, listing
+from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
 from edgepose_train.labels.machine_labels import split_unchecked, unchecked_problem
-
-LABELS = "labeled-data"
-_ANCESTORS = 4  # a label file's folder, labeled-data, the project, and one more
+from edgepose_train.labels.project_files import CONFIG, LABELS, find_file, folder_and_ancestors, is_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +73,8 @@ ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", ConfigLoader.cons
 
 def _find_config(path: Path) -> _Config:
     """The nearest `config.yaml` of DeepLabCut at or above `path`, else an empty one."""
-    for folder in [path, *path.parents][: _ANCESTORS + 1]:
-        file = folder / "config.yaml"
+    for folder in [path, *folder_and_ancestors(path.parent)]:
+        file = folder / CONFIG
         if not is_file(file):
             continue
         try:

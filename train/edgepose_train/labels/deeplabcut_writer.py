@@ -28,9 +28,7 @@ from edgepose.system.strict import read_yaml
 from edgepose.types import U8, Skeleton
 from edgepose_train.labels.deeplabcut import ConfigLoader
 from edgepose_train.labels.label_cells import new_cells, replace_files, write_both
-
-LABELS = "labeled-data"
-CONFIG = "config.yaml"
+from edgepose_train.labels.project_files import CONFIG, LABELS
 
 
 def create_project(

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.deeplabcut_writer import LABELS, read_config
+from edgepose_train.labels.deeplabcut_writer import read_config
 from edgepose_train.labels.label_cells import read_cells, replace_files
 from edgepose_train.labels.label_table import read_label_table
 from edgepose_train.labels.machine_labels import CSV, write_machine_labels
+from edgepose_train.labels.project_files import LABELS
 
 
 def device_tables(folder: Path) -> list[Path]:

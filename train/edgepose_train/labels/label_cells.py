@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose_train.labels.label_table import H5_SUFFIXES
+from edgepose_train.labels.project_files import LABELS
 
 _COORDS = ("x", "y", "likelihood")
 _LEVELS = ("scorer", "bodyparts", "coords")
@@ -45,7 +46,7 @@ class Cells:
         return replace(self, rows=[row for row in self.rows if self.image(row) not in images])
 
     def _row(self, video: str, image: str, names: Sequence[str], values: NDArray[np.float64]) -> list[str]:
-        path = ["labeled-data", video, image]
+        path = [LABELS, video, image]
         index = path if self.index_width == 3 else ["/".join(path), *[""] * (self.index_width - 1)]
         bodyparts, coords = self.header[-2][self.index_width :], self.header[-1][self.index_width :]
         cells = []

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.datasets import LabelledImage, count
+from edgepose.system.wording import count
+from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.labels.label_cells import new_cells, read_cells, replace_files, write_csv, write_h5
 from edgepose_train.labels.label_table import read_label_table
 

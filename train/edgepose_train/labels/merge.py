@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.datasets import Dataset, LabelledImage, read_dataset, read_image
+from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels
-from edgepose_train.labels.deeplabcut_writer import LABELS, add_videos, read_config
-from edgepose_train.labels.frames import image_file
+from edgepose_train.labels.deeplabcut_writer import add_videos, read_config
+from edgepose_train.labels.images import image_file, pixel_digest, read_image
 from edgepose_train.labels.label_cells import Cells, new_cells, read_cells, replace_files, write_csv, write_h5
-from edgepose_train.selection.thumbnails import digest
+from edgepose_train.labels.project_files import LABELS
+from edgepose_train.labels.reading import read_dataset
 
 BACKUPS = "label-backups"
 _EQUAL_PX = 1e-6
@@ -61,7 +62,7 @@ def merge(source: Dataset, project: Path, *, overwrite: bool, tick: Callable[[],
     labels: dict[str, dict[str, NDArray[np.float64]]] = {}
     for image in source.images:
         tick()
-        place, mark = _Place(image.video, Path(image_file(image.path)[0]).name), digest(read_image(image.path))
+        place, mark = _Place(image.video, Path(image_file(image.path)[0]).name), pixel_digest(read_image(image.path))
         if mark in known:
             place, xy = known[mark]
             same = np.allclose(xy, image.xy_px, rtol=0, atol=_EQUAL_PX, equal_nan=True)
@@ -99,7 +100,7 @@ def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_Place, NDA
     order = [dataset.skeleton.keypoints.index(name) for name in names]
     images = [image for image in (*dataset.images, *dataset.unchecked) if np.isfinite(image.xy_px).any()]
     with ThreadPoolExecutor() as pool:
-        marks = pool.map(lambda image: digest(read_image(image.path)), images)
+        marks = pool.map(lambda image: pixel_digest(read_image(image.path)), images)
         return {
             mark: (_Place(image.path.parent.name, image.path.name), image.xy_px[order])
             for mark, image in zip(marks, images, strict=True)
@@ -109,7 +110,7 @@ def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_Place, NDA
 def _copy(image: LabelledImage, target: Path, mark: bytes) -> bool:
     """False where another picture has the name."""
     if target.exists():
-        return digest(read_image(target)) == mark
+        return pixel_digest(read_image(target)) == mark
     target.parent.mkdir(parents=True, exist_ok=True)
     data = image_file(image.path)[1]
     replace_files({target: lambda temporary: temporary.write_bytes(data)})

@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
+from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
-from edgepose_train.labels.datasets import Dataset, LabelledImage, count, listing, make_skeleton, read_image
-from edgepose_train.labels.frames import find_file, inside
+from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
+from edgepose_train.labels.images import inside, read_image
+from edgepose_train.labels.project_files import find_file
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ import numpy as np
 
 from edgepose.errors import DatasetError
 from edgepose.inference.model_card import ModelCard
+from edgepose.system.wording import count
 from edgepose.types import F64
-from edgepose_train.labels.datasets import count, read_image
+from edgepose_train.labels.images import read_image
 from edgepose_train.labels.label_cells import replace_files
 from edgepose_train.network.target_boards import SHARE
 from edgepose_train.report.pictures import picture_svg

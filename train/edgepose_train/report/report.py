@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.inference.model_card import ModelCard, sha256_of
+from edgepose.system.wording import count, listing
 from edgepose.types import F64
 from edgepose_train.evaluation.evaluate import FOLLOWED
 from edgepose_train.evaluation.metrics import P_CUTOFF, Predictions
-from edgepose_train.labels.datasets import LabelledImage, count, listing
+from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.training.splits import Split
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from html import escape
 import numpy as np
 
 from edgepose.inference.model_card import ModelCard, Score
+from edgepose.system.wording import count
 from edgepose.types import F64
-from edgepose_train.labels.datasets import count
 from edgepose_train.network.target_boards import SHARE, Speed
 from edgepose_train.report.report import FOLDS, ReportData, labels_learnt, left_behind, provenance
 

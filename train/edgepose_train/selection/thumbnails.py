@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.types import F32, U8
-from edgepose_train.labels.datasets import read_image
+from edgepose_train.labels.images import pixel_digest, read_image
 
 WIDTH = 30  # of the thumbnail; DeepLabCut's `cluster_resizewidth`
 _SHARPNESS_WIDTH = 320
@@ -37,18 +36,13 @@ def look_at(image: U8) -> Look:
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     medium = _resized(grey, min(_SHARPNESS_WIDTH, grey.shape[1]))
     sharpness = float(cv2.Laplacian(medium, cv2.CV_32F).var())
-    return Look(_resized(medium, WIDTH), sharpness, digest(image))
-
-
-def digest(image: U8) -> bytes:
-    """Of the pixels, whatever file they come from: a frame's identity across lossless formats."""
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+    return Look(_resized(medium, WIDTH), sharpness, pixel_digest(image))
 
 
 def known_digests(folder: Path) -> set[bytes]:
     """Of every PNG in the folders of `folder`, which may be absent."""
     with ThreadPoolExecutor() as pool:
-        return set(pool.map(lambda path: digest(read_image(path)), sorted(folder.glob("*/*.png"))))
+        return set(pool.map(lambda path: pixel_digest(read_image(path)), sorted(folder.glob("*/*.png"))))
 
 
 def _resized(grey: U8, width: int) -> U8:

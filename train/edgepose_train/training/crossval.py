@@ -10,7 +10,7 @@ import numpy as np
 
 from edgepose.inference.model_card import ModelCard, write_card
 from edgepose_train.evaluation.metrics import Predictions, summarize
-from edgepose_train.labels.datasets import Dataset
+from edgepose_train.labels.dataset import Dataset
 from edgepose_train.report.report import FOLDS
 from edgepose_train.training.distill import DistillationSet
 from edgepose_train.training.fit import FitOptions, fit

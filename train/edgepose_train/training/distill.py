@@ -15,8 +15,8 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard
 from edgepose.types import Frame
 from edgepose.video.frames import open_video, progress_bar, spread
-from edgepose_train.labels.datasets import Dataset, LabelledImage, read_image
-from edgepose_train.labels.frames import inside
+from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.images import inside, read_image
 
 FRAMES = 400  # of all videos together
 SURE = 0.6  # keypoints with a lower score are unknown, not labels

@@ -26,7 +26,8 @@ from edgepose_train.evaluation.evaluate import FOLLOWED, measure, measure_follow
 from edgepose_train.evaluation.metrics import Predictions, summarize
 from edgepose_train.evaluation.score_calibration import Reliability, fit_score_map, reliability
 from edgepose_train.export.quantize import make_card, to_int8
-from edgepose_train.labels.datasets import Dataset, LabelledImage, image_hash, read_image
+from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.images import image_hash, read_image
 from edgepose_train.network import network
 from edgepose_train.network.recipes import Recipe, input_size
 from edgepose_train.training import checkpoint

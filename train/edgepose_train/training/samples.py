@@ -12,7 +12,8 @@ from edgepose.geometry.letterbox import FrameMap, ResizeMode
 from edgepose.inference.viewer import placed
 from edgepose.protocol.messages import Region
 from edgepose.types import F64, U8
-from edgepose_train.labels.datasets import LabelledImage, read_image
+from edgepose_train.labels.dataset import LabelledImage
+from edgepose_train.labels.images import read_image
 from edgepose_train.training.augment import Matrix, source_of
 
 RESIZE: ResizeMode = "letterbox"

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepose.errors import DatasetError, UsageError
-from edgepose_train.labels.datasets import FEWEST_IMAGES, Dataset, LabelledImage, count, image_hash
+from edgepose.system.wording import count
+from edgepose_train.labels.dataset import FEWEST_IMAGES, Dataset, LabelledImage
+from edgepose_train.labels.images import image_hash
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 

@@ -1,19 +1,19 @@
-"""Where a labelled frame's pixels are: in an image file, inside a SLEAP package, or inside a video.
+"""The pixels of a labelled frame, which lie in an image file, inside a SLEAP package, or inside a video.
 
-A frame that has no file of its own gets a path that leads through the file that holds it, made by `inside`:
-`labels.pkg.slp/video0/12/img012.png`, `session1.mp4/-/12/img012.png`. So it needs no copy beside the data
-set, whose folder may be one that cannot be written.
+A frame without a file of its own gets a path that leads through the file that holds it, made by `inside`:
+`labels.pkg.slp/video0/12/img012.png`, `session1.mp4/-/12/img012.png`. Such a frame needs no copy beside the data set,
+whose folder may be read-only.
 """
 
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shutil
 import tempfile
 import threading
 from functools import cache, lru_cache
-from hashlib import sha256
 from pathlib import Path
 
 import cv2
@@ -21,14 +21,44 @@ import numpy as np
 
 from edgepose.errors import DatasetError
 from edgepose.types import U8
+from edgepose_train.labels.project_files import is_file
 
-_ANCESTORS = 4  # a label file's folder, labeled-data, the project, and one more
 _VIDEO = "-"  # stands where a package has the name of its data set
 _SEEK_GAP = 60  # frames; seeking decodes from the key frame before, often 250 back
 _reading = threading.Lock()  # one video, one place in it
 
 # We say in one line what is wrong; FFmpeg would add many. Its level is read once, at its first use.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+
+
+def read_image(path: Path) -> U8:
+    """Reads a frame as BGR, uint8 (H, W, 3). Grey pictures get three equal channels, 16 bits are scaled to 8.
+
+    The pixels stay as they are stored, whatever orientation a camera has noted in the file, because labels are made
+    on the stored pixels.
+
+    Raises:
+        DatasetError: the file is missing, damaged or not an image.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    data = stored_image(path)  # cv2.imread cannot open every path on Windows
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DatasetError(f"{path}: damaged or not an image; extract or copy the frame again")
+    return np.asarray(image, np.uint8)
+
+
+def image_hash(path: Path) -> str:
+    """Returns the sha256 of the image file's bytes. It stays when the file is moved, renamed or embedded."""
+    return hashlib.sha256(stored_image(path)).hexdigest()
+
+
+def pixel_digest(image: U8) -> bytes:
+    """Returns a hash of the pixels, which is a frame's identity in every lossless file format."""
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
 
 
 def inside(file: Path, group: str, index: int, name: str) -> Path:
@@ -66,27 +96,6 @@ def image_file(path: Path) -> tuple[str, bytes]:
     return path.name, data
 
 
-def find_file(written: str, folder: Path) -> Path | None:
-    """The file that a label file in `folder` means by `written`: under that folder or an ancestor, as projects are
-    laid out. It may be a path of the machine that labelled; its last parts still tell."""
-    parts = [part for part in written.replace("\\", "/").split("/") if part]
-    if not parts:
-        return None
-    folders = [folder, *folder.parents][:_ANCESTORS]
-    for tail in (parts, parts[-3:], parts[-2:]):
-        for start in folders:
-            if is_file(file := start.joinpath(*tail)):
-                return file
-    beside = folder / parts[-1]
-    whole = Path(written)
-    return next((p for p in (beside, whole) if p.is_absolute() and is_file(p)), None)
-
-
-def is_file(path: Path) -> bool:
-    """False also where Path.is_file raises: in a folder that may not be searched, and for a name too long."""
-    return os.path.isfile(path)  # noqa: PTH113
-
-
 def _bitmap(bgr: U8) -> bytes:
     return cv2.imencode(".bmp", bgr)[1].tobytes()
 
@@ -109,7 +118,7 @@ def _embedded(file: Path, group: str, index: int) -> bytes:
 
 def _from_video(file: Path, index: int) -> bytes:
     """Decoding up to a frame takes a good part of a second, so each is decoded once; compressed, videos are large."""
-    kept = _scratch() / f"{sha256(f'{file}:{index}'.encode()).hexdigest()}.png"
+    kept = _scratch() / f"{hashlib.sha256(f'{file}:{index}'.encode()).hexdigest()}.png"
     if not kept.exists():
         fresh = kept.with_name(f"{kept.name}.{threading.get_ident()}")
         fresh.write_bytes(

@@ -1,0 +1,88 @@
+"""A data set as every reader returns it: labelled images and the skeleton that their keypoints belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.errors import DatasetError
+from edgepose.types import Skeleton
+from edgepose_train.labels.flip_pairs import find_flip_pairs
+
+FEWEST_IMAGES = 5  # different images; with fewer, training, validation and test cannot each have one
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledImage:
+    """One image and the keypoints that were labelled in it.
+
+    Attributes:
+        path: the argument for `images.read_image` and `images.image_hash`. The frame may lie inside another file, and
+            its path then leads through that file, so open it with those functions only.
+        xy_px: (K, 2) float64 in pixels of the image, NaN where a keypoint is not labelled.
+        video: name of the folder or video that the frame comes from.
+        hidden_px: (K, 2), the positions of keypoints that the labeller marked as not visible, NaN elsewhere. Whether
+            such a keypoint is also a label follows the programs of the format: in COCO it is, in SLEAP it is not.
+    """
+
+    path: Path
+    xy_px: NDArray[np.float64]
+    video: str
+    hidden_px: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A whole data set.
+
+    Attributes:
+        name: the project's name, or the name of the label file.
+        skeleton: names of the K keypoints, edges and left/right pairs.
+        images: the images that can be read and hold at least one label.
+        problems: one line for each thing that was left out, and why.
+        unchecked: images with predictions of a model that nobody has changed. They are no labels, and they are not
+            among `images`.
+    """
+
+    name: str
+    skeleton: Skeleton
+    images: tuple[LabelledImage, ...]
+    problems: tuple[str, ...] = ()
+    unchecked: tuple[LabelledImage, ...] = ()
+
+
+def make_skeleton(
+    path: Path,
+    names: Sequence[str],
+    edges: Iterable[Sequence[str]],
+    pairs: Iterable[Sequence[str]],
+    problems: list[str],
+) -> Skeleton:
+    """Checks what a label file says about its skeleton.
+
+    Args:
+        path: the label file, for messages.
+        names: the keypoints.
+        edges: pairs of names that a line joins. An edge that names no keypoint is left out and added to `problems`.
+        pairs: left/right pairs, in either order. Where the file has none, the names are used to find them.
+        problems: gets one line for each edge that was left out.
+
+    Raises:
+        DatasetError: the names repeat, or there are none.
+    """
+    by_name = find_flip_pairs(names)
+    known = []
+    for edge in edges:
+        if len(edge) == 2 and edge[0] != edge[1] and set(edge) <= set(names):
+            known.append((edge[0], edge[1]))
+        else:
+            problems.append(f"{path.name}: skeleton edge {' - '.join(edge)} does not join two body parts; left out")
+    given = [(a, b) if (b, a) not in by_name else (b, a) for a, b in pairs]
+    try:
+        return Skeleton(tuple(names), tuple(known), tuple(given) or by_name)
+    except ValueError as exc:
+        raise DatasetError(f"{path}: {exc}") from None

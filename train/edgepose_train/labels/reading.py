@@ -1,0 +1,99 @@
+"""Reads labelled images of any program: `read_dataset` recognises the format and calls its reader.
+
+Numbers stay as the labelling program wrote them: floats in pixels of the image. An image that cannot be used is left
+out and named in `Dataset.problems`; an error is raised only when nothing usable is left.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from edgepose.errors import DatasetError
+from edgepose.system.wording import count, listing
+from edgepose.video.frames import progress_bar
+from edgepose_train.labels.coco import read_coco
+from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.deeplabcut import has_labels, read_project
+from edgepose_train.labels.images import read_image
+from edgepose_train.labels.project_files import is_file
+from edgepose_train.labels.sleap import read_slp
+
+DATASET_HELP = "DeepLabCut or Lightning Pose project, CSV or H5; SLEAP .slp; COCO .json"
+_READERS = {".slp": read_slp, ".json": read_coco}
+
+
+def read_dataset(path: Path, *, keep_unlabelled: bool = False) -> Dataset:
+    """Reads a data set whose format is recognised.
+
+    Args:
+        path: a DeepLabCut or Lightning Pose project folder, its labeled-data folder, or one label file (CSV or H5);
+            a SLEAP file (.slp, .pkg.slp); COCO keypoints (.json); or a folder that holds one of these files.
+        keep_unlabelled: also return the images in which no keypoint is labelled.
+
+    Raises:
+        DatasetError: nothing usable is there; the message is one line.
+    """
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file or folder") from None
+    except OSError as exc:
+        raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
+    read, file = _reader(path)
+    return _usable(file, read(file), keep_unlabelled)
+
+
+def _reader(path: Path) -> tuple[Callable[[Path], Dataset], Path]:
+    if is_file(path):
+        return _READERS.get(path.suffix.lower(), read_project), path
+    if has_labels(path):
+        return read_project, path
+    # SLEAP, CVAT and Label Studio leave their label files in these places.
+    found = sorted(p for pattern in ("*.slp", "*.json", "annotations/*.json") for p in path.glob(pattern))
+    if len(found) > 1:
+        raise DatasetError(f"{path}: holds several label files ({listing([p.name for p in found])}); give one of them")
+    return (_READERS[found[0].suffix], found[0]) if found else (read_project, path)
+
+
+def _usable(path: Path, dataset: Dataset, keep_unlabelled: bool) -> Dataset:
+    problems = list(dataset.problems)
+    images = _readable(_unique(dataset.images, problems), problems)
+    labelled = [image for image in images if np.isfinite(image.xy_px).any()]
+    if len(labelled) < len(images) and not keep_unlabelled:
+        problems.append(f"{count(len(images) - len(labelled), 'image')} without any label; left out")
+    if not labelled and not (keep_unlabelled and dataset.unchecked):
+        why = problems[-1] if problems else "it has no labelled rows"
+        raise DatasetError(f"{path}: empty data set, no usable image: {why}")
+    return replace(dataset, images=tuple(images if keep_unlabelled else labelled), problems=tuple(problems))
+
+
+def _unique(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
+    times = Counter(image.path for image in images)
+    twice = [path.name for path, n in times.items() if n > 1]
+    if twice:
+        problems.append(f"{count(len(twice), 'image')} labelled twice; the last labels are taken: {listing(twice)}")
+    return list({image.path: image for image in images}.values())
+
+
+def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
+    """Decodes every image once, because only decoding finds a truncated file, and training must not stop at one."""
+    with ThreadPoolExecutor() as pool, progress_bar() as bar:
+        fine = list(bar.track(pool.map(_can_read, images), len(images), description="reading images"))
+    bad = [f"{image.video}/{image.path.name}" for image, ok in zip(images, fine, strict=True) if not ok]
+    if bad:
+        problems.append(f"{count(len(bad), 'image file')} damaged or not an image: {listing(bad)}")
+    return [image for image, ok in zip(images, fine, strict=True) if ok]
+
+
+def _can_read(image: LabelledImage) -> bool:
+    try:
+        read_image(image.path)
+    except DatasetError:
+        return False
+    return True
