@@ -1,11 +1,18 @@
-"""Files that are whole or not there, and on the disk when the call returns: what a power cut leaves is the old one or
-the new. And small files of state, read back however damaged they are."""
+"""Files that are replaced as a whole: after a power cut the old content is there, or the new, and never a part of it.
+
+`write_durably` is for bytes, `replace_durably` for a file that a library writes, `replace_files` for several files that
+belong together, and `rename_durably` for a file that was written under another name already. When one of them returns,
+the content is on the disk. Below them: small files of state, which several processes may change.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,12 +21,99 @@ import msgspec
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_LONGEST = 65_536  # bytes of state; what is longer is not ours
+_MOST_STATE_BYTES = 65_536
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replaces the file by one with this content.
+
+    Args:
+        mode: the permissions that the file gets, whatever the umask is.
+
+    Raises:
+        OSError: the file is what it was before.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.touch(0o600)  # a secret is readable to its owner alone while it is written
+        temporary.write_bytes(data)
+        temporary.chmod(mode)
+
+    replace_files({path: write})
+
+
+def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
+    """Replaces the file by what `write` makes. See `replace_files`."""
+    replace_files({path: write})
+
+
+def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
+    """Replaces several files as one step: none of them is touched before all new ones are on the disk.
+
+    Args:
+        writers: for each file a function that writes the new one to the path it is given, which is in the same folder
+            and has the same ending. The files take their names in this order.
+
+    Raises:
+        OSError: nothing was replaced. Whatever a writer raises has the same effect.
+    """
+    temporary = {path: path.with_name(f".{path.stem}.part{path.suffix}") for path in writers}
+    try:
+        for path, write in writers.items():
+            temporary[path].unlink(missing_ok=True)  # left by a power cut
+            write(temporary[path])
+            sync_file(temporary[path])
+        for path in writers:
+            temporary[path].replace(path)
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+    for folder in {path.parent for path in writers}:
+        sync_folder(folder)
+
+
+def rename_durably(temporary: Path, path: Path) -> None:
+    """Gives a complete file its final name, and replaces the file that has the name. Raises OSError."""
+    sync_file(temporary)
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Returns when the file's content is on the disk. Raises OSError."""
+    _sync(path, os.O_RDWR)
+
+
+def sync_folder(folder: Path) -> None:
+    """Returns when the names in the folder are on the disk: a new file survives a power cut only with its name.
+
+    Raises OSError. Some network file systems cannot do this for a folder, which is not an error.
+    """
+    try:
+        _sync(folder, os.O_RDONLY)
+    except OSError as exc:
+        if exc.errno not in {errno.EINVAL, errno.ENOTSUP}:
+            raise
+
+
+def _sync(path: Path, flags: int) -> None:
+    number = os.open(path, flags)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def read_state(path: Path, kind: type[T], forgotten: str) -> T | None:
-    """A JSON file that `write_durably` made; None where there is none. A damaged one is set aside, and `forgotten`
-    told, which says what is lost with it: a daemon without its state is better than none. Never raises."""
+    """Reads a JSON file of state. Never raises, because a daemon without its state is better than no daemon.
+
+    Args:
+        kind: the struct that the file holds.
+        forgotten: what is lost with a damaged file, in words, for the log. Such a file is renamed to `.damaged`.
+
+    Returns:
+        The content; None where there is no file, or a damaged one.
+    """
     try:
         if not path.exists():
             return None
@@ -38,49 +132,20 @@ def _content(path: Path) -> bytes:
     if not path.is_file():  # reading a pipe would wait for ever
         raise ValueError("not a file")
     with path.open("rb") as file:
-        return file.read(_LONGEST)
+        return file.read(_MOST_STATE_BYTES)
 
 
-def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replaces the file. mode: its permissions, whatever the umask. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.part")
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keeps every other process out that wants to lock the same file; it waits until this one is done.
+
+    Whoever reads a file of state, changes it and writes it back does so inside, so that no change of another process is
+    lost. The lock is on a file beside it that ends in `.lock` and stays. Raises OSError.
+    """
+    # Opened for reading only: an administrator may have made it, and the service may then not write it.
+    number = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o644)
     try:
-        with temporary.open("wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
-
-
-def replace_durably(path: Path, write: Callable[[Path], None]) -> None:
-    """Has `write` make a file of another name but the same ending, which then takes the place of `path`. Raises
-    OSError, and what `write` raises."""
-    temporary = path.with_name(f".{path.stem}.part{path.suffix}")
-    try:
-        write(temporary)
-        sync_file(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def sync_file(path: Path) -> None:
-    """Its content is on the disk when this returns. Raises OSError."""
-    _sync(path, os.O_RDWR)
-
-
-def sync_folder(folder: Path) -> None:
-    """A new name is on the disk only with its folder. Raises OSError."""
-    _sync(folder, os.O_RDONLY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    number = os.open(path, flags)
-    try:
-        os.fsync(number)
+        fcntl.flock(number, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(number)
