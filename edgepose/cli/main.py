@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
 from edgepose import __version__
+from edgepose.system.arguments import CommandParser
 from edgepose.system.exit_status import exit_status
 
 # Only the chosen command's module is imported: start-up time counts on a Pi.
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_status("edgepose", lambda: importlib.import_module(COMMANDS[args.command][0]).run(args))
 
 
-def _parser(chosen: str | None) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser(chosen: str | None) -> CommandParser:
+    parser = CommandParser(
         prog="edgepose",
         description="Markerless animal pose estimation: camera in, keypoints over MQTT out.",
         epilog="Start with `edgepose demo`, or `edgepose config init > edgepose.yaml`.",
@@ -48,9 +48,7 @@ def _parser(chosen: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edgepose {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, what) in COMMANDS.items():
-        command = commands.add_parser(
-            name, help=what, description=what, formatter_class=argparse.RawDescriptionHelpFormatter
-        )
+        command = commands.add_parser(name, help=what, description=what)
         if name == chosen:
             importlib.import_module(module).add_arguments(command)
     return parser

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from typing import Any, TypeVar
 
 import msgspec
 import msgspec.inspect as kinds
 import yaml
+
+from edgepose.system.wording import did_you_mean
 
 T = TypeVar("T")
 
@@ -72,12 +73,6 @@ def _explain(message: str, kind: type[Any], data: Any) -> str:
         return f"{path}: {choice['name']!r} is not known{did_you_mean(choice['name'], _choices(kind, data, path))}"
     place = f"{prefix}(a key): " if match["key"] else f"{path}: " if path else ""
     return f"{place}{what[:1].lower()}{what[1:]}"
-
-
-def did_you_mean(name: str, known: set[str]) -> str:
-    """The end of an error's line: the known name that is most like `name`, or all of them."""
-    close = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
 def _keys(kind: type[Any], data: Any, path: str) -> set[str]:

@@ -1,18 +1,26 @@
-"""Words that messages share: a number with its noun, and a list that does not become too long."""
+"""Words that messages share: a number with its noun, a list that does not become too long, what was probably meant."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 _NAMED = 5  # things that a message names before it only counts the others
 
 
-def count(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Returns `1 image` or `2 images`. Give `plural` where it is not the noun with an s."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def listing(things: Sequence[str]) -> str:
-    """`a, b, c`, or the first five and `and 3 more`."""
+    """Returns `a, b, c`, or the first five and `and 3 more`."""
     more = f" and {len(things) - _NAMED} more" if len(things) > _NAMED else ""
     return ", ".join(things[:_NAMED]) + more
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns the end of an error message: the known name that is most like `name`, or all of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(names)}"

@@ -3,12 +3,12 @@ only when it is asked for, so that help and `inspect` do not wait for TensorFlow
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 
 import edgepose
+from edgepose.system.arguments import CommandParser
 from edgepose.system.exit_status import exit_status
 
 COMMANDS = {
@@ -30,20 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_status(f"edgepose-train {args.command}", lambda: args.run(args))
 
 
-def _parser(chosen: str) -> argparse.ArgumentParser:
+def _parser(chosen: str) -> CommandParser:
     """Only the chosen command's module is imported."""
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="edgepose-train", description="From labelled frames to an int8 pose model for a Raspberry Pi."
     )
     parser.add_argument("--version", action="version", version=f"edgepose {edgepose.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        command = commands.add_parser(
-            name,
-            help=summary,
-            description=f"{summary[0].upper()}{summary[1:]}.",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         if name == chosen:
             module = importlib.import_module(f"edgepose_train.commands.{name}")
             module.add_arguments(command)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from edgepose.config.camera import ControlValue, Picamera2Config
 from edgepose.errors import ConfigError
-from edgepose.system.strict import did_you_mean
+from edgepose.system.wording import did_you_mean
 
 Offered: TypeAlias = Mapping[str, tuple[Any, Any, Any]]  # name: (least, most, default), as Picamera2.camera_controls
 
