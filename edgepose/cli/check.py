@@ -25,7 +25,7 @@ from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.model_card import read_card
 from edgepose.inference.viewer import field_of, window_size, zoom_of
 from edgepose.mqtt.connection import probe_broker
-from edgepose.recording.retention import room
+from edgepose.recording.retention import usable_bytes
 from edgepose.system.clock import SyncFlag
 from edgepose.types import Frame
 from edgepose.video import h264
@@ -202,7 +202,7 @@ def _writable(folder: str) -> float:
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
-            return room(Path(folder))
+            return usable_bytes(Path(folder))
     except OSError as exc:
         raise EdgeposeError(f"{folder}: cannot write there ({exc.strerror}); correct the folder or its owner") from None
 

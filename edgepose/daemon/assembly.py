@@ -42,7 +42,7 @@ from edgepose.model_store.startup import ModelStartup, selection_path
 from edgepose.model_store.store import Store
 from edgepose.model_store.switching import ModelSwitch
 from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
-from edgepose.recording.recorder_and_frames import Recording
+from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id
 from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
@@ -88,7 +88,7 @@ class Daemon:
         )
         for teller in (self._camera, self._switch, self._estimator):
             teller.tell = self._delivery.tell
-        self._recording = Recording(config, card.skeleton, card.model_id(), self._delivery.tell)
+        self._recording = Recording(config, card.skeleton, card.model_id(), reporter=self._reporter)
         masked = MaskedCamera(self._camera, config.masks.values())
         observers = [*self._begin_with_loop(), *self._recording.observers]
         self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, observers)

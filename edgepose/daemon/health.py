@@ -14,7 +14,7 @@ from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.model_store.hot_swap import HotSwapModel
 from edgepose.protocol.messages import HealthMessage
-from edgepose.recording.recorder_and_frames import Recording
+from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id, wall_us
 
 QUIET_S = 60.0  # what comes and goes is told once
@@ -44,14 +44,15 @@ class HealthMonitor:
 
     def alerts(self) -> dict[str, str]:
         """What is wrong now, in words, by what it is about."""
-        parts: list[Alerting] = [self._pipeline, self._delivery, self._camera, self._recording, *self._others]
+        parts: list[Alerting] = [self._pipeline, self._delivery, self._camera, *self._others]
         parts.append(self._at_work.estimator)
         ours = {about: text for part in parts for about, text in part.alerts.items()}
         return {**ours, **self._delivery.reporter.alerts, **board_alerts(self._board.now())}
 
     def news(self) -> dict[str, str]:
         """Alerts that were not there before, or not for `QUIET_S`."""
-        now, alerts = time.monotonic(), self.alerts()
+        reported = self._delivery.reporter.alerts  # which sends the events of its own alerts
+        now, alerts = time.monotonic(), {k: v for k, v in self.alerts().items() if k not in reported}
         new = {about: text for about, text in alerts.items() if now - self._told_s.get(about, -QUIET_S) >= QUIET_S}
         self._told_s.update(dict.fromkeys(alerts, now))
         return new

@@ -18,7 +18,7 @@ from edgepose.inference.model_card import ModelCard
 from edgepose.inference.viewer import zoom_of
 from edgepose.model_store.hot_swap import HotSwapModel
 from edgepose.model_store.switching import STUCK_S
-from edgepose.recording.recorder_and_frames import Recording
+from edgepose.recording.recorder import Recording
 
 log = logging.getLogger(__name__)
 

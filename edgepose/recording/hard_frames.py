@@ -1,16 +1,16 @@
-"""Frames for the next round of labelling: the picture, and what the model said, in DeepLabCut's layout.
+"""Saves frames that were hard for the model, for the next round of labelling: the picture and the model's prediction,
+in DeepLabCut's layout.
 
     <folder>/labeled-data/<device>-<date>/img00001.png
     <folder>/labeled-data/<device>-<date>/machinelabels.csv
 
-What a kill leaves is a picture without its row, at worst. Nothing is ever removed here.
+A kill leaves at worst a picture without its row. Nothing is ever removed here.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import logging
 import os
 import threading
 import time
@@ -26,17 +26,16 @@ from numpy.typing import NDArray
 from edgepose.config.schema import HardFramesConfig
 from edgepose.geometry.pixels import as_bgr
 from edgepose.pose.pose_quality import animal_length, judge_poses
-from edgepose.recording.retention import room
+from edgepose.recording.retention import usable_bytes
+from edgepose.system.reporter import Reporter
 from edgepose.system.table_files import csv_cells, csv_header
 from edgepose.types import Frame, Pose, Skeleton
 
-log = logging.getLogger(__name__)
-
 TABLE = "machinelabels.csv"
-_LENGTH_POSES = 100  # tell how long the animal is
-_SMALL_WH = (32, 24)
-_ALIKE = 12  # grey values by which no part of a small picture may differ from that of a frame which is saved
-_REMEMBERED = 100  # saved frames that a new one may not be like
+_LENGTH_POSES = 100  # from so many poses the length of the animal is measured
+_THUMBNAIL_WH = (32, 24)
+_SAME_GREY = 12  # two frames are alike where no pixel of their thumbnails differs by more grey values
+_REMEMBERED = 100  # a new frame is compared with so many saved ones
 _STOP_S = 5.0
 
 
@@ -45,19 +44,23 @@ class _Candidate:
     severity: float
     frame: Frame
     pose: Pose
-    small: NDArray[np.int16]
+    thumbnail: NDArray[np.int16]
 
 
 class HardFrames:
-    """Of each 1 / per_hour the worst frame, unless it looks like one that is saved already: an empty cage is labelled
-    once. A jump is told when the next frame has come. saved: since the start. scorer: of a table
-    that is begun.
+    """Saves the worst frame of each 1 / per_hour, unless it is like one that was saved already: an empty cage is
+    labelled once. Whether a keypoint jumped is known when the next frame has come. Never raises after construction.
 
-    Never raises after construction."""
+    Attributes:
+        saved: number of frames saved since the start.
+        scorer: the model's name in a table that is begun.
+    """
 
-    def __init__(self, settings: HardFramesConfig, device: str, skeleton: Skeleton, scorer: str) -> None:
+    def __init__(
+        self, settings: HardFramesConfig, device: str, skeleton: Skeleton, scorer: str, *, reporter: Reporter
+    ) -> None:
         self.saved = 0
-        self.alerts: dict[str, str] = {}
+        self._reporter = reporter
         self._settings, self._device, self._skeleton, self.scorer = settings, device, skeleton, scorer
         self._root = Path(settings.folder) / "labeled-data"
         self._period_s = 3600 / settings.per_hour
@@ -66,45 +69,46 @@ class HardFrames:
         self._length_px = 0.0
         self._remembered: deque[NDArray[np.int16]] = deque(maxlen=_REMEMBERED)
         self._lock = threading.Lock()
-        self._best: _Candidate | None = None
+        self._worst: _Candidate | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="uncertain", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="hard-frames", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def captured(self, frame: Frame) -> None:
-        """Nothing is known of it yet."""
+        """Does nothing: a frame is judged by its pose."""
 
     def posed(self, frame: Frame, pose: Pose) -> None:
+        """Judges the frame before this one, by the poses on both sides of it."""
         self._last.append((frame, pose))
         self._poses.append(pose)
         if len(self._last) < 3:
             return
         xy, score = _stacked([pose for _, pose in self._last])
         time_s = np.array([frame.captured_mono_ns for frame, _ in self._last]) / 1e9
-        trouble = judge_poses(xy, score, time_s - time_s[0], self._skeleton, self._length(frame.size_wh))
-        middle, severity = self._last[1], float(trouble.severity[1])
-        if score[1].min() >= self._settings.below and not trouble.moves[1]:
+        quality = judge_poses(xy, score, time_s - time_s[0], self._skeleton, self._length(frame.size_wh))
+        middle, severity = self._last[1], float(quality.severity[1])
+        if score[1].min() >= self._settings.below and not quality.moves[1]:
             return
         with self._lock:
-            if self._best is not None and severity <= self._best.severity:
+            if self._worst is not None and severity <= self._worst.severity:
                 return
-            small = _small(middle[0])
-            if not self._is_known(small):
-                self._best = _Candidate(severity, *middle, small)
+            thumbnail = _thumbnail(middle[0])
+            if not self._is_known(thumbnail):
+                self._worst = _Candidate(severity, *middle, thumbnail)
 
     def close(self) -> None:
-        """Saves what is the worst so far."""
+        """Saves the worst frame so far."""
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
 
-    def _is_known(self, small: NDArray[np.int16]) -> bool:
-        return any(np.abs(small - other).max() <= _ALIKE for other in tuple(self._remembered))
+    def _is_known(self, thumbnail: NDArray[np.int16]) -> bool:
+        return any(np.abs(thumbnail - other).max() <= _SAME_GREY for other in tuple(self._remembered))
 
     def _length(self, size_wh: tuple[int, int]) -> float:
-        """Of the animal; it hardly changes, so it is not worth measuring at each pose."""
+        """Length of the animal in pixels. It hardly changes, so it is not measured at each pose."""
         if not self._length_px or len(self._poses) == _LENGTH_POSES:
             self._length_px = animal_length(*_stacked(self._poses), size_wh)
             if len(self._poses) == _LENGTH_POSES:
@@ -113,34 +117,31 @@ class HardFrames:
 
     def _work(self) -> None:
         while not self._stop.wait(self._period_s):
-            self._save_best()
-        self._save_best()
+            self._save_worst()
+        self._save_worst()
 
-    def _save_best(self) -> None:
+    def _save_worst(self) -> None:
         with self._lock:
-            candidate, self._best = self._best, None
-        if candidate is None or self._is_known(candidate.small):  # by now, maybe
+            candidate, self._worst = self._worst, None
+        if candidate is None or self._is_known(candidate.thumbnail):  # another one may have been saved since
             return
         try:
-            trouble = self._bound()
-            if not trouble:
+            obstacle = self._obstacle()
+            if obstacle is None:
                 self._save(candidate)
-        except Exception as exc:  # a disk; the next frame may fare better
-            trouble = f"{self._root}: cannot save frames ({getattr(exc, 'strerror', None) or exc})"
-        if not trouble:
-            self.alerts.clear()
-        elif self.alerts.get("uncertain") != trouble:
-            log.warning("%s", trouble)
-            self.alerts["uncertain"] = trouble
+        except Exception as exc:  # the disk failed: the next frame may be saved
+            obstacle = f"{self._root}: cannot save frames ({getattr(exc, 'strerror', None) or exc})"
+        self._reporter.alert("uncertain", obstacle)
 
-    def _bound(self) -> str:
-        """Why nothing may be saved; empty when something may."""
+    def _obstacle(self) -> str | None:
+        """Returns why nothing may be saved; None where a frame may be."""
         self._root.mkdir(parents=True, exist_ok=True)
         files = [path for path in self._root.rglob("*") if path.is_file()]
         if sum(path.stat().st_size for path in files) >= self._settings.max_mb * 1e6:
             frames = sum(path.suffix == ".png" for path in files)
             return f"{self._root}: {frames} frames fill uncertain.max_mb; fetch and remove them"
-        return f"{self._root}: the disk is nearly full, so no frames are saved" if room(self._root) < 0 else ""
+        full = usable_bytes(self._root) < 0
+        return f"{self._root}: the disk is nearly full, so no frames are saved; make room" if full else None
 
     def _save(self, candidate: _Candidate) -> None:
         frame, pose = candidate.frame, candidate.pose
@@ -152,10 +153,10 @@ class HardFrames:
         cells = csv_cells(np.column_stack([pose.xy_px, pose.score]).astype(float).ravel())
         _append(folder / TABLE, _line(["labeled-data", folder.name, name, *cells]))
         self.saved += 1
-        self._remembered.append(candidate.small)
+        self._remembered.append(candidate.thumbnail)
 
     def _day_folder(self, t_us: int) -> Path:
-        """Another one where today's has the predictions of another model."""
+        """The folder of that day; another one where the first has the predictions of another model."""
         stem = f"{self._device}-{time.strftime('%Y%m%d', time.gmtime(t_us / 1e6))}"
         header, number = "".join(_line(row) for row in csv_header(self._skeleton, self.scorer, 3)), 1
         while True:
@@ -174,13 +175,13 @@ def _stacked(poses: Sequence[Pose] | deque[Pose]) -> tuple[NDArray[np.float64], 
     return np.array([pose.xy_px for pose in poses], float), np.array([pose.score for pose in poses], float)
 
 
-def _small(frame: Frame) -> NDArray[np.int16]:
-    """Grey, and so small that noise is gone."""
+def _thumbnail(frame: Frame) -> NDArray[np.int16]:
+    """A grey picture that is so small that noise is gone."""
     image = frame.image
     if frame.order == "i420":
-        image = image[: image.shape[0] * 2 // 3]  # brightness
-    small = cv2.resize(image, _SMALL_WH, interpolation=cv2.INTER_AREA).astype(np.int16)
-    return np.asarray(small.mean(axis=2) if small.ndim == 3 else small, np.int16)
+        image = image[: image.shape[0] * 2 // 3]  # the plane Y
+    thumbnail = cv2.resize(image, _THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.int16)
+    return np.asarray(thumbnail.mean(axis=2) if thumbnail.ndim == 3 else thumbnail, np.int16)
 
 
 def _line(cells: Sequence[object]) -> str:
@@ -197,7 +198,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _append(path: Path, line: str) -> None:
-    """A row that a power cut left half done goes first."""
+    """Appends the line; a last line that a power cut left incomplete is removed first."""
     with path.open("r+b") as file:
         whole = file.read().rpartition(b"\n")[0] + b"\n"
         file.seek(len(whole))

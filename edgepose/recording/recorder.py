@@ -1,9 +1,11 @@
-"""Takes every frame and its pose from the pipeline's threads, and never holds them up: what the encoder or the disk
-does not manage in time is dropped, and counted."""
+"""Records every frame and its pose, and what the config asks to be kept on this device.
+
+The pipeline's threads hand frames and poses over and never wait: what the encoder or the disk cannot take in time is
+dropped and counted.
+"""
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter, deque
@@ -12,25 +14,73 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from edgepose.config.schema import RecordConfig
+from edgepose.config.schema import Config, RecordConfig
+from edgepose.protocol.messages import Recorded
 from edgepose.recording import mjpeg
-from edgepose.recording.retention import Retention
+from edgepose.recording.hard_frames import HardFrames
+from edgepose.recording.retention import RecordingTiming, Retention
 from edgepose.recording.schedule import RecordingSchedule
 from edgepose.recording.segments import Segment, new_name
 from edgepose.system.clock import SyncFlag
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose, Skeleton
 from edgepose.video import h264
 
-log = logging.getLogger(__name__)
-
-QUEUE_BYTES = 64e6  # of pictures that wait for the encoder: two seconds of 640x480 at 30 a second
-_MOST_POSES = 10_000  # that wait with them
-RETRY_S = 5.0  # between attempts with an encoder or a disk that failed
-_RATE_S = 0.3  # of frames tell the rate, before the first segment begins
+_MAX_WAITING_POSES = 10_000
+_RATE_S = 0.3  # seconds of frames from which the rate is estimated before the first segment begins
 _RATE_FRAMES = 60
-_POSE_WAIT_S = 10.0  # a frame that is older and has no pose will not get one
-_QUOTA_SHARE = 0.25  # of max_gb: the largest segment, so that removing one does not remove all
-_STOP_S = 5.0  # for what still waits when the daemon stops
+_POSE_WAIT_S = 10.0  # an older frame that has no pose will not get one
+_QUOTA_SHARE = 0.25  # the largest segment, as a part of max_gb: removing one segment must not remove everything
+_STOP_S = 5.0  # for the frames that still wait when the daemon stops
+
+
+class Recording:
+    """The parts that the config asks for: the recorder, the hard frames, both, or none.
+
+    Attributes:
+        observers: the parts, to be given to the pipeline.
+    """
+
+    def __init__(self, config: Config, skeleton: Skeleton, scorer: str, *, reporter: Reporter) -> None:
+        device = config.device_name()
+        self._recorder = Recorder(config.record, device, skeleton, scorer, reporter=reporter) if config.record else None
+        self._hard_frames = (
+            HardFrames(config.uncertain, device, skeleton, scorer, reporter=reporter) if config.uncertain else None
+        )
+        self.observers = [part for part in (self._recorder, self._hard_frames) if part is not None]
+
+    def start(self) -> None:
+        for part in self.observers:
+            part.start()
+
+    def close(self) -> None:
+        """Returns in bounded time."""
+        for part in self.observers:
+            part.close()
+
+    def use_model(self, scorer: str) -> None:
+        """Names another model in the tables, from the next segment on. Its keypoints must be the same."""
+        for part in self.observers:
+            part.scorer = scorer
+
+    def mark(self, phase: str) -> None:
+        """An experiment begins (`start`) or ends (`stop`)."""
+        if self._recorder is not None:
+            self._recorder.schedule.mark(phase)
+
+    def recorded(self) -> Recorded | None:
+        """The numbers for /health; None where nothing is kept on this device."""
+        if not self.observers:
+            return None
+        recorder, retention = self._recorder, self._recorder.retention if self._recorder is not None else None
+        return Recorded(
+            on=recorder is not None and recorder.on,
+            segments=retention.segments if retention is not None else 0,
+            mb=retention.mb if retention is not None else 0.0,
+            frames=recorder.frames if recorder is not None else 0,
+            dropped=dict(recorder.dropped) if recorder is not None else {},
+            uncertain=self._hard_frames.saved if self._hard_frames is not None else 0,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +91,7 @@ class _Posed:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A recorded frame whose pose is awaited."""
+    """A recorded frame that waits for its pose."""
 
     index: int
     mono_ns: int
@@ -49,30 +99,36 @@ class _Row:
 
 
 class Recorder:
-    """frames: recorded since the start. scorer: of the tables of the next segment. dropped: by reason, of those that
-    were to be recorded. tell: events.
+    """Writes frames and poses into segments, in a thread of its own. Never raises after construction.
 
-    Never raises after construction."""
+    Attributes:
+        frames: recorded since the start.
+        dropped: number of frames that should have been recorded and were not, by reason.
+        scorer: the model's name in the tables of the next segment.
+    """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  they are what a table's header and a video need
         self,
         settings: RecordConfig,
         device: str,
         skeleton: Skeleton,
         scorer: str,
-        tell: Callable[[str, str, int], None],
+        *,
+        reporter: Reporter,
+        timing: RecordingTiming = RecordingTiming(),
     ) -> None:
         self.frames = 0
         self.dropped: Counter[str] = Counter()
         self._folder, self._device = Path(settings.folder) / device, device
         self._skeleton, self.scorer, self._settings = skeleton, scorer, settings
+        self._reporter, self._timing = reporter, timing
         self._h264 = settings.codec == "h264" and h264.installed()
-        self.keeper = Retention(self._folder, settings.max_gb * 1e9, settings.max_age_h * 3600, tell)
-        self.when = RecordingSchedule(settings.when, self._folder / "marked")
-        self._trouble = ""
+        self.retention = Retention(
+            self._folder, settings.max_gb * 1e9, settings.max_age_h * 3600, reporter=reporter, timing=timing
+        )
+        self.schedule = RecordingSchedule(settings.when, self._folder / "marked")
         self._retry_at = 0.0
         self._sync = SyncFlag()
-        self._synced = True
         self._segment: Segment | None = None
         self._begin_ns, self._size_wh = 0, (0, 0)
         self._pending: deque[_Row] = deque()
@@ -87,40 +143,31 @@ class Recorder:
     def on(self) -> bool:
         return self._segment is not None
 
-    @property
-    def alerts(self) -> dict[str, str]:
-        """What is wrong now, in words, by what it is about."""
-        alerts = dict(self.keeper.alerts)
-        if self._trouble:
-            alerts["recording"] = self._trouble
-        if self.when.by_clock and not self._synced:
-            alerts["schedule"] = "the clock is not synchronised, and the recording follows it all the same"
-        if self._settings.codec == "h264" and not self._h264:
-            alerts["codec"] = "PyAV is not installed, so the recording is Motion JPEG; pip install 'edgepose[record]'"
-        return alerts
-
     def start(self) -> None:
+        if self._settings.codec == "h264" and not self._h264:
+            text = "PyAV is not installed, so the recording is Motion JPEG; pip install 'edgepose[record]'"
+            self._reporter.alert("codec", text)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            self._trouble = f"{self._folder}: cannot be made ({exc.strerror})"
-            log.warning("%s", self._trouble)
-        self.keeper.start()
+            self._reporter.alert("recording", f"{self._folder}: cannot be made ({exc.strerror})")
+        self.retention.start()
         self._thread.start()
 
     def captured(self, frame: Frame) -> None:
-        """Called for each frame, before its pose."""
+        """Takes each frame, before its pose is known."""
         with self._changed:
-            if self._closing or self._queued_bytes > QUEUE_BYTES:
-                self.dropped["slow"] += self.when.wants(frame.captured_us)
+            if self._closing or self._queued_bytes > self._timing.queue_bytes:
+                self.dropped["slow"] += self.schedule.wants(frame.captured_us)
                 return
             self._queued_bytes += _bytes(frame)
             self._queue.append(frame)
             self._changed.notify()
 
     def posed(self, frame: Frame, pose: Pose) -> None:
+        """Takes the pose of a frame that `captured` was given before."""
         with self._changed:
-            if len(self._queue) < _MOST_POSES and not self._closing:
+            if len(self._queue) < _MAX_WAITING_POSES and not self._closing:
                 self._queue.append(_Posed(frame.index, pose))
                 self._changed.notify()
 
@@ -131,10 +178,10 @@ class Recorder:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(_STOP_S)
-        self.keeper.close()
+        self.retention.close()
 
     def _next(self) -> Frame | _Posed | None:
-        """None when closing and nothing waits."""
+        """Returns None when the recorder is closing and nothing waits."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closing)
             if not self._queue:
@@ -154,14 +201,13 @@ class Recorder:
     def _attempt(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except Exception as exc:  # a disk, an encoder, a picture: the next segment may fare better
+        except Exception as exc:  # the disk, the encoder or a picture failed: the next segment may succeed
             self._fail(exc)
 
     def _fail(self, exc: Exception) -> None:
-        trouble = f"{self._folder}: nothing is recorded ({getattr(exc, 'strerror', None) or exc})"
-        if trouble != self._trouble:
-            log.warning("%s", trouble)
-        self._trouble, self._retry_at = trouble, time.monotonic() + RETRY_S
+        reason = getattr(exc, "strerror", None) or exc
+        self._reporter.alert("recording", f"{self._folder}: nothing is recorded ({reason})")
+        self._retry_at = time.monotonic() + self._timing.retry_s
         segments = {id(row.segment): row.segment for row in self._pending}
         if self._segment is not None:
             segments[id(self._segment)] = self._segment
@@ -169,7 +215,7 @@ class Recorder:
         self._pending.clear()
         for segment in segments.values():
             segment.abandon()
-            self.keeper.leave(segment.name)
+            self.retention.release(segment.name)
 
     def _take(self, item: Frame | _Posed) -> None:
         if isinstance(item, Frame):
@@ -190,28 +236,30 @@ class Recorder:
         if isinstance(item, _Posed):
             self._add_pose(item)
             return
-        if not self.when.wants(item.captured_us):
+        if not self.schedule.wants(item.captured_us):
             self._end_segment()
-        elif self.keeper.full or time.monotonic() < self._retry_at:
+        elif self.retention.full or time.monotonic() < self._retry_at:
             self._end_segment()
             self.dropped["disk"] += 1
         else:
             self._add(item)
 
     def _add(self, frame: Frame) -> None:
-        self._synced = self._sync.synced()
+        synced = self._sync.synced()
+        unsure = self.schedule.by_clock and not synced
+        text = "the clock is not synchronised, and the recording follows it all the same"
+        self._reporter.alert("schedule", text if unsure else None)
         try:
             if self._segment is not None and self._is_over(self._segment, frame):
                 self._end_segment()
             if self._segment is None:
-                self._begin_segment(frame)
-            assert self._segment is not None
-            self._segment.add(frame, self._synced)
+                self._segment = self._begin_segment(frame, synced)
+            self._segment.add(frame, synced)
         except Exception:
             self.dropped["disk"] += 1
             raise
         self.frames += 1
-        self._trouble = ""
+        self._reporter.alert("recording", None)
         self._pending.append(_Row(frame.index, frame.captured_mono_ns, self._segment))
         late = frame.captured_mono_ns - _POSE_WAIT_S * 1e9
         self._give_up_poses(sum(row.mono_ns < late for row in self._pending) if self._pending[0].mono_ns < late else 0)
@@ -224,24 +272,25 @@ class Recorder:
             or segment.video.bytes >= _QUOTA_SHARE * self._settings.max_gb * 1e9
         )
 
-    def _begin_segment(self, frame: Frame) -> None:
+    def _begin_segment(self, frame: Frame, synced: bool) -> Segment:
         self._folder.mkdir(parents=True, exist_ok=True)
-        name = new_name(self._folder, self._device, frame.captured_us, self._synced)
+        name = new_name(self._folder, self._device, frame.captured_us, synced)
         suffix, kind = (h264.SUFFIX, h264.H264Video) if self._h264 else (mjpeg.SUFFIX, mjpeg.MjpegVideo)
         rate = self._rate()
-        self.keeper.reserve(name)
+        self.retention.reserve(name)
         try:
-            self._segment = Segment(
+            segment = Segment(
                 self._folder, name, suffix, lambda path: kind(path, frame.size_wh, rate), self._skeleton, self.scorer
             )
         except Exception:
-            self.keeper.leave(name)
+            self.retention.release(name)
             raise
         self._begin_ns, self._size_wh = frame.captured_mono_ns, frame.size_wh
-        self.keeper.take(self._segment)
+        self.retention.adopt(segment)
+        return segment
 
     def _rate(self) -> Fraction:
-        """Frames a second lately, to a tenth: what players show. The true times stand in the table."""
+        """Frames a second lately, rounded to a tenth. Players use it; the true times are in the table."""
         span_ns = self._instants[-1] - self._instants[0]
         rate = (len(self._instants) - 1) * 1e9 / span_ns if span_ns > 0 else 30.0
         return Fraction(max(1, min(10_000, round(rate * 10))), 10)
@@ -253,7 +302,7 @@ class Recorder:
             self._segment = None
 
     def _add_pose(self, posed: _Posed) -> None:
-        """Frames come in order, so those before it that have no pose will get none."""
+        """Poses come in the order of the frames, so earlier frames that have none will get none."""
         self._give_up_poses(sum(row.index < posed.index for row in self._pending))
         if self._pending and self._pending[0].index == posed.index:
             self._pending.popleft().segment.add_pose(posed.pose)

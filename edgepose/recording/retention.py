@@ -1,112 +1,137 @@
-"""The thread behind the recorder: what was written goes onto the disk each second, segments get their names, those
-left open by a kill are repaired, and the oldest make room."""
+"""The thread behind the recorder. It puts what was written onto the disk, gives finished segments their names, repairs
+those that a kill or a power cut left open, and removes the oldest where room is needed."""
 
 from __future__ import annotations
 
-import logging
 import shutil
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.recording.segments import PART, REPAIRS, Name, Segment, name_of, repair_segment
 from edgepose.system.clock import SyncFlag
+from edgepose.system.reporter import Reporter
 
-log = logging.getLogger(__name__)
-
-SYNC_S = 1.0  # what a power cut costs, and as much again for the fragment that is being written
-TIDY_S = 5.0
-REPAIR_S = 60.0  # between attempts
 _STAMP = "%Y%m%dT%H%M%S"
-_LEAST_FREE, _LEAST_FREE_SHARE = 500e6, 0.05  # of the file system, for everything else that has to go on
+# The room on the file system that is left for everything else: the smaller of the two.
+_RESERVE_BYTES, _RESERVE_SHARE = 500e6, 0.05
 _STOP_S = 5.0
 
 
-def room(folder: Path) -> float:
-    """Bytes that may be written there; negative where too little is left. Raises OSError."""
+@dataclass(frozen=True, slots=True)
+class RecordingTiming:
+    """How often the recording does what, and how much may wait.
+
+    Attributes:
+        sync_s: seconds between two syncs to the disk. A power cut costs so much, and as much again for the fragment
+            that is being written.
+        tidy_s: seconds between two checks of the quotas.
+        repair_s: seconds between two attempts to repair what an earlier run left.
+        retry_s: seconds until an encoder or a disk that failed is tried again.
+        queue_bytes: pictures that may wait for the encoder; two seconds of 640x480 at 30 frames a second.
+    """
+
+    sync_s: float = 1.0
+    tidy_s: float = 5.0
+    repair_s: float = 60.0
+    retry_s: float = 5.0
+    queue_bytes: float = 64e6
+
+
+def usable_bytes(folder: Path) -> float:
+    """How many bytes may be written to the folder's file system; negative where too little is left for everything
+    else. Raises OSError."""
     usage = shutil.disk_usage(folder)
-    return usage.free - min(_LEAST_FREE, _LEAST_FREE_SHARE * usage.total)
+    return usage.free - _reserve(usage.total)
+
+
+def _reserve(total: float) -> float:
+    return min(_RESERVE_BYTES, _RESERVE_SHARE * total)
 
 
 class Retention:
-    """segments, mb: what is there. full: there is no room, and nothing left to be removed. tell(kind, text, count):
-    events. Two daemons never share a folder."""
+    """Looks after the segments in one folder, which no other daemon may use.
 
-    def __init__(self, folder: Path, max_bytes: float, max_age_s: float, tell: Callable[[str, str, int], None]) -> None:
+    Attributes:
+        segments: how many are in the folder.
+        mb: how large they are together, 10^6 bytes.
+        full: there is no room, and nothing is left that could be removed.
+    """
+
+    def __init__(
+        self, folder: Path, max_bytes: float, max_age_s: float, *, reporter: Reporter, timing: RecordingTiming
+    ) -> None:
         self.segments, self.mb, self.full = 0, 0.0, False
-        self.alerts: dict[str, str] = {}
-        self._folder, self._max_bytes, self._max_age_s, self._tell = folder, max_bytes, max_age_s, tell
+        self._folder, self._max_bytes, self._max_age_s = folder, max_bytes, max_age_s
+        self._reporter, self._timing = reporter, timing
         self._open: list[Segment] = []
         self._busy: set[Name] = set()
         self._sync = SyncFlag()
         self._stop = threading.Event()
         self._tidy_at = self._repair_at = 0.0
-        self._thread = threading.Thread(target=self._work, name="recordings", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="retention", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def reserve(self, name: Name) -> None:
-        """Files of that name are about to be made, so they are no leftovers."""
+        """Files of that name are about to be made; they are not to be repaired or removed."""
         self._busy.add(name)
 
-    def take(self, segment: Segment) -> None:
-        """Cares for it from now on."""
+    def adopt(self, segment: Segment) -> None:
+        """Syncs the segment from now on, and finishes it when it is complete."""
         self._open.append(segment)
 
-    def leave(self, name: Name) -> None:
-        """It failed; what is there of it will be repaired."""
+    def release(self, name: Name) -> None:
+        """The segment failed or is finished. What a failed one left will be repaired."""
         for segment in tuple(self._open):
             if segment.name == name:
                 self._open.remove(segment)
         self._busy.discard(name)
 
     def close(self) -> None:
-        """Finishes what is complete, in bounded time."""
+        """Finishes the segments that are complete, in bounded time."""
         self._stop.set()
         self._thread.join(_STOP_S)
 
     def _work(self) -> None:
-        while not self._stop.wait(SYNC_S):
+        while not self._stop.wait(self._timing.sync_s):
             self._attempt(self._round)
         self._attempt(self._finish)
 
     def _attempt(self, step: Callable[[], object]) -> None:
         try:
             step()
-            self.alerts.pop("recordings", None)
-        except Exception as exc:  # whatever it is, the next round comes
-            self._warn("recordings", f"{self._folder}: {getattr(exc, 'strerror', None) or exc}")
-
-    def _warn(self, about: str, text: str) -> None:
-        if self.alerts.get(about) != text:
-            log.warning("%s", text)
-        self.alerts[about] = text
+            self._reporter.alert("recordings", None)
+        except Exception as exc:  # the thread goes on whatever happens: the next round may succeed
+            self._reporter.alert("recordings", f"{self._folder}: {getattr(exc, 'strerror', None) or exc}")
 
     def _round(self) -> None:
         for segment in tuple(self._open):
             segment.sync()
-        if self._finish() or time.monotonic() >= self._tidy_at:
+        now = time.monotonic()
+        if self._finish() or now >= self._tidy_at:
             self._tidy()
-            self._tidy_at = time.monotonic() + TIDY_S
-        if time.monotonic() >= self._repair_at:
-            self._repair_at = time.monotonic() + REPAIR_S
+            self._tidy_at = time.monotonic() + self._timing.tidy_s
+        if now >= self._repair_at:
+            self._repair_at = now + self._timing.repair_s
             self._repair()
 
     def _finish(self) -> bool:
         done = [segment for segment in tuple(self._open) if segment.complete]
         for segment in done:
             segment.finish()
-            self.leave(segment.name)
+            self.release(segment.name)
             self.segments += 1
-            self._tell("segment", f"{segment.name.stem}: {segment.rows} frames", segment.rows)
+            self._reporter.event("segment", f"{segment.name.stem}: {segment.rows} frames", segment.rows)
         return bool(done)
 
     def _repair(self) -> None:
-        """All is tried, though the first may fail."""
-        failed = ""
+        """Tries every leftover, also after one that could not be repaired."""
+        failed = None
         for part in sorted(self._folder.glob(f"*{PART}")):
             name, suffix = name_of(part.name), Path(part.stem).suffix
             if name is None or name in self._busy:
@@ -116,16 +141,13 @@ class Retention:
                     part.unlink(missing_ok=True)  # its video never began, or was just repaired with it
                 continue
             try:
-                if room(self._folder) < part.stat().st_size:
+                if usable_bytes(self._folder) < part.stat().st_size:
                     failed = f"{part}: waits for room to be repaired"
                 elif count := repair_segment(self._folder, part):
-                    self._tell("segment", f"{name.stem}: {count} frames, cut off and repaired", count)
+                    self._reporter.event("segment", f"{name.stem}: {count} frames, cut off and repaired", count)
             except (OSError, ValueError, ImportError) as exc:
                 failed = f"{part}: cannot be repaired ({exc})"
-        if failed:
-            self._warn("repair", failed)
-        else:
-            self.alerts.pop("repair", None)
+        self._reporter.alert("repair", failed)
 
     def _tidy(self) -> None:
         found: dict[Name, list[Path]] = defaultdict(list)
@@ -139,32 +161,30 @@ class Retention:
             if why := self._excess(name, sum(sizes.values())):
                 for path in found[name]:
                     path.unlink(missing_ok=True)
-                self._tell("segment_removed", f"{name.stem}: {why}", 1)
+                self._reporter.event("segment_removed", f"{name.stem}: {why}", 1)
                 del sizes[name]
                 self.segments -= 1
         self.mb = round(sum(sizes.values()) / 1e6, 3)
         self._judge_room(sum(sizes.values()))
 
     def _excess(self, name: Name, total: int) -> str:
-        """Why a segment has to go; empty when it has not. Ages are only known by synchronised clocks."""
+        """Returns why the segment has to go, and nothing where it may stay. An age is only known where the clock was
+        synchronised then and is so now."""
         if total > self._max_bytes:
             return "max_gb"
-        if room(self._folder) < 0:
+        if usable_bytes(self._folder) < 0:
             return "the disk is nearly full"
         limit = time.strftime(_STAMP, time.gmtime(time.time() - self._max_age_s))
         return "max_age_h" if name.synced and self._sync.synced() and name.stamp < limit else ""
 
     def _judge_room(self, total: int) -> None:
-        """Only with a tenth of the reserve to spare it goes on, not at once again full."""
-        free, usage = room(self._folder), shutil.disk_usage(self._folder)
-        spare = 0.1 * min(_LEAST_FREE, _LEAST_FREE_SHARE * usage.total) if self.full else 0.0
+        """A recording that was stopped goes on only with a tenth of the reserve to spare, so that the disk is not full
+        again at once."""
+        free, usage = usable_bytes(self._folder), shutil.disk_usage(self._folder)
+        spare = 0.1 * _reserve(usage.total) if self.full else 0.0
         self.full = total > self._max_bytes or free < spare
-        if self.full:
-            self._warn(
-                "recording", f"{self._folder}: no room, so nothing is recorded; make some, or lower record.max_gb"
-            )
-        else:
-            self.alerts.pop("recording", None)
+        text = f"{self._folder}: there is no room, so nothing is recorded; make room, or lower record.max_gb"
+        self._reporter.alert("recording_room", text if self.full else None)
 
 
 def _size(path: Path) -> int:

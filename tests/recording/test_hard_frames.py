@@ -14,6 +14,7 @@ from fakes import SKELETON
 
 from edgepose.config.schema import HardFramesConfig
 from edgepose.recording.hard_frames import HardFrames
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
 NOON_US = 1_795_348_800_000_000
@@ -23,12 +24,18 @@ Make = Callable[..., HardFrames]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
+def reporter() -> Reporter:
+    return Reporter()
+
+
+@pytest.fixture
+def make(tmp_path: Path, reporter: Reporter) -> Iterator[Make]:
     made: list[HardFrames] = []
 
     def start(scorer: str = "fake@1", **settings: object) -> HardFrames:
         values = {"folder": str(tmp_path), "per_hour": 0.001, **settings}
-        made.append(HardFrames(HardFramesConfig(**values), "cage-07", SKELETON, scorer))  # type: ignore[arg-type]
+        config = HardFramesConfig(**values)  # type: ignore[arg-type]
+        made.append(HardFrames(config, "cage-07", SKELETON, scorer, reporter=reporter))
         made[-1].start()
         return made[-1]
 
@@ -114,7 +121,7 @@ def test_another_model_gets_another_folder_and_half_a_row_goes(tmp_path: Path, m
 
 
 def test_beyond_its_bound_nothing_is_saved_or_removed_and_it_is_told(
-    tmp_path: Path, make: Make, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, make: Make, reporter: Reporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = tmp_path / "labeled-data" / "cage-07-20200101" / "img00001.png"
     old.parent.mkdir(parents=True)
@@ -123,20 +130,20 @@ def test_beyond_its_bound_nothing_is_saved_or_removed_and_it_is_told(
 
     def alerted() -> bool:
         see(made, next(numbers), 0.0)
-        return bool(made.alerts)
+        return bool(reporter.alerts)
 
     wait_until(alerted, "the alert")
-    assert "1 frames fill uncertain.max_mb; fetch and remove them" in made.alerts["uncertain"]
+    assert "1 frames fill uncertain.max_mb; fetch and remove them" in reporter.alerts["uncertain"]
     assert len(caplog.messages) == 1
     old.unlink()
     wait_until(lambda: not alerted(), "saving again")
     assert made.saved == 1
 
 
-def test_a_folder_that_cannot_be_written_is_an_alert(tmp_path: Path, make: Make) -> None:
+def test_a_folder_that_cannot_be_written_is_an_alert(tmp_path: Path, make: Make, reporter: Reporter) -> None:
     (tmp_path / "labeled-data").write_text("a file", encoding="utf-8")
     made = make()
     for i in range(3):
         see(made, i, 0.0)
     made.close()
-    assert "cannot save frames" in made.alerts["uncertain"]
+    assert "cannot save frames" in reporter.alerts["uncertain"]

@@ -16,11 +16,12 @@ from fakes import SKELETON, FakeCamera, FakeEstimator, ListDelivery
 
 from edgepose.config.schema import BetweenConfig, RecordConfig
 from edgepose.daemon.pipeline import Pipeline
-from edgepose.recording import mjpeg, recorder
-from edgepose.recording import retention as keeper
+from edgepose.recording import mjpeg
 from edgepose.recording.recorder import Recorder
+from edgepose.recording.retention import RecordingTiming
 from edgepose.recording.schedule import RecordingSchedule
 from edgepose.recording.segments import name_of
+from edgepose.system.reporter import Event, Reporter
 from edgepose.types import Frame, Pose
 from edgepose.video import h264
 
@@ -28,12 +29,7 @@ CODECS = pytest.mark.parametrize("codec", ["h264", "mjpeg"])
 NOON_US = 1_795_348_800_000_000  # 2026-11-22T12:00:00Z
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeper, "SYNC_S", 0.02)
-    monkeypatch.setattr(keeper, "TIDY_S", 0.05)
-    monkeypatch.setattr(keeper, "REPAIR_S", 0.1)
-    monkeypatch.setattr(recorder, "RETRY_S", 0.1)
+QUICK = RecordingTiming(sync_s=0.02, tidy_s=0.05, repair_s=0.1, retry_s=0.1)
 
 
 def picture(i: int, size_wh: tuple[int, int] = (96, 64)) -> np.ndarray:
@@ -63,21 +59,30 @@ Make = Callable[..., Recorder]
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Make]:
-    made: list[Recorder] = []
-    events: list[tuple[str, str, int]] = []
+def reporter() -> Reporter:
+    return Reporter()
 
-    def start(**settings: object) -> Recorder:
+
+@pytest.fixture
+def make(tmp_path: Path, reporter: Reporter) -> Iterator[Make]:
+    """make(**settings) starts a recorder with these settings of the config."""
+    made: list[Recorder] = []
+
+    def start(timing: RecordingTiming = QUICK, **settings: object) -> Recorder:
         folder = settings.pop("folder", str(tmp_path / "rec"))
         record = RecordConfig(folder=folder, **settings)  # type: ignore[arg-type]
-        made.append(Recorder(record, "cage-07", SKELETON, "fake@1", lambda *event: events.append(event)))
-        made[-1].events = events  # type: ignore[attr-defined]
+        made.append(Recorder(record, "cage-07", SKELETON, "fake@1", reporter=reporter, timing=timing))
         made[-1].start()
         return made[-1]
 
     yield start
     for each in made:
         each.close()
+
+
+def events_of(reporter: Reporter, kind: str) -> list[Event]:
+    """The events of that kind since the last call."""
+    return [event for event in iter(lambda: reporter.take(0), None) if event.kind == kind]
 
 
 def feed(made: Recorder, numbers: range, *, every: int = 1, **changes: object) -> None:
@@ -126,7 +131,7 @@ def check(video: Path, first: int, last: int, *, every: int = 1) -> None:
 
 
 @CODECS
-def test_frames_times_and_poses_agree_over_segments(tmp_path: Path, make: Make, codec: str) -> None:
+def test_frames_times_and_poses_agree_over_segments(tmp_path: Path, make: Make, reporter: Reporter, codec: str) -> None:
     made = make(codec=codec, segment_s=2)
     feed(made, range(150), every=3)
     made.close()
@@ -136,7 +141,7 @@ def test_frames_times_and_poses_agree_over_segments(tmp_path: Path, make: Make, 
     check(third, 122, 149, every=3)
     assert made.frames == 150
     assert not made.dropped
-    assert [event[2] for event in made.events] == [61, 61, 28]  # type: ignore[attr-defined]
+    assert [event.count for event in events_of(reporter, "segment")] == [61, 61, 28]
     assert not list(tmp_path.rglob("*.part"))
     capture = cv2.VideoCapture(str(first))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(30)
@@ -145,7 +150,7 @@ def test_frames_times_and_poses_agree_over_segments(tmp_path: Path, make: Make, 
 @CODECS
 @pytest.mark.parametrize("lost", [0, 1, 700])
 def test_what_a_kill_leaves_is_completed_at_the_next_start(
-    tmp_path: Path, make: Make, codec: str, lost: int, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, make: Make, reporter: Reporter, codec: str, lost: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of the video and of the tables some end may be missing, and the disk may have got zeros instead."""
     made = make(codec=codec)
@@ -170,7 +175,8 @@ def test_what_a_kill_leaves_is_completed_at_the_next_start(
     assert [int(row["frame"]) for row in times] == list(range(len(images)))
     assert [row[0] for row in poses] == [str(i) for i in range(len(images))]
     assert all(row[1] in {"", str(i + 0.25)} for i, row in enumerate(poses))
-    assert ("segment", f"{video.stem}: {len(images)} frames, cut off and repaired", len(images)) in made.events  # type: ignore[attr-defined]
+    text = f"{video.stem}: {len(images)} frames, cut off and repaired"
+    assert (text, len(images)) in [(event.text, event.count) for event in events_of(reporter, "segment")]
 
 
 @CODECS
@@ -189,20 +195,21 @@ def test_of_a_video_without_a_beginning_nothing_stays(tmp_path: Path, make: Make
     assert [path.name for path in folder.iterdir()] == [f"cage-07_20260102T000000Z{suffix}.damaged"]  # worth a look
 
 
-def test_the_oldest_segments_make_room(tmp_path: Path, make: Make) -> None:
+def test_the_oldest_segments_make_room(tmp_path: Path, make: Make, reporter: Reporter) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
     made = make(codec="mjpeg", segment_s=1, max_gb=0.012)
     for second in range(1, 9):
         feed(made, range(second * 30, second * 30 + 30), image=noise)
         wait_until(lambda last=second: made.frames >= 30 * last, "the frames")
-    wait_until(lambda: made.keeper.mb < 12 and made.keeper.segments, "room")
+    wait_until(lambda: made.retention.mb < 12 and made.retention.segments, "room")
     made.close()
     kept = [name_of(path.name).stamp for path in videos(tmp_path)]  # type: ignore[union-attr]
-    removed = [text.split("_")[1][:15] for kind, text, _ in made.events if kind == "segment_removed"]  # type: ignore[attr-defined]
+    texts = [event.text for event in events_of(reporter, "segment_removed")]
+    removed = [text.split("_")[1][:15] for text in texts]
     assert removed
     assert kept
     assert max(removed) < min(kept)
-    assert "max_gb" in next(text for kind, text, _ in made.events if kind == "segment_removed")  # type: ignore[attr-defined]
+    assert "max_gb" in texts[0]
     for path in videos(tmp_path):
         assert len(frames_of(path)) == len(rows_of(path)[0])
 
@@ -218,19 +225,19 @@ def test_only_synchronised_clocks_know_ages(tmp_path: Path, make: Make, monkeypa
     synced = [False]
     monkeypatch.setattr("edgepose.system.clock.SyncFlag.synced", lambda _: synced[0])
     made = make(max_age_h=1)
-    wait_until(lambda: made.keeper.segments == 3, "a look")
+    wait_until(lambda: made.retention.segments == 3, "a look")
     synced[0] = True
-    wait_until(lambda: made.keeper.segments == 2, "the removal")
+    wait_until(lambda: made.retention.segments == 2, "the removal")
     assert {path.name for path in folder.iterdir()} == {*names[1:], "holiday.mp4"}
 
 
-def test_a_full_disk_is_an_alert_and_poses_go_on(tiny_disk: Path, tmp_path: Path, make: Make) -> None:
+def test_a_full_disk_is_an_alert_and_poses_go_on(tiny_disk: Path, make: Make, reporter: Reporter) -> None:
     ballast = tiny_disk / "ballast"
     made = make(folder=str(tiny_disk), codec="mjpeg")
     noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
     ballast.write_bytes(b"x" * 450_000)
     feed(made, range(200), image=noise)
-    wait_until(lambda: made.dropped["disk"] > 0 and "recording" in made.alerts, "the alert")
+    wait_until(lambda: made.dropped["disk"] > 0 and "recording" in reporter.alerts, "the alert")
     camera, delivery = FakeCamera(30), ListDelivery()
     pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07", [made])
     pipeline.run(threading.Event())
@@ -240,7 +247,7 @@ def test_a_full_disk_is_an_alert_and_poses_go_on(tiny_disk: Path, tmp_path: Path
 
     def more() -> bool:
         feed(made, range(1000, 1003), image=noise)
-        return made.frames > before + 20 and not made.alerts
+        return made.frames > before + 20 and not reporter.alerts
 
     wait_until(more, "recording again")
     made.close()
@@ -250,13 +257,13 @@ def test_a_full_disk_is_an_alert_and_poses_go_on(tiny_disk: Path, tmp_path: Path
 
 @CODECS
 def test_a_disk_that_ends_in_the_middle_of_a_write_costs_the_tail(
-    tmp_path: Path, make: Make, codec: str, full_disk: None
+    make: Make, reporter: Reporter, codec: str, full_disk: None
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
     made = make(codec=codec)
     feed(made, range(60), image=noise)
-    wait_until(lambda: made.dropped["disk"] > 0 and made.alerts, "the alert")
-    assert "File too large" in made.alerts["recording"]
+    wait_until(lambda: made.dropped["disk"] > 0 and reporter.alerts, "the alert")
+    assert "File too large" in reporter.alerts["recording"]
 
 
 def test_what_cannot_be_encoded_in_time_is_counted_and_holds_nobody_up(
@@ -264,9 +271,8 @@ def test_what_cannot_be_encoded_in_time_is_counted_and_holds_nobody_up(
 ) -> None:
     gate = threading.Event()
     add = mjpeg.MjpegVideo.add
-    monkeypatch.setattr(recorder, "QUEUE_BYTES", 20 * picture(0).nbytes)
     monkeypatch.setattr(mjpeg.MjpegVideo, "add", lambda self, shown: gate.wait(20) and add(self, shown))
-    made = make(codec="mjpeg")
+    made = make(RecordingTiming(queue_bytes=20 * picture(0).nbytes), codec="mjpeg")
     feed(made, range(100), every=2)
     assert made.dropped["slow"] > 50
     gate.set()
@@ -326,14 +332,14 @@ def test_a_marked_experiment_is_recorded_also_after_a_restart(tmp_path: Path, ma
     first = make(when="marked")
     feed(first, range(30))
     wait_until(lambda: not first._queue, "the frames")
-    first.when.mark("start")
+    first.schedule.mark("start")
     feed(first, range(30, 60))
-    first.when.mark("note")
+    first.schedule.mark("note")
     first.close()
     second = make(when="marked")
     feed(second, range(100, 130))
     wait_until(lambda: second.frames == 30, "the frames")
-    second.when.mark("stop")
+    second.schedule.mark("stop")
     feed(second, range(130, 160))
     second.close()
     before, after = videos(tmp_path)
@@ -365,11 +371,11 @@ def test_every_kind_of_frame_is_recorded_in_the_cameras_size(
 
 
 def test_without_pyav_it_is_motion_jpeg_and_says_so(
-    tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, make: Make, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(h264, "installed", lambda: False)
     made = make()
     feed(made, range(30))
     made.close()
     assert [video.suffix for video in videos(tmp_path)] == [".avi"]
-    assert "pip install 'edgepose[record]'" in made.alerts["codec"]
+    assert "pip install 'edgepose[record]'" in reporter.alerts["codec"]
