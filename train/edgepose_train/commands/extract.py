@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from edgepose.errors import DatasetError, UsageError
@@ -85,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
 def _survey(videos: Sequence[Video]) -> list[Survey]:
     with progress_bar() as progress:
         tasks = [progress.add_task(video.path.name, total=min(video.count, MOST_LOOKED_AT)) for video in videos]
-        return [survey(video, lambda t=task: progress.advance(t)) for video, task in zip(videos, tasks, strict=True)]
+        return [survey(video, partial(progress.advance, task)) for video, task in zip(videos, tasks, strict=True)]
 
 
 def _write(project: Path, found: Survey, positions: Sequence[int]) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,8 @@ from rich.table import Table
 
 from edgepose.geometry.coordinates import animal_px
 from edgepose.system.wording import count, listing
-from edgepose_train.labels.dataset import FEWEST_IMAGES, Dataset
-from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.dataset import FEWEST_IMAGES, Dataset, is_labelled
+from edgepose_train.labels.images import image_hash, pixel_digest, read_image
 from edgepose_train.labels.label_qc import alike, far_labels, swapped_pairs
 from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 
@@ -78,12 +77,12 @@ def summarise(dataset: Dataset) -> Summary:
         h, w = image.shape[:2]
         sizes.append((w, h))
         grey += bool((image == image[..., :1]).all())
-        pictures.append(sha256(image).digest())
+        pictures.append(pixel_digest(image))
         # A pixel reaches half a pixel round its centre.
         beyond = ((labelled.xy_px < -0.5) | (labelled.xy_px > np.array([w, h]) - 0.5)).any(axis=1)
-        outside += [f"{keypoint} in {name}" for keypoint in _names(dataset, beyond)]
+        outside += [f"{keypoint} in {name}" for keypoint in _names(dataset, np.asarray(beyond))]
     return Summary(
-        np.asarray(np.isfinite(xy).all(axis=2)),
+        is_labelled(xy),
         Counter(sizes),
         Counter(image.video for image in dataset.images),
         grey,

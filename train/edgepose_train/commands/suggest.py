@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -109,8 +110,7 @@ def _watch(estimator: Estimator, videos: list[Video]) -> list[PosedVideo]:
     with progress_bar() as progress:
         tasks = [progress.add_task(video.path.name, total=len(frames_to_watch(video.count))) for video in videos]
         every = [
-            watch(estimator, video, lambda t=task: progress.advance(t))
-            for video, task in zip(videos, tasks, strict=True)
+            watch(estimator, video, partial(progress.advance, task)) for video, task in zip(videos, tasks, strict=True)
         ]
     return [watched for watched in every if watched.indices]
 

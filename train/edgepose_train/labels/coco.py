@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgepose.errors import DatasetError
 from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
-from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
+from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled, make_skeleton
 from edgepose_train.labels.images import read_image
 from edgepose_train.labels.project_files import find_file, is_file
 
@@ -195,7 +195,7 @@ def write_coco(path: Path, name: str, skeleton: Skeleton, images: Sequence[Label
 def _triples(image: LabelledImage) -> NDArray[np.float64]:
     """(K, 3) of x, y, v."""
     hidden = np.full_like(image.xy_px, np.nan) if image.hidden_px is None else image.hidden_px
-    marked, labelled = np.isfinite(hidden).all(axis=1), np.isfinite(image.xy_px).all(axis=1)
+    marked, labelled = is_labelled(hidden), is_labelled(image.xy_px)
     xy = np.where(marked[:, None], hidden, np.where(labelled[:, None], image.xy_px, 0.0))
     return np.column_stack([xy, np.where(marked, 1, np.where(labelled, 2, 0))])
 

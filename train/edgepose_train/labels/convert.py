@@ -14,13 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.system.wording import count
 from edgepose.video.frames import progress_bar
 from edgepose_train.labels.coco import write_coco
-from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
 from edgepose_train.labels.flip_pairs import find_flip_pairs
 from edgepose_train.labels.images import holder, image_file, read_image
@@ -172,12 +171,10 @@ def _not_in_deeplabcut(dataset: Dataset) -> list[str]:
 
 def _hidden(images: Sequence[LabelledImage]) -> tuple[int, int]:
     """How many keypoints are marked as not visible: those that count as labels, and those that do not."""
-    marked = [(_labelled(image.hidden_px), _labelled(image.xy_px)) for image in images if image.hidden_px is not None]
+    marked = [
+        (is_labelled(image.hidden_px), is_labelled(image.xy_px)) for image in images if image.hidden_px is not None
+    ]
     return sum(int((h & x).sum()) for h, x in marked), sum(int((h & ~x).sum()) for h, x in marked)
-
-
-def _labelled(xy_px: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.isfinite(xy_px).all(axis=1)
 
 
 def _size_wh(image: LabelledImage) -> tuple[int, int]:

@@ -55,6 +55,11 @@ class Dataset:
     unchecked: tuple[LabelledImage, ...] = ()
 
 
+def is_labelled(xy_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns (..., K) for xy_px (..., K, 2): True where a keypoint has both coordinates."""
+    return np.asarray(np.isfinite(xy_px).all(axis=-1))
+
+
 def make_skeleton(
     path: Path,
     names: Sequence[str],

@@ -91,7 +91,7 @@ def image_file(path: Path) -> tuple[str, bytes]:
     """File name and bytes for a copy of the frame; losslessly compressed where it had no file of its own."""
     data = stored_image(path)
     if data.startswith(b"BM") and path.suffix.lower() != ".bmp":
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
         return f"{path.stem}.png", cv2.imencode(".png", pixels)[1].tobytes()
     return path.name, data
 
@@ -108,7 +108,7 @@ def _embedded(file: Path, group: str, index: int) -> bytes:
         # What SLEAP calls BGR is a file whose red and blue are swapped: OpenCV was given RGB to write.
         raw = None if video.channel_order == "BGR" and video.stored_channels != 1 else video.get_frame_raw_bytes(index)
         if raw is not None:
-            return raw.tobytes()
+            return bytes(raw)
         pixels = np.asarray(video.get_frame(index), np.uint8)
     # h5py and the decoders raise a dozen kinds at a damaged file.
     except Exception as exc:

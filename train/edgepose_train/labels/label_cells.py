@@ -100,7 +100,7 @@ def write_both(stem: Path, cells: Cells) -> None:
     )
 
 
-def replace_files(writers: dict[Path, Callable[[Path], None]]) -> None:
+def replace_files(writers: dict[Path, Callable[[Path], object]]) -> None:
     """Writes every file under another name and onto the disk; only when all are there do they take their names,
     in this order."""
     temporary = {path: path.with_name(f".{path.name}.part") for path in writers}

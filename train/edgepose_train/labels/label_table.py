@@ -51,7 +51,7 @@ def read_label_table(path: Path) -> LabelTable:
         columns, images, values = _read_h5(path)
     else:
         columns, images, values = _read_csv(path)
-    names, x_columns, y_columns = _keypoint_columns(path, columns, np.isfinite(values).any(axis=0))
+    names, x_columns, y_columns = _keypoint_columns(path, columns, np.asarray(np.isfinite(values).any(axis=0)))
     return LabelTable(path, names, tuple(images), np.stack([values[:, x_columns], values[:, y_columns]], axis=2))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.wording import count
-from edgepose_train.labels.dataset import LabelledImage
+from edgepose_train.labels.dataset import LabelledImage, is_labelled
 from edgepose_train.labels.label_cells import new_cells, read_cells, replace_files, write_csv, write_h5
 from edgepose_train.labels.label_table import read_label_table
 
@@ -55,7 +55,7 @@ def _labelled(folder: Path) -> set[str]:
     labelled = set()
     for path in folder.glob("CollectedData*.csv"):
         table = read_label_table(path)
-        some = np.isfinite(table.xy_px).all(axis=2).any(axis=1)
+        some = np.asarray(is_labelled(table.xy_px).any(axis=1))
         labelled |= {Path(row).name for row, any_ in zip(table.images, some, strict=True) if any_}
     return labelled
 

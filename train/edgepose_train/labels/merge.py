@@ -123,7 +123,7 @@ def _install(
     """Writes the label files, those that were there going to a backup, whose folder is returned."""
     backup = project / BACKUPS / f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%dT%H-%M-%S.%f}"
     stem, template = _layout(project, scorer, names)
-    writers: dict[Path, Callable[[Path], None]] = {}
+    writers: dict[Path, Callable[[Path], object]] = {}
     for video, rows in labels.items():
         folder = project / LABELS / video
         h5, table = folder / f"{stem}.h5", folder / f"{stem}.csv"

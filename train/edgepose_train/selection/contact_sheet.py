@@ -34,11 +34,12 @@ def make_picture(image: U8, pose: Pose, skeleton: Skeleton, text: str) -> Pictur
     left, top, w, h = _region(pose, (image.shape[1], image.shape[0]))
     scale = _WIDTH / w
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    part = cv2.resize(image[top : top + h, left : left + w], (_WIDTH, round(h * scale)), interpolation=how)
+    cut = image[top : top + h, left : left + w]
+    part = np.asarray(cv2.resize(cut, (_WIDTH, round(h * scale)), interpolation=how), np.uint8)
     # The rule of coordinates: x' = (x + 0.5) * scale - 0.5.
     xy_px = ((pose.xy_px - np.array([left, top]) + 0.5) * scale - 0.5).astype(np.float32)
     draw_pose(part, Pose(xy_px, pose.score), skeleton)
-    return Picture(np.asarray(part, np.uint8), text)
+    return Picture(part, text)
 
 
 def _region(pose: Pose, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:

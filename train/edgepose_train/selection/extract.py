@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,7 +39,7 @@ def survey(video: Video, tick: Callable[[], None]) -> Survey:
     return Survey(video, indices, looks)
 
 
-def candidates(found: Survey, known: Sequence[bytes] = ()) -> NDArray[np.int64]:
+def candidates(found: Survey, known: Collection[bytes] = ()) -> NDArray[np.int64]:
     """Positions in `found` of frames that could be labelled: sharp, lit, not empty, no two the same.
 
     known: digests of frames that the project already has.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from edgepose.types import F32, U8
@@ -45,7 +46,7 @@ def known_digests(folder: Path) -> set[bytes]:
         return set(pool.map(lambda path: pixel_digest(read_image(path)), sorted(folder.glob("*/*.png"))))
 
 
-def _resized(grey: U8, width: int) -> U8:
+def _resized(grey: MatLike, width: int) -> U8:
     height = max(1, round(grey.shape[0] * width / grey.shape[1]))
     return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
