@@ -6,12 +6,14 @@ boards. Whichever runs the model first is taken, ai-edge-litert before the older
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 from dataclasses import dataclass
 from typing import Any
 
 from edgepose.errors import ModelError
+from edgepose.system.native_output import without_native_notes
 
 _RUNTIMES = (
     ("ai-edge-litert", "ai_edge_litert.interpreter"),
@@ -54,10 +56,12 @@ def open_runtime(model: bytes, threads: int, where: str, library: DelegateLibrar
             continue
         try:
             delegates = [runtime.load_delegate(library.path, library.options)] if library else None
-            interpreter = runtime.Interpreter(
-                model_content=model, num_threads=threads, experimental_delegates=delegates
-            )
-            interpreter.allocate_tensors()
+            # What a library that crashes has printed must not be lost, so it prints as it likes.
+            with contextlib.nullcontext() if library else without_native_notes():
+                interpreter = runtime.Interpreter(
+                    model_content=model, num_threads=threads, experimental_delegates=delegates
+                )
+                interpreter.allocate_tensors()
         # Whatever a runtime raises here (ValueError, RuntimeError, SystemError, AttributeError under a NumPy
         # it was not built for) means the same: this one cannot run the model.
         except Exception as exc:
