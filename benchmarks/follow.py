@@ -22,7 +22,7 @@ import numpy as np
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.config.schema import ViewConfig
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.viewer import Viewer, follow, look, window_size
+from edgepose.inference.viewer import Viewer, estimate_in, follow, window_size
 from edgepose.pose.drawing import draw_pose
 from edgepose.types import Frame, Pose
 from edgepose_train.evaluation.evaluate import JITTER, held_out, measure, measure_followed
@@ -87,7 +87,7 @@ def times(frames: list[Frame], estimator: Estimator) -> tuple[float, float]:
     for _, (frame, window) in itertools.product(range(20), zip(frames, windows, strict=True)):
         for kind, region in enumerate([(0, 0, *frame.size_wh), window]):
             start = time.perf_counter()
-            look(estimator, frame, region)
+            estimate_in(estimator, frame, region)
             taken[kind].append((time.perf_counter() - start) * 1e3)
     return float(np.median(taken[0])), float(np.median(taken[1]))
 

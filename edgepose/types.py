@@ -42,11 +42,14 @@ class Frame:
 
     @property
     def size_wh(self) -> tuple[int, int]:
-        """Of the frame whose pixels all coordinates are in."""
-        if self.field_wh is not None:
-            return self.field_wh
-        h, w = self.image.shape[:2]
-        return (w, h * 2 // 3) if self.order == "i420" else (w, h)
+        """Size (w, h) of the frame whose pixels all coordinates are in."""
+        return self.field_wh or image_size_wh(self.image, self.order)
+
+
+def image_size_wh(image: U8, order: PixelOrder) -> tuple[int, int]:
+    """Size (w, h) of the picture in `image`: under the brightness, "i420" has half as many rows of colours."""
+    h, w = image.shape[:2]
+    return (w, h * 2 // 3) if order == "i420" else (w, h)
 
 
 @dataclass(frozen=True, slots=True)

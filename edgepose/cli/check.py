@@ -27,7 +27,7 @@ from edgepose.inference.viewer import field_of, window_size, zoom_of
 from edgepose.mqtt.connection import probe_broker
 from edgepose.recording.retention import usable_bytes
 from edgepose.system.clock import SyncFlag
-from edgepose.types import Frame
+from edgepose.types import Frame, image_size_wh
 from edgepose.video import h264
 
 LOW_DISK_BYTES = 200e6
@@ -117,8 +117,8 @@ def _sizes(frame: Frame) -> str:
     w, h = frame.size_wh
     if frame.field_wh is None:
         return f"{w}x{h}"
-    small_h, small_w = frame.image.shape[:2]
-    return f"{w}x{h}, {small_w}x{small_h * 2 // 3 if frame.order == 'i420' else small_h} for the model"
+    small_w, small_h = image_size_wh(frame.image, frame.order)
+    return f"{w}x{h}, {small_w}x{small_h} for the model"
 
 
 def _view(settings: Config, seen: list[tuple[int, int]]) -> None:

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgepose.types import F64, U8, Frame
+from edgepose.geometry.pixels import i420_planes
+from edgepose.types import F64, U8, Frame, image_size_wh
 
 _FINE = 4  # fine pixels along a pixel's side
 _BLACK_Y, _NO_COLOUR = 16, 128  # of YUV planes, limited range
@@ -25,7 +26,7 @@ class Masks:
     def burn(self, frame: Frame) -> None:
         """Into all pictures of the frame, in place. Covering costs about as much as copying what is covered."""
         if frame.order == "i420":
-            _burn_planes(frame.image, self._cover(frame.size_wh, _luma_wh(frame.image)))
+            _burn_planes(frame.image, self._cover(frame.size_wh, image_size_wh(frame.image, frame.order)))
         else:
             self._burn_picture(frame.image, frame.size_wh)
         if frame.full is not None:
@@ -59,12 +60,9 @@ def _draw(polygons: Sequence[F64], field_wh: tuple[int, int], size_wh: tuple[int
 
 def _burn_planes(image: U8, covered: NDArray[np.bool_]) -> None:
     """I420: Y, then U and V at half the size, each of whose pixels colours four."""
+    luma, *colours = i420_planes(image)
+    luma[covered] = _BLACK_Y
     h, w = covered.shape
-    image[:h][covered] = _BLACK_Y
     halves = covered.reshape(h // 2, 2, w // 2, 2).any(axis=(1, 3))
-    for plane in image[h:].reshape(2, h // 2, w // 2):
+    for plane in colours:
         plane[halves] = _NO_COLOUR
-
-
-def _luma_wh(image: U8) -> tuple[int, int]:
-    return image.shape[1], image.shape[0] * 2 // 3

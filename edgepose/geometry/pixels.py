@@ -1,13 +1,20 @@
-"""A frame as a picture for people, and what a photographer would say of it."""
+"""Pixel formats of frames, a frame as a picture for people, and its focus and light."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-from edgepose.types import U8, Frame
+from edgepose.types import U8, Frame, image_size_wh
 
 _DARK, _BRIGHT = 8, 247  # grey values that are nearly black and nearly white
+
+
+def i420_planes(image: U8) -> tuple[U8, U8, U8]:
+    """The planes Y (H, W), U and V (H / 2, W / 2) of an I420 image (H * 3 / 2, W), as views into it."""
+    w, h = image_size_wh(image, "i420")
+    u, v = image[h:].reshape(2, h // 2, w // 2)
+    return image[:h], u, v
 
 
 def as_bgr(frame: Frame) -> U8:

@@ -6,12 +6,13 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from edgepose.geometry.letterbox import FrameMap, ModelInput
+from edgepose.geometry.pixels import i420_planes
 from edgepose.inference.model_card import Golden, ModelCard, read_model
 from edgepose.inference.network import LocalEngine, Network
 from edgepose.inference.runtime import Runtime, open_runtime
@@ -20,6 +21,16 @@ from edgepose.types import F64, U8, Frame, PixelOrder, Pose
 _MAX_THREADS = 4
 _TO_RGB = {"bgr": cv2.COLOR_BGR2RGB, "gray": cv2.COLOR_GRAY2RGB}
 _TO_GRAY = {"bgr": cv2.COLOR_BGR2GRAY, "rgb": cv2.COLOR_RGB2GRAY}
+
+
+class FrameEstimator(Protocol):
+    """What makes poses of whole frames."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def estimate(self, frame: Frame) -> Pose:
+        """The pose in the frame's pixels."""
 
 
 class Estimator:
@@ -106,7 +117,7 @@ def _unpacked(image: U8, order: PixelOrder, channels: int) -> tuple[U8, PixelOrd
     if order != "i420":
         return image, order
     if channels == 1:
-        return image[: image.shape[0] * 2 // 3], "gray"
+        return i420_planes(image)[0], "gray"
     return cv2.cvtColor(image, cv2.COLOR_YUV2RGB_I420), "rgb"  # type: ignore[return-value]
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.config.schema import HardFramesConfig
-from edgepose.geometry.pixels import as_bgr
+from edgepose.geometry.pixels import as_bgr, i420_planes
 from edgepose.pose.pose_quality import animal_length, judge_poses
 from edgepose.recording.retention import usable_bytes
 from edgepose.system.reporter import Reporter
@@ -177,9 +177,7 @@ def _stacked(poses: Sequence[Pose] | deque[Pose]) -> tuple[NDArray[np.float64], 
 
 def _thumbnail(frame: Frame) -> NDArray[np.int16]:
     """A grey picture that is so small that noise is gone."""
-    image = frame.image
-    if frame.order == "i420":
-        image = image[: image.shape[0] * 2 // 3]  # the plane Y
+    image = i420_planes(frame.image)[0] if frame.order == "i420" else frame.image
     thumbnail = cv2.resize(image, _THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.int16)
     return np.asarray(thumbnail.mean(axis=2) if thumbnail.ndim == 3 else thumbnail, np.int16)
 

@@ -8,14 +8,11 @@ import msgspec
 import numpy as np
 import pytest
 from fakes import card
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from edgepose.config.schema import ViewConfig
 from edgepose.errors import ConfigError
-from edgepose.geometry.letterbox import FrameMap
-from edgepose.inference.viewer import Viewer, cut, field_of, look, placed, zoom_of
-from edgepose.types import Frame, Pose
+from edgepose.inference.viewer import Viewer, estimate_in, field_of, zoom_of
+from edgepose.types import Frame, Pose, image_size_wh
 
 FRAME_WH = (320, 240)
 BODY = np.array([[0, 0], [14, 2], [30, -4]])  # keypoints of the painted animal
@@ -31,8 +28,8 @@ class Finder:
 
     def estimate(self, frame: Frame) -> Pose:
         self.shown.append(frame.size_wh)
-        rows = frame.image.shape[0] * 2 // 3 if frame.order == "i420" else frame.image.shape[0]
-        grey = frame.image[:rows] if frame.image.ndim == 2 else frame.image[..., 0]
+        h = image_size_wh(frame.image, frame.order)[1]
+        grey = frame.image[:h] if frame.image.ndim == 2 else frame.image[..., 0]
         scale = np.array(frame.size_wh) / grey.shape[::-1]
         xy, score = np.zeros((len(BODY), 2)), np.full(len(BODY), 0.05)
         for k in range(len(BODY)):
@@ -57,36 +54,6 @@ def painted(at, size_wh=FRAME_WH, index=0) -> Frame:
 
 # --- parts of frames ---------------------------------------------------------------------------------------
 
-sides = st.integers(16, 300)
-
-
-@st.composite
-def regions(draw, frame_wh) -> tuple[int, int, int, int]:
-    x, y = (draw(st.integers(0, side - 8)) for side in frame_wh)
-    return x, y, draw(st.integers(8, frame_wh[0] - x)), draw(st.integers(8, frame_wh[1] - y))
-
-
-@settings(deadline=None)
-@given(st.data(), st.tuples(sides, sides), st.sampled_from(["letterbox", "stretch"]), st.floats(1, 3), st.floats(1, 3))
-def test_a_parts_poses_are_the_whole_frames(data, image_wh, mode, wider, taller):
-    """Through the cut, into the model's input and back: letterboxed, stretched, from a frame that is shown smaller."""
-    frame_wh = (round(image_wh[0] * wider), round(image_wh[1] * taller))
-    frame = Frame(np.zeros((*image_wh[::-1], 3), np.uint8), "bgr", 0, 0, 0, field_wh=frame_wh)
-    region = data.draw(regions(frame_wh))
-    part = cut(frame, region)
-    own = np.array([[0.0, 0.0], [3.25, 5.5]], np.float32)
-    model = FrameMap.fit(part.frame.size_wh, (96, 80), mode)
-    np.testing.assert_allclose(model.to_frame(model.to_model(own)), own, atol=1e-4)
-    # The same way through the image's pixels: where the part begins in it, times how much smaller it is.
-    h, w = part.frame.image.shape[:2]
-    smaller = np.array(image_wh) / frame_wh
-    corner = np.floor(region[:2] * smaller + 1e-9)
-    in_image = (own + 0.5) * (np.array([w, h]) / part.frame.size_wh) - 0.5 + corner
-    np.testing.assert_allclose(part.to_whole(own), (in_image + 0.5) / smaller - 0.5, atol=1e-3)
-    far = np.array(part.frame.size_wh) - 0.5  # all of the region is in the part
-    assert (part.to_whole(np.array([-0.5, -0.5])) <= np.array(region[:2]) - 0.5 + 1e-3).all()
-    assert (part.to_whole(far) >= np.array(region[:2]) + region[2:] - 0.5 - 1e-3).all()
-
 
 def asked(image, order, **more) -> Frame:
     return Frame(np.ascontiguousarray(image), order, 7, 1, 2, **more)
@@ -108,51 +75,14 @@ def test_what_is_seen_in_a_part_is_where_it_is_in_the_frame(kind, region):
     }[kind]
     large = 2 if kind.startswith("small") else 1
     finder = Finder()
-    pose = look(finder, frame, tuple(side * large for side in region))
+    pose = estimate_in(finder, frame, tuple(side * large for side in region))
     if kind == "full beside small" and region == (0, 0, *FRAME_WH):
         return  # of the whole frame the small image is enough
     assert pose.score.min() > 0.5
     np.testing.assert_allclose(pose.xy_px, (at + BODY + 0.5) * large - 0.5, atol=0.01)
 
 
-def test_planes_are_cut_with_their_colours():
-    rng = np.random.default_rng(0)
-    luma, u, v = (rng.integers(0, 256, shape, np.uint8) for shape in [(48, 64), (24, 32), (24, 32)])
-    planes = np.concatenate([luma.ravel(), u.ravel(), v.ravel()]).reshape(72, 64)
-    part = cut(asked(planes, "i420"), (11, 7, 20, 13)).frame.image  # the two pixels of a colour stay together
-    expected = [luma[6:20, 10:32], u[3:10, 5:16], v[3:10, 5:16]]
-    np.testing.assert_array_equal(part, np.concatenate([plane.ravel() for plane in expected]).reshape(21, 22))
-
-
 # --- windows -----------------------------------------------------------------------------------------------
-
-
-@settings(deadline=None)
-@given(st.data())
-def test_a_window_lies_in_the_field_round_the_box(data):
-    field = data.draw(regions(FRAME_WH))
-    size_wh = data.draw(st.tuples(sides, sides))
-    low = np.array([data.draw(st.floats(-50, 350)), data.draw(st.floats(-50, 300))])
-    high = low + np.array([data.draw(st.floats(0, 60)), data.draw(st.floats(0, 60))])
-    x, y, w, h = window = placed(low, high, field, size_wh)
-    assert (w, h) == (min(size_wh[0], field[2]), min(size_wh[1], field[3]))
-    assert field[0] <= x <= x + w <= field[0] + field[2]
-    assert field[1] <= y <= y + h <= field[1] + field[3]
-    assert placed(low, high, field, size_wh, window) == window  # nothing has moved
-    for axis in (0, 1):
-        middle, first, side = (low[axis] + high[axis]) / 2, window[axis], window[2 + axis]
-        if field[axis] < first < field[axis] + field[2 + axis] - side:
-            assert middle == pytest.approx(first + (side - 1) / 2, abs=0.51)
-
-
-def test_a_window_stays_until_the_animal_comes_near_its_border():
-    field, size_wh = (0, 0, *FRAME_WH), (100, 80)
-    window = placed(np.array([140.0, 110]), np.array([170.0, 120]), field, size_wh)
-    near = [placed(np.array([140.0 + x, 110]), np.array([170.0 + x, 120]), field, size_wh, window) for x in range(60)]
-    moves = [i for i in range(1, 60) if near[i] != near[0]]
-    assert moves[0] == 24  # the box is 12 px, of 100, from the border
-    assert near[24] == placed(np.array([164.0, 110]), np.array([194.0, 120]), field, size_wh)
-    assert {window[1] for window in near} == {window[1]}  # the other axis has no reason to move
 
 
 def follow_path(path, indices=None, view=None) -> tuple[Viewer, Finder, list[Pose]]:
@@ -273,5 +203,5 @@ def test_a_frame_is_left_alone():
     frame = painted((100.0, 100.0))
     before = frame.image.copy()
     follow_path([np.array([100.0, 100.0])] * 3)
-    look(Finder(), replace(frame, full=None), (3, 5, 50, 60))
+    estimate_in(Finder(), replace(frame, full=None), (3, 5, 50, 60))
     np.testing.assert_array_equal(frame.image, before)

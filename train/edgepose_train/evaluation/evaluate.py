@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import DatasetError
+from edgepose.geometry.crops import place_window
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, Score
-from edgepose.inference.viewer import follow, look, placed, window_size
+from edgepose.inference.viewer import estimate_in, follow, window_size
 from edgepose.types import Frame, Pose
 from edgepose.video.frames import progress_bar
 from edgepose_train.evaluation.metrics import Predictions, summarize
@@ -43,7 +44,7 @@ def measure_followed(estimator: Estimator, images: Sequence[LabelledImage], seed
         size_wh = window_size(estimator.card, frame.size_wh, estimator.card.input.zoom)
         window = follow(None, estimator.estimate(frame), 0, field, size_wh).window
         corner = np.array(window[:2]) + rng.uniform(-JITTER, JITTER, 2) * size_wh
-        return look(estimator, frame, placed(corner, corner + np.array(size_wh) - 1, field, size_wh))
+        return estimate_in(estimator, frame, place_window(corner, corner + np.array(size_wh) - 1, field, size_wh))
 
     return _measured(images, through_window)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from edgepose.geometry.crops import place_window
 from edgepose.geometry.letterbox import FrameMap, ResizeMode
-from edgepose.inference.viewer import placed
 from edgepose.protocol.messages import Region
 from edgepose.types import F64, U8
 from edgepose_train.labels.dataset import LabelledImage
@@ -62,7 +62,7 @@ class Sample:
         if not len(known):
             return self
         size_wh, field = self.frame_map.window_wh(zoom), (0, 0, *self.frame_map.frame_wh)
-        window = placed(known.min(axis=0), known.max(axis=0), field, size_wh)
+        window = place_window(known.min(axis=0), known.max(axis=0), field, size_wh)
         return replace(self, window=window, frame_map=FrameMap.fit(size_wh, self.frame_map.input_wh, RESIZE))
 
 
