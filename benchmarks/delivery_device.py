@@ -27,7 +27,8 @@ from delivery_lab import percentiles
 from edgepose.camera.pacer import Pacer
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.cli.run import log_to_stderr
-from edgepose.config.schema import ViewConfig, read_config
+from edgepose.config.loading import read_config
+from edgepose.config.schema import ViewConfig
 from edgepose.daemon.health import rss_mb
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery import outbox

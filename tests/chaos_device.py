@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 from edgepose.cli.run import log_to_stderr
-from edgepose.config.schema import Config, read_config
+from edgepose.config.loading import read_config
+from edgepose.config.schema import Config
 from edgepose.daemon.health import rss_mb
 from edgepose.delivery import link, outbox
 from edgepose.delivery.delivery import MqttDelivery

@@ -20,7 +20,7 @@ import yaml
 
 import edgepose
 from edgepose.cli import main as device
-from edgepose.config.schema import read_config
+from edgepose.config.loading import read_config
 from edgepose.errors import ConfigError, EdgeposeError, ModelError
 from edgepose.protocol.messages import TOPICS
 from edgepose.protocol.schemas import schemas

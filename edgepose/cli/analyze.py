@@ -17,7 +17,8 @@ from edgepose.analysis.motion import Analyzed, Files, Options
 from edgepose.analysis.overlay_video import progress_bar, video_writer
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.config.geometry_files import read_ground
-from edgepose.config.schema import GeometryConfig, ViewConfig, read_config
+from edgepose.config.loading import read_config
+from edgepose.config.schema import GeometryConfig, ViewConfig
 from edgepose.errors import CameraError, UsageError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer

@@ -17,7 +17,8 @@ from edgepose.closed_loop.closed_loop import ClosedLoop
 from edgepose.closed_loop.processor import load
 from edgepose.config.closed_loop import GpioConfig
 from edgepose.config.geometry_files import read_ground
-from edgepose.config.schema import Config, MqttConfig, ViewConfig, read_config
+from edgepose.config.loading import read_config
+from edgepose.config.schema import Config, MqttConfig, ViewConfig
 from edgepose.daemon.board import BoardSensors, board_alerts
 from edgepose.errors import CameraError, ConfigError, EdgeposeError, ModelError
 from edgepose.geometry.letterbox import FrameMap, ModelInput

@@ -11,8 +11,9 @@ import msgspec
 import yaml
 
 from edgepose import __version__
+from edgepose.config.loading import read_config
 from edgepose.config.migrations import migrate
-from edgepose.config.schema import Config, config_schema, read_config
+from edgepose.config.schema import Config, config_schema
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.system.atomic_files import write_durably
 

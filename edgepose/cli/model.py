@@ -7,7 +7,8 @@ import os
 import time
 from pathlib import Path
 
-from edgepose.config.schema import Config, read_config
+from edgepose.config.loading import read_config
+from edgepose.config.schema import Config
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.model_store.selection import SelectionFile, activated, write_selection
 from edgepose.model_store.startup import configured_key, selection_path

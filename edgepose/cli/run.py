@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from edgepose.config.schema import read_config
+from edgepose.config.loading import read_config
 from edgepose.daemon.assembly import Daemon, start_anew
 from edgepose.errors import EdgeposeError
 from edgepose.model_store.startup import give_up_trial, selection_path

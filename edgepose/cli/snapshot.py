@@ -12,7 +12,8 @@ import cv2
 from edgepose.camera import open_camera
 from edgepose.camera.masked import MaskedCamera
 from edgepose.camera.supervisor import CameraSupervisor
-from edgepose.config.schema import Config, read_config
+from edgepose.config.loading import read_config
+from edgepose.config.schema import Config
 from edgepose.errors import CameraError, EdgeposeError
 from edgepose.geometry.letterbox import ModelInput
 from edgepose.geometry.pixels import as_bgr, light, sharpness

@@ -8,14 +8,12 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from edgepose.config.section import Section
+
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
 _Positive = Annotated[int, Meta(ge=1)]
 _EvenPx = Annotated[int, Meta(ge=64, le=8192, multiple_of=2)]
 ControlValue = bool | int | float | tuple[int | float, ...]
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Of the config file."""
 
 
 class UsbCameraConfig(Section, frozen=True, kw_only=True, tag_field="source", tag="usb"):
@@ -94,7 +92,7 @@ class Picamera2Config(Section, frozen=True, kw_only=True, tag_field="source", ta
     vflip: bool = False
     sensor_wh: tuple[_Positive, _Positive] | None = None
     sensor_bits: Annotated[int, Meta(ge=8, le=16)] | None = None
-    controls: dict[str, ControlValue] = {}
+    controls: dict[str, ControlValue] = msgspec.field(default_factory=dict)
 
 
 CameraConfig = (

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from edgepose.config.camera import Section
+from edgepose.config.section import Section
 
 Point = tuple[float, float]
 Pin = Annotated[int, Meta(ge=0, le=27, description="GPIO number, as in `pinout`: not the place on the header")]

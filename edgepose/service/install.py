@@ -9,8 +9,9 @@ from typing import Any
 
 import edgepose
 from edgepose.config.camera import ImageFolderConfig, VideoFileConfig
+from edgepose.config.loading import config_at, read_config
 from edgepose.config.migrations import migrate
-from edgepose.config.schema import Config, config_at, read_config
+from edgepose.config.schema import Config
 from edgepose.errors import ConfigError, EdgeposeError, UsageError
 from edgepose.inference.model_card import card_path, read_card
 from edgepose.service.steps import Steps

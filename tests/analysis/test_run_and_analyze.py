@@ -14,7 +14,7 @@ from clips import write_clip
 
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.config.geometry_files import read_ground, write_lens
-from edgepose.config.schema import read_config
+from edgepose.config.loading import read_config
 from edgepose.inference.estimator import Estimator
 
 COUNT = 150  # more than the pipeline's queues and the window of unacknowledged messages hold

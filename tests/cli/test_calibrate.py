@@ -10,7 +10,7 @@ from board_pictures import corners_mm, corners_px, floor_picture, poses, render,
 
 from edgepose.cli.main import main
 from edgepose.config.geometry_files import read_ground, read_lens
-from edgepose.config.schema import parse_config
+from edgepose.config.loading import parse_config
 
 MINIMAL = "model: m.tflite\ncamera: {source: synthetic}\n"
 

@@ -10,7 +10,7 @@ import pytest
 
 from edgepose.closed_loop.rules import Edge, Rules
 from edgepose.config.closed_loop import RuleConfig
-from edgepose.config.schema import parse_config
+from edgepose.config.loading import parse_config
 from edgepose.errors import ConfigError
 from edgepose.types import Pose, Skeleton
 

@@ -21,7 +21,8 @@ from edgepose.config.camera import (
     UsbCameraConfig,
     VideoFileConfig,
 )
-from edgepose.config.schema import BetweenConfig, Config, RecordConfig, config_schema, parse_config, read_config
+from edgepose.config.loading import parse_config, read_config
+from edgepose.config.schema import BetweenConfig, Config, RecordConfig, config_schema
 from edgepose.errors import ConfigError
 
 CAMERAS = {str(kind.__struct_config__.tag): kind for kind in get_args(CameraConfig)}

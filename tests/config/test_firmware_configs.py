@@ -13,7 +13,8 @@ from brokers import wait_until
 
 from edgepose.cli.config import show
 from edgepose.config.camera import SyntheticCameraConfig
-from edgepose.config.schema import Config, read_config
+from edgepose.config.loading import read_config
+from edgepose.config.schema import Config
 from edgepose.daemon.assembly import Daemon
 
 FOLDER = Path(__file__).parents[2] / "firmware_configs"

@@ -18,8 +18,8 @@ import pytest
 from model_files import variant
 
 from edgepose.cli.main import main
+from edgepose.config.loading import read_config
 from edgepose.config.migrations import migrate
-from edgepose.config.schema import read_config
 from edgepose.errors import ConfigError, EdgeposeError, UsageError
 from edgepose.service import upgrade as upgrade_module
 from edgepose.service.install import FILES, install, uninstall
