@@ -81,7 +81,7 @@ def test_every_way_round_is_lossless(project, tmp_path, convert, route):
         assert "10 images, 28 labels" in out
         source = destination
     assert_same(read(project), read(source))
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.part*"))
 
 
 def test_what_deeplabcut_gets(project, tmp_path, convert):

@@ -12,6 +12,7 @@ import pytest
 
 from edgepose.config.schema import HardFramesConfig
 from edgepose.recording.hard_frames import HardFrames
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose, Skeleton
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import create_project
@@ -26,7 +27,8 @@ COUNT = 4
 def saved(tmp_path: Path) -> Path:
     """Four frames, as a device leaves them."""
     for n in range(COUNT):
-        made = HardFrames(HardFramesConfig(folder=str(tmp_path / "device")), "cage-07", SKELETON, "maze@123456")
+        config = HardFramesConfig(folder=str(tmp_path / "device"))
+        made = HardFrames(config, "cage-07", SKELETON, "maze@123456", reporter=Reporter())
         rng = np.random.default_rng(n)
         image = rng.integers(0, 255, (48, 64, 3), np.uint8)
         for i in range(3):

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from dlc_project import LAYOUTS, NAMES, labels, write_csv
 
-from edgepose_train.labels import label_cells
-from edgepose_train.labels.label_cells import read_cells, replace_files, write_both
-from edgepose_train.labels.label_table import read_label_table
+from edgepose_train.labels.label_cells import new_cells
+from edgepose_train.labels.label_table import read_label_table, write_both
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -24,7 +23,7 @@ def test_rows_are_added_and_the_others_stay(table):
     before = table.read_text("utf-8").splitlines()
     old = read_label_table(table)
     new = np.array([[0.1, 1 / 3], [np.nan, np.nan], [5, 6]])
-    cells = read_cells(table).with_rows("cage1", NAMES, {"img2.png": new})
+    cells = read_label_table(table).cells.with_rows("cage1", NAMES, {"img2.png": new})
     write_both(table.with_suffix(""), cells)
     assert table.read_text("utf-8").splitlines()[:-1] == before
     for path in (table, table.with_suffix(".h5")):
@@ -35,10 +34,10 @@ def test_rows_are_added_and_the_others_stay(table):
 
 def test_a_row_takes_the_place_of_the_same_image(table):
     new = np.full((3, 2), 7.0)
-    cells = read_cells(table).with_rows("cage1", NAMES[::-1], {"img0.png": new})
+    cells = read_label_table(table).cells.with_rows("cage1", NAMES[::-1], {"img0.png": new})
     assert len(cells.rows) == 2
     assert set(cells.rows[0][cells.index_width :]) == {"7.0"}
-    assert cells.rows[1] == read_cells(table).rows[1]
+    assert cells.rows[1] == read_label_table(table).cells.rows[1]
 
 
 def test_columns_are_found_by_name(tmp_path):
@@ -46,39 +45,38 @@ def test_columns_are_found_by_name(tmp_path):
     coords = ("x", "y", "likelihood")
     rows = LAYOUTS["three columns"]("cage1", "img0.png")
     path = write_csv(tmp_path / "t.csv", [rows], np.ones((1, 3, 3)), coords=coords, individuals=["mouse"])
-    cells = read_cells(path).with_rows("cage1", NAMES[::-1], {"img1.png": np.arange(6.0).reshape(3, 2)})
+    cells = read_label_table(path).cells.with_rows("cage1", NAMES[::-1], {"img1.png": np.arange(6.0).reshape(3, 2)})
     assert cells.rows[1] == ["labeled-data", "cage1", "img1.png", "4.0", "5.0", "", "2.0", "3.0", "", "0.0", "1.0", ""]
     write_both(tmp_path / "t", cells)
-    assert read_cells(tmp_path / "t.h5").header == read_cells(path).header
+    assert read_label_table(tmp_path / "t.h5").cells.header == read_label_table(path).cells.header
 
 
 def test_h5_alone_gives_the_same_cells(table):
-    write_both(table.with_suffix(""), read_cells(table))
-    from_h5, from_csv = read_cells(table.with_suffix(".h5")), read_cells(table)
+    write_both(table.with_suffix(""), read_label_table(table).cells)
+    from_h5, from_csv = read_label_table(table.with_suffix(".h5")).cells, read_label_table(table).cells
     assert [row[from_h5.index_width :] for row in from_h5.rows] == [
         [repr(float(cell)) if cell else "" for cell in row[from_csv.index_width :]] for row in from_csv.rows
     ]
 
 
-def test_files_keep_their_content_when_one_cannot_be_written(tmp_path):
-    first, second = tmp_path / "a", tmp_path / "b"
-    first.write_text("old")
-
-    def fail(path):
-        path.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        replace_files({first: lambda path: path.write_text("new"), second: fail})
-    assert [path.name for path in tmp_path.iterdir()] == ["a"]
-    assert first.read_text() == "old"
+@pytest.mark.parametrize("unchanged", ["t.csv", "t.h5"])
+def test_the_csv_takes_its_name_last(tmp_path, unchanged):
+    """edgepose reads the CSV: while it is the old one, edgepose knows the old labels. A folder cannot be replaced."""
+    (tmp_path / unchanged).mkdir()
+    cells = new_cells("Ann", NAMES, 2).with_rows("cage1", NAMES, {"img0.png": labels(1)[0]})
+    with pytest.raises(OSError, match="directory"):
+        write_both(tmp_path / "t", cells)
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["t.csv", "t.h5"] if unchanged == "t.csv" else ["t.h5"])
 
 
-def test_csv_is_renamed_last(tmp_path, monkeypatch):
-    """edgepose reads the CSV: while it is old, so is what edgepose knows."""
-    renamed = []
-    whole = label_cells.Path.replace
-    monkeypatch.setattr(label_cells.Path, "replace", lambda path, to: (renamed.append(to.name), whole(path, to))[1])
-    cells = label_cells.new_cells("Ann", NAMES, 2).with_rows("cage1", NAMES, {"img0.png": labels(1)[0]})
-    write_both(tmp_path / "t", cells)
-    assert renamed == ["t.h5", "t.csv"]
+def test_cells_keep_every_character(tmp_path):
+    """Spaces, quotes and the words that mean `not labelled` stay as somebody has written them."""
+    path = tmp_path / "cage1" / "CollectedData_Ann.csv"
+    path.parent.mkdir()
+    text = 'scorer, Ann ,Ann\nbodyparts,snout,snout\ncoords, x,y\n"labeled-data/cage1/a, b.png", 1.50,n/a\n'
+    path.write_text(text)
+    table = read_label_table(path)
+    np.testing.assert_array_equal(table.xy_px, [[[1.5, np.nan]]])
+    write_both(path.with_suffix(""), table.cells)
+    assert path.read_text() == text
+    np.testing.assert_array_equal(read_label_table(path.with_suffix(".h5")).xy_px, table.xy_px)

@@ -15,7 +15,6 @@ from edgepose.errors import DatasetError
 from edgepose.types import Skeleton
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
-from edgepose_train.labels.label_cells import Cells
 from edgepose_train.labels.machine_labels import write_machine_labels
 from edgepose_train.labels.merge import merge
 from edgepose_train.labels.reading import read_dataset
@@ -205,26 +204,21 @@ def test_killed_at_any_moment_the_project_is_as_before_or_goes_on(project, corre
         assert_same(left, before)
     merge(source, project, overwrite=False)
     assert_same(state(project), complete)
-    for path in project.glob("labeled-data/*/*.csv"):
+    for path in project.glob("labeled-data/*/CollectedData*.csv"):
         table = pd.read_csv(path, header=[0, 1, 2], index_col=[0, 1, 2])
         pd.testing.assert_frame_equal(pd.read_hdf(path.with_suffix(".h5")), table, check_names=False)
 
 
-@pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_changes_no_label(tmp_path, project, corrected, capsys):
-    before, cells = state(project), Cells.with_rows
-
-    def much(self, *arguments):
-        found = cells(self, *arguments)
-        return Cells(found.header, found.rows * 400, found.index_width)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Cells, "with_rows", much)
-        assert main(["merge", str(corrected), str(project)]) == 1
+def test_a_full_disk_changes_no_label(project, corrected, capsys, request):
+    with (project / "labeled-data/cage1/CollectedData_Ann.csv").open("a") as file:
+        file.writelines(f"labeled-data,cage1,lost{i}.png,1,2,3,4,5,6\n" for i in range(1000))
+    before = state(project)
+    request.getfixturevalue("full_disk")
+    assert main(["merge", str(corrected), str(project)]) == 1
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert_same(state(project), before)
-    assert not list(project.rglob("*.part"))
+    assert not list(project.rglob("*.part*"))
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,12 @@ import yaml
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
+from edgepose.system.atomic_files import write_durably
 from edgepose.system.strict import read_yaml
 from edgepose.types import U8, Skeleton
 from edgepose_train.labels.deeplabcut import ConfigLoader
-from edgepose_train.labels.label_cells import new_cells, replace_files, write_both
+from edgepose_train.labels.label_cells import new_cells
+from edgepose_train.labels.label_table import write_both
 from edgepose_train.labels.project_files import CONFIG, LABELS
 
 
@@ -43,7 +45,7 @@ def create_project(
         raise DatasetError(f"{project / CONFIG}: is already there; give another folder")
     (project / LABELS).mkdir(parents=True, exist_ok=True)
     config = _config(project.absolute(), task, scorer, skeleton, videos)
-    _write_text(project / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    write_durably(project / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode("utf-8"))
 
 
 def _config(
@@ -116,7 +118,7 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
         fine = False
     if not fine:
         raise DatasetError(f"{path}: cannot add videos to its video_sets; add {', '.join(new)} by hand")
-    _write_text(path, text)
+    write_durably(path, text.encode("utf-8"))
 
 
 def read_config(project: Path) -> dict[str, Any]:
@@ -173,7 +175,3 @@ def write_labels(
     """
     cells = new_cells(scorer, names, coords=2).with_rows(folder.name, names, dict(zip(images, xy, strict=True)))
     write_both(folder / f"CollectedData_{scorer}", cells)
-
-
-def _write_text(path: Path, text: str) -> None:
-    replace_files({path: lambda temporary: temporary.write_text(text, "utf-8")})

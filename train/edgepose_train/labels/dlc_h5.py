@@ -1,18 +1,20 @@
-"""Tables as DeepLabCut's own H5: what its plotting, filtering, video and labelling tools read."""
+"""DeepLabCut's own H5 tables, which its plotting, filtering, video and labelling tools read."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import tables  # pandas imports it late; missing, it must be told before an hour's analysis
+import tables  # pandas imports it late; where it is missing, that must be reported before an hour's analysis
 from numpy.typing import NDArray
 
-from edgepose_train.labels.label_table import H5_KEY
+from edgepose.errors import DatasetError
+from edgepose_train.labels.label_cells import Cells, cell_text
+
+H5_KEY = "df_with_missing"
 
 
 def write_h5(path: Path, values: NDArray[np.float64], frames: Sequence[int], names: Sequence[str], scorer: str) -> None:
@@ -24,37 +26,61 @@ def write_h5(path: Path, values: NDArray[np.float64], frames: Sequence[int], nam
     _save(path, frame, "table")
 
 
-def write_h5_cells(path: Path, header: list[list[str]], rows: list[list[str]], index_width: int) -> None:
-    """Labels, as `label_cells.Cells` holds them. The index is `labeled-data`, video and image wherever the rows say
-    all three, as DeepLabCut wants it. Raises OSError."""
-    columns = list(zip(*(level[index_width:] for level in header), strict=True))
-    images = [tuple("/".join(c for c in row[:index_width] if c).replace("\\", "/").split("/")) for row in rows]
+def write_h5_cells(path: Path, cells: Cells) -> None:
+    """Writes labels. The index is `labeled-data`, video and image where every row says all three, as DeepLabCut
+    expects it. Raises OSError."""
+    columns = list(zip(*(level[cells.index_width :] for level in cells.header), strict=True))
+    images = [tuple(cells.image_path(row).split("/")) for row in cells.rows]
     whole = all(len(parts) == 3 for parts in images)
-    values = [[float(cell) if cell else math.nan for cell in row[index_width:]] for row in rows]
     frame = pd.DataFrame(
-        np.array(values, float).reshape(len(rows), len(columns)),
-        columns=pd.MultiIndex.from_tuples(columns, names=[level[0] for level in header]),
-        index=pd.MultiIndex.from_tuples(images) if rows and whole else ["/".join(parts) for parts in images],
+        cells.values(),
+        columns=pd.MultiIndex.from_tuples(columns, names=[level[0] for level in cells.header]),
+        index=pd.MultiIndex.from_tuples(images) if images and whole else ["/".join(parts) for parts in images],
     )
     _save(path, frame, "fixed")
 
 
-def read_h5_cells(path: Path) -> tuple[list[list[str]], list[list[str]], int]:
-    """Header, rows and index width, as `label_cells.Cells` holds them."""
-    frame: Any = pd.read_hdf(path)
+def read_h5_cells(path: Path) -> Cells:
+    """Reads labels. Raises DatasetError with one line."""
+    frame = _load(path)
+    levels = [str(name) for name in frame.columns.names]
+    if "bodyparts" not in levels or "coords" not in levels:
+        raise DatasetError(f"{path}: its columns are not scorer, bodyparts, coords; not a label file")
+    try:
+        values = frame.to_numpy(np.float64).tolist()
+    except (TypeError, ValueError):
+        raise DatasetError(f"{path}: holds values that are not numbers") from None
     width = frame.index.nlevels
-    levels = zip(frame.columns.names, zip(*frame.columns, strict=True), strict=True)
-    header = [[str(name), *[""] * (width - 1), *map(str, labels)] for name, labels in levels]
+    labels = zip(*frame.columns, strict=True)
+    header = [[name, *[""] * (width - 1), *map(str, row)] for name, row in zip(levels, labels, strict=True)]
     rows = []
-    for key, values in zip(frame.index, frame.to_numpy(float).tolist(), strict=True):
+    for key, row in zip(frame.index, values, strict=True):
         index = key if isinstance(key, tuple) else (key,)
-        rows.append([*map(str, index), *("" if math.isnan(value) else repr(value) for value in values)])
-    return header, rows, width
+        rows.append([*map(str, index), *map(cell_text, row)])
+    return Cells(header, rows, width)
+
+
+def _load(path: Path) -> Any:
+    """pandas reads both layouts that DeepLabCut has written, `table` and `fixed`."""
+    try:
+        with pd.HDFStore(path, "r") as store:
+            # napari-deeplabcut has written its only table as `keypoints`.
+            key = H5_KEY if H5_KEY in store or len(store.keys()) != 1 else store.keys()[0]
+            frame = store[key]
+    except KeyError:
+        raise DatasetError(f"{path}: holds no table {H5_KEY!r}; not a DeepLabCut label file") from None
+    # pandas and PyTables raise a dozen kinds of errors (HDF5ExtError, OSError, AttributeError…) at a damaged file.
+    except Exception as exc:
+        first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+        raise DatasetError(f"{path}: cannot read as H5 ({first}); copy it again, or give the CSV beside it") from None
+    if not isinstance(frame, pd.DataFrame):
+        raise DatasetError(f"{path}: {key!r} is no table; not a DeepLabCut label file")
+    return frame
 
 
 def _save(path: Path, frame: Any, layout: str) -> None:
-    """PyTables says nothing when the disk is full at closing, so the file is read back. An error's text is HDF5's
-    own stack, many lines."""
+    """PyTables reports nothing when the disk is full as it closes the file, so the file is read back. The text of its
+    errors is HDF5's own stack, many lines."""
     try:
         frame.to_hdf(path, key=H5_KEY, format=layout, mode="w")
         complete = len(pd.read_hdf(path, H5_KEY)) == len(frame)

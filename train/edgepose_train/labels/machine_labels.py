@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
+from edgepose.system.atomic_files import replace_files
 from edgepose.system.wording import count
 from edgepose_train.labels.dataset import LabelledImage, is_labelled
-from edgepose_train.labels.label_cells import new_cells, read_cells, replace_files, write_csv, write_h5
-from edgepose_train.labels.label_table import read_label_table
+from edgepose_train.labels.label_cells import new_cells
+from edgepose_train.labels.label_table import read_label_table, write_csv, write_h5
 
 CSV = "machinelabels.csv"
 _UNMOVED_PX = 0.01  # files keep more digits than that; a hand does not
@@ -36,10 +37,10 @@ def write_machine_labels(
     table = folder / CSV
     cells = new_cells(scorer, names, coords=3)
     if table.is_file():
-        found = read_label_table(table).names
-        if set(found) != set(names):
-            raise DatasetError(f"{table}: holds other body parts ({', '.join(found)}) than the model predicts")
-        cells = read_cells(table)
+        found = read_label_table(table)
+        if set(found.names) != set(names):
+            raise DatasetError(f"{table}: holds other body parts ({', '.join(found.names)}) than the model predicts")
+        cells = found.cells
     cells = cells.with_rows(folder.name, names, predictions)
     waiting = cells.without(_labelled(folder))
     replace_files(

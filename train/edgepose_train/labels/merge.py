@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
+from edgepose.system.atomic_files import replace_files, write_durably
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import add_videos, read_config
 from edgepose_train.labels.images import image_file, pixel_digest, read_image
-from edgepose_train.labels.label_cells import Cells, new_cells, read_cells, replace_files, write_csv, write_h5
+from edgepose_train.labels.label_cells import Cells, new_cells
+from edgepose_train.labels.label_table import read_label_table, write_csv, write_h5
 from edgepose_train.labels.project_files import LABELS
 from edgepose_train.labels.reading import read_dataset
 
@@ -112,8 +114,7 @@ def _copy(image: LabelledImage, target: Path, mark: bytes) -> bool:
     if target.exists():
         return pixel_digest(read_image(target)) == mark
     target.parent.mkdir(parents=True, exist_ok=True)
-    data = image_file(image.path)[1]
-    replace_files({target: lambda temporary: temporary.write_bytes(data)})
+    write_durably(target, image_file(image.path)[1])
     return True
 
 
@@ -128,7 +129,7 @@ def _install(
         folder = project / LABELS / video
         h5, table = folder / f"{stem}.h5", folder / f"{stem}.csv"
         # The CSV is the one that people edit.
-        cells = next((read_cells(path) for path in (table, h5) if path.is_file()), template)
+        cells = next((read_label_table(path).cells for path in (table, h5) if path.is_file()), template)
         cells = cells.with_rows(video, names, rows)
         for path in (h5, table):
             if path.is_file():
@@ -149,8 +150,7 @@ def _layout(project: Path, scorer: str, names: Sequence[str]) -> tuple[str, Cell
         return f"CollectedData_{scorer}", new_cells(scorer, names, coords=2)
     if len({path.stem for path in own}) > 1:
         raise DatasetError(f"{project}: has labels of several people; put one of them as scorer into its config.yaml")
-    cells = read_cells(own[0])
-    return own[0].stem, replace(cells, rows=[])
+    return own[0].stem, replace(read_label_table(own[0]).cells, rows=[])
 
 
 def _writer(write: Callable[[Path, Cells], None], cells: Cells) -> Callable[[Path], None]:

@@ -12,10 +12,10 @@ import numpy as np
 
 from edgepose.errors import DatasetError
 from edgepose.inference.model_card import ModelCard
+from edgepose.system.atomic_files import write_durably
 from edgepose.system.wording import count
 from edgepose.types import F64
 from edgepose_train.labels.images import read_image
-from edgepose_train.labels.label_cells import replace_files
 from edgepose_train.network.target_boards import SHARE
 from edgepose_train.report.pictures import picture_svg
 from edgepose_train.report.plots import cdf_svg, curve_svg, reliability_svg
@@ -33,7 +33,7 @@ def write_report(run: Path, card: ModelCard, data: ReportData) -> Path:
     "int8"."""
     path, text = run / REPORT, page(run, card, data)
     # A file name may hold bytes that are no UTF-8.
-    replace_files({path: lambda temporary: temporary.write_text(text, "utf-8", "replace")})
+    write_durably(path, text.encode("utf-8", "replace"))
     return path
 
 

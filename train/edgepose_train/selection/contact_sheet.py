@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from edgepose.pose.drawing import draw_pose, keypoint_colours
+from edgepose.system.atomic_files import write_durably
 from edgepose.types import U8, Pose, Skeleton
-from edgepose_train.labels.label_cells import replace_files
 
 _COLUMNS, _WIDTH = 5, 400  # pictures in a row, pixels of each
 _LINE, _LINES = 18, 3  # pixels of a line of text, and lines below each picture
@@ -68,8 +68,7 @@ def write_sheet(path: Path, pictures: Sequence[Picture], skeleton: Skeleton) -> 
         sheet[y : y + h, x : x + _WIDTH] = picture.image
         for n, line in enumerate(textwrap.wrap(picture.text, _TEXT_CHARS)[:_LINES]):
             _write(sheet, line, (x, y + h + _LINE * (n + 1) - 5))
-    data = cv2.imencode(".png", np.vstack([legend, sheet]))[1].tobytes()
-    replace_files({path: lambda temporary: temporary.write_bytes(data)})
+    write_durably(path, cv2.imencode(".png", np.vstack([legend, sheet]))[1].tobytes())
 
 
 def _legend(skeleton: Skeleton, width: int) -> U8:
