@@ -13,34 +13,76 @@ from edgepose.config.section import Section
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
 _Positive = Annotated[int, Meta(ge=1)]
 _EvenPx = Annotated[int, Meta(ge=64, le=8192, multiple_of=2)]
+_RateHz = Annotated[float, Meta(ge=0.01, le=1000)]
 ControlValue = bool | int | float | tuple[int | float, ...]
 
 
 class UsbCameraConfig(Section, frozen=True, kw_only=True, tag_field="source", tag="usb"):
-    """A USB camera, or any other that Video4Linux has. device: a name in /dev/v4l/by-id stays the same when the camera
-    is plugged in again; also /dev/video0, or the number alone. format: over the cable; yuyv is not compressed, and
-    leaves no room for large or fast frames. exposure_us, gain, focus, white_balance_k: null is automatic, gain and
-    focus are in the camera's own steps."""
+    """A USB camera, or another one that Video4Linux offers."""
 
-    device: str | Annotated[int, Meta(ge=0, le=255)] = "/dev/video0"
-    size_wh: tuple[Pixels, Pixels] = (640, 480)
-    rate_hz: Annotated[float, Meta(ge=1, le=1000)] = 30.0
-    format: Literal["mjpg", "yuyv"] = "mjpg"
-    exposure_us: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
-    gain: int | None = None
-    focus: int | None = None
-    white_balance_k: Annotated[int, Meta(ge=1000, le=20_000)] | None = None
+    device: Annotated[
+        str | Annotated[int, Meta(ge=0, le=255)],
+        Meta(
+            description="The camera's device file or its number. A name in /dev/v4l/by-id stays the same when the "
+            "camera is plugged in again."
+        ),
+    ] = "/dev/video0"
+    size_wh: Annotated[
+        tuple[Pixels, Pixels],
+        Meta(
+            description="Width and height of the frames in pixels. `edgepose check` reports what the camera makes of "
+            "it."
+        ),
+    ] = (640, 480)
+    rate_hz: Annotated[float, Meta(ge=1, le=1000, description="Frames per second that the camera is asked for.")] = 30.0
+    format: Annotated[
+        Literal["mjpg", "yuyv"],
+        Meta(
+            description="How frames travel over the cable. mjpg is compressed by the camera; yuyv is not, and leaves "
+            "no room for large or fast frames."
+        ),
+    ] = "mjpg"
+    exposure_us: Annotated[
+        Annotated[int, Meta(ge=1, le=10_000_000)] | None,
+        Meta(description="The exposure time in microseconds; null lets the camera choose."),
+    ] = None
+    gain: Annotated[
+        int | None, Meta(description="The gain in the camera's own steps; null lets the camera choose.")
+    ] = None
+    focus: Annotated[
+        int | None, Meta(description="The focus in the camera's own steps; null lets the camera choose.")
+    ] = None
+    white_balance_k: Annotated[
+        Annotated[int, Meta(ge=1000, le=20_000)] | None,
+        Meta(description="The colour temperature of the light in kelvin; null lets the camera choose."),
+    ] = None
 
 
 class RtspCameraConfig(Section, frozen=True, kw_only=True, tag_field="source", tag="rtsp"):
-    """A network camera. url: rtsp://, rtsps://, or http:// and https:// for MJPEG. The password never stands in the
-    config. password_file: a file whose first line it is; without one, the systemd credential `camera-password` or the
-    variable EDGEPOSE_CAMERA_PASSWORD. rate_hz: of a stream slower than one frame a second, so that it is waited for."""
+    """A network camera. Its password is never written in this file."""
 
-    url: str
-    username: str | None = None
-    password_file: str | None = None
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] | None = None
+    url: Annotated[
+        str,
+        Meta(
+            description="The address of the stream without user and password: rtsp://, rtsps://, or http:// and "
+            "https:// for MJPEG.",
+            examples=["rtsp://192.168.1.20/stream1"],
+        ),
+    ]
+    username: Annotated[
+        str | None, Meta(description="The user name at the camera; null where the camera asks for none.")
+    ] = None
+    password_file: Annotated[
+        str | None,
+        Meta(
+            description="A file whose first line is the password. null takes the systemd credential `camera-password`, "
+            "or the variable EDGEPOSE_CAMERA_PASSWORD."
+        ),
+    ] = None
+    rate_hz: Annotated[
+        _RateHz | None,
+        Meta(description="Frames per second of a stream slower than 1 Hz, so that its frames are waited for."),
+    ] = None
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -48,51 +90,88 @@ class RtspCameraConfig(Section, frozen=True, kw_only=True, tag_field="source", t
             raise ValueError("url must be like rtsp://192.168.1.20/stream; rtsps, http and https are known as well")
         if "@" in parts.netloc:
             raise ValueError("url must not hold user or password; use username and password_file")
-        _ = parts.port  # raises where it is none
+        _ = parts.port  # raises ValueError where it is not a port number
 
 
 class VideoFileConfig(Section, frozen=True, kw_only=True, tag_field="source", tag="video"):
-    """A video file. realtime: at the file's own rate, skipping what comes late.
-    Not realtime: every frame, as fast as possible."""
+    """A video file in place of a camera."""
 
-    path: str
-    realtime: bool = True
-    loop: bool = False
+    path: Annotated[str, Meta(description="The video file; any format that OpenCV reads.", examples=["recording.mp4"])]
+    realtime: Annotated[
+        bool,
+        Meta(
+            description="true plays the video at its own rate and skips frames that come too late, as a camera would; "
+            "false takes every frame, as fast as possible."
+        ),
+    ] = True
+    loop: Annotated[bool, Meta(description="true starts again at the end.")] = False
 
 
 class ImageFolderConfig(Section, frozen=True, kw_only=True, tag_field="source", tag="images"):
-    """A folder of images, in natural order. rate_hz: null is every image, as fast as possible; a number shows so many
-    a second and skips what comes late, as a camera would."""
+    """A folder of images in place of a camera, in natural order: img2 comes before img10."""
 
-    path: str
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] | None = None
-    loop: bool = False
+    path: Annotated[str, Meta(description="The folder.", examples=["frames"])]
+    rate_hz: Annotated[
+        _RateHz | None,
+        Meta(
+            description="Images per second, of which those that come too late are skipped, as with a camera; null "
+            "takes every image, as fast as possible."
+        ),
+    ] = None
+    loop: Annotated[bool, Meta(description="true starts again at the end.")] = False
 
 
 class SyntheticCameraConfig(Section, frozen=True, kw_only=True, tag_field="source", tag="synthetic"):
-    """A rendered mouse whose keypoints are known, for demos and tests."""
+    """A rendered mouse whose true keypoints are known, for demos and tests."""
 
-    size_wh: tuple[Pixels, Pixels] = (640, 480)
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
-    seed: int = 0
+    size_wh: Annotated[tuple[Pixels, Pixels], Meta(description="Width and height of the frames in pixels.")] = (
+        640,
+        480,
+    )
+    rate_hz: Annotated[_RateHz, Meta(description="Frames per second.")] = 30.0
+    seed: Annotated[int, Meta(description="The number that the mouse and its path are made from.")] = 0
 
 
 class Picamera2Config(Section, frozen=True, kw_only=True, tag_field="source", tag="picamera2"):
-    """A Camera Module on the Pi's ribbon cable, by libcamera.
+    """A Camera Module on the Pi's ribbon cable. It needs the system package python3-picamera2."""
 
-    which: its number, or a part of its name or Id, as `rpicam-hello --list-cameras` tells them.
-    size_wh: the frame, in whose pixels keypoints are; the model gets a smaller picture of it from the image processor.
-    rate_hz: of the sensor. sensor_wh, sensor_bits: the sensor's mode; without them the one nearest to size_wh, which
-    may show only the middle of the field of view. controls: by libcamera's names, such as ExposureTime."""
-
-    which: int | str = 0
-    size_wh: tuple[_EvenPx, _EvenPx] = (640, 480)
-    rate_hz: Annotated[float, Meta(ge=0.01, le=1000)] = 30.0
-    hflip: bool = False
-    vflip: bool = False
-    sensor_wh: tuple[_Positive, _Positive] | None = None
-    sensor_bits: Annotated[int, Meta(ge=8, le=16)] | None = None
-    controls: dict[str, ControlValue] = msgspec.field(default_factory=dict)
+    which: Annotated[
+        int | str,
+        Meta(
+            description="Which camera: its number, or a part of its name or id as `rpicam-hello --list-cameras` "
+            "prints them."
+        ),
+    ] = 0
+    size_wh: Annotated[
+        tuple[_EvenPx, _EvenPx],
+        Meta(
+            description="Width and height of the frames in pixels; keypoints are in these pixels. The model gets a "
+            "smaller picture from the image processor."
+        ),
+    ] = (640, 480)
+    rate_hz: Annotated[
+        _RateHz, Meta(description="Frames per second of the sensor. A faster sensor gives a shorter delay.")
+    ] = 30.0
+    hflip: Annotated[bool, Meta(description="true mirrors the picture: left becomes right.")] = False
+    vflip: Annotated[bool, Meta(description="true turns the picture upside down: top becomes bottom.")] = False
+    sensor_wh: Annotated[
+        tuple[_Positive, _Positive] | None,
+        Meta(
+            description="Width and height of the sensor mode, such as [1640, 1232]. null takes the mode nearest to "
+            "size_wh, which may show only the middle of the view."
+        ),
+    ] = None
+    sensor_bits: Annotated[
+        Annotated[int, Meta(ge=8, le=16)] | None,
+        Meta(description="Bits per pixel of the sensor mode; null lets libcamera choose."),
+    ] = None
+    controls: Annotated[
+        dict[str, ControlValue],
+        Meta(
+            description="Camera settings by libcamera's names.",
+            examples=[{"ExposureTime": 5000, "AnalogueGain": 4.0}],
+        ),
+    ] = msgspec.field(default_factory=dict)
 
 
 CameraConfig = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from pathlib import Path
 from typing import Any, get_args
@@ -297,3 +298,13 @@ def test_the_schema_agrees_with_the_reader() -> None:
 )
 def test_a_camera_is_told_whether_its_whole_picture_is_needed(more: str, wanted: bool) -> None:
     assert parse_config(MINIMAL + more, "f.yaml").wants_full() is wanted
+
+
+def test_the_schema_describes_every_section_and_field() -> None:
+    definitions = config_schema()["$defs"]
+    described = {name: definition.get("description", "") for name, definition in definitions.items()}
+    for name, definition in definitions.items():
+        for key, field in definition.get("properties", {}).items():
+            described[f"{name}.{key}"] = field.get("description", "")
+    assert len(described) > 140
+    assert [name for name, text in described.items() if not re.fullmatch(r"\S.{8,}[.\]]", text)] == []
