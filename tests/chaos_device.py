@@ -22,6 +22,7 @@ from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
 from edgepose.system.clock import boot_id, boot_us, wall_us
+from edgepose.system.reporter import Reporter
 from edgepose.types import Skeleton
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")
@@ -64,7 +65,9 @@ def new_delivery(config: Config, device: str, stop: threading.Event) -> MqttDeli
         tags={},
         settings=Settings(),
     )
-    return MqttDelivery(config.mqtt, SpoolLock(config.spool, device, wait=False), status, info, stop)
+    reporter = Reporter()
+    place = SpoolLock(config.spool, device, wait=False, reporter=reporter)
+    return MqttDelivery(config.mqtt, place, status, info, stop, reporter=reporter)
 
 
 def pose(device: str, boot: str, seq: int, frame: int) -> PoseMessage:
@@ -98,7 +101,7 @@ def health(delivery: MqttDelivery, device: str, boot: str) -> HealthMessage:
         spooled=delivery.spooled,
         spool_mb=delivery.spool_mb,
         connects=delivery.connects,
-        alerts=delivery.alerts,
+        alerts=dict(delivery.reporter.alerts),
         skipped={},
         dropped=delivery.given_up,
         rejected={},

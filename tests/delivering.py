@@ -15,6 +15,7 @@ from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.mqtt import reconnect as patience
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
+from edgepose.system.reporter import Reporter
 
 DEVICE, BOOT = "cage-07", "b"
 
@@ -67,8 +68,9 @@ def new_delivery(settings: MqttConfig, stop: threading.Event | None = None, *, w
         tags={},
         settings=Settings(),
     )
-    place = SpoolLock(SpoolConfig(), DEVICE, wait=wait)
-    return MqttDelivery(settings, place, status, info, stop or threading.Event())
+    reporter = Reporter()
+    place = SpoolLock(SpoolConfig(), DEVICE, wait=wait, reporter=reporter)
+    return MqttDelivery(settings, place, status, info, stop or threading.Event(), reporter=reporter)
 
 
 @pytest.fixture(autouse=True)

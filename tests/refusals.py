@@ -18,6 +18,7 @@ from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.mqtt import reconnect as patience
 from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
+from edgepose.system.reporter import Reporter
 
 BOOT = "b"
 
@@ -34,7 +35,11 @@ def be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def new_device(
-    mqtt: MqttConfig, device: str = "cage-07", commands: Collection[str] = (), spool: SpoolConfig | None = None
+    mqtt: MqttConfig,
+    device: str = "cage-07",
+    commands: Collection[str] = (),
+    spool: SpoolConfig | None = None,
+    quiet_s: float = 60.0,
 ) -> MqttDelivery:
     status = StatusMessage(device=device, boot=BOOT, state="online", run="r")
     info = InfoMessage(
@@ -47,7 +52,8 @@ def new_device(
         tags={},
         settings=Settings(),
     )
-    place = SpoolLock(spool or SpoolConfig(), device, wait=False)
-    delivery = MqttDelivery(mqtt, place, status, info, threading.Event(), commands=commands)
+    reporter = Reporter(quiet_s=quiet_s)
+    place = SpoolLock(spool or SpoolConfig(), device, wait=False, reporter=reporter)
+    delivery = MqttDelivery(mqtt, place, status, info, threading.Event(), reporter=reporter, commands=commands)
     delivery.start(functools.partial(health, delivery, device, BOOT), {"ping": lambda _: {"version": "1"}})
     return delivery

@@ -81,13 +81,13 @@ class Daemon:
         self._info = info_message(device, boot_id(), self._estimator, config.tags, settings)
         self._camera = CameraSupervisor(lambda: open_camera(config.camera, card.input, wants_full=config.wants_full()))
         self._notifier.be_patient(self._camera.slow_s)
-        place = SpoolLock(config.spool, device, wait=not self._camera.live)
+        place = SpoolLock(config.spool, device, wait=not self._camera.live, reporter=self._reporter)
         status = StatusMessage(device=device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
         self._delivery = MqttDelivery(
             config.mqtt, place, status, self._info, self._stop, reporter=self._reporter, commands=config.commands
         )
         for teller in (self._camera, self._switch, self._estimator):
-            teller.tell = self._delivery.tell
+            teller.tell = self._reporter.event
         self._recording = Recording(config, card.skeleton, card.model_id(), reporter=self._reporter)
         masked = MaskedCamera(self._camera, config.masks.values())
         observers = [*self._begin_with_loop(), *self._recording.observers]
@@ -104,7 +104,7 @@ class Daemon:
         if config.processor:
             self._loops["processor"] = Processor(config.processor, skeleton)
         for part in self._loops.values():
-            part.tell = self._delivery.tell
+            part.tell = self._reporter.event
         return list(self._loops.values())
 
     def _begin_with_control(self) -> None:
@@ -126,9 +126,9 @@ class Daemon:
         delivery, pipeline = self._delivery, self._pipeline
         started = time.monotonic()
         delivery.start(self._health.message, self._control.handlers(), pipeline.first_seq)
-        delivery.tell("started", f"edgepose {__version__}, model {self._info.model}")
+        self._reporter.event("started", f"edgepose {__version__}, model {self._info.model}")
         for kind, text in self._opening.events:
-            delivery.tell(kind, text)
+            self._reporter.event(kind, text)
         self._switch.start(self._host, self._opening.trouble)
         self._recording.start()
         for part in self._loops.values():
@@ -170,7 +170,7 @@ class Daemon:
     def _look_at_health(self) -> None:
         for about, text in self._health.news().items():
             if about != "camera":  # which tells events of its own
-                self._delivery.tell("alert", f"{about}: {text}")
+                self._reporter.event("alert", f"{about}: {text}")
         if self._heat is None:
             return
         before, temperature_c = self._heat.hz, self._board.now().temperature_c
@@ -178,7 +178,7 @@ class Daemon:
         if self._heat.hz != before:
             self._pipeline.cool_hz = self._heat.hz
             pace = "as many poses as before" if self._heat.hz is None else f"at most {self._heat.hz:.1f} poses a second"
-            self._delivery.tell("heat", f"{temperature_c:.0f} °C: {pace}")
+            self._reporter.event("heat", f"{temperature_c:.0f} °C: {pace}")
 
     def _on_wait(self) -> None:
         self._notifier.progress(1, (self._delivery.beats,))

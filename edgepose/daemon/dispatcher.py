@@ -19,6 +19,7 @@ from edgepose.model_store.download import check_url
 from edgepose.pose.drawing import draw_pose
 from edgepose.protocol.commands import Health, Mark, Model, Ping, Restart, Set, Snapshot, changed
 from edgepose.protocol.messages import HealthMessage, Region, Settings
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose, Skeleton
 
 SNAPSHOT_S = 3.0  # longest wait for a frame
@@ -34,8 +35,7 @@ class Pipeline(Protocol):
 
 
 class Delivery(Protocol):
-    def tell(self, kind: str, text: str, count: int = 0) -> None:
-        """Delivers an event."""
+    reporter: Reporter
 
     def change_info(self, **changes: Any) -> None:
         """Publishes the info anew."""
@@ -106,7 +106,7 @@ class Control:
             write_settings(self._file, settings)
             self._pipeline.settings = settings
             self._delivery.change_info(settings=settings)
-            self._delivery.tell("settings", msgspec.json.encode(settings).decode())
+            self._delivery.reporter.event("settings", msgspec.json.encode(settings).decode())
         return dict(msgspec.to_builtins(settings))
 
     def _check_region(self, region: Region) -> None:
@@ -122,7 +122,7 @@ class Control:
         return seen
 
     def _mark(self, command: Mark) -> dict[str, Any]:
-        self._delivery.tell(f"mark_{command.phase}", command.text)
+        self._delivery.reporter.event(f"mark_{command.phase}", command.text)
         self.on_mark(command.phase)
         return {}
 

@@ -44,7 +44,7 @@ class HealthMonitor:
 
     def alerts(self) -> dict[str, str]:
         """What is wrong now, in words, by what it is about."""
-        parts: list[Alerting] = [self._pipeline, self._delivery, self._camera, *self._others]
+        parts: list[Alerting] = [self._pipeline, self._camera, *self._others]
         parts.append(self._at_work.estimator)
         ours = {about: text for part in parts for about, text in part.alerts.items()}
         return {**ours, **self._delivery.reporter.alerts, **board_alerts(self._board.now())}

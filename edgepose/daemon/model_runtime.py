@@ -47,7 +47,7 @@ class DaemonModelRuntime:
 
     def load(self, model: Path) -> Estimator | Accelerated:
         loaded = open_estimator(model, self._config.inference)
-        loaded.tell = self._delivery.tell
+        loaded.tell = self._delivery.reporter.event
         try:
             check_model(self._config, loaded.card)
         except EdgeposeError:

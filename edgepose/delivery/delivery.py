@@ -55,17 +55,18 @@ class MqttDelivery:
         info: InfoMessage,
         stop: threading.Event,
         *,
-        reporter: Reporter | None = None,
+        reporter: Reporter,
         commands: Collection[str] = (),
     ) -> None:
         check_settings(mqtt)
-        self.reporter = reporter or Reporter()
+        self.reporter = reporter
         self._place, self._wire, self._status, self._info, self._stop = place, mqtt.format, status, info, stop
         self._where, self._home_assistant = where(mqtt), mqtt.home_assistant
         rules = SpoolRules(mqtt.format, mqtt.frames_per_message, place.wait, place.drop_newest)
-        self._outbox = Outbox(place.ram, place.disk, rules)
-        self._link = Link(mqtt, info.device, self._encoded_status("offline"), self._outbox)
+        self._outbox = Outbox(place.ram, place.disk, rules, reporter)
+        self._link = Link(mqtt, info.device, self._encoded_status("offline"), self._outbox, reporter)
         self._events = itertools.count(boot_us())
+        self._events_accepted = self._first_seq = 0
         self._drops: Counter[str] = Counter()  # that an event has told
         self._event_thread = threading.Thread(target=self._send_events, name="events", daemon=True)
         self._info_lock = threading.Lock()  # the pipeline changes it, and commands do
@@ -107,9 +108,11 @@ class MqttDelivery:
 
     @property
     def given_up(self) -> dict[str, int]:
-        """Messages, by reason; those that the broker refuses now lie on the disk, and may be taken later."""
-        refused = self._outbox.backlog.aside.counts()
-        return {**self._outbox.dropped, **{f"refused_{name}": n for name, n in refused.items()}}
+        """Messages, by reason; those that the broker refuses now lie on the disk, and may be taken later. `events`
+        are those that found no room before they could be sent."""
+        refused = {f"refused_{name}": n for name, n in self._outbox.backlog.aside.counts().items()}
+        events = {"events": self.reporter.dropped} if self.reporter.dropped else {}
+        return {**self._outbox.dropped, **refused, **events}
 
     @property
     def rejected(self) -> dict[str, int]:
@@ -117,18 +120,13 @@ class MqttDelivery:
         unanswered = {"unanswered": self._link.unanswered} if self._link.unanswered else {}
         return {**self._inbox.rejected, **unanswered}
 
-    @property
-    def alerts(self) -> dict[str, str]:
-        """What is wrong now, in words, by what it is about."""
-        tiers = {"spool": self._outbox.backlog.trouble, "memory": self._place.ram.trouble}
-        return {**self._link.patience.alerts, **{name: trouble for name, trouble in tiers.items() if trouble}}
-
     def start(
         self, health: Callable[[], HealthMessage], handlers: Mapping[str, Handler] | None = None, first_seq: int = 0
     ) -> None:
         """Begins to connect, and keeps trying for ever. health: called by the link. handlers: of the commands, called
         by a thread of their own. first_seq: of the first pose that will come."""
-        self._health, self.reporter.next_seq = health, first_seq
+        self._health, self._first_seq = health, first_seq
+        self.reporter.next_seq = max(self.reporter.next_seq, first_seq)
         self._event_thread.start()
         self._inbox.start(handlers or {})
         self._outbox.backlog.start(self._outbox)
@@ -147,15 +145,13 @@ class MqttDelivery:
             self._info = msgspec.structs.replace(self._info, **changes)
             self._link.notify("info", encode(self._info, self._wire))
 
-    def tell(self, kind: str, text: str, count: int = 0, mono_ns: int | None = None) -> None:
-        self.reporter.event(kind, text, count, mono_ns=mono_ns)
-
     def _send_events(self) -> None:
         """Takes charge of each event as safely as of a pose; only this thread waits where there is no room."""
         while True:
             event = self.reporter.take(_EVENT_WAIT_S)
             if event is not None:
                 self._outbox.accept("event", encode(self._event_message(event), self._wire), self._stop)
+                self._events_accepted += 1
             elif self._closing.is_set():
                 return
 
@@ -164,7 +160,7 @@ class MqttDelivery:
             device=self._info.device,
             boot=self._info.boot,
             event=next(self._events),
-            seq=event.seq,
+            seq=max(event.seq, self._first_seq),  # also of an event before the start
             t_us=event.t_us,
             synced=event.synced,
             replay=False,
@@ -175,8 +171,9 @@ class MqttDelivery:
         )
 
     def wait_delivered(self, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Until everything is acknowledged, however long the broker is away, or until `stop`. on_tick: called often."""
-        while not self._outbox.empty() and not self._stop.wait(0.05):
+        """Until everything is acknowledged, events that nobody has taken yet too, however long the broker is away, or
+        until `stop`. on_tick: called often."""
+        while not (self._events_accepted == self.reporter.kept and self._outbox.empty()) and not self._stop.wait(0.05):
             on_tick()
 
     def close(self) -> None:
@@ -192,7 +189,8 @@ class MqttDelivery:
         self._link.close()
         self._outbox.backlog.close(DRAIN_S)
         if left := self._outbox.waiting + self._outbox.backlog.poses:
-            log.warning("%s: %d poses are not delivered yet; the next start sends them", self._where, left)
+            messages = "1 message is" if left == 1 else f"{left} messages are"
+            log.warning("%s: %s not delivered yet; the next start sends what is left", self._where, messages)
         self._place.close()
 
     # --- called by the link ----------------------------------------------------------------------------------
@@ -204,11 +202,11 @@ class MqttDelivery:
             self._link.announce(discovery_topic(self._info.device), msgspec.json.encode(discovery(self._info)))
 
     def on_heartbeat(self) -> None:
-        if self.alerts.keys() & {"status", "info", discovery_topic(self._info.device)}:
+        if self.reporter.alerts.keys() & {"status", "info", discovery_topic(self._info.device)}:
             self.on_connected()  # what was refused may be taken by now, and nothing else says it again
         dropped = Counter(self._outbox.dropped)
         for reason, count in (dropped - self._drops).items():
-            self.tell("dropped", f"{count} poses were given up: {reason}", count)
+            self.reporter.event("dropped", f"{count} poses were given up: {reason}", count)
         self._drops = dropped
         self._link.notify("health", encode(self._health(), self._wire))
 

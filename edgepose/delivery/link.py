@@ -26,6 +26,7 @@ from edgepose.mqtt.limits import AT_ONCE_S, TOO_LARGE, Limit, reason_word
 from edgepose.mqtt.reconnect import STABLE_S, Reconnect
 from edgepose.protocol.messages import TOPICS, topic_name
 from edgepose.system.clock import boot_us
+from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,11 @@ _NO_READER = 0x10  # MQTT 5's "No matching subscribers", a success
 class Link:
     """connects: how often the broker has accepted us. online: now. unanswered: given up. beats: grows at work."""
 
-    def __init__(self, mqtt: MqttConfig, device: str, will: bytes, outbox: Outbox) -> None:
+    def __init__(self, mqtt: MqttConfig, device: str, will: bytes, outbox: Outbox, reporter: Reporter) -> None:
         self.connects = self.unanswered = self.beats = 0
         self.online = False
-        self.patience = Reconnect(mqtt, device)
-        self._mqtt, self._device, self._outbox = mqtt, device, outbox
+        self._mqtt, self._device, self._outbox, self._reporter = mqtt, device, outbox, reporter
+        self._reconnect = Reconnect(mqtt, device, reporter)
         self._will = Will(topic_name(device, "status"), will)
         self._wake_in, self._wake_out = socket.socketpair()
         for end in (self._wake_in, self._wake_out):
@@ -109,14 +110,15 @@ class Link:
             try:
                 password = read_password(self._mqtt)
                 connection = Connection(
-                    self._mqtt, self.patience.client, password, self._will, session_s=SESSION_S, anew=self._anew
+                    self._mqtt, self._reconnect.client, password, self._will, session_s=SESSION_S, anew=self._anew
                 )
                 self._live(connection, voice)
             except (BrokerError, ConfigError) as exc:
-                self.patience.failed(str(exc))
+                self._reconnect.failed(str(exc))
             except Exception as exc:  # a bug must not end delivery: a new connection is a new start
-                self.patience.tell(f"{where(self._mqtt)}: the connection is given up ({exc!r})", bug=True)
-            for _ in map(self._ending.wait, self.patience.pauses()):
+                if self._reconnect.report(f"{where(self._mqtt)}: the connection is given up ({exc!r})"):
+                    log.exception("This is where it happened:")
+            for _ in map(self._ending.wait, self._reconnect.pauses()):
                 self.beats += 1
 
     def _live(self, connection: Connection, voice: Voice) -> None:
@@ -138,19 +140,19 @@ class Link:
     def _judge(self, reason: str) -> None:
         """What the end of a connection says of the broker, and of the one message that was on its way."""
         now = time.monotonic()
-        self.patience.judge(now - self._since, reason)
+        self._reconnect.judge(now - self._since, reason)
         if reason and TAKEN_OVER not in reason:  # which it has judged
-            self.patience.tell(f"{where(self._mqtt)}: connection lost ({reason})")
+            self._reconnect.report(f"{where(self._mqtt)}: connection lost ({reason})")
         if now - self._since > STABLE_S:
             self._limit.forget()
-        elif self.patience.flapping and reason == CLOSED:
+        elif self._reconnect.flapping and reason == CLOSED:
             at_once = len(self._in_flight) == 1 and now - self._sent_s < AT_ONCE_S
             self._limit.cut(self._sent_bytes if at_once else None)
 
     def _greet(self, connection: Connection, voice: Voice) -> None:
         self.online = True
         self.connects += 1
-        self.patience.connected(self._outbox.waiting + self._outbox.backlog.poses)
+        self._reconnect.connected(self._outbox.waiting + self._outbox.backlog.poses)
         self._window = self._safe_window(connection)
         self._limit.announce(connection.welcome.largest)
         self._progress = time.monotonic()
@@ -183,7 +185,7 @@ class Link:
 
     def _safe_window(self, connection: Connection) -> int:
         """Messages at a time; one, to see which, while something makes the broker cut our connections."""
-        return 1 if self.patience.flapping else min(WINDOW, connection.welcome.receive_maximum)
+        return 1 if self._reconnect.flapping else min(WINDOW, connection.welcome.receive_maximum)
 
     def _unsaid(self) -> bool:
         """Whether a notice is not acknowledged yet."""
@@ -233,9 +235,9 @@ class Link:
             self._outbox.acknowledge(taken)
         if (granted := connection.granted.get(self._commands)) is not None:
             if granted.is_failure:
-                self.patience.refused("command/+", reason_word(granted))
+                self._reconnect.refused("command/+", reason_word(granted))
             else:
-                self.patience.healed("command/+")
+                self._reconnect.healed("command/+")
         for message, late in connection.inbox:
             if message.topic == UPTIME:
                 self._compare(connection, message.payload)
@@ -249,14 +251,14 @@ class Link:
             return False
         if self._window == 1:
             self._limit.took(self._sent_bytes)
-        if self.patience.healed(self._about(parcel)):
+        if self._reconnect.healed(self._about(parcel)):
             self._outbox.retry_refused()
         if isinstance(parcel, Parcel):
             parcel.unheard = reason.value == _NO_READER
         return True
 
     def _refuse(self, parcel: Parcel | Notice, reason: str) -> None:
-        self.patience.refused(self._about(parcel), reason)
+        self._reconnect.refused(self._about(parcel), reason)
         if isinstance(parcel, Parcel):
             self._outbox.refuse(parcel, reason)
         elif not parcel.retain:
@@ -280,9 +282,9 @@ class Link:
             self._health_due = now + HEALTH_S
             if self._doubt_ends == float("inf"):
                 self._outbox.forget_old()
-            self.patience.steady(now - self._since)
+            self._reconnect.steady(now - self._since)
             self._window = self._safe_window(connection)
-            if "command/+" in self.patience.alerts:
+            if "command/+" in self._reporter.alerts:
                 connection.catch_up(self._commands)
             voice.on_heartbeat()
 

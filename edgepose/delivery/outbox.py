@@ -24,6 +24,7 @@ from edgepose.delivery.spool_memory import SpoolMemory
 from edgepose.mqtt.limits import may_be_size
 from edgepose.protocol.messages import PoseMessage, decode
 from edgepose.system.clock import boot_us
+from edgepose.system.reporter import Reporter
 
 SPILL_S = 0.5
 RAM_POSES = 20_000  # in memory at most, while the disk cannot be used: 11 minutes at 30 a second, about 15 MB
@@ -46,12 +47,12 @@ class Outbox:
     """wake: told of every message that may be sent. delivered: messages acknowledged, repeats included. full: somebody
     waits for room."""
 
-    def __init__(self, ram: SpoolMemory, disk: SpoolDisk, rules: SpoolRules) -> None:
+    def __init__(self, ram: SpoolMemory, disk: SpoolDisk, rules: SpoolRules, reporter: Reporter) -> None:
         self.wake: Callable[[], None] = lambda: None
         self.delivered = 0
         self.full = False
         self.changed = threading.Condition()
-        self.backlog = Spool(disk, rules, self.changed)
+        self.backlog = Spool(disk, rules, self.changed, reporter)
         self._ram, self._rules = ram, rules
         self._spill_s = SPILL_S + (GROUP_S if rules.group > 1 else 0.0)
         self._live: deque[Item] = deque()

@@ -7,7 +7,6 @@ the acknowledgement comes. Acknowledged batches stay for `KEEP_ACKED_S` and more
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import Counter, deque
@@ -21,8 +20,7 @@ from edgepose.delivery.refused_messages import RefusedMessages
 from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
 from edgepose.protocol.messages import Wire
 from edgepose.system.clock import SyncFlag, boot_us
-
-log = logging.getLogger(__name__)
+from edgepose.system.reporter import Reporter
 
 KEEP_ACKED_S = 60.0
 DRAIN_HZ = 8000.0  # poses a second at most: readers get the live ones through the same queue
@@ -57,13 +55,12 @@ class Source(Protocol):
 
 class Spool:
     """changed: the lock of all state, held by whoever calls. dropped: poses given up, by reason. aside: those that the
-    broker has refused. trouble: of the disk, in words. opened: the disk was looked at."""
+    broker has refused. opened: the disk was looked at."""
 
-    def __init__(self, disk: SpoolDisk, rules: SpoolRules, changed: threading.Condition) -> None:
+    def __init__(self, disk: SpoolDisk, rules: SpoolRules, changed: threading.Condition, reporter: Reporter) -> None:
         self.dropped: Counter[str] = Counter()
-        self.trouble = ""
         self.opened = False
-        self._disk, self._rules, self._changed = disk, rules, changed
+        self._disk, self._rules, self._changed, self._reporter = disk, rules, changed, reporter
         self._writing = 0  # messages on their way to the disk
         self._covering: dict[Batch, set[Item]] = {}
         self._ready: deque[Batch] = deque()
@@ -177,11 +174,10 @@ class Spool:
                 self._tidied_s = time.monotonic()
                 self._tidy(source)
             self._read_ahead()
-            self.trouble = ""
+            self._reporter.alert("spool", None)
         except SpoolDiskError as exc:
-            if not self.trouble:
-                log.warning("%s; poses wait in memory", exc)
-            self.trouble, self.opened = str(exc), True
+            self._reporter.alert("spool", f"{exc}; poses wait in memory")
+            self.opened = True
         with self._changed:
             if self._disk.damaged:
                 self.dropped["spool_damaged"] = self._disk.damaged

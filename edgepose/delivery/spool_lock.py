@@ -11,6 +11,7 @@ from edgepose.config.schema import SpoolConfig
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.delivery.spool_memory import SpoolMemory
 from edgepose.errors import EdgeposeError
+from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
 
 with contextlib.suppress(ImportError):  # not on Windows
@@ -39,14 +40,14 @@ class SpoolLock:
     """The two tiers of one device, and the lock on them until `close`. wait: the source can, when the disk is full.
     Raises EdgeposeError when another daemon has them."""
 
-    def __init__(self, spool: SpoolConfig, device: str, *, wait: bool) -> None:
+    def __init__(self, spool: SpoolConfig, device: str, *, wait: bool, reporter: Reporter) -> None:
         self.wait, self.drop_newest = wait, spool.when_full == "drop_newest"
         self._lock: IO[bytes] | None = None
         ram, disk = spool_memory_folder(spool, device), spool_disk_folder(spool, device)
         with contextlib.suppress(OSError):  # the tier itself tells what is wrong with its folder
             ram.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._take_lock(ram / "lock", device)
-        self.ram = SpoolMemory(ram)
+        self.ram = SpoolMemory(ram, reporter)
         self.disk = SpoolDisk(disk / "spool.db", spool.max_mb * 1e6, spool.max_age_h * 3600)
 
     def close(self) -> None:

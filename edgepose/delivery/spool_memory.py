@@ -20,6 +20,7 @@ from pathlib import Path
 
 from edgepose.protocol.messages import TOPICS
 from edgepose.system.clock import boot_id
+from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +43,11 @@ class Leftover:
 
 
 class SpoolMemory:
-    """Never raises: without its files the daemon goes on, and `trouble` says what a kill would cost. Callers take
+    """Never raises: without its files the daemon goes on, and an alert says what a kill would cost. Callers take
     turns. leftovers: by number, what was acknowledged in another boot left out."""
 
-    def __init__(self, folder: Path) -> None:
-        self.trouble = ""
+    def __init__(self, folder: Path, reporter: Reporter) -> None:
+        self._reporter = reporter
         self.leftovers: list[Leftover] = []
         self._folder = folder
         self._file: int | None = None
@@ -57,12 +58,15 @@ class SpoolMemory:
             folder.mkdir(parents=True, exist_ok=True)
             self._load()
         except OSError as exc:
-            self._tell(exc)
+            self._report(exc)
 
-    def add(self, number: int, leaf: str, payload: bytes) -> None:
-        if self._append(_record(_ADD, number, 0.0, leaf.encode() + b"\0" + payload)):
-            self._part_of[number] = self._part
-            self._counts[self._part] += 1
+    def add(self, number: int, leaf: str, payload: bytes) -> bool:
+        """Whether it is in the file."""
+        if not self._append(_record(_ADD, number, 0.0, leaf.encode() + b"\0" + payload)):
+            return False
+        self._part_of[number] = self._part
+        self._counts[self._part] += 1
+        return True
 
     def acknowledge(self, numbers: Sequence[int], now_s: float | None) -> None:
         """now_s: boot clock; None: the broker has forgotten them."""
@@ -90,9 +94,9 @@ class SpoolMemory:
         try:
             self._write(records)
         except OSError as exc:
-            self._tell(exc)
+            self._report(exc)
             return False
-        self.trouble = ""
+        self._reporter.alert("memory", None)
         return True
 
     def _write(self, records: bytes) -> None:
@@ -131,18 +135,16 @@ class SpoolMemory:
             _replay(self._path(part), found)
         self._part = parts[-1] if parts else 0
         self.leftovers = [left for _, left in sorted(found.items()) if left.leaf in TOPICS]
+        kept = [self.add(left.number, left.leaf, left.payload) for left in self.leftovers]
         for left in self.leftovers:
-            self.add(left.number, left.leaf, left.payload)
             if left.acked_s is not None:
                 self.acknowledge([left.number], left.acked_s)
-        if not self.trouble:
+        if all(kept):
             for part in parts:
                 self._path(part).unlink()
 
-    def _tell(self, exc: Exception) -> None:
-        if not self.trouble:
-            log.warning("%s: %s; a kill of the daemon would lose what is on its way", self._folder, exc)
-        self.trouble = f"{self._folder}: {exc}"
+    def _report(self, exc: Exception) -> None:
+        self._reporter.alert("memory", f"{self._folder}: {exc}; a kill of the daemon would lose what is on its way")
 
 
 def _record(kind: int, number: int, at_s: float = 0.0, rest: bytes = b"") -> bytes:

@@ -10,27 +10,25 @@ from edgepose.config.schema import MqttConfig
 from edgepose.mqtt.broker import CLOSED, TAKEN_OVER, client_id, where
 from edgepose.mqtt.limits import remedy
 from edgepose.protocol.messages import TOPICS, topic_name
+from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
 STABLE_S = 10.0  # a connection that held so long was one
 FLAPS = 4  # connections cut short one after the other
 CALM_S = 60.0  # one that held so long: nobody else has our client id any more
-QUIET_S = 600.0  # trouble that goes on is told once; trouble that comes back after so long, again
+REFUSED_S = 600.0  # a topic of which no message has been refused for so long is not refused any more
 LONGEST_PAUSE_S = 30.0
 
 
 class Reconnect:
-    """client: our client id. alerts: what is wrong with the broker, in words, by what it is about.
-    flapping: connections are cut short again and again."""
+    """client: our client id. flapping: connections are cut short again and again."""
 
-    def __init__(self, mqtt: MqttConfig, device: str) -> None:
+    def __init__(self, mqtt: MqttConfig, device: str, reporter: Reporter) -> None:
         self.client = client_id(device)
-        self.alerts: dict[str, str] = {}
-        self._mqtt, self._device = mqtt, device
-        self._seen_s: dict[str, float] = {}  # monotonic clock of the last occurrence, by text
-        self._refused_s: dict[str, float] = {}  # the same of refused messages, by what they are about
-        self._news = True  # something was told since the last connection
+        self._mqtt, self._device, self._reporter = mqtt, device, reporter
+        self._refused_s: dict[str, float] = {}  # monotonic clock of the last refusal, by what it is about
+        self._logged = True  # a trouble since the last connection
         self._short_lives = 0
         self._pauses = 0
 
@@ -40,25 +38,24 @@ class Reconnect:
 
     def connected(self, waiting: int) -> None:
         """The broker has accepted us: what it will refuse shows anew."""
-        self.alerts.pop("broker", None)
-        for about in self._refused_s:
-            self.alerts.pop(about, None)
-        self._refused_s.clear()
-        if self._news:
-            log.info("%s: connected%s", where(self._mqtt), f", {waiting} poses waiting" if waiting else "")
-        self._news = False
+        self._reporter.alert("broker", None)
+        for about in list(self._refused_s):
+            self.healed(about)
+        if self._logged:
+            messages = "1 message" if waiting == 1 else f"{waiting} messages"
+            log.info("%s: connected%s", where(self._mqtt), f", {messages} waiting" if waiting else "")
+        self._logged = False
 
     def failed(self, trouble: str) -> None:
         """There is no connection. A broker that is absent now and then cuts connections short by itself."""
         self._short_lives = 0
-        self.tell(trouble)
+        self.report(trouble)
 
-    def tell(self, trouble: str, *, bug: bool = False) -> None:
-        """Why there is no connection: each trouble once, not at every attempt. bug: with its traceback."""
-        self.alerts["broker"] = trouble
-        if self._is_new(trouble):
-            log.warning("%s; keeping poses and trying again", trouble, exc_info=bug)
-            self._news = True
+    def report(self, trouble: str) -> bool:
+        """Why there is no connection. Returns True when the log has it now."""
+        logged = self._reporter.alert("broker", f"{trouble}; keeping poses and trying again")
+        self._logged = self._logged or logged
+        return logged
 
     def refused(self, about: str, reason: str) -> None:
         """The broker does not take a message, or a subscription. `healed` ends that, or a new connection, or time.
@@ -72,26 +69,23 @@ class Reconnect:
         """The broker has taken a message; whether that is new."""
         if self._refused_s.pop(about, None) is None:
             return False
-        self.alerts.pop(about, None)
+        self._reporter.alert(about, None)
         return True
 
     def steady(self, seconds: float) -> None:
         """The connection has held so long."""
         if seconds > CALM_S:
-            self.alerts.pop("client_id", None)
+            self._reporter.alert("client_id", None)
             self._short_lives = 0
         for about, at_s in list(self._refused_s.items()):
-            if time.monotonic() - at_s > QUIET_S:
+            if time.monotonic() - at_s > REFUSED_S:
                 self.healed(about)
 
     def judge(self, seconds: float, reason: str) -> None:
         """Of a connection that ended after so long. Those cut short again and again are somebody's doing."""
-        now = time.monotonic()
         self._short_lives += 1
         if seconds > STABLE_S:
             self._pauses = self._short_lives = 0
-        if seconds > CALM_S:  # what is told from here on is another outage
-            self._seen_s = {text: at_s for text, at_s in self._seen_s.items() if now - at_s < CALM_S}
         if TAKEN_OVER in reason:
             self._alert("client_id", f"another client connects as {self.client}, {_CLONE}")
         elif self.flapping and reason == CLOSED:  # also mosquitto 2.0.11 gives no reason
@@ -111,16 +105,7 @@ class Reconnect:
         return random.uniform(0, longest)  # noqa: S311  no secret
 
     def _alert(self, about: str, text: str) -> None:
-        text = f"{where(self._mqtt)}: {text}"
-        self.alerts[about] = text
-        if self._is_new(text):
-            log.warning("%s", text)
-
-    def _is_new(self, text: str) -> bool:
-        now = time.monotonic()
-        new = now - self._seen_s.get(text, -QUIET_S) >= QUIET_S
-        self._seen_s[text] = now
-        return new
+        self._reporter.alert(about, f"{where(self._mqtt)}: {text}")
 
 
 _CLONE = "perhaps a copied SD card: give each its own machine id"

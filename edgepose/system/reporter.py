@@ -48,18 +48,19 @@ class Reporter:
 
     Attributes:
         next_seq: sequence number of the next pose; whoever accepts poses keeps it up to date.
+        kept: number of events that were kept since the start, whether they have been taken or not.
         dropped: number of events that were lost because `MOST_EVENTS` others were waiting.
     """
 
     def __init__(self, *, quiet_s: float = QUIET_S) -> None:
         self.next_seq = 0
-        self.dropped = 0
+        self.kept = self.dropped = 0
         self._quiet_s = quiet_s
         self._sync = SyncFlag()
         self._events: deque[Event] = deque()
         self._alerts: dict[str, str] = {}
-        self._logged: dict[str, str] = {}  # last text in the log, by what it is about
-        self._ended_s: dict[str, float] = {}  # monotonic clock
+        self._ended_s: dict[str, float] = {}  # monotonic clock of the end of the last trouble, by what it is about
+        self._replaced_s: dict[tuple[str, str], float] = {}  # when a text was in `alerts` last; only lately
         self._changed = threading.Condition()
         self._closed = False
 
@@ -75,32 +76,38 @@ class Reporter:
                 self.dropped += 1
                 return
             self._events.append(event)
+            self.kept += 1
             self._changed.notify_all()
 
-    def alert(self, about: str, text: str | None, *, event: bool = True) -> None:
+    def alert(self, about: str, text: str | None, *, event: bool = True) -> bool:
         """Begins a trouble, changes its text, or ends it (None).
 
-        The log has each text once, and an event of kind `alert` says that the trouble began. A trouble that returns
-        within `quiet_s` is in `alerts`, but is not reported anew.
+        The log has each text once, and an event of kind `alert` says that the trouble began. A trouble or a text that
+        returns within `quiet_s` is in `alerts`, but is not reported anew.
 
         about: what the trouble is about, such as `broker`; one trouble for each. event: False where the caller sends
-        more precise events of its own.
+        more precise events of its own. Returns True when the text has been logged now.
         """
+        now = time.monotonic()
         with self._changed:
-            began = about not in self._alerts
+            before = self._alerts.get(about)
+            if before == text:
+                return False
+            self._replaced_s = {key: at_s for key, at_s in self._replaced_s.items() if now - at_s < self._quiet_s}
+            if before is not None:
+                self._replaced_s[about, before] = now
             if text is None:
-                if not began:
-                    del self._alerts[about]
-                    self._ended_s[about] = time.monotonic()
-                return
+                del self._alerts[about]
+                self._ended_s[about] = now
+                return False
             self._alerts[about] = text
-            new = began and time.monotonic() - self._ended_s.get(about, -self._quiet_s) >= self._quiet_s
-            to_log = new or self._logged.get(about) != text
-            self._logged[about] = text
+            new = before is None and now - self._ended_s.get(about, -self._quiet_s) >= self._quiet_s
+            to_log = (about, text) not in self._replaced_s
         if to_log:
             log.warning("%s", text)
         if new and event:
             self.event("alert", f"{about}: {text}")
+        return to_log
 
     @property
     def alerts(self) -> Mapping[str, str]:

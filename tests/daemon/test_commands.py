@@ -39,6 +39,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.mqtt import reconnect as patience
 from edgepose.protocol.commands import COMMANDS, Health
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage, topic_name
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
 DEVICE, BOOT = "cage-07", "b"
@@ -64,8 +65,9 @@ class Device:
             tags={"subject": "m3"},
             settings=read_settings(self.file),
         )
-        place = SpoolLock(SpoolConfig(), DEVICE, wait=False)
-        self.delivery = MqttDelivery(mqtt, place, self._status, info, self.stop, commands=commands)
+        reporter = Reporter()
+        place = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=reporter)
+        self.delivery = MqttDelivery(mqtt, place, self._status, info, self.stop, reporter=reporter, commands=commands)
         camera = FakeCamera(10**9, live=True, period_s=0.01)
         self.pipeline = Pipeline(camera, FakeEstimator(), self.delivery, DEVICE)
         self.pipeline.settings = info.settings
@@ -416,8 +418,9 @@ def test_replies_that_the_broker_refuses_are_counted_and_fill_no_memory(
             asker.send("ping", ResponseTopic=f"edgepose/{DEVICE}/reply/{i}")
         wait_until(lambda: device.delivery.rejected.get("unanswered") == 40, "the refusals")
         assert asker.heard == []
-    assert set(device.delivery.alerts) <= {"reply", "info", "status", "health", "event"}
-    assert "refuses replies to commands: not authorized; correct its access list" in device.delivery.alerts["reply"]
+    alerts = device.delivery.reporter.alerts
+    assert set(alerts) <= {"reply", "info", "status", "health", "event"}
+    assert "refuses replies to commands: not authorized; correct its access list" in alerts["reply"]
     assert device.delivery.connects == 1
 
 

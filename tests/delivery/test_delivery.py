@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.errors import BrokerError, EdgeposeError
 from edgepose.mqtt.connection import probe_broker
 from edgepose.protocol.messages import HealthMessage
+from edgepose.system.reporter import MOST_EVENTS
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -87,7 +89,7 @@ def test_after_an_outage_live_poses_go_first(
     delivery = deliver_to(at(mosquitto))
     for seq in range(2000):
         delivery.deliver(pose(seq))
-    wait_until(lambda: delivery.spooled == 2000, "all of it on the disk")
+    wait_until(lambda: delivery.spooled >= 2000, "all of it on the disk")
     delivery.deliver(pose(2000))
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
@@ -163,12 +165,14 @@ def test_an_absent_broker_is_told_once_and_awaited(
     delivery.deliver(pose(1))
     wait_until(lambda: caplog.messages, "the first failure")
     mosquitto.start()
-    wait_until(lambda: delivery.delivered == 1, "the connection")
-    assert [line for line in caplog.messages if "broker" in line] == [
+    delivery.wait_delivered()
+    assert delivery.delivered == 2  # the pose, and the event that something is wrong
+    refused, connected = (line for line in caplog.messages if "broker" in line)
+    assert refused == (
         f"broker 127.0.0.1:{mosquitto.port}: connection refused; start the broker, or correct mqtt.host and mqtt.port; "
-        "keeping poses and trying again",
-        f"broker 127.0.0.1:{mosquitto.port}: connected, 1 poses waiting",
-    ]
+        "keeping poses and trying again"
+    )
+    assert connected == f"broker 127.0.0.1:{mosquitto.port}: connected, 2 messages waiting"
 
 
 def test_a_broker_that_refuses_us_is_told_and_awaited(
@@ -184,10 +188,11 @@ def test_a_broker_that_refuses_us_is_told_and_awaited(
     delivery.deliver(pose(1))
     wait_until(lambda: caplog.messages, "the refusal")
     assert "refused: Not authorized; correct mqtt.username and the password" in caplog.messages[0]
-    assert "refused" in delivery.alerts["broker"]
+    assert "refused" in delivery.reporter.alerts["broker"]
     word.write_text("right\n", encoding="utf-8")  # read again at every attempt
-    wait_until(lambda: delivery.delivered == 1, "the pose")
-    assert delivery.alerts == {}
+    delivery.wait_delivered()
+    assert delivery.delivered == 2  # the pose, and the event that something is wrong
+    assert delivery.reporter.alerts == {}
 
 
 def test_a_message_the_broker_refuses_is_counted_and_not_repeated(
@@ -200,10 +205,13 @@ def test_a_message_the_broker_refuses_is_counted_and_not_repeated(
     for seq in range(100):
         delivery.deliver(pose(seq))
     delivery.wait_delivered()
-    assert delivery.given_up == {"refused_not_authorized": 100}
+    wait_until(lambda: delivery.reporter.alerts.keys() >= {"pose", "info", "health", "event"}, "the alerts")
+    delivery.wait_delivered()
+    everything = 100 + delivery.reporter.kept  # the events of the alerts are refused too
+    assert delivery.given_up == {"refused_not_authorized": everything}
     assert (delivery.delivered, delivery.waiting) == (0, 0)
-    assert "access list" in delivery.alerts["pose"]
-    wait_until(lambda: delivery._outbox.backlog._disk.refused.total() == 100, "all of it to be set aside")
+    assert "access list" in delivery.reporter.alerts["pose"]
+    wait_until(lambda: delivery._outbox.backlog._disk.refused.total() == everything, "all of it to be set aside")
     assert sum("refuses edgepose/cage-07/pose: not authorized" in line for line in caplog.messages) == 1
 
 
@@ -217,7 +225,7 @@ def test_without_a_broker_close_ends_and_the_next_start_sends_the_rest(
     delivery.start(health)
     delivery.deliver(pose(1))
     delivery.close()
-    assert "1 poses are not delivered yet; the next start sends them" in caplog.messages[-1]
+    assert re.search(r"[12] messages? (is|are) not delivered yet; the next start sends", caplog.messages[-1])
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
     deliver_to(at(mosquitto)).wait_delivered()
@@ -248,12 +256,13 @@ def test_a_source_that_can_wait_waits_while_the_disk_is_full(
 
     producer = threading.Thread(target=produce)
     producer.start()
-    wait_until(lambda: len(taken) == 10, "the memory to fill")
+    wait_until(lambda: delivery.waiting == 10, "the memory to fill")
     producer.join(1.0)
-    assert len(taken) == 10
+    assert delivery.waiting == 10
+    assert len(taken) <= 10
     stop.set()
     producer.join(10)
-    assert delivery.waiting == 12
+    wait_until(lambda: delivery.waiting == 12 + delivery.reporter.kept, "the poses, and the event of an alert")
     assert delivery.given_up == {}
 
 
@@ -321,3 +330,20 @@ def test_what_nobody_heard_is_sent_again_when_somebody_listens(
     wait_until(lambda: len(set(subscriber.seqs())) == 51, "what was said to nobody")
     delivery.wait_delivered()
     assert len(subscriber.seqs()) == 51
+
+
+def test_events_of_before_the_start_are_sent_and_waited_for(
+    mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber]
+) -> None:
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    delivery = new_delivery(at(mosquitto))
+    for number in range(MOST_EVENTS + 3):
+        delivery.reporter.event("started", str(number))
+    delivery.start(health, first_seq=70)
+    delivery.wait_delivered()
+    delivery.close()
+    wait_until(lambda: len(subscriber.of("event")) == MOST_EVENTS, "all events that found room")
+    assert [event["text"] for event in subscriber.of("event")] == [str(number) for number in range(MOST_EVENTS)]
+    assert {event["seq"] for event in subscriber.of("event")} == {70}
+    assert delivery.given_up == {"events": 3}

@@ -17,6 +17,7 @@ from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
 from edgepose.delivery.spool_memory import SpoolMemory
 from edgepose.mqtt.limits import TOO_LARGE
 from edgepose.system import database
+from edgepose.system.reporter import Reporter
 
 HOUR_S = 3600.0
 
@@ -151,7 +152,9 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(SpoolDiskError, match="file"):
         new_disk(tmp_path / "file").open()
-    assert SpoolMemory(tmp_path / "file" / "ram").trouble
+    reporter = Reporter()
+    SpoolMemory(tmp_path / "file" / "ram", reporter)
+    assert reporter.alerts.keys() == {"memory"}
 
 
 def _foreign(path: Path) -> None:
@@ -225,7 +228,7 @@ def test_a_thousand_damaged_files_stop_neither_tier(tmp_path: Path) -> None:
     disk = new_disk(whole)
     disk.append([batch(size=700) for _ in range(40)], synced=True)
     disk.close()
-    ram = SpoolMemory(whole)
+    ram = SpoolMemory(whole, Reporter())
     for number in range(40):
         ram.add(number, "pose", b"x" * 400)
     ram.close()
@@ -284,13 +287,13 @@ def _use_disk(disk: SpoolDisk) -> None:
 
 
 def _use_ram(folder: Path) -> None:
-    ram = SpoolMemory(folder)
+    ram = SpoolMemory(folder, Reporter())
     assert {left.payload for left in ram.leftovers} <= {b"x" * 400}
     for number in (1000, 1001):
         ram.add(number, "pose", b"y")
     ram.acknowledge([1000], 5.0)
     ram.close()
-    again = SpoolMemory(folder)
+    again = SpoolMemory(folder, Reporter())
     assert {(left.number, left.acked_s) for left in again.leftovers} >= {(1000, 5.0), (1001, None)}
     assert len(again.leftovers) == len(ram.leftovers) + 2
     again.close()
@@ -298,13 +301,14 @@ def _use_ram(folder: Path) -> None:
 
 def in_ram(folder: Path) -> dict[int, tuple[bytes, float | None]]:
     """What a start after a kill finds, and what it leaves behind when it is killed at once."""
-    found = [{left.number: (left.payload, left.acked_s) for left in SpoolMemory(folder).leftovers} for _ in range(2)]
+    starts = [SpoolMemory(folder, Reporter()) for _ in range(2)]
+    found = [{left.number: (left.payload, left.acked_s) for left in start.leftovers} for start in starts]
     assert found[0] == found[1]
     return found[0]
 
 
 def test_the_ram_tier_knows_after_a_kill_what_became_of_each_message(tmp_path: Path) -> None:
-    ram = SpoolMemory(tmp_path)
+    ram = SpoolMemory(tmp_path, Reporter())
     for number in range(1, 7):
         ram.add(number, "pose", b"%d" % number)
     ram.acknowledge([1, 2, 3], 7.5)
@@ -318,7 +322,7 @@ def test_the_ram_tier_knows_after_a_kill_what_became_of_each_message(tmp_path: P
 def test_of_another_boot_only_what_was_not_acknowledged_is_of_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ram = SpoolMemory(tmp_path)
+    ram = SpoolMemory(tmp_path, Reporter())
     ram.add(1, "pose", b"a")
     ram.add(2, "pose", b"b")
     ram.acknowledge([1], 7.5)
@@ -328,7 +332,7 @@ def test_of_another_boot_only_what_was_not_acknowledged_is_of_use(
 
 def test_the_ram_tier_takes_no_more_room_than_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ram_tier, "PART_BYTES", 10_000)
-    ram = SpoolMemory(tmp_path)
+    ram = SpoolMemory(tmp_path, Reporter())
     for number in range(5000):
         ram.add(number, "pose", b"x" * 400)
         ram.acknowledge([number - 10], 1.0)
@@ -341,7 +345,7 @@ def test_the_ram_tier_takes_no_more_room_than_what_is_in_it(tmp_path: Path, monk
 def test_a_message_half_written_by_a_kill_is_left_out_without_a_word(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ram = SpoolMemory(tmp_path)
+    ram = SpoolMemory(tmp_path, Reporter())
     ram.add(1, "pose", b"a" * 50)
     ram.add(2, "pose", b"b" * 50)
     (tmp_path / "sent.1.log").write_bytes((tmp_path / "sent.1.log").read_bytes()[:-1])
@@ -350,14 +354,15 @@ def test_a_message_half_written_by_a_kill_is_left_out_without_a_word(
 
 
 def test_a_full_memory_is_told_and_used_again_when_there_is_room(tiny_disk: Path) -> None:
-    ram = SpoolMemory(tiny_disk)
+    reporter = Reporter()
+    ram = SpoolMemory(tiny_disk, reporter)
     ram.add(1, "pose", b"a")
     ballast = tiny_disk / "ballast"
     with contextlib.suppress(OSError):
         ballast.write_bytes(b"x" * 1_000_000)
     ram.add(2, "pose", b"b" * 10_000)
-    assert str(tiny_disk) in ram.trouble
+    assert str(tiny_disk) in reporter.alerts["memory"]
     ballast.unlink()
     ram.add(3, "pose", b"c" * 10_000)
-    assert not ram.trouble
+    assert not reporter.alerts
     assert in_ram(tiny_disk).keys() == {1, 3}

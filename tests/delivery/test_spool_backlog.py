@@ -25,6 +25,7 @@ from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.delivery.spool_memory import SpoolMemory
 from edgepose.protocol.messages import BatchMessage, Keypoint, decode, encode
 from edgepose.system.clock import boot_us
+from edgepose.system.reporter import Reporter
 
 FOREVER = float("inf")
 
@@ -37,7 +38,9 @@ def new_outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     def make(max_mb: float = 10.0, *, drop_newest: bool = False) -> Outbox:
         disk = SpoolDisk(tmp_path / "spool.db", max_mb * 1e6, 3600.0)
-        made = Outbox(SpoolMemory(tmp_path), disk, SpoolRules("json", 1, wait=False, drop_newest=drop_newest))
+        reporter = Reporter()
+        rules = SpoolRules("json", 1, wait=False, drop_newest=drop_newest)
+        made = Outbox(SpoolMemory(tmp_path, reporter), disk, rules, reporter)
         made.reconnected(0.0)
         return made
 
@@ -230,7 +233,7 @@ def test_what_nobody_heard_outlives_a_kill(new_outbox: Callable[..., Outbox], tm
     parcels[1].unheard = True
     outbox.acknowledge(parcels)
     outbox._ram.close()
-    assert {left.number: left.acked_s is None for left in SpoolMemory(tmp_path).leftovers} == {
+    assert {left.number: left.acked_s is None for left in SpoolMemory(tmp_path, Reporter()).leftovers} == {
         1: False,
         2: True,
         3: False,
@@ -243,7 +246,7 @@ def test_what_the_broker_forgot_outlives_a_kill_too(new_outbox: Callable[..., Ou
     outbox.acknowledge([outbox.take(backlog=False)])
     assert outbox.forgotten(0.0, FOREVER) == 1
     outbox._ram.close()
-    assert [left.acked_s for left in SpoolMemory(tmp_path).leftovers] == [None]
+    assert [left.acked_s for left in SpoolMemory(tmp_path, Reporter()).leftovers] == [None]
 
 
 def test_a_batch_on_disk_of_which_a_part_was_not_heard_goes_out(new_outbox: Callable[..., Outbox]) -> None:

@@ -132,7 +132,7 @@ def test_the_lab_reads_everything_and_sends_commands_only(
         wait_until(lambda name=name: f"edgepose/{name}/reply/ping" in lab.heard, f"the reply of {name}")
     assert "edgepose/cage-07/pose" in lab.heard
     assert lab.say("edgepose/cage-07/pose") == lab.say("edgepose/cage-07/reply/ping") == "Not authorized"
-    assert (seven.alerts, eight.alerts, seven.given_up) == ({}, {}, {})
+    assert (seven.reporter.alerts, eight.reporter.alerts, seven.given_up) == ({}, {}, {})
 
 
 def test_a_refused_write_is_counted_and_told_and_heals_with_the_list(
@@ -150,7 +150,7 @@ def test_a_refused_write_is_counted_and_told_and_heals_with_the_list(
     for seq in range(50):
         seven.deliver(pose(seq))
     wait_until(lambda: seven.given_up == {"refused_not_authorized": 50}, "the refusals")
-    wait_until(lambda: "pose" in lab.of("health")[-1]["alerts"], "the health to tell")
+    wait_until(lambda: any("pose" in health["alerts"] for health in lab.of("health")), "the health to say so")
     told = lab.of("health")[-1]
     assert told["alerts"]["pose"].endswith(
         "refuses edgepose/cage-07/pose: not authorized; correct its access list, or mqtt.username"
@@ -203,8 +203,8 @@ def test_a_user_that_is_not_the_device_may_write_nothing_and_is_told(
     lab = login("lab", "edgepose/#")
     wrong = device("cage-07", user="cage-08")
     wrong.deliver(pose(1))
-    wait_until(lambda: wrong.alerts.keys() >= {"pose", "status", "info", "health"}, "all refusals")
-    assert wrong.given_up == {"refused_not_authorized": 1}
+    wait_until(lambda: wrong.reporter.alerts.keys() >= {"pose", "status", "info", "health"}, "all refusals")
+    wait_until(lambda: wrong.given_up == {"refused_not_authorized": 1 + wrong.reporter.kept}, "the pose and the events")
     assert lab.heard == []
 
 
@@ -229,12 +229,12 @@ def test_a_refused_subscription_to_commands_is_told_and_asked_for_again(
     rule("addRoleACL", "any", "publishClientSend", "#", "allow")
     seven = new_device(MqttConfig(host="127.0.0.1", port=mosquitto.port), commands=["ping"])
     exits.callback(seven.close)
-    wait_until(lambda: "command/+" in seven.alerts, "the refusal")
-    assert seven.alerts["command/+"].endswith(
+    wait_until(lambda: "command/+" in seven.reporter.alerts, "the refusal")
+    assert seven.reporter.alerts["command/+"].endswith(
         "refuses edgepose/cage-07/command/+: not authorized; correct its access list, or mqtt.username"
     )
     rule("addRoleACL", "any", "subscribePattern", "#", "allow")
-    wait_until(lambda: seven.alerts == {}, "the subscription")
+    wait_until(lambda: seven.reporter.alerts == {}, "the subscription")
 
 
 def test_a_refused_subscription_is_asked_for_again_on_the_same_connection(
@@ -246,7 +246,7 @@ def test_a_refused_subscription_is_asked_for_again_on_the_same_connection(
     proxy.mode = "deny"
     seven = new_device(MqttConfig(host="127.0.0.1", port=proxy.port), commands=["ping"])
     exits.callback(seven.close)
-    wait_until(lambda: "command/+" in seven.alerts, "the refusal")
+    wait_until(lambda: "command/+" in seven.reporter.alerts, "the refusal")
     proxy.mode = "pass"
-    wait_until(lambda: seven.alerts == {}, "the subscription")
+    wait_until(lambda: seven.reporter.alerts == {}, "the subscription")
     assert seven.connects == 1

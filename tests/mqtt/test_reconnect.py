@@ -6,7 +6,7 @@ import contextlib
 import random
 import socket
 import threading
-import types
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from edgepose.delivery.delivery import MqttDelivery
 from edgepose.mqtt import connection
 from edgepose.mqtt import reconnect as patience
 from edgepose.mqtt.reconnect import Reconnect
+from edgepose.system.reporter import Reporter
 
 HOST = "127.0.0.1"
 
@@ -61,12 +62,15 @@ def test_a_copied_card_is_named_and_forgotten_when_it_is_gone(
     monkeypatch.setattr(patience, "CALM_S", 2.0)
     mosquitto.start()
     mine, copy = device(mosquitto.port), device(mosquitto.port)
-    wait_until(lambda: "client_id" in mine.alerts and "client_id" in copy.alerts, "the two to throw each other out")
+    wait_until(
+        lambda: "client_id" in mine.reporter.alerts and "client_id" in copy.reporter.alerts,
+        "the two to throw each other out",
+    )
     for delivery in (mine, copy):
-        assert "another client connects as edgepose-cage-07-" in delivery.alerts["client_id"]
-        assert "perhaps a copied SD card" in delivery.alerts["client_id"]
+        assert "another client connects as edgepose-cage-07-" in delivery.reporter.alerts["client_id"]
+        assert "perhaps a copied SD card" in delivery.reporter.alerts["client_id"]
     copy.close()
-    wait_until(lambda: mine.alerts == {}, "the alert to end")
+    wait_until(lambda: mine.reporter.alerts == {}, "the alert to end")
     assert told(caplog.messages, "another client connects as") == 2  # once each
     assert told(caplog.messages, "connection lost") <= 2  # the first time nobody knows
 
@@ -76,8 +80,10 @@ def test_a_copied_card_is_suspected_where_the_broker_gives_no_reason(
 ) -> None:
     mosquitto.start()
     mine, copy = (device(mosquitto.port, protocol="3.1.1") for _ in range(2))
-    wait_until(lambda: "client_id" in mine.alerts and "client_id" in copy.alerts, "both to suspect it", 30)
-    assert "a message is too large for it, or another client connects as edge" in mine.alerts["client_id"]
+    wait_until(
+        lambda: "client_id" in mine.reporter.alerts and "client_id" in copy.reporter.alerts, "both to suspect it", 30
+    )
+    assert "a message is too large for it, or another client connects as edge" in mine.reporter.alerts["client_id"]
 
 
 def test_a_broker_that_dies_before_it_has_our_subscription(
@@ -123,11 +129,11 @@ def test_a_connection_that_is_half_open_is_left(
     proxy.mode = "stall"
     for seq in range(100):
         delivery.deliver(pose(seq))
-    wait_until(lambda: "does not answer" in delivery.alerts.get("broker", ""), "another attempt")
+    wait_until(lambda: "does not answer" in delivery.reporter.alerts.get("broker", ""), "another attempt")
     assert told(caplog.messages, "connection lost (no acknowledgement for 0.5 s)") == 1
     proxy.mode = "pass"
     wait_until(lambda: set(subscriber.seqs()) == set(range(100)), "all poses")
-    wait_until(lambda: "broker" not in delivery.alerts, "a connection that stays")
+    wait_until(lambda: "broker" not in delivery.reporter.alerts, "a connection that stays")
 
 
 def test_a_broker_that_swallows_acknowledgements_is_left(
@@ -158,7 +164,7 @@ def test_an_idle_connection_is_watched_too(
     delivery = device(mosquitto.port, keepalive_s=1)
     wait_until(lambda: delivery.connects and not delivery.waiting and not delivery._link._in_flight, "the connection")
     mosquitto.freeze()
-    wait_until(lambda: "broker" in delivery.alerts, "the silence to be noticed")
+    wait_until(lambda: "broker" in delivery.reporter.alerts, "the silence to be noticed")
 
 
 def test_a_bug_while_connecting_is_told_and_ends_nothing(
@@ -177,17 +183,17 @@ def test_a_bug_while_connecting_is_told_and_ends_nothing(
 
     monkeypatch.setattr(link, "read_password", broken)
     delivery = device(mosquitto.port)
-    wait_until(lambda: "a bug" in delivery.alerts.get("broker", ""), "the bug to be told")
+    wait_until(lambda: "a bug" in delivery.reporter.alerts.get("broker", ""), "the bug to be told")
     gate.set()
     wait_until(lambda: delivery.connects == 1, "the connection")
-    assert delivery.alerts == {}
+    assert delivery.reporter.alerts == {}
     assert told(caplog.messages, "a bug") == 1
 
 
 def test_pauses_are_chosen_at_random_up_to_a_bound_that_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Full jitter. After days of attempts it is still a number."""
     monkeypatch.setattr(random, "uniform", lambda low, high: low + high)
-    waiting = Reconnect(MqttConfig(), "cage-07")
+    waiting = Reconnect(MqttConfig(), "cage-07", Reporter())
     parts = [waiting.pauses() for _ in range(3000)]
     pauses = [sum(part) for part in parts]
     assert pauses[:7] == [1, 2, 4, 8, 16, 30, 30]
@@ -197,24 +203,19 @@ def test_pauses_are_chosen_at_random_up_to_a_bound_that_doubles(monkeypatch: pyt
     assert sum(waiting.pauses()) == 1
 
 
-def test_trouble_is_told_again_when_it_comes_again(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    now = [1000.0]
-    monkeypatch.setattr(patience, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
-    waiting = Reconnect(MqttConfig(), "cage-07")
+def test_trouble_is_logged_again_when_it_comes_again(caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter(quiet_s=0.2)
+    waiting = Reconnect(MqttConfig(), "cage-07", reporter)
     for _ in range(100):
-        waiting.tell("trouble")
+        waiting.report("trouble")
         waiting.refused("pose", "not_authorized")
-        now[0] += 30
     assert told(caplog.messages, "trouble") == told(caplog.messages, "refuses") == 1
     waiting.connected(0)
-    assert waiting.alerts == {}
-    now[0] += patience.QUIET_S
-    waiting.judge(patience.QUIET_S, "")
-    waiting.tell("trouble")
+    assert reporter.alerts == {}
+    time.sleep(0.3)
+    waiting.report("trouble")
     waiting.refused("pose", "not_authorized")
     assert told(caplog.messages, "trouble") == told(caplog.messages, "refuses") == 2
     assert waiting.healed("pose")
     assert not waiting.healed("pose")
-    assert set(waiting.alerts) == {"broker"}
+    assert reporter.alerts.keys() == {"broker"}

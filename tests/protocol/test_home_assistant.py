@@ -177,10 +177,10 @@ def test_the_access_list_that_we_ship(
     delivery.deliver(pose(1))
     delivery.wait_delivered()
     if allowed:
-        assert delivery.alerts == {}
+        assert delivery.reporter.alerts == {}
     else:
-        wait_until(lambda: delivery.alerts, "the complaint")
-        (alert,) = delivery.alerts.values()
+        wait_until(lambda: delivery.reporter.alerts, "the complaint")
+        (alert,) = delivery.reporter.alerts.values()
         assert f"refuses {TOPIC}: not authorized; correct its access list" in alert
 
 

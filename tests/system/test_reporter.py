@@ -69,6 +69,16 @@ def test_another_text_of_the_same_trouble_is_logged_but_is_no_new_event(caplog: 
     assert taken(reporter) == [("alert", "disk: 90 % full")]
 
 
+def test_texts_that_take_turns_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
+    reporter = Reporter(quiet_s=0.2)
+    logged = [reporter.alert("broker", text) for text in ("lost", "refused", "lost", "lost", "refused")]
+    assert logged == [True, True, False, False, False]
+    assert [record.message for record in caplog.records] == ["lost", "refused"]
+    reporter.alert("broker", None)
+    time.sleep(0.25)
+    assert reporter.alert("broker", "lost")
+
+
 def test_whoever_tells_events_of_its_own_gets_no_second_one() -> None:
     reporter = Reporter()
     reporter.alert("camera", "no frame for 4 s", event=False)

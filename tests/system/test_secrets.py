@@ -103,7 +103,7 @@ def test_a_wrong_password_is_not_shown_either_not_even_in_pahos_own_log(
         probe_broker(settings)
     delivery = new_device(settings)
     delivery.deliver(pose(1))
-    wait_until(lambda: delivery.alerts, "the refusal")
+    wait_until(lambda: delivery.reporter.alerts, "the refusal")
     monkeypatch.setenv("EDGEPOSE_MQTT_PASSWORD", SECRET)
     wait_until(lambda: delivery.delivered, "the pose")
     delivery.close()
