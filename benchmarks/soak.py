@@ -44,7 +44,7 @@ rules:
     pulse_ms: 20
 gpio: {{sync: {{pin: 24}}}}
 processor: {{load: 'processor:Counter', folder: {hooks}, arguments: {{zone: [0, 0, 160, 240]}}}}
-record: {{folder: {folder}/recordings, codec: mjpeg, segment_s: 60, max_gb: 0.2}}
+record: {{folder: {folder}/recordings, segment_s: 60, max_gb: 0.2}}
 """
 
 

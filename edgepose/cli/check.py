@@ -26,6 +26,7 @@ from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.model_card import read_card
 from edgepose.inference.viewer import field_of, window_size, zoom_of
 from edgepose.mqtt.connection import probe_broker
+from edgepose.recording.recorder import require_encoder
 from edgepose.recording.retention import usable_bytes
 from edgepose.system.clock import SyncFlag
 from edgepose.types import Frame, image_size_wh
@@ -181,14 +182,12 @@ def _record(settings: Config) -> None:
     assert settings.record is not None
     there = sum(path.stat().st_size for path in Path(settings.record.folder).rglob("*") if path.is_file())
     free_gb = (_writable(settings.record.folder) + there) / 1e9
-    if settings.record.codec == "h264" and not h264.installed():
-        _tell("record", "warn", "PyAV is missing, so Motion JPEG is written; pip install 'edgepose[record]'")
-    elif free_gb < settings.record.max_gb:
+    require_encoder()
+    if free_gb < settings.record.max_gb:
         _tell("record", "warn", f"room for {free_gb:.1f} of max_gb {settings.record.max_gb:g}; old segments go earlier")
     else:
         encoder = "hardware" if h264.has_hardware() else "software"
-        what = "Motion JPEG" if settings.record.codec == "mjpeg" else f"H.264 by {encoder}"
-        _tell("record", "ok", f"{what}, to {settings.record.folder}")
+        _tell("record", "ok", f"H.264 by {encoder}, to {settings.record.folder}")
 
 
 def _uncertain(settings: Config) -> None:

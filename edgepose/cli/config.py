@@ -105,7 +105,7 @@ camera:
 #   when_full: drop_oldest # or drop_newest; either is counted and told
 
 # record: null             # video kept on this device, with times and poses: {folder: recordings}, and where wanted
-#                          # codec: h264 (or mjpeg), segment_s: 600, max_gb: 16, max_age_h: 720,
+#                          # segment_s: 600, max_gb: 16, max_age_h: 720,
 #                          # when: always (or marked, or {between: ["20:00", "08:00"]})
 # uncertain: null          # frames worth labelling, kept on this device: {folder: uncertain}, and where wanted
 #                          # below: 0.5, per_hour: 20, max_mb: 500

@@ -1,34 +1,67 @@
-"""Configs of earlier versions: which keys have other names now. Comments and layout stay as they are."""
+"""Configs of earlier versions: which keys were renamed or removed. Comments and layout stay as they are."""
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
 import yaml
 
-RENAMED = {("camera", "type"): "source"}
-"""(section, key) and what the key is called now."""
+RENAMED: dict[tuple[str, ...], str] = {("camera", "type"): "source"}
+"""From the path of a key to its new name."""
 
 
 def migrate(text: str) -> tuple[str, list[str]]:
-    """The text with today's keys, and a line for each change; as it was where it is no YAML, which others tell."""
+    """Brings the text of a config to this version.
+
+    Returns:
+        The text with today's keys, and a line for each change. A text that is no YAML comes back as it is: whoever
+        reads the config reports that.
+    """
     try:
         root = yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError):
         return text, []
     edits: list[tuple[int, int, str]] = []
     notes = []
-    for section, node in _pairs(root):
-        keys = {key.value for key, _ in _pairs(node)}
-        for key, _ in _pairs(node):
-            new = RENAMED.get((section.value, key.value))
-            if new and new not in keys:
-                edits.append((key.start_mark.index, key.end_mark.index, new))
-                notes.append(f"{section.value}.{key.value} is called {section.value}.{new} now")
-    for start, end, new in reversed(edits):
+    for key in _keys(root, ()):
+        path, new = ".".join(key.path), RENAMED.get(key.path)
+        if new and new not in key.siblings:
+            edits.append((key.node.start_mark.index, key.node.end_mark.index, new))
+            notes.append(f"{path} is called {'.'.join((*key.path[:-1], new))} now")
+        elif path == "record.codec" and isinstance(key.value, yaml.ScalarNode) and len(key.siblings) > 1:
+            edits.append((*_extent(text, key), ""))
+            instead = " instead of Motion JPEG" if key.value.value == "mjpeg" else ""
+            notes.append(f"{path} is no longer a setting: H.264 is written{instead}")
+    for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text, notes
 
 
-def _pairs(node: yaml.Node | None) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
-    if not isinstance(node, yaml.MappingNode):
+class _Key(NamedTuple):
+    """A key of the file or of a section. siblings: all names in its mapping. in_braces: as in `{folder: r}`."""
+
+    path: tuple[str, ...]
+    siblings: set[str]
+    node: yaml.ScalarNode
+    value: yaml.Node
+    in_braces: bool
+
+
+def _keys(mapping: yaml.Node | None, path: tuple[str, ...]) -> list[_Key]:
+    if not isinstance(mapping, yaml.MappingNode) or len(path) > 1:
         return []
-    return [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
+    pairs = [(key, value) for key, value in mapping.value if isinstance(key, yaml.ScalarNode)]
+    names = {key.value for key, _ in pairs}
+    here = [_Key((*path, key.value), names, key, value, bool(mapping.flow_style)) for key, value in pairs]
+    return here + [found for key in here for found in _keys(key.value, key.path)]
+
+
+def _extent(text: str, key: _Key) -> tuple[int, int]:
+    """Where a key and its value stand in the text: its whole line, or in braces with one comma."""
+    start, end = key.node.start_mark.index, key.value.end_mark.index
+    if not key.in_braces:
+        return text.rfind("\n", 0, start) + 1, len(text) if (after := text.find("\n", end)) < 0 else after + 1
+    if comma := re.match(r"\s*,\s*", text[end:]):
+        return start, end + comma.end()
+    return len(text[:start].rstrip().removesuffix(",")), end

@@ -263,13 +263,9 @@ class BetweenConfig(Section, frozen=True, kw_only=True):
 
 
 class RecordConfig(Section, frozen=True, kw_only=True):
-    """Video kept on this device, with its frame times and poses beside it."""
+    """H.264 video kept on this device, with its frame times and poses beside it; it needs the extra `video` (PyAV)."""
 
     folder: Annotated[str, Meta(description="Where the videos go.", examples=["/var/lib/edgepose/recordings"])]
-    codec: Annotated[
-        Literal["h264", "mjpeg"],
-        Meta(description="h264 needs PyAV (pip install 'edgepose[record]'); mjpeg is several times larger."),
-    ] = "h264"
     segment_s: Annotated[float, Meta(ge=1, le=86_400, description="Seconds of video in each file.")] = 600.0
     max_gb: Annotated[
         float, Meta(gt=0, le=1e5, description="Gigabytes for all videos; the oldest files make room for new ones.")

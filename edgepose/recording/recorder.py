@@ -15,8 +15,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from edgepose.config.schema import Config, RecordConfig
+from edgepose.errors import ConfigError, EdgeposeError
 from edgepose.protocol.messages import Recorded
-from edgepose.recording import mjpeg
 from edgepose.recording.hard_frames import HardFrames
 from edgepose.recording.retention import RecordingTiming, Retention
 from edgepose.recording.schedule import RecordingSchedule
@@ -34,8 +34,17 @@ _QUOTA_SHARE = 0.25  # the largest segment, as a part of max_gb: removing one se
 _STOP_S = 5.0  # for the frames that still wait when the daemon stops
 
 
+def require_encoder() -> None:
+    """Raises ConfigError where the program that encodes the video is not installed."""
+    try:
+        h264.load_av()
+    except EdgeposeError as exc:
+        raise ConfigError(f"record: {exc}, or remove `record` from the config") from None
+
+
 class Recording:
-    """The parts that the config asks for: the recorder, the hard frames, both, or none.
+    """The parts that the config asks for: the recorder, the hard frames, both, or none. Raises ConfigError where what
+    a part needs is not installed.
 
     Attributes:
         observers: the parts, to be given to the pipeline.
@@ -99,7 +108,8 @@ class _Row:
 
 
 class Recorder:
-    """Writes frames and poses into segments, in a thread of its own. Never raises after construction.
+    """Writes frames and poses into segments, in a thread of its own. Raises ConfigError where PyAV is not installed;
+    never raises after construction.
 
     Attributes:
         frames: recorded since the start.
@@ -117,12 +127,12 @@ class Recorder:
         reporter: Reporter,
         timing: RecordingTiming = RecordingTiming(),
     ) -> None:
+        require_encoder()
         self.frames = 0
         self.dropped: Counter[str] = Counter()
         self._folder, self._device = Path(settings.folder) / device, device
         self._skeleton, self.scorer, self._settings = skeleton, scorer, settings
         self._reporter, self._timing = reporter, timing
-        self._h264 = settings.codec == "h264" and h264.installed()
         self.retention = Retention(
             self._folder, settings.max_gb * 1e9, settings.max_age_h * 3600, reporter=reporter, timing=timing
         )
@@ -144,9 +154,6 @@ class Recorder:
         return self._segment is not None
 
     def start(self) -> None:
-        if self._settings.codec == "h264" and not self._h264:
-            text = "PyAV is not installed, so the recording is Motion JPEG; pip install 'edgepose[record]'"
-            self._reporter.alert("codec", text)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
@@ -268,20 +275,15 @@ class Recorder:
         return (
             frame.captured_mono_ns - self._begin_ns >= self._settings.segment_s * 1e9
             or frame.size_wh != self._size_wh
-            or segment.video.full
             or segment.video.bytes >= _QUOTA_SHARE * self._settings.max_gb * 1e9
         )
 
     def _begin_segment(self, frame: Frame, synced: bool) -> Segment:
         self._folder.mkdir(parents=True, exist_ok=True)
         name = new_name(self._folder, self._device, frame.captured_us, synced)
-        suffix, kind = (h264.SUFFIX, h264.H264Video) if self._h264 else (mjpeg.SUFFIX, mjpeg.MjpegVideo)
-        rate = self._rate()
         self.retention.reserve(name)
         try:
-            segment = Segment(
-                self._folder, name, suffix, lambda path: kind(path, frame.size_wh, rate), self._skeleton, self.scorer
-            )
+            segment = Segment(self._folder, name, frame.size_wh, self._rate(), self._skeleton, self.scorer)
         except Exception:
             self.retention.release(name)
             raise

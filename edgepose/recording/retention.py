@@ -11,10 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepose.recording.segments import PART, REPAIRS, Name, Segment, name_of, repair_segment
+from edgepose.recording.segments import PART, Segment, SegmentName, name_of, repair_segment
 from edgepose.system.clock import SyncFlag
 from edgepose.system.reporter import Reporter
+from edgepose.video.h264 import SUFFIX
 
+# An earlier version could write Motion JPEG, and repaired it itself after a power cut.
+_OLD_PART = f".avi{PART}"
 _STAMP = "%Y%m%dT%H%M%S"
 # The room on the file system that is left for everything else: the smaller of the two.
 _RESERVE_BYTES, _RESERVE_SHARE = 500e6, 0.05
@@ -68,7 +71,7 @@ class Retention:
         self._folder, self._max_bytes, self._max_age_s = folder, max_bytes, max_age_s
         self._reporter, self._timing = reporter, timing
         self._open: list[Segment] = []
-        self._busy: set[Name] = set()
+        self._busy: set[SegmentName] = set()
         self._sync = SyncFlag()
         self._stop = threading.Event()
         self._tidy_at = self._repair_at = 0.0
@@ -77,7 +80,7 @@ class Retention:
     def start(self) -> None:
         self._thread.start()
 
-    def reserve(self, name: Name) -> None:
+    def reserve(self, name: SegmentName) -> None:
         """Files of that name are about to be made; they are not to be repaired or removed."""
         self._busy.add(name)
 
@@ -85,7 +88,7 @@ class Retention:
         """Syncs the segment from now on, and finishes it when it is complete."""
         self._open.append(segment)
 
-    def release(self, name: Name) -> None:
+    def release(self, name: SegmentName) -> None:
         """The segment failed or is finished. What a failed one left will be repaired."""
         for segment in tuple(self._open):
             if segment.name == name:
@@ -132,12 +135,13 @@ class Retention:
     def _repair(self) -> None:
         """Tries every leftover, also after one that could not be repaired."""
         failed = None
+        old = sorted(path.name.removesuffix(_OLD_PART) for path in self._folder.glob(f"*{_OLD_PART}"))
         for part in sorted(self._folder.glob(f"*{PART}")):
-            name, suffix = name_of(part.name), Path(part.stem).suffix
-            if name is None or name in self._busy:
+            name = name_of(part.name)
+            if name is None or name in self._busy or name.stem in old:
                 continue
-            if suffix not in REPAIRS:
-                if not any(part.with_name(f"{name.stem}{video}{PART}").exists() for video in REPAIRS):
+            if Path(part.stem).suffix != SUFFIX:
+                if not part.with_name(f"{name.stem}{SUFFIX}{PART}").exists():
                     part.unlink(missing_ok=True)  # its video never began, or was just repaired with it
                 continue
             try:
@@ -148,14 +152,17 @@ class Retention:
             except (OSError, ValueError, ImportError) as exc:
                 failed = f"{part}: cannot be repaired ({exc})"
         self._reporter.alert("repair", failed)
+        text = f"{self._folder}: {len(old)} unfinished .avi of an earlier version, such as {old[0]}" if old else ""
+        self._reporter.alert("unfinished_avi", f"{text}; it is not repaired or removed, move it away" if old else None)
 
     def _tidy(self) -> None:
-        found: dict[Name, list[Path]] = defaultdict(list)
+        found: dict[SegmentName, list[Path]] = defaultdict(list)
         for path in self._folder.iterdir():
             if name := name_of(path.name):
                 found[name].append(path)
         sizes = {name: sum(_size(path) for path in paths) for name, paths in found.items()}
-        oldest_first = sorted(name for name in found if name not in self._busy)
+        kept = self._busy | {name for name in found if any(p.name.endswith(_OLD_PART) for p in found[name])}
+        oldest_first = sorted(name for name in found if name not in kept)
         self.segments = len(oldest_first)
         for name in oldest_first:
             if why := self._excess(name, sum(sizes.values())):
@@ -167,7 +174,7 @@ class Retention:
         self.mb = round(sum(sizes.values()) / 1e6, 3)
         self._judge_room(sum(sizes.values()))
 
-    def _excess(self, name: Name, total: int) -> str:
+    def _excess(self, name: SegmentName, total: int) -> str:
         """Returns why the segment has to go, and nothing where it may stay. An age is only known where the clock was
         synchronised then and is so now."""
         if total > self._max_bytes:

@@ -1,0 +1,46 @@
+"""Configs of earlier versions: old keys get their new names or go, and everything else stays as it is."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from edgepose.config.loading import parse_config
+from edgepose.config.migrations import migrate
+
+START = "model: m.tflite\ncamera: {source: synthetic}\n"
+MJPEG = "record.codec is no longer a setting: H.264 is written instead of Motion JPEG"
+H264 = "record.codec is no longer a setting: H.264 is written"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "note"),
+    [
+        ("record: {folder: r, codec: mjpeg, max_gb: 2}", "record: {folder: r, max_gb: 2}", MJPEG),
+        ("record: {codec: h264, folder: r}", "record: {folder: r}", H264),
+        ("record: {folder: r, codec: 'mjpeg'} # mine", "record: {folder: r} # mine", MJPEG),
+        ("record: {folder: r,\n  codec: mjpeg\n  }", "record: {folder: r\n  }", MJPEG),
+        ("record:\n  codec: mjpeg  # small\n  folder: r  # mine\n", "record:\n  folder: r  # mine\n", MJPEG),
+        ("record:\n  folder: r\n  codec: h264", "record:\n  folder: r\n", H264),
+    ],
+)
+def test_the_codec_goes(old: str, new: str, note: str) -> None:
+    assert migrate(START + old) == (START + new, [note])
+    record = parse_config(START + new, "f.yaml").record
+    assert record is not None
+    assert record.folder == "r"
+
+
+@pytest.mark.parametrize(
+    "old", ["record: {codec: h264}", "record:\n  codec: h264\n", "record: {codec: [a], folder: r}"]
+)
+def test_a_codec_in_a_section_that_is_wrong_anyway_stays(old: str) -> None:
+    assert migrate(START + old) == (START + old, [])
+
+
+def test_several_changes_in_one_file() -> None:
+    old = "record: {codec: mjpeg, folder: r}\nmodel: m\ncamera:\n  # a mouse\n  type: synthetic\n"
+    new, notes = migrate(old)
+    assert yaml.safe_load(new) == {"record": {"folder": "r"}, "model": "m", "camera": {"source": "synthetic"}}
+    assert "# a mouse" in new
+    assert sorted(notes) == ["camera.type is called camera.source now", MJPEG]
