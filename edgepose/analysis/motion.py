@@ -1,38 +1,42 @@
-"""What `edgepose analyze` makes of the poses of a whole video: smooth, measured, in zones, as pictures, as trails."""
+"""What is made of the poses of a whole video: smoothed poses, measures, times in zones, plots, an overlay."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
-from edgepose.analysis.motion_plots import plot_occupancy, plot_speed, plot_trajectory, write_plot
+from edgepose.analysis.background import Background
+from edgepose.analysis.output_files import OutputFiles
 from edgepose.analysis.overlay_video import draw_overlay
+from edgepose.analysis.plots import PlotContext, plot_occupancy, plot_speed, plot_style, plot_trajectory, write_plot
 from edgepose.config.schema import GeometryConfig
-from edgepose.errors import UsageError
 from edgepose.geometry.coordinates import animal_px
 from edgepose.geometry.ground import Ground
+from edgepose.pose.kinematics import centre, measures, speed, zone_times
 from edgepose.pose.smoothing import Method, smooth
 from edgepose.system.table_files import PoseTable, write_columns, write_table
-from edgepose.types import F64, U8
+from edgepose.types import F64
 
-P_CUTOFF, MAX_GAP_S = 0.6, 0.5
-PLOTS = ("trajectory", "occupancy", "speed")
-_ANIMAL = 0.1  # of the frame's longer side, where no frame shows two keypoints to tell the animal's length by
-_NEEDS = {
-    "p_cutoff": ("smooth", "trails", "kinematics", "zones", "plots"),
-    "max_gap": ("smooth",),
-    "trails": ("overlay",),
-    "px_per_cm": ("kinematics", "plots"),
-}
+_ANIMAL_SHARE = 0.1  # of the frame's longer side: the animal's length where no frame shows two keypoints
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What is wanted of every video. zones: polygons (P, 2) in frame pixels by name. geometry: instead of px_per_cm."""
+class MotionOptions:
+    """How the poses of every video are treated.
+
+    Attributes:
+        p_cutoff: a keypoint with a lower likelihood counts as not seen.
+        method: how to smooth; None leaves the poses as they are.
+        max_gap_s: longest gap of a keypoint that smoothing bridges.
+        trails_s: how far before and after a frame the overlay's trails reach; None draws none.
+        px_per_cm: scale of the picture; None where it is not known, or `geometry` says it.
+        zones: corners (P, 2) by name, in pixels of the frame.
+        geometry: the ground that the animal walks on.
+    """
 
     p_cutoff: float
     method: Method | None
@@ -42,153 +46,116 @@ class Options:
     zones: dict[str, F64]
     geometry: GeometryConfig | None
 
-    @property
-    def two_passes(self) -> bool:
-        """Is the overlay drawn when all poses are known?"""
-        return self.method is not None or self.trails_s is not None
-
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """Where one video's results go; None is not wanted. plots: as named in PLOTS."""
+class AnalyzedVideo:
+    """A video with its poses.
 
-    table: Path
-    overlay: Path | None
-    smoothed: Path | None
-    kinematics: Path | None
-    zones: Path | None
-    plots: tuple[Path, ...]
+    Attributes:
+        path: the file.
+        fps: frames a second, as the file says.
+        size_wh: size of its frames.
+        background: grey frames, of which the picture of the empty scene is made.
+        poses: the poses of all frames, as the model gave them.
+        ground: converts pixels to millimetres; None where the configuration has no geometry.
+    """
 
-    def wanted(self) -> list[Path]:
-        paths = (self.table, self.smoothed, self.kinematics, self.zones, *self.plots, self.overlay)
-        return [path for path in paths if path is not None]
-
-
-@dataclass(frozen=True, slots=True)
-class Analyzed:
-    """A video with its poses. picture: its first frame, BGR. ground: where its pixels are, if anybody has said that."""
-
-    video: Path
+    path: Path
     fps: float
-    picture: U8
+    size_wh: tuple[int, int]
+    background: Background
     poses: PoseTable
     ground: Ground | None = None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("what is made of the poses", "OUT itself holds them as the model gave them.")
-    group.add_argument(
-        "--smooth",
-        choices=get_args(Method),
-        help="also OUT_smoothed: without jumps, short gaps bridged, less noise; the overlay, the measures and "
-        "the plots use it. median and kalman also look at later frames, one-euro, as if live, does not",
-    )
-    group.add_argument(
-        "--p-cutoff",
-        type=_share,
-        metavar="P",
-        help="a keypoint with a lower likelihood counts as not seen, before smoothing, in trails, measures, zones and "
-        f"plots (default {P_CUTOFF}, as DeepLabCut's)",
-    )
-    group.add_argument(
-        "--max-gap",
-        type=_seconds,
-        metavar="SECONDS",
-        help=f"--smooth bridges a keypoint that is not seen for at most so long (default {MAX_GAP_S})",
-    )
-    group.add_argument(
-        "--trails",
-        type=_positive,
-        metavar="SECONDS",
-        help="the overlay shows where each keypoint was, and fainter where it will be; reads the video twice",
-    )
-    group.add_argument(
-        "--kinematics", action="store_true", help="also OUT_kinematics: distances, angles and speeds, frame by frame"
-    )
-    group.add_argument("--px-per-cm", type=_positive, metavar="X", help="measures and speeds in cm instead of pixels")
-    group.add_argument(
-        "--zones", type=Path, metavar="FILE.yaml", help="also OUT_zones: how long and how often in each zone"
-    )
-    group.add_argument("--plots", type=Path, metavar="FOLDER", help="pictures: trajectory, occupancy, speed over time")
+@dataclass(frozen=True, slots=True)
+class _Motion:
+    """xy_px: (N, K, 2), NaN where a keypoint was not seen. time_s: (N,). length_px: of the animal."""
+
+    xy_px: F64
+    time_s: F64
+    length_px: float
 
 
-def read_options(args: argparse.Namespace, geometry: GeometryConfig | None) -> Options:
-    """Raises UsageError where an option would do nothing, and what `read_zones` raises."""
-    if args.zones:
-        from edgepose.config.geometry_files import read_zones
-    for name, needs in _NEEDS.items():
-        if getattr(args, name) is not None and not any(getattr(args, need) for need in needs):
-            told = " or ".join(f"--{need}" for need in needs)
-            raise UsageError(f"--{name.replace('_', '-')} changes nothing without {told}; add one or leave it out")
-    if args.px_per_cm is not None and geometry is not None:
-        raise UsageError(f"--px-per-cm: {args.config} has a geometry, which says it better; leave out one of the two")
-    return Options(
-        P_CUTOFF if args.p_cutoff is None else args.p_cutoff,
-        args.smooth,
-        MAX_GAP_S if args.max_gap is None else args.max_gap,
-        args.trails,
-        args.px_per_cm,
-        read_zones(args.zones) if args.zones else {},
-        geometry,
-    )
+def motion_writers(
+    video: AnalyzedVideo, files: OutputFiles, options: MotionOptions
+) -> Iterator[tuple[list[Path], Callable[[], None]]]:
+    """Yields, for each wanted kind of result, its files and the function that writes them. It raises EdgeposeError.
 
-
-def write_motion(done: Analyzed, files: Files, options: Options) -> None:
-    """Writes all that is wanted besides the table. Each file appears when it is complete. Raises EdgeposeError."""
-    poses = done.poses
-    time_s = np.asarray(poses.frames, np.float64) / done.fps
-    xy = np.where(poses.values[..., 2:] >= options.p_cutoff, poses.values[..., :2], np.nan)
+    The functions do not depend on each other: where one fails, the others can still be called.
+    """
+    motion = _motion(video, options)
+    poses = video.poses
     if options.method is not None:
-        length_px = animal_px(xy)
-        if not length_px > 1:
-            length_px = _ANIMAL * max(done.picture.shape[:2])
-        xy = smooth(xy, time_s, options.method, options.max_gap_s, length_px)
-        poses = replace(poses, values=np.concatenate([xy, poses.values[..., 2:]], axis=2))
-    if files.smoothed is not None:
-        write_table(files.smoothed, poses)
-    if files.kinematics is not None or files.zones is not None or files.plots:
-        _write_measures(done, xy, time_s, files, options)
-    if files.overlay is not None and options.two_passes:
-        reach = round((options.trails_s or 0) * done.fps)
-        draw_overlay(done.video, files.overlay, poses, xy if options.trails_s is not None else None, reach)
-
-
-def _share(text: str) -> float:
-    return _number(text, 0, 1, "give a number from 0 to 1")
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 0, float("inf"), "give a number of seconds, 0 or more")
-
-
-def _positive(text: str) -> float:
-    return _number(text, 1e-9, float("inf"), "give a number above 0")
-
-
-def _number(text: str, low: float, high: float, told: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high or value == float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: {told}")
-    return value
-
-
-def _write_measures(done: Analyzed, xy: F64, time_s: F64, files: Files, options: Options) -> None:
-    from edgepose.pose.kinematics import centre, measures, speed, zone_times
-
-    centre_xy = centre(xy)
-    measured, per_cm = (xy, options.px_per_cm) if done.ground is None else (done.ground.to_mm(xy), 10.0)
-    found = measures(measured, time_s, done.poses.skeleton, per_cm)
-    if files.kinematics is not None:
-        frames = np.asarray(done.poses.frames, np.int64)
-        write_columns(files.kinematics, {"frame": frames, "time_s": time_s, **found})
-    if files.zones is not None:
-        write_columns(files.zones, zone_times(centre_xy, time_s, options.zones))
+        poses = replace(poses, values=np.concatenate([motion.xy_px, poses.values[..., 2:]], axis=2))
+    if (path := files.smoothed) is not None:
+        yield [path], partial(write_table, path, poses)
+    if (path := files.kinematics) is not None:
+        yield [path], partial(_write_kinematics, path, video, motion, options)
+    if (path := files.zones) is not None:
+        yield [path], partial(write_columns, path, zone_times(centre(motion.xy_px), motion.time_s, options.zones))
     if files.plots:
-        trajectory, occupancy, over_time = files.plots
-        name, unit = done.video.name, "px/s" if per_cm is None else "cm/s"
-        write_plot(trajectory, plot_trajectory(name, done.picture, centre_xy, time_s))
-        write_plot(occupancy, plot_occupancy(name, done.picture, centre_xy, 1 / done.fps))
-        write_plot(over_time, plot_speed(name, time_s, speed(centre(measured), time_s) / (per_cm or 1), unit))
+        paths = [path for plot in files.plots.values() for path in plot]
+        yield paths, partial(_write_plots, files.plots, video, motion, options)
+    if (path := files.overlay) is not None:
+        trails_px = None if options.trails_s is None else motion.xy_px
+        reach = round((options.trails_s or 0) * video.fps)
+        yield [path], partial(draw_overlay, video.path, path, poses, trails_px, reach)
+
+
+def _motion(video: AnalyzedVideo, options: MotionOptions) -> _Motion:
+    values = video.poses.values
+    time_s = np.asarray(video.poses.frames, np.float64) / video.fps
+    xy_px = np.where(values[..., 2:] >= options.p_cutoff, values[..., :2], np.nan)
+    length_px = animal_px(xy_px)
+    if not length_px > 1:
+        length_px = _ANIMAL_SHARE * max(video.size_wh)
+    if options.method is not None:
+        xy_px = smooth(xy_px, time_s, options.method, options.max_gap_s, length_px)
+    return _Motion(xy_px, time_s, length_px)
+
+
+def _in_units(video: AnalyzedVideo, xy_px: F64, options: MotionOptions) -> tuple[F64, float | None]:
+    """The points in pixels or in mm on the ground, and how much of that is a centimetre; None where it is not known."""
+    return (xy_px, options.px_per_cm) if video.ground is None else (video.ground.to_mm(xy_px), 10.0)
+
+
+def _write_kinematics(path: Path, video: AnalyzedVideo, motion: _Motion, options: MotionOptions) -> None:
+    xy, per_cm = _in_units(video, motion.xy_px, options)
+    found = measures(xy, motion.time_s, video.poses.skeleton, per_cm)
+    frames = np.asarray(video.poses.frames, np.int64)
+    write_columns(path, {"frame": frames, "time_s": motion.time_s, **found})
+
+
+def _write_plots(
+    paths: dict[str, tuple[Path, ...]], video: AnalyzedVideo, motion: _Motion, options: MotionOptions
+) -> None:
+    xy, per_cm = _in_units(video, motion.xy_px, options)
+    context = PlotContext(
+        video.path.name,
+        video.poses.scorer,
+        video.background.picture(motion.xy_px, video.size_wh, motion.length_px / 2),
+        video.size_wh,
+        options.zones,
+        options.px_per_cm if video.ground is None else _middle_px_per_cm(video.ground, video.size_wh),
+    )
+    centre_px, time_s = centre(motion.xy_px), motion.time_s
+    speeds, unit = speed(centre(xy), time_s) / (per_cm or 1), "px/s" if per_cm is None else "cm/s"
+    next(iter(paths.values()))[0].parent.mkdir(exist_ok=True)
+    with plot_style():
+        figures = {
+            "trajectory": plot_trajectory(context, centre_px, time_s),
+            "occupancy": plot_occupancy(context, centre_px, 1 / video.fps),
+            "speed": plot_speed(context, time_s, speeds, unit),
+        }
+        for plot, figure in figures.items():
+            for path in paths[plot]:
+                write_plot(path, figure)
+
+
+def _middle_px_per_cm(ground: Ground, size_wh: tuple[int, int]) -> float | None:
+    """Scale along a row, in the middle of the picture."""
+    (w, h), half_px = size_wh, size_wh[0] / 20
+    ends_mm = ground.to_mm([[w / 2 - half_px, h / 2], [w / 2 + half_px, h / 2]])
+    length_mm = float(np.linalg.norm(ends_mm[1] - ends_mm[0]))
+    return 20 * half_px / length_mm if length_mm > 0 else None

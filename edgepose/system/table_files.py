@@ -70,7 +70,7 @@ def write_columns(path: Path, columns: dict[str, Column]) -> None:
         write_whole(path, lambda temporary: _write_csv_columns(temporary, columns))
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Has `write` make a file of another name, which becomes `path` when it is complete and on the disk. Raises
     EdgeposeError."""
     try:

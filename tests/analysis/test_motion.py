@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import shutil
+import sys
 from pathlib import Path
 
 import cv2
@@ -71,7 +73,7 @@ def test_the_table_is_the_same_with_and_without_and_all_files_are_there(plain, d
     assert (done / "poses.csv").read_bytes() == (plain / "poses.csv").read_bytes()
     assert sorted(str(path.relative_to(done)) for path in done.rglob("*") if path.is_file()) == [
         "overlay.mp4",
-        *(f"plots/poses_{name}.png" for name in ("occupancy", "speed", "trajectory")),
+        *(f"plots/poses_{name}.{ending}" for name in ("occupancy", "speed", "trajectory") for ending in ("png", "svg")),
         "poses.csv",
         "poses_kinematics.csv",
         "poses_smoothed.csv",
@@ -142,7 +144,7 @@ def test_the_time_in_both_halves_is_that_of_the_video(done):
 def test_plots_are_pictures_of_the_video(done):
     for name in ("trajectory", "occupancy", "speed"):
         image = cv2.imread(str(done / "plots" / f"poses_{name}.png"))
-        assert image.shape[0] > 500
+        assert image.shape[1] == 1050
         assert (np.ptp(image.astype(int), axis=2) > 60).sum() > 500  # something in colour
 
 
@@ -151,9 +153,9 @@ def test_plots_are_pictures_of_the_video(done):
 
 def test_trails_are_drawn_where_the_keypoints_were_and_will_be(demo_model, tmp_path):
     video = write_running(tmp_path / "mouse.avi")
-    outputs = ["-o", tmp_path / "poses.csv", "--overlay", tmp_path / "trails.mp4"]
-    assert analyze(demo_model, video, *outputs, "--trails", "0.2") == 0
-    assert analyze(demo_model, video, *outputs[:3], tmp_path / "none.mp4") == 0
+    outputs = ["-o", tmp_path / "poses.csv", "--overlay"]
+    assert analyze(demo_model, video, *outputs, tmp_path / "trails.mp4", "--trails", "0.2") == 0
+    assert analyze(demo_model, video, *outputs, tmp_path / "none.mp4", "--force") == 0
     raw = values_of(tmp_path / "poses.csv")
     xy = np.where(raw[..., 2:] >= 0.6, raw[..., :2], np.nan)
     drawn, without = (list(VideoFileSource(tmp_path / f"{name}.mp4")) for name in ("trails", "none"))
@@ -229,8 +231,55 @@ def test_several_videos_get_their_own_files(demo_model, clip, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.csv")) == [
         f"p_{video}{which}.csv" for video in ("mouse", "second") for which in ("", "_kinematics", "_smoothed")
     ]
-    assert len(list((tmp_path / "plots").iterdir())) == 6
+    assert len(list((tmp_path / "plots").iterdir())) == 12
     assert len(pd.read_csv(tmp_path / "p_second_kinematics.csv")) == 3
+
+
+def test_an_overlay_or_plot_that_fails_costs_neither_the_tables_nor_the_other_videos(
+    demo_model, clip, tmp_path, capsys
+):
+    second = write_clip(tmp_path / "second.avi", 3)
+    (tmp_path / "o_mouse.mp4").mkdir()
+    (tmp_path / "plots" / "p_second_occupancy.svg").mkdir(parents=True)
+    outputs = ["-o", tmp_path / "p.csv", "--overlay", tmp_path / "o.mp4", "--plots", tmp_path / "plots"]
+    assert analyze(demo_model, clip, second, *outputs, "--kinematics") == 1
+    out, err = capsys.readouterr()
+    first, other = err.splitlines()
+    assert first.startswith(f"edgepose: {tmp_path}/o_mouse.mp4: ")
+    assert other.startswith(f"edgepose: {tmp_path}/plots/p_second_occupancy.svg: cannot write")
+    assert [len(pd.read_csv(tmp_path / f"p_{name}.csv", header=[0, 1, 2])) for name in ("mouse", "second")] == [30, 3]
+    assert (tmp_path / "o_second.mp4").is_file()
+    assert (tmp_path / "plots" / "p_mouse_speed.png").is_file()
+    assert "o_mouse.mp4" not in out
+    assert "o_second.mp4" in out
+
+
+def test_nothing_is_overwritten_unless_forced(demo_model, clip, tmp_path, capsys):
+    outputs = ["-o", tmp_path / "p.csv", "--overlay", tmp_path / "o.mp4", "--plots", tmp_path / "plots"]
+    paths = [tmp_path / name for name in ("p.csv", "p_kinematics.csv", "plots/p_speed.svg", "o.mp4")]
+    (tmp_path / "plots").mkdir()
+    for path in reversed(paths):
+        path.write_text("precious")
+        assert analyze(demo_model, clip, *outputs, "--kinematics") == 2
+        assert f"{path} exists already; give another --output, or --force" in capsys.readouterr().err
+    assert [path.read_text() for path in paths] == ["precious"] * 4
+    assert analyze(demo_model, clip, *outputs, "--kinematics", "--force") == 0
+    assert not [path for path in paths if path.read_bytes() == b"precious"]
+
+
+def test_plots_without_matplotlib_are_reported_before_any_work(demo_model, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
+    assert analyze(demo_model, clip, "-o", tmp_path / "p.csv", "--plots", tmp_path / "plots") == 1
+    assert capsys.readouterr().err == "edgepose: drawing plots needs matplotlib; pip install 'edgepose[plots]'\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_of_a_fit_is_a_model(demo_model, clip, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for ending in (".tflite", ".json"):
+        shutil.copy(demo_model.with_suffix(ending), folder / f"model{ending}")
+    assert analyze(folder, clip, "-o", tmp_path / "p.csv") == 0
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -252,7 +301,7 @@ def test_a_video_of_one_frame(demo_model, tmp_path, count):
         (["--plots", "{}/no/plots"], "there is no folder"),
         (["--zones", "{}/none.yaml"], "none.yaml"),
         (["--zones", "{}/broken.yaml"], "broken.yaml"),
-        (["--zones", "{}/p_zones.csv"], "p_zones.csv: is both read and an output"),
+        (["--zones", "{}/p_zones.csv"], "p_zones.csv: is both an input and an output"),
         (["{}/mouse_smoothed.avi", "--smooth", "median"], "p_mouse_smoothed.csv: two of the videos"),
     ],
 )

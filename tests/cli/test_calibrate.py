@@ -90,7 +90,7 @@ def test_mistakes_are_one_line_that_teaches(folder, tmp_path, capsys):
         ),
         ([*pictures(folder, 3), "--board", "12x5"], 1, "--board counts the inner corners, where four squares meet"),
         ([*pictures(folder, 3), *board], 1, "3 boards in 3 pictures are too few; 8 or more are needed"),
-        ([*pictures(folder, 2), small, *board], 2, "small.png: is 320x240, but those before it are 640x480"),
+        ([*pictures(folder, 2), small, *board], 2, "small.png: is 320x240, but the pictures before it are 640x480"),
         ([tmp_path / "text.png", *board], 2, "neither a picture nor a video that OpenCV reads"),
         ([tmp_path / "none.png", *board], 2, "neither a picture nor a video that OpenCV reads"),
         ([*pictures(folder), *board, "-o", tmp_path / "camera.json"], 2, "the calibration is a .yaml"),
@@ -116,6 +116,17 @@ def test_what_the_parser_refuses(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["calibrate", "a.png", "-o", "c.yaml", *(word for pair in given.items() for word in pair)])
     assert f"argument {words[0]}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["camera.yaml", "camera.png"])
+def test_nothing_is_overwritten_unless_forced(folder, tmp_path, capsys, name):
+    (tmp_path / name).write_text("precious")
+    words = [*pictures(folder), "--board", "9x6", "-o", tmp_path / "camera.yaml"]
+    assert calibrate(*words) == 2
+    assert f"{name} exists already; give another --output, or --force" in capsys.readouterr().err
+    assert (tmp_path / name).read_text() == "precious"
+    assert calibrate(*words, "--force") == 0
+    assert (tmp_path / name).read_bytes() != b"precious"
 
 
 def test_the_file_is_yaml_to_others_too(folder, tmp_path):

@@ -1,0 +1,74 @@
+"""Finds the poses in all frames of a video file, and writes them and what is made of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from edgepose.analysis.background import Background
+from edgepose.analysis.motion import AnalyzedVideo, MotionOptions, motion_writers
+from edgepose.analysis.output_files import OutputFiles
+from edgepose.camera.video_file import VideoFileSource
+from edgepose.config.geometry_files import read_ground
+from edgepose.config.schema import GeometryConfig
+from edgepose.errors import EdgeposeError
+from edgepose.inference.viewer import Viewer
+from edgepose.system.table_files import PoseTable, write_table
+from edgepose.types import F64
+from edgepose.video.frames import progress_bar
+
+
+@dataclass(slots=True)
+class AnalysisReport:
+    """What became of one video: its frames, how long the analysis took, and which results could be written."""
+
+    frames: int
+    seconds: float
+    written: list[Path]
+    failures: list[EdgeposeError] = field(default_factory=list)
+
+
+def analyze_video(viewer: Viewer, path: Path, files: OutputFiles, options: MotionOptions) -> AnalysisReport:
+    """Writes the table of poses, then whatever else is wanted; each file appears when it is complete.
+
+    A plot or overlay that cannot be written costs no other result: it is in the report. Raises EdgeposeError where
+    there is no table.
+    """
+    start = time.monotonic()
+    video = _find_poses(viewer, path, options.geometry)
+    write_table(files.table, video.poses)
+    report = AnalysisReport(len(video.poses.frames), 0.0, [files.table])
+    for paths, write in motion_writers(video, files, options):
+        try:
+            write()
+            report.written += paths
+        except EdgeposeError as exc:
+            report.failures.append(exc)
+        except OSError as exc:
+            report.failures.append(EdgeposeError(f"{paths[0]}: cannot write ({exc.strerror or exc})"))
+    report.seconds = time.monotonic() - start
+    return report
+
+
+def _find_poses(viewer: Viewer, path: Path, geometry: GeometryConfig | None) -> AnalyzedVideo:
+    rows: list[F64] = []
+    frames: list[int] = []
+    background = Background()
+    video = VideoFileSource(path)
+    try:
+        ground = read_ground(geometry, video.size_wh) if geometry else None
+        with progress_bar() as progress:
+            task = progress.add_task(path.name, total=video.frame_count or None)
+            for frame in video:
+                pose = viewer.estimate(frame)
+                background.add(len(rows), frame.image)
+                frames.append(frame.index)
+                rows.append(np.column_stack([pose.xy_px, pose.score]))
+                progress.advance(task)
+    finally:
+        video.close()
+    poses = PoseTable(np.stack(rows).astype(np.float64), tuple(frames), viewer.card.skeleton, viewer.card.model_id())
+    return AnalyzedVideo(path, video.fps, video.size_wh, background, poses, ground)
