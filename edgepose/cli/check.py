@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         ("clock", _clock),
         ("board", _board),
         *((("record", lambda: _record(settings)),) if settings.record else ()),
-        *((("uncertain", lambda: _uncertain(settings)),) if settings.uncertain else ()),
+        *((("hard_frames", lambda: _hard_frames(settings)),) if settings.hard_frames else ()),
     )
     statuses = [_attempt(name, check) for name, check in checks]
     return next((status for status in statuses if status), 0)
@@ -190,11 +190,11 @@ def _record(settings: Config) -> None:
         _tell("record", "ok", f"H.264 by {encoder}, to {settings.record.folder}")
 
 
-def _uncertain(settings: Config) -> None:
-    assert settings.uncertain is not None
-    enough = _writable(settings.uncertain.folder) >= settings.uncertain.max_mb * 1e6
-    text = settings.uncertain.folder if enough else f"{settings.uncertain.folder}: less than max_mb free"
-    _tell("uncertain", "ok" if enough else "warn", text)
+def _hard_frames(settings: Config) -> None:
+    assert settings.hard_frames is not None
+    enough = _writable(settings.hard_frames.folder) >= settings.hard_frames.max_mb * 1e6
+    text = settings.hard_frames.folder if enough else f"{settings.hard_frames.folder}: less than max_mb free"
+    _tell("hard_frames", "ok" if enough else "warn", text)
 
 
 def _writable(folder: str) -> float:

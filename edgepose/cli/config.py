@@ -107,7 +107,7 @@ camera:
 # record: null             # video kept on this device, with times and poses: {folder: recordings}, and where wanted
 #                          # segment_s: 600, max_gb: 16, max_age_h: 720,
 #                          # when: always (or marked, or {between: ["20:00", "08:00"]})
-# uncertain: null          # frames worth labelling, kept on this device: {folder: uncertain}, and where wanted
+# hard_frames: null        # frames worth labelling, kept on this device: {folder: hard_frames}, and where wanted
 #                          # below: 0.5, per_hour: 20, max_mb: 500
 
 # rules: {}                # {reward: {when: {in_zone: {keypoint: snout, zone: [[9, 9], [90, 9], [90, 90]]}}, pin: 17,

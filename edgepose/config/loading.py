@@ -68,7 +68,7 @@ def _absolute(config: Config, folder: Path) -> Config:
     spool = _resolved(config.spool, folder, "ram_folder")
     kept = {
         key: _resolved(section, folder, "folder")
-        for key, section in (("spool", spool), ("record", config.record), ("uncertain", config.uncertain))
+        for key, section in (("spool", spool), ("record", config.record), ("hard_frames", config.hard_frames))
         if section is not None
     }
     model = _under(folder, config.model)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
-RENAMED: dict[tuple[str, ...], str] = {("camera", "type"): "source"}
+RENAMED: dict[tuple[str, ...], str] = {("camera", "type"): "source", ("uncertain",): "hard_frames"}
 """From the path of a key to its new name."""
 
 

@@ -362,7 +362,7 @@ class Config(Section, frozen=True, kw_only=True):
         GeometryConfig | None, Meta(description="How pixels become millimetres; null publishes pixels only.")
     ] = None
     record: Annotated[RecordConfig | None, Meta(description="Video kept on this device; null records nothing.")] = None
-    uncertain: Annotated[
+    hard_frames: Annotated[
         HardFramesConfig | None, Meta(description="Frames kept for the next round of labelling; null keeps none.")
     ] = None
     rules: Annotated[
@@ -401,7 +401,7 @@ class Config(Section, frozen=True, kw_only=True):
     def wants_full(self) -> bool:
         """Returns True when frames are needed in the camera's own size, besides the picture that the model gets."""
         cut = self.view.follow or self.view.region is not None or "set" in self.commands
-        return cut or self.record is not None or self.uncertain is not None or "snapshot" in self.commands
+        return cut or self.record is not None or self.hard_frames is not None or "snapshot" in self.commands
 
 
 def config_schema() -> dict[str, Any]:

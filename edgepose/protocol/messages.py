@@ -160,7 +160,7 @@ class HealthMessage(Message, frozen=True, kw_only=True):
     spool_mb its size. connects: to the broker. alerts: what is wrong now, by what it is about. rejected: commands that
     were not carried out, by reason; `unanswered`: replies that nobody got. camera: stalls, what was done about them
     (flushes, restarts, reopens), how often frames came back (recovered), and how many threads were left behind in a
-    driver (abandoned). recorded: null where the config asks for no recording and no uncertain frames.
+    driver (abandoned). recorded: null where the config asks for no recording and no hard frames.
     stage_ms: per stage the median, 95th and 99th percentile of the last poses, milliseconds. runtime: what runs the
     model, in words; delegate: on what, `cpu` or `edgetpu`."""
 

@@ -131,15 +131,14 @@ class HardFrames:
                 self._save(candidate)
         except Exception as exc:  # the disk failed: the next frame may be saved
             obstacle = f"{self._root}: cannot save frames ({getattr(exc, 'strerror', None) or exc})"
-        self._reporter.alert("uncertain", obstacle)
+        self._reporter.alert("hard_frames", obstacle)
 
     def _obstacle(self) -> str | None:
         """Returns why nothing may be saved; None where a frame may be."""
         self._root.mkdir(parents=True, exist_ok=True)
         files = [path for path in self._root.rglob("*") if path.is_file()]
         if sum(path.stat().st_size for path in files) >= self._settings.max_mb * 1e6:
-            frames = sum(path.suffix == ".png" for path in files)
-            return f"{self._root}: {frames} frames fill uncertain.max_mb; fetch and remove them"
+            return f"{self._root}: the frames fill hard_frames.max_mb; fetch and remove them"
         full = usable_bytes(self._root) < 0
         return f"{self._root}: the disk is nearly full, so no frames are saved; make room" if full else None
 

@@ -54,7 +54,7 @@ class Recording:
         device = config.device_name()
         self._recorder = Recorder(config.record, device, skeleton, scorer, reporter=reporter) if config.record else None
         self._hard_frames = (
-            HardFrames(config.uncertain, device, skeleton, scorer, reporter=reporter) if config.uncertain else None
+            HardFrames(config.hard_frames, device, skeleton, scorer, reporter=reporter) if config.hard_frames else None
         )
         self.observers = [part for part in (self._recorder, self._hard_frames) if part is not None]
 

@@ -171,7 +171,7 @@ def _folders(steps: Steps, unit: str, config: Config) -> None:
     """Where the service has to write, besides its state. Raises ConfigError for a folder that it may not have."""
     wanted = {
         f"{key}.folder": section.folder
-        for key, section in (("spool", config.spool), ("record", config.record), ("uncertain", config.uncertain))
+        for key, section in (("spool", config.spool), ("record", config.record), ("hard_frames", config.hard_frames))
         if section and section.folder
     }
     more = []

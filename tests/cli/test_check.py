@@ -127,12 +127,12 @@ def test_whether_it_can_record(
         monkeypatch.setitem(sys.modules, "av", None)  # importing it fails
     config = write(tmp_path / "f.yaml", demo_model, 1)
     with config.open("a", encoding="utf-8") as file:
-        file.write(f"record: {{folder: rec, max_gb: {max_gb}}}\nuncertain: {{folder: f.yaml}}\n")
+        file.write(f"record: {{folder: rec, max_gb: {max_gb}}}\nhard_frames: {{folder: f.yaml}}\n")
     status, lines = check(config, capsys)
     assert lines["record"][0] == verdict
     assert text in lines["record"][1]
-    assert lines["uncertain"][0] == "FAIL"  # a file, no folder
-    assert "cannot write there" in lines["uncertain"][1]
+    assert lines["hard_frames"][0] == "FAIL"  # a file, no folder
+    assert "cannot write there" in lines["hard_frames"][1]
     assert status == 1
 
 

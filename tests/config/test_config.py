@@ -156,7 +156,7 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
             MINIMAL + "record: {folder: r, when: {between: ['20:00', '24:00']}}",
             "f.yaml: record.when.between[1]: expected `str` matching regex '^([01]?\\\\d|2[0-3]):[0-5]\\\\d$'",
         ),
-        (MINIMAL + "uncertain: {folder: r, below: 2}", "f.yaml: uncertain.below: expected `float` <= 1.0"),
+        (MINIMAL + "hard_frames: {folder: r, below: 2}", "f.yaml: hard_frames.below: expected `float` <= 1.0"),
         (MINIMAL + "view: {region: [0, 0, 10, 100]}", "f.yaml: view.region[2]: expected `int` >= 16"),
         (MINIMAL + "view: {zoom: 1}", "f.yaml: view.zoom: expected `float` > 1.0"),
         (
@@ -236,7 +236,10 @@ def test_the_starter_file_shows_every_key_with_its_default() -> None:
     assert set(shown["mqtt"]) == _keys("MqttConfig")
     assert set(shown["view"]) == _keys("ViewConfig")
     assert set(shown["spool"]) == _keys("SpoolConfig")
-    for section, kind, after in (("record", "RecordConfig", "uncertain"), ("uncertain", "HardFramesConfig", "tags")):
+    for section, kind, after in (
+        ("record", "RecordConfig", "hard_frames"),
+        ("hard_frames", "HardFramesConfig", "tags"),
+    ):
         told = text[text.index(section) :].split(f"\n{after}")[0]  # each key in the comment behind the section's
         assert all(f"{key}: " in told for key in _keys(kind))
     assert set(shown["camera"]) == _keys("SyntheticCameraConfig")
@@ -291,7 +294,7 @@ def test_the_schema_agrees_with_the_reader() -> None:
         ("view: {follow: true}", True),
         ("view: {region: [0, 0, 16, 16]}", True),
         ("record: {folder: r}", True),
-        ("uncertain: {folder: r}", True),
+        ("hard_frames: {folder: r}", True),
         ("commands: [ping, snapshot]", True),
         ("commands: [set]", True),
     ],

@@ -31,7 +31,7 @@ def on_synthetic(config: Config, demo_model: Path, tmp_path: Path) -> Config:
         "spool": msgspec.structs.replace(config.spool, folder=str(tmp_path / "spool")),
         "inference": msgspec.structs.replace(config.inference, delegate="cpu"),
     }
-    for key in ("record", "uncertain"):
+    for key in ("record", "hard_frames"):
         if section := getattr(config, key):
             changes[key] = msgspec.structs.replace(section, folder=str(tmp_path / key))
     return msgspec.structs.replace(config, **changes)

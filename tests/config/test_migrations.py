@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from edgepose.config.loading import parse_config
 from edgepose.config.migrations import migrate
@@ -39,8 +38,8 @@ def test_a_codec_in_a_section_that_is_wrong_anyway_stays(old: str) -> None:
 
 
 def test_several_changes_in_one_file() -> None:
-    old = "record: {codec: mjpeg, folder: r}\nmodel: m\ncamera:\n  # a mouse\n  type: synthetic\n"
+    old = "uncertain: # mine\n  folder: u\nrecord: {codec: mjpeg, folder: r}\nmodel: m\ncamera:\n  type: synthetic\n"
     new, notes = migrate(old)
-    assert yaml.safe_load(new) == {"record": {"folder": "r"}, "model": "m", "camera": {"source": "synthetic"}}
-    assert "# a mouse" in new
-    assert sorted(notes) == ["camera.type is called camera.source now", MJPEG]
+    assert new == ("hard_frames: # mine\n  folder: u\nrecord: {folder: r}\nmodel: m\ncamera:\n  source: synthetic\n")
+    assert parse_config(new, "f.yaml").hard_frames is not None
+    assert sorted(notes) == ["camera.type is called camera.source now", MJPEG, "uncertain is called hard_frames now"]

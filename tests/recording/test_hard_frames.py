@@ -75,7 +75,7 @@ def test_the_worst_frame_of_a_period_is_saved_with_its_prediction(tmp_path: Path
     assert made.saved == 1
 
 
-def test_a_jump_is_uncertain_and_a_walk_is_not(tmp_path: Path, make: Make) -> None:
+def test_a_jump_is_hard_and_a_walk_is_not(tmp_path: Path, make: Make) -> None:
     made = make()
     for i in range(60):
         see(made, i)
@@ -133,7 +133,7 @@ def test_beyond_its_bound_nothing_is_saved_or_removed_and_it_is_told(
         return bool(reporter.alerts)
 
     wait_until(alerted, "the alert")
-    assert "1 frames fill uncertain.max_mb; fetch and remove them" in reporter.alerts["uncertain"]
+    assert "the frames fill hard_frames.max_mb; fetch and remove them" in reporter.alerts["hard_frames"]
     assert len(caplog.messages) == 1
     old.unlink()
     wait_until(lambda: not alerted(), "saving again")
@@ -146,4 +146,4 @@ def test_a_folder_that_cannot_be_written_is_an_alert(tmp_path: Path, make: Make,
     for i in range(3):
         see(made, i, 0.0)
     made.close()
-    assert "cannot save frames" in reporter.alerts["uncertain"]
+    assert "cannot save frames" in reporter.alerts["hard_frames"]

@@ -157,8 +157,8 @@ def test_killed_at_any_moment_the_recording_agrees_with_what_was_published(
 def test_nothing_masked_leaves_the_device(tmp_path: Path, mosquitto: Mosquitto, daemon: Start) -> None:
     """The recording is looked at above; here the snapshot by command, and the frames for labelling."""
     mosquitto.start()
-    uncertain = {"folder": "label", "below": 1, "per_hour": 7200}
-    process = daemon(uncertain=uncertain, masks=LEFT, commands=["snapshot", "health"])
+    hard_frames = {"folder": "label", "below": 1, "per_hour": 7200}
+    process = daemon(hard_frames=hard_frames, masks=LEFT, commands=["snapshot", "health"])
     saved = tmp_path / "label" / "labeled-data"
     wait_until(lambda: len(list(saved.glob("*/img*.png"))) >= 2, "frames for labelling", 30)
     reply = ask(mosquitto.port, "snapshot")
