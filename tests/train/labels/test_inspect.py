@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -13,18 +14,18 @@ from dlc_project import label_file, labels, write_csv, write_image, write_projec
 
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose_train.cli import main
-from edgepose_train.commands.inspect import summarise
 from edgepose_train.labels.dataset import FEWEST_IMAGES
 from edgepose_train.labels.reading import read_dataset
+from edgepose_train.labels.summary import summarise
 
 
 @pytest.fixture
 def inspect(capsys, monkeypatch):
-    """inspect(path) -> (exit status, stdout, stderr)."""
+    """inspect(*arguments) -> (exit status, stdout, stderr)."""
     monkeypatch.setenv("COLUMNS", "120")
 
-    def run(path):
-        status = main(["inspect", str(path)])
+    def run(*arguments):
+        status = main(["inspect", *map(str, arguments)])
         out, err = capsys.readouterr()
         return status, out, err
 
@@ -38,6 +39,25 @@ def test_says_what_is_there(tmp_path, inspect):
     for told in ("maze", "64x48", "colour", "cage1", "leftear/rightear", "snout-leftear", "only 5 images"):
         assert told in out
     assert [line.split() for line in out.splitlines() if line.startswith("rightear")] == [["rightear", "5", "0%"]]
+
+
+def test_json_holds_what_the_table_shows(tmp_path, inspect):
+    root = write_project(tmp_path / "maze", count=5, config="skeleton: [[snout, leftear]]")
+    status, out, err = inspect(root, "--json", "-")
+    assert (status, err) == (0, "")
+    report = json.loads(out)
+    assert report["can_be_trained_on"]
+    assert report["warnings"] == ["only 5 images; label 50 or more"]
+    assert report["keypoints"] == {"snout": 5, "leftear": 5, "rightear": 5}
+    assert report["sizes_wh"] == [{"size_wh": [64, 48], "n_images": 5}]
+    assert (report["n_images"], report["n_different"], report["edges"]) == (5, 5, [["snout", "leftear"]])
+    _, table, _ = inspect(root, "--json", tmp_path / "report.json")
+    assert "64x48" in table
+    assert json.loads((tmp_path / "report.json").read_text("utf-8")) == report
+    status, out, err = inspect(root, "--json", tmp_path / "report.json")
+    assert (status, out) == (2, "")
+    assert "exists already" in err
+    assert inspect(root, "--json", tmp_path / "report.json", "--force")[0] == 0
 
 
 def test_numbers_behind_the_summary(tmp_path):
@@ -55,8 +75,8 @@ def test_numbers_behind_the_summary(tmp_path):
     summary = summarise(read_dataset(root))
     assert summary.labels.sum(axis=0).tolist() == [3, 3, 1]
     assert summary.sizes_wh == {(64, 48): 2, (40, 30): 1}
-    assert summary.grey == 1
-    assert summary.extent_px == 30  # of 20, 40.4 and 30
+    assert summary.n_grey == 1
+    assert summary.animal_px == 30  # of 20, 40.4 and 30
     assert summary.outside == ("snout in cage1/img001.png",)  # 39.4 lies within the last pixel
 
 
@@ -117,8 +137,8 @@ def test_planted_faults_are_named(tmp_path, inspect):
     assert status == 0
     assert [line for line in out.splitlines() if line.startswith("problem:")] == [
         "problem: 1 label outside the image: tailbase in cage1/img009.png",
-        "problem: 1 left/right pair probably swapped, have a look: leftear/rightear in cage1/img004.png",
-        "problem: 2 labels far from all others, have a look: tailbase in cage1/img009.png, snout in cage1/img013.png",
+        "problem: 1 left/right pair probably swapped, please check: leftear/rightear in cage1/img004.png",
+        "problem: 2 labels far from all others, please check: tailbase in cage1/img009.png, snout in cage1/img013.png",
         "problem: 1 picture there more than once: cage1/img020.png = cage1/img021.png (labels up to 5.0 px apart)",
     ]
     assert "no label at all for tailtip" in " ".join(out.split())

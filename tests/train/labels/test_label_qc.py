@@ -8,7 +8,7 @@ import pytest
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose.config.camera import SyntheticCameraConfig
 from edgepose.types import Skeleton
-from edgepose_train.labels.label_qc import alike, far_labels, swapped_pairs
+from edgepose_train.labels.label_qc import duplicates, outlier_labels, swapped_pairs
 from edgepose_train.labels.reading import read_dataset
 
 EARS = ("leftear", "rightear")
@@ -71,19 +71,19 @@ def test_too_little_to_tell(mice):
 
 
 def test_a_slip_of_the_mouse_is_found(mice):
-    assert far_labels(mice) == []
+    assert outlier_labels(mice) == []
     mice[11, 3] += 400
     mice[50, 0] -= 300
-    assert far_labels(mice) == [(11, 3), (50, 0)]
+    assert outlier_labels(mice) == [(11, 3), (50, 0)]
 
 
 def test_a_nearer_animal_is_no_slip(mice):
     mice[11] *= 4
-    assert far_labels(mice) == []
+    assert outlier_labels(mice) == []
 
 
-def test_alike():
-    assert alike("abcab") == [[0, 3], [1, 4]]
+def test_duplicates():
+    assert duplicates("abcab") == [[0, 3], [1, 4]]
 
 
 def test_the_swap_in_the_public_project(public_projects):
@@ -92,11 +92,11 @@ def test_the_swap_in_the_public_project(public_projects):
     xy = np.stack([image.xy_px for image in dataset.images])
     found = swapped_pairs(xy, dataset.skeleton)
     assert [(dataset.images[frame].path.name, pair) for frame, pair in found] == [("img0102.png", EARS)]
-    assert far_labels(xy) == []
+    assert outlier_labels(xy) == []
 
 
 def test_nothing_is_found_in_reaching(reaching):
     dataset = read_dataset(reaching)
     xy = np.stack([image.xy_px for image in dataset.images])
     assert swapped_pairs(xy, dataset.skeleton) == []
-    assert far_labels(xy) == []
+    assert outlier_labels(xy) == []

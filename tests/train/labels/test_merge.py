@@ -99,7 +99,7 @@ def test_a_frame_that_both_label(project, tmp_path, overwrite, capsys):
     other = make_project(tmp_path / "round2", {"renamed": ["img0.png", "img7.png"]}, offset=2.5)
     shutil.copy(tmp_path / "pictures" / "cage1" / "img0.png", other / "labeled-data" / "renamed" / "img0.png")
     before = state(project)
-    status = main(["merge", str(other), str(project), *["--overwrite"] * overwrite])
+    status = main(["merge", str(other), str(project), *["--force"] * overwrite])
     assert status == (0 if overwrite else 1)
     out = capsys.readouterr().out
     assert "cage1/img0.png" in out
@@ -111,7 +111,7 @@ def test_a_frame_that_both_label(project, tmp_path, overwrite, capsys):
 def test_another_picture_of_the_same_name_is_left_out(project, tmp_path, capsys):
     other = make_project(tmp_path / "round2", {"cage1": ["img0.png", "img9.png"]}, pictures="of another camera")
     before = state(project)
-    assert main(["merge", str(other), str(project), "--overwrite"]) == 1
+    assert main(["merge", str(other), str(project), "--force"]) == 1
     assert "another picture of that name: cage1/img0.png" in capsys.readouterr().out
     assert_same(state(project), before | {"cage1/img9.png": state(other)["cage1/img9.png"]})
 

@@ -16,7 +16,7 @@ from edgepose.video.frames import open_video, read_frames
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import write_labels
 from edgepose_train.labels.images import pixel_digest
-from edgepose_train.selection.extract import candidates, choose, fetch, shares, survey
+from edgepose_train.selection.extract import candidates, choose, sample_video, shares, write_frames
 
 COUNT = 120
 
@@ -189,9 +189,9 @@ def test_what_cannot_be_done_is_one_line(clip, tmp_path, monkeypatch, extract, a
     assert not list(Path("new").glob("*")) if Path("new").exists() else True
 
 
-def test_seeking_that_lands_elsewhere_is_noticed(clip, monkeypatch):
+def test_seeking_that_lands_elsewhere_is_noticed(clip):
     """As in videos whose rate changes: the frame that was surveyed is written, wherever it is found."""
-    found = survey(open_video(clip), lambda: None)
+    found = sample_video(open_video(clip), lambda: None)
     positions = [2, 110]
     moved = [(index + 1, image) for index, image in read_frames(found.video, range(COUNT))]
     calls = []
@@ -200,17 +200,17 @@ def test_seeking_that_lands_elsewhere_is_noticed(clip, monkeypatch):
         calls.append(len(indices))
         return [(i, image) for i, image in moved if i in indices] if len(calls) == 1 else read_frames(video, indices)
 
-    monkeypatch.setattr("edgepose_train.selection.extract.read_frames", shifted)
     written = {}
-    assert fetch(found, positions, lambda index, image: written.update({index: pixel_digest(image)})) == positions
-    assert written == {i: found.looks[i].digest for i in positions}
+    found_at = write_frames(found, positions, lambda i, image: written.update({i: pixel_digest(image)}), shifted)
+    assert found_at == positions
+    assert written == {i: found.thumbnails[i].digest for i in positions}
     assert calls == [2, COUNT]
 
 
 def test_known_frames_are_no_candidates(clip):
-    found = survey(open_video(clip), lambda: None)
+    found = sample_video(open_video(clip), lambda: None)
     good = candidates(found)
-    known = [found.looks[i].digest for i in good[:10]]
+    known = [found.thumbnails[i].digest for i in good[:10]]
     assert not set(candidates(found, known)) & set(good[:10])
 
 
@@ -222,3 +222,10 @@ def test_extract_does_not_wait_for_tensorflow(clip, tmp_path):
     command = [sys.executable, "-c", code, "extract", clip, "-o", tmp_path / "maze", "-n", "2"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_unknown_method_is_one_line_with_a_suggestion(clip, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(["extract", str(clip), "-o", "maze", "--method", "kmean"])
+    assert leaving.value.code == 2
+    assert "did you mean 'kmeans'?" in capsys.readouterr().err

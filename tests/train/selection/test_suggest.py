@@ -26,12 +26,12 @@ from edgepose_train.selection.suggest import (
     PosedVideo,
     choose,
     features,
-    find_trouble,
-    frames_to_watch,
+    frames_to_pose,
+    pose_video,
+    quality_of,
     reasons,
-    watch,
 )
-from edgepose_train.selection.thumbnails import Look
+from edgepose_train.selection.thumbnails import Thumbnail
 
 SIZE_WH = (320, 240)
 COUNT = 160
@@ -63,8 +63,8 @@ def clip(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def watched(clip, demo_model) -> PosedVideo:
-    return watch(Estimator(demo_model), open_video(clip), lambda: None)
+def posed(clip, demo_model) -> PosedVideo:
+    return pose_video(Estimator(demo_model), open_video(clip), lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,12 @@ def frame_numbers(project: Path) -> list[int]:
 # --- what a model says about its own failures ----------------------------------------------------------------
 
 
-def make_watched(xy, score=None, fps=25.0, indices=None) -> PosedVideo:
+def posed_video(xy, score=None, fps=25.0, indices=None) -> PosedVideo:
     n = len(xy)
     video = Video(Path("made-up.mp4"), (640, 480), fps, n)
-    looks = [Look(np.full((22, 30), i % 7, np.uint8), 100.0, bytes([i])) for i in range(n)]
+    thumbnails = [Thumbnail(np.full((22, 30), i % 7, np.uint8), 100.0, bytes([i])) for i in range(n)]
     score = np.full(xy.shape[:2], 0.9) if score is None else score
-    return PosedVideo(video, list(range(n)) if indices is None else indices, looks, xy, score)
+    return PosedVideo(video, list(range(n)) if indices is None else indices, thumbnails, xy, score)
 
 
 def walking(n=40) -> np.ndarray:
@@ -95,58 +95,58 @@ def walking(n=40) -> np.ndarray:
     return pose + np.arange(n)[:, None, None] * [5.0, 0]
 
 
-def test_a_walk_is_no_trouble():
-    trouble = find_trouble(make_watched(walking()), SKELETON)
-    assert trouble.jump.max() == 0
-    assert (trouble.swap == -1).all()
-    assert trouble.doubt == pytest.approx(0.1)
+def test_a_walk_has_no_fault():
+    quality = quality_of(posed_video(walking()), SKELETON)
+    assert quality.jump.max() == 0
+    assert (quality.swap == -1).all()
+    assert quality.doubt == pytest.approx(0.1)
 
 
 def test_a_jump_is_found_where_it_is():
     xy = walking()
     xy[17, 3] += [0, 120]
-    trouble = find_trouble(make_watched(xy), SKELETON)
-    assert np.argwhere(trouble.jump > 0).tolist() == [[17, 3]]
-    assert trouble.severity.argmax() == 17
-    assert reasons(make_watched(xy), trouble, 17, SKELETON) == ["tailbase jumps 120 px"]
+    quality = quality_of(posed_video(xy), SKELETON)
+    assert np.argwhere(quality.jump > 0).tolist() == [[17, 3]]
+    assert quality.severity.argmax() == 17
+    assert reasons(posed_video(xy), quality, 17, SKELETON) == ["tailbase jumps 120 px"]
 
 
 def test_a_gap_in_time_is_no_jump():
     xy = walking(20)
     xy[10:] += [300, 100]
-    assert find_trouble(make_watched(xy), SKELETON).jump.max() > 0
-    later = make_watched(xy, indices=[*range(10), *range(1000, 1010)])
-    assert find_trouble(later, SKELETON).jump.max() == 0
+    assert quality_of(posed_video(xy), SKELETON).jump.max() > 0
+    later = posed_video(xy, indices=[*range(10), *range(1000, 1010)])
+    assert quality_of(later, SKELETON).jump.max() == 0
 
 
 def test_a_swap_is_found_where_it_begins_and_ends():
     xy = walking()
     xy[20:26, [1, 2]] = xy[20:26, [2, 1]]
-    watched = make_watched(xy)
-    trouble = find_trouble(watched, SKELETON)
-    assert np.flatnonzero(trouble.swap >= 0).tolist() == [19, 20, 25, 26]
-    assert "left/right swap of leftear and rightear" in reasons(watched, trouble, 20, SKELETON)
+    posed = posed_video(xy)
+    quality = quality_of(posed, SKELETON)
+    assert np.flatnonzero(quality.swap >= 0).tolist() == [19, 20, 25, 26]
+    assert "left/right swap of leftear and rightear" in reasons(posed, quality, 20, SKELETON)
 
 
 def test_one_lost_keypoint_counts_although_the_others_are_sure():
     score = np.full((40, 4), 0.9)
     score[7, 0] = 0.1
-    watched = make_watched(walking(), score)
-    trouble = find_trouble(watched, SKELETON)
-    assert trouble.severity.argmax() == 7
-    assert reasons(watched, trouble, 7, SKELETON) == ["unsure: snout 0.10"]
+    posed = posed_video(walking(), score)
+    quality = quality_of(posed, SKELETON)
+    assert quality.severity.argmax() == 7
+    assert reasons(posed, quality, 7, SKELETON) == ["unsure: snout 0.10"]
 
 
 def test_one_keypoint_and_one_frame_are_enough():
     for xy, skeleton in ((walking()[:, :1], Skeleton(("snout",))), (walking(1), SKELETON)):
-        trouble = find_trouble(make_watched(xy), skeleton)
-        assert np.isfinite(trouble.severity).all()
-        assert np.isfinite(features([make_watched(xy)])).all()
+        quality = quality_of(posed_video(xy), skeleton)
+        assert np.isfinite(quality.severity).all()
+        assert np.isfinite(features([posed_video(xy)])).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 100, 3000, 3001, 200_000])
-def test_long_videos_are_watched_in_threes(count):
-    found = frames_to_watch(count)
+def test_of_long_videos_groups_of_three_are_posed(count):
+    found = frames_to_pose(count)
     assert len(found) <= 3000
     assert found == sorted(set(found))
     assert 0 <= found[0] <= found[-1] < count
@@ -159,20 +159,18 @@ def test_long_videos_are_watched_in_threes(count):
 # --- choosing ------------------------------------------------------------------------------------------------
 
 
-def make_pool(severity, troubled, places, allowed=None) -> Pool:
+def make_pool(severity, failing, places, allowed=None) -> Pool:
     n = len(severity)
     allowed = np.ones(n, bool) if allowed is None else allowed
-    return Pool(
-        np.array(severity), np.array(troubled), np.array(places, float), np.zeros(n, int), np.arange(n), allowed
-    )
+    return Pool(np.array(severity), np.array(failing), np.array(places, float), np.zeros(n, int), np.arange(n), allowed)
 
 
-def test_trouble_comes_first_and_does_not_repeat():
+def test_failures_come_first_and_do_not_repeat():
     """Frames 0 to 4 are the same failure; 5 is another, milder one."""
     places = [[0.0], [0], [0], [0], [0], [3], [1], [2], [9], [5]]
     severity = [0.9, 0.9, 0.9, 0.9, 1, 0.6, 0.1, 0.1, 0.1, 0.1]
-    troubled = np.array(severity) > 0.5
-    found, new = choose(make_pool(severity, troubled, places), 3, 0.5)
+    failing = np.array(severity) > 0.5
+    found, new = choose(make_pool(severity, failing, places), 3, 0.5)
     assert found == [4, 5]
     assert new == [8]  # the farthest from both
 
@@ -199,12 +197,12 @@ def test_planted_failures_are_found(suggested):
         assert found & set(planted), f"none of {list(planted)} among {sorted(found)}"
 
 
-def test_the_chosen_are_worse_than_chance(suggested, watched):
+def test_the_chosen_are_worse_than_chance(suggested, posed):
     """Error against the truth, which the renderer knows; random frames are told by drawing them many times."""
     mouse = Mouse(5, SIZE_WH)
     truth = np.array([mouse.truth(i) for i in range(COUNT)])
-    error_px = np.linalg.norm(watched.xy_px - truth, axis=2).mean(axis=1)
-    score = watched.score.mean(axis=1)
+    error_px = np.linalg.norm(posed.xy_px - truth, axis=2).mean(axis=1)
+    score = posed.score.mean(axis=1)
     chosen = frame_numbers(suggested)
     rng = np.random.default_rng(0)
     draws = [rng.choice(COUNT, len(chosen), replace=False) for _ in range(1000)]
@@ -212,7 +210,7 @@ def test_the_chosen_are_worse_than_chance(suggested, watched):
     assert (score[chosen].mean() < [score[draw].mean() for draw in draws]).mean() > 0.95
 
 
-def test_predictions_are_machine_labels_as_deeplabcut_writes_them(suggested, watched):
+def test_predictions_are_machine_labels_as_deeplabcut_writes_them(suggested, posed):
     folder = suggested / "labeled-data" / "cage1"
     table = pd.read_hdf(folder / "machinelabels-iter0.h5", "df_with_missing")
     assert table.columns.names == ["scorer", "bodyparts", "coords"]
@@ -220,8 +218,8 @@ def test_predictions_are_machine_labels_as_deeplabcut_writes_them(suggested, wat
     assert [row[2] for row in table.index] == sorted(path.name for path in folder.glob("*.png"))
     for row, values in zip(table.index, table.to_numpy().reshape(-1, 4, 3), strict=True):
         i = int(row[2][3:-4])
-        np.testing.assert_array_equal(values[:, :2], watched.xy_px[i])
-        np.testing.assert_array_equal(values[:, 2], watched.score[i])
+        np.testing.assert_array_equal(values[:, :2], posed.xy_px[i])
+        np.testing.assert_array_equal(values[:, 2], posed.score[i])
     assert not list(folder.glob("CollectedData*"))
 
 
@@ -270,15 +268,16 @@ def test_again_gives_others_and_keeps_the_first(suggested, clip, demo_model, tmp
 
 
 def test_frames_that_the_model_learnt_from_are_left_out(suggested, clip, demo_model, tmp_path, capsys):
-    """The card knows them by their files' hashes."""
-    model = tmp_path / "demo.tflite"
+    """The card knows them by the hashes of their files. The folder of a fit serves as its model."""
+    model = tmp_path / "run" / "model.tflite"
+    model.parent.mkdir()
     shutil.copy(demo_model, model)
     card = read_card(demo_model)
     learnt = sorted(suggested.glob("labeled-data/*/*.png"))[:4]
     splits = {"train": tuple(image_hash(path) for path in learnt)}
     training = msgspec.structs.replace(card.training, splits=splits)
     write_card(msgspec.structs.replace(card, training=training), model)
-    assert main(["suggest", str(model), str(clip), "-o", str(tmp_path / "round2"), "-n", "10"]) == 0
+    assert main(["suggest", str(model.parent), str(clip), "-o", str(tmp_path / "round2"), "-n", "10"]) == 0
     assert "6 instead of 10" in capsys.readouterr().out
     assert frame_numbers(tmp_path / "round2") == frame_numbers(suggested)[4:]
 

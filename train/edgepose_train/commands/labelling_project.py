@@ -17,14 +17,32 @@ from edgepose_train.labels.project_files import CONFIG
 
 
 def positive(text: str) -> int:
-    """For argparse: a number of frames."""
+    """Reads a number of frames. Use it as the `type` of an argument."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 up")
     return int(text)
 
 
+def add_video_arguments(parser: argparse.ArgumentParser, output: str, frames: int) -> None:
+    """Adds the videos, `-o, --output` and `-n, --frames`. output: help for the project. frames: the default number."""
+    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="a video file that OpenCV can read")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="PROJECT", help=output)
+    parser.add_argument(
+        "-n",
+        "--frames",
+        type=positive,
+        default=frames,
+        metavar="N",
+        help="number of frames, from all videos together (default: %(default)s)",
+    )
+
+
 def is_project(folder: Path) -> bool:
-    """False for a folder that is yet to be made. Raises UsageError for one that holds something else."""
+    """Returns False for a folder that does not exist or is empty, after making it.
+
+    Raises:
+        UsageError: the folder holds something else.
+    """
     try:
         if (folder / CONFIG).is_file():
             return True
@@ -37,9 +55,14 @@ def is_project(folder: Path) -> bool:
 
 
 def open_videos(paths: Sequence[Path]) -> tuple[list[Video], int]:
-    """The videos that can be read, and the exit status: the others are told on stderr.
+    """Opens the videos that can be read. Each of the others is reported on stderr.
 
-    Raises UsageError where two would share a folder of frames, CameraError where none can be read.
+    Returns:
+        The videos, and the exit status of the command: 0 when all can be read.
+
+    Raises:
+        UsageError: two videos have one name, so that their frames would share a folder.
+        CameraError: none of the videos can be read.
     """
     stems = [path.stem for path in paths]
     if twice := next((stem for stem in stems if stems.count(stem) > 1), None):
@@ -59,16 +82,16 @@ def open_videos(paths: Sequence[Path]) -> tuple[list[Video], int]:
 
 
 def make_or_extend(folder: Path, skeleton: Skeleton, scorer: str | None, videos: Sequence[Video]) -> None:
-    """A new project, or the videos added to the one that is there."""
-    sizes = {str(video.path.resolve()): video.size_wh for video in videos}
+    """Makes a new project, or adds the videos to the project that exists."""
+    sizes_wh = {str(video.path.resolve()): video.size_wh for video in videos}
     if is_project(folder):
-        add_videos(folder, sizes)
+        add_videos(folder, sizes_wh)
     else:
-        create_project(folder, folder.resolve().name, scorer or _user_name(), skeleton, sizes)
+        create_project(folder, folder.resolve().name, scorer or _user_name(), skeleton, sizes_wh)
 
 
 def _user_name() -> str:
-    """As part of file names."""
+    """Returns the user's name without the characters that a file name should not have."""
     try:
         name = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container may run as a user without a name

@@ -1,10 +1,11 @@
-"""`edgepose-train merge CORRECTED PROJECT`: corrected labels back into the project that is trained on."""
+"""`edgepose-train merge CORRECTED PROJECT`: adds corrected labels to the project that is trained on."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,21 +24,28 @@ from edgepose_train.labels.reading import read_dataset
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Adds labelled frames to a DeepLabCut project: images, label files and config.yaml. What the project has\n"
-        "stays as it is, and its label files are backed up. Predictions that nobody changed are no labels.\n"
-        "What a device saved, and nobody has corrected yet, goes into the project to be corrected there."
+        "Adds labelled frames to a DeepLabCut project: images, label files and config.yaml. What the project has "
+        "stays as it is, and its label files are backed up. Predictions that nobody changed are no labels. "
+        "Frames that a device saved, and nobody has corrected yet, are added to be corrected in the project."
     )
     parser.epilog = "example:\n  edgepose-train merge round2 my-project"
-    parser.add_argument("corrected", type=Path, help="what `suggest` made and you corrected, or any labelled data set")
-    parser.add_argument("project", type=Path, help="the DeepLabCut project that gets the labels")
-    parser.add_argument("--overwrite", action="store_true", help="where both label a frame, take the corrected labels")
     parser.add_argument(
-        "--unchanged", action="store_true", help="also take predictions that nobody changed: you checked all frames"
+        "corrected",
+        type=Path,
+        metavar="CORRECTED",
+        help="the corrected output of `suggest`, any labelled data set, or a folder copied from a device",
+    )
+    parser.add_argument("project", type=Path, metavar="PROJECT", help="the DeepLabCut project that gets the labels")
+    parser.add_argument("--force", action="store_true", help="where both label a frame, overwrite the project's labels")
+    parser.add_argument(
+        "--unchanged",
+        action="store_true",
+        help="also add predictions that nobody changed, because you have checked all frames",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when every label is in the project, 1 when some had to be left out."""
+    """Returns 0 when every label is in the project, and 1 when some had to be left out."""
     if not (args.project / CONFIG).is_file():
         raise UsageError(f"{args.project}: has no {CONFIG}; give the DeepLabCut project that is to get the labels")
     if args.project.resolve() == args.corrected.resolve():
@@ -47,15 +55,15 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args)
     with progress_bar() as progress:
         task = progress.add_task("merging", total=len(source.images))
-        merged = merge(source, args.project, overwrite=args.overwrite, tick=lambda: progress.advance(task))
+        merged = merge(source, args.project, overwrite=args.force, on_image=partial(progress.advance, task))
     if (args.corrected / CONFIG).is_file():
         add_video_paths(args.corrected, args.project, sorted({image.video for image in source.images}))
-    _tell(args, merged)
-    return 1 if merged.clashes or (merged.conflicts and not args.overwrite) else 0
+    _report(args, merged)
+    return 1 if merged.clashes or (merged.conflicts and not args.force) else 0
 
 
 def _bring(args: argparse.Namespace, tables: list[Path]) -> int:
-    """What a device saved: nothing in it is corrected yet. 1 when something had to be left out."""
+    """Adds what a device saved, in which nothing is corrected yet. Returns 1 when something had to be left out."""
     brought, clashes = bring(tables, args.project)
     for folder, number in brought.items():
         print(f"{folder}: {count(number, 'frame')} with predictions to be corrected")
@@ -69,7 +77,7 @@ def _bring(args: argparse.Namespace, tables: list[Path]) -> int:
 
 
 def _source(args: argparse.Namespace) -> Dataset:
-    """The corrected labels, with those nobody changed where they are wanted."""
+    """Returns the corrected labels, with those that nobody changed where the user wants them."""
     source = read_dataset(args.corrected, keep_unlabelled=args.unchanged)
     for problem in source.problems:
         if not args.unchanged or problem != unchecked_problem(len(source.unchecked)):
@@ -78,13 +86,16 @@ def _source(args: argparse.Namespace) -> Dataset:
     return replace(source, images=tuple(image for image in images if np.isfinite(image.xy_px).any()))
 
 
-def _tell(args: argparse.Namespace, merged: Merged) -> None:
+def _report(args: argparse.Namespace, merged: Merged) -> None:
     print(f"{args.project}: {count(len(merged.added), 'frame')} added")
     if merged.equal:
-        print(f"{count(len(merged.equal), 'frame')} were there already, with the same labels")
+        have = "was there already" if len(merged.equal) == 1 else "were there already"
+        print(f"{count(len(merged.equal), 'frame')} {have}, with the same labels")
     if merged.conflicts:
-        what = "took the new labels" if args.overwrite else "keep the project's labels (--overwrite takes the new ones)"
-        print(f"{count(len(merged.conflicts), 'frame')} with other labels {what}: {listing(merged.conflicts)}")
+        labels = (
+            "the new labels were taken" if args.force else "the project's labels are kept (--force overwrites them)"
+        )
+        print(f"{count(len(merged.conflicts), 'frame')} with other labels, {labels}: {listing(merged.conflicts)}")
     if merged.clashes:
         n = count(len(merged.clashes), "frame")
         print(f"{n} left out, the project has another picture of that name: {listing(merged.clashes)}")

@@ -1,4 +1,4 @@
-"""`edgepose-train suggest MODEL VIDEO… -o PROJECT`: the frames to label next, predictions filled in."""
+"""`edgepose-train suggest MODEL VIDEO… -o PROJECT`: the frames to label next, with predictions filled in."""
 
 from __future__ import annotations
 
@@ -16,48 +16,49 @@ from rich.table import Table
 from edgepose.errors import DatasetError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, sha256_of
+from edgepose.system.arguments import model_path
 from edgepose.types import F64, U8, Pose
 from edgepose.video.frames import Video, progress_bar
-from edgepose_train.commands.labelling_project import is_project, make_or_extend, open_videos, positive
+from edgepose_train.commands.labelling_project import add_video_arguments, is_project, make_or_extend, open_videos
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames, read_config
 from edgepose_train.labels.machine_labels import write_machine_labels
 from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection.contact_sheet import Picture, make_picture, write_sheet
-from edgepose_train.selection.extract import fetch
+from edgepose_train.selection.extract import write_frames
 from edgepose_train.selection.suggest import (
     PosedVideo,
     choose,
-    find_trouble,
-    frames_to_watch,
+    frames_to_pose,
     make_pool,
+    pose_video,
+    quality_of,
     reasons,
-    watch,
 )
 from edgepose_train.selection.thumbnails import known_digests
 
 SHEET = "suggested.png"
-_FARTHEST_APART_S = 1.0  # chosen frames of a long video are at least so far apart in time
+_LARGEST_GAP_S = 1.0  # the chosen frames of a long video are at least this far apart in time
 
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A frame: position in what was watched of its video, and why."""
+    """A chosen frame: its position in the posed video, and the reason."""
 
-    watched: PosedVideo
+    posed: PosedVideo
     position: int
     why: str
 
     @property
     def index(self) -> int:
-        return self.watched.indices[self.position]
+        return self.posed.indices[self.position]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Runs a model over videos and picks the frames that it can learn most from: where it is unsure, where a\n"
-        "keypoint jumps or left and right are exchanged, and poses unlike the others. Writes them as a DeepLabCut\n"
-        "project with the predictions filled in, to be corrected. Until somebody does, they do not count as labels."
+        "Runs a model over videos and picks the frames that it can learn most from: where it is unsure, where a "
+        "keypoint jumps or left and right are exchanged, and poses unlike the others. Writes them as a DeepLabCut "
+        "project with the predictions filled in. Until somebody corrects them, they do not count as labels."
     )
     parser.epilog = (
         "example:\n"
@@ -65,39 +66,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  # correct them with napari-deeplabcut, save, then\n"
         "  edgepose-train merge round2 my-project"
     )
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite, its card beside it")
-    parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="PROJECT", help="a new folder, or the labelled project"
+        "model", type=model_path, metavar="MODEL", help="a .tflite file with its card, or the folder of a fit"
     )
-    parser.add_argument("-n", "--frames", type=positive, default=40, metavar="N", help="of all videos (default 40)")
+    add_video_arguments(parser, "a new folder, or the labelled project", frames=40)
 
 
 def run(args: argparse.Namespace) -> int:
-    """A video that cannot be read does not keep the others from being used; the status tells."""
+    """Returns 1 when a video could not be read; the others are used all the same."""
     estimator = Estimator(args.model)
     card = estimator.card
     _check_project(args.output, card)
     videos, status = open_videos(args.videos)
-    watched = _watch(estimator, videos)
-    chosen = _choose(watched, card, args.frames, known_digests(args.output / LABELS))
+    posed_videos = _pose(estimator, videos)
+    chosen = _choose(posed_videos, card, args.frames, known_digests(args.output / LABELS))
     if not chosen:
         raise DatasetError(
             "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
         )
-    make_or_extend(args.output, card.skeleton, None, [each.video for each in watched])
+    make_or_extend(args.output, card.skeleton, None, [posed.video for posed in posed_videos])
     pictures: dict[Chosen, Picture] = {}
-    for each in watched:
-        pictures |= _write(args.output, each, [frame for frame in chosen if frame.watched is each], card)
+    for posed in posed_videos:
+        pictures |= _write(args.output, posed, [frame for frame in chosen if frame.posed is posed], card)
     if not pictures:
         raise DatasetError("the model learnt from every frame that was chosen; give it another video")
     write_sheet(args.output / SHEET, list(pictures.values()), card.skeleton)
-    _tell(args, list(pictures))
+    _report(args, list(pictures))
     return status
 
 
 def _check_project(folder: Path, card: ModelCard) -> None:
-    """Now rather than after an hour's analysis. Raises DatasetError."""
+    """Compares body parts before an hour of analysis is spent. Raises DatasetError."""
     if is_project(folder) and set(there := read_config(folder)["bodyparts"] or ()) != set(card.skeleton.keypoints):
         named = there if isinstance(there, str) else ", ".join(map(str, there))
         raise DatasetError(
@@ -106,35 +105,40 @@ def _check_project(folder: Path, card: ModelCard) -> None:
         )
 
 
-def _watch(estimator: Estimator, videos: list[Video]) -> list[PosedVideo]:
+def _pose(estimator: Estimator, videos: list[Video]) -> list[PosedVideo]:
     with progress_bar() as progress:
-        tasks = [progress.add_task(video.path.name, total=len(frames_to_watch(video.count))) for video in videos]
-        every = [
-            watch(estimator, video, partial(progress.advance, task)) for video, task in zip(videos, tasks, strict=True)
+        tasks = [progress.add_task(video.path.name, total=len(frames_to_pose(video.count))) for video in videos]
+        posed_videos = [
+            pose_video(estimator, video, partial(progress.advance, task))
+            for video, task in zip(videos, tasks, strict=True)
         ]
-    return [watched for watched in every if watched.indices]
+    return [posed for posed in posed_videos if posed.indices]
 
 
-def _choose(watched: list[PosedVideo], card: ModelCard, count: int, known: set[bytes]) -> list[Chosen]:
-    """In the order of videos and time."""
-    total_s = sum(each.video.count / each.video.fps for each in watched)
-    apart_s = min(_FARTHEST_APART_S, total_s / (4 * count))
-    troubles = [find_trouble(each, card.skeleton) for each in watched]
-    troubled, new = choose(make_pool(watched, troubles, known, apart_s), count, apart_s)
-    places = [(v, i) for v, each in enumerate(watched) for i in range(len(each.indices))]
+def _choose(posed_videos: list[PosedVideo], card: ModelCard, number: int, known: set[bytes]) -> list[Chosen]:
+    """Returns the frames in the order of videos and time."""
+    total_s = sum(posed.video.count / posed.video.fps for posed in posed_videos)
+    min_gap_s = min(_LARGEST_GAP_S, total_s / (4 * number))
+    qualities = [quality_of(posed, card.skeleton) for posed in posed_videos]
+    failing, new = choose(make_pool(posed_videos, qualities, known, min_gap_s), number, min_gap_s)
+    positions = [(v, i) for v, posed in enumerate(posed_videos) for i in range(len(posed.indices))]
     found = []
-    for p in sorted([*troubled, *new]):
-        v, i = places[p]
-        why = "; ".join(reasons(watched[v], troubles[v], i, card.skeleton)) or "pose unlike the others"
-        found.append(Chosen(watched[v], i, why))
+    for p in sorted([*failing, *new]):
+        v, i = positions[p]
+        why = "; ".join(reasons(posed_videos[v], qualities[v], i, card.skeleton)) or "pose unlike the others"
+        found.append(Chosen(posed_videos[v], i, why))
     return found
 
 
-def _write(project: Path, watched: PosedVideo, chosen: list[Chosen], card: ModelCard) -> dict[Chosen, Picture]:
-    """Images and predictions of one video; returns what was written. Frames the model learnt from are left out."""
+def _write(project: Path, posed: PosedVideo, chosen: list[Chosen], card: ModelCard) -> dict[Chosen, Picture]:
+    """Writes images and predictions of one video, without the frames that the model learnt from.
+
+    Returns:
+        A picture for the contact sheet of each frame that was written.
+    """
     if not chosen:
         return {}
-    stem, count = watched.video.stem, watched.video.count
+    stem = posed.video.stem
     learnt = {digest for split in card.training.splits.values() for digest in split}
     by_index = {frame.index: frame for frame in chosen}
     predictions: dict[str, F64] = {}
@@ -144,28 +148,28 @@ def _write(project: Path, watched: PosedVideo, chosen: list[Chosen], card: Model
         def save(index: int, image: U8) -> None:
             if sha256_of(cv2.imencode(".png", image)[1].tobytes()) in learnt:
                 return
-            frame, name = by_index[index], image_name(index, count)
-            xy, score = watched.xy_px[frame.position], watched.score[frame.position]
+            frame, name = by_index[index], image_name(index, posed.video.count)
+            xy, score = posed.xy_px[frame.position], posed.score[frame.position]
             write(name, image)
             predictions[name] = np.column_stack([xy, score])
             text = f"{stem} frame {index}: {frame.why}"
             pose = Pose(xy.astype(np.float32), score.astype(np.float32))
             pictures[frame] = make_picture(image, pose, card.skeleton, text)
 
-        fetch(watched, [frame.position for frame in chosen], save)
+        write_frames(posed, [frame.position for frame in chosen], save)
     if predictions:
         iteration = read_config(project).get("iteration") or 0
         write_machine_labels(project / LABELS / stem, iteration, card.model_id(), card.skeleton.keypoints, predictions)
     return pictures
 
 
-def _tell(args: argparse.Namespace, chosen: list[Chosen]) -> None:
+def _report(args: argparse.Namespace, chosen: list[Chosen]) -> None:
     table = Table(box=None, padding=(0, 2), pad_edge=False)
     for heading in ("video", "frame", "time", "why"):
         table.add_column(heading, justify="right" if heading in {"frame", "time"} else "left")
     for frame in chosen:
-        minutes, seconds = divmod(frame.watched.time_s[frame.position], 60)
-        video = escape(frame.watched.video.stem)
+        minutes, seconds = divmod(frame.posed.time_s[frame.position], 60)
+        video = escape(frame.posed.video.stem)
         table.add_row(video, str(frame.index), f"{minutes:.0f}:{seconds:04.1f}", escape(frame.why))
     Console(highlight=False).print(table)
     if len(chosen) < args.frames:

@@ -1,9 +1,10 @@
-"""Labels that are probably wrong, told by the other frames. numpy only, and no N x N table: `inspect` is quick.
+"""Labels that are probably wrong, found by comparing the frames of a data set.
 
-How a swap of left and right is found: every frame is turned and scaled onto the others by points that a swap does not
-move, unpaired keypoints and the middle of each pair (Procrustes analysis, Gower 1975). The frames whose pose is then
-most alike say which way a pair should point; one that points the other way is probably swapped. Points are complex
-numbers here, so that turning and scaling is one multiplication.
+How a swap of left and right is found: every frame is turned and scaled onto other frames by points that a swap does
+not move, which are the unpaired keypoints and the middle of each pair (Procrustes analysis, Gower 1975,
+doi:10.1007/BF02291478). The frames whose pose is then most similar show which way a pair should point; a pair that
+points the other way is probably swapped. Points are complex numbers here, so that turning and scaling is one
+multiplication. No table has N x N entries, so that `inspect` stays quick.
 """
 
 from __future__ import annotations
@@ -18,94 +19,116 @@ from edgepose.types import Skeleton
 C128 = NDArray[np.complex128]
 F64 = NDArray[np.float64]
 
-_REFERENCES = 200  # frames that all others are compared with
-_ALIKE = 0.25  # of them, those most alike, tell what is usual
-_FEWEST = 8  # frames that must tell
-# How much nearer a pair is to the usual one after swapping than before. Open field's 93 frames: the one that is swapped
-# has 6.4, all others less than 0.25; with 20 % swapped on purpose all were found, and no other.
+_REFERENCES = 200  # frames with which every frame is compared
+_NEAREST = 0.25  # share of the references that is used: those with the most similar pose
+_FEWEST = 8  # references that must be usable
+# How many times nearer a pair is to the expected one after swapping than before. In open field's 93 frames, the pair
+# that is swapped has 6.4 and all others have less than 0.25. With 20 % swapped on purpose all were found, and no other.
 _SWAP_RATIO = 2.0
-_UNCLEAR = 0.15  # of the frames between that and its inverse: such a pair points anywhere, as walking paws do
-_FAR = 1.5  # times the distance that nine of ten frames have, to every other label
+_UNCLEAR = 0.15  # share of frames between that ratio and its inverse; with more, the pair points anywhere, like paws
+_FAR = 1.5  # times the 90th percentile of the distance to every other label
 
 
 def swapped_pairs(xy_px: F64, skeleton: Skeleton) -> list[tuple[int, tuple[str, str]]]:
-    """(frame, flip pair) where left and right are probably swapped; xy_px (N, K, 2), NaN = not labelled.
+    """Finds the pairs in which left and right are probably swapped.
 
-    Tells nothing of skeletons without two points that a swap leaves in place, nor of fewer than 9 frames.
+    Args:
+        xy_px: (N, K, 2), NaN where a keypoint is not labelled.
+        skeleton: names and pairs of the K keypoints.
+
+    Returns:
+        (frame, flip pair) for each. The list is empty for fewer than 9 frames, and for a skeleton without two points
+        that a swap leaves where they are.
     """
     z = xy_px[..., 0] + 1j * xy_px[..., 1]
     pairs = [(skeleton.keypoints.index(a), skeleton.keypoints.index(b)) for a, b in skeleton.flip_pairs]
     paired = {k for pair in pairs for k in pair}
-    alone = [k for k in range(z.shape[1]) if k not in paired]
-    steady = np.column_stack([z[:, alone], *[z[:, pair].mean(axis=1) for pair in pairs]])
+    unpaired = [k for k in range(z.shape[1]) if k not in paired]
+    unmoved = np.column_stack([z[:, unpaired], *[z[:, pair].mean(axis=1) for pair in pairs]])
     references = np.unique(np.linspace(0, len(z) - 1, min(len(z), _REFERENCES)).round().astype(int))
-    turn, apart = _onto(steady, references)
+    rotation, distance = _procrustes(unmoved, references)
     found = []
     for name, (left, right) in zip(skeleton.flip_pairs, pairs, strict=True):
-        ratio = _swap_ratio(z[:, right] - z[:, left], references, turn, apart)
+        ratio = _swap_ratio(z[:, right] - z[:, left], references, rotation, distance)
         unclear = (ratio > 1 / _SWAP_RATIO) & (ratio < _SWAP_RATIO)
         if unclear.sum() <= _UNCLEAR * np.isfinite(ratio).sum():
             found += [(int(i), name) for i in np.flatnonzero(ratio > _SWAP_RATIO)]
     return sorted(found)
 
 
-def _onto(points: C128, references: NDArray[np.intp]) -> tuple[C128, F64]:
-    """turn[i, r]: the factor that maps differences within reference r onto frame i. apart[i, r]: how badly that fits,
-    0 to 1 (squared Procrustes distance), inf where they share fewer than two points; points (N, P), NaN = none."""
-    here = np.isfinite(points).astype(np.float64)
-    p = np.where(here > 0, points, 0)
-    q, there = p[references], here[references]
-    shared = here @ there.T
+def _procrustes(points: C128, references: NDArray[np.intp]) -> tuple[C128, F64]:
+    """Aligns each of R references with each of N frames.
+
+    Args:
+        points: (N, P), NaN where a point is missing.
+        references: (R,) numbers of frames.
+
+    Returns:
+        rotation (N, R), the complex factor that maps differences within the reference onto the frame; and distance
+        (N, R), the squared Procrustes distance that is left, 0 to 1, infinite where they share fewer than two points.
+    """
+    has_p = np.isfinite(points).astype(np.float64)
+    p = np.where(has_p > 0, points, 0)
+    q, has_q = p[references], has_p[references]
+    shared = has_p @ has_q.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        sum_p, sum_q = p @ there.T, here @ q.T
+        sum_p, sum_q = p @ has_q.T, has_p @ q.T
         cross = p @ q.conj().T - sum_p * sum_q.conj() / shared
-        spread_p = np.abs(p) ** 2 @ there.T - np.abs(sum_p) ** 2 / shared
-        spread_q = here @ (np.abs(q) ** 2).T - np.abs(sum_q) ** 2 / shared
-        turn, apart = cross / spread_q, 1 - np.abs(cross) ** 2 / (spread_p * spread_q)
-    unknown = (shared < 2) | ~np.isfinite(turn) | ~np.isfinite(apart)
-    turn[unknown], apart[unknown] = 0, np.inf
-    apart[references, np.arange(len(references))] = np.inf  # not itself
-    return turn, apart
+        spread_p = np.abs(p) ** 2 @ has_q.T - np.abs(sum_p) ** 2 / shared
+        spread_q = has_p @ (np.abs(q) ** 2).T - np.abs(sum_q) ** 2 / shared
+        rotation, distance = cross / spread_q, 1 - np.abs(cross) ** 2 / (spread_p * spread_q)
+    unknown = (shared < 2) | ~np.isfinite(rotation) | ~np.isfinite(distance)
+    rotation[unknown], distance[unknown] = 0, np.inf
+    distance[references, np.arange(len(references))] = np.inf  # a frame is not compared with itself
+    return rotation, distance
 
 
-def _swap_ratio(across: C128, references: NDArray[np.intp], turn: C128, apart: F64) -> F64:
-    """(N,): how far `across`, from left to right, is from what is usual, over how far it would be when swapped.
+def _swap_ratio(left_to_right: C128, references: NDArray[np.intp], rotation: C128, distance: F64) -> F64:
+    """Returns (N,): the distance of a pair from the expected one, divided by that of the swapped pair.
 
-    NaN where it is not labelled or too few frames tell."""
-    usable = np.where(np.isfinite(across[references]), apart, np.inf)
-    how_many = min(max(_FEWEST, int(_ALIKE * len(references))), len(references) - 1)
-    nearest = np.argpartition(usable, how_many, axis=1)[:, :how_many]
-    told = np.isfinite(np.take_along_axis(usable, nearest, axis=1))
-    usual_across = np.nan_to_num(across[references])[nearest]
-    expected = np.where(told, np.take_along_axis(turn, nearest, axis=1) * usual_across, np.nan)
-    ratio = np.full(len(across), np.nan)
-    rows = np.flatnonzero((told.sum(axis=1) >= _FEWEST) & np.isfinite(across))
+    It is NaN where the pair is not labelled, or too few references are usable.
+    """
+    usable = np.where(np.isfinite(left_to_right[references]), distance, np.inf)
+    n_nearest = min(max(_FEWEST, int(_NEAREST * len(references))), len(references) - 1)
+    nearest = np.argpartition(usable, n_nearest, axis=1)[:, :n_nearest]
+    is_known = np.isfinite(np.take_along_axis(usable, nearest, axis=1))
+    in_references = np.nan_to_num(left_to_right[references])[nearest]
+    aligned = np.where(is_known, np.take_along_axis(rotation, nearest, axis=1) * in_references, np.nan)
+    ratio = np.full(len(left_to_right), np.nan)
+    rows = np.flatnonzero((is_known.sum(axis=1) >= _FEWEST) & np.isfinite(left_to_right))
     if len(rows):
-        usual = np.nanmedian(expected.real[rows], axis=1) + 1j * np.nanmedian(expected.imag[rows], axis=1)
-        ratio[rows] = np.abs(across[rows] - usual) / np.maximum(np.abs(across[rows] + usual), 1e-9)
+        expected = np.nanmedian(aligned.real[rows], axis=1) + 1j * np.nanmedian(aligned.imag[rows], axis=1)
+        swapped_px = np.abs(left_to_right[rows] + expected)
+        ratio[rows] = np.abs(left_to_right[rows] - expected) / np.maximum(swapped_px, 1e-9)
     return ratio
 
 
-def far_labels(xy_px: F64) -> list[tuple[int, int]]:
-    """(frame, keypoint) of labels that are unusually far from every other label of their frame: slips of the mouse.
+def outlier_labels(xy_px: F64) -> list[tuple[int, int]]:
+    """Finds labels that are unusually far from every other label of their frame, such as slips of the mouse.
 
-    xy_px (N, K, 2). A frame in which this holds for half of the labels shows a nearer animal, and is left out.
+    A frame in which half of the labels are so shows a nearer animal, and is left out.
+
+    Args:
+        xy_px: (N, K, 2), NaN where a keypoint is not labelled.
+
+    Returns:
+        (frame, keypoint) for each.
     """
-    apart = np.linalg.norm(xy_px[:, :, None] - xy_px[:, None], axis=-1)  # (N, K, K)
-    apart[:, np.arange(apart.shape[1]), np.arange(apart.shape[1])] = np.nan
-    often = np.isfinite(apart).sum(axis=0) > _FEWEST
+    distance = np.linalg.norm(xy_px[:, :, None] - xy_px[:, None], axis=-1)  # (N, K, K)
+    distance[:, np.arange(distance.shape[1]), np.arange(distance.shape[1])] = np.nan
+    often = np.isfinite(distance).sum(axis=0) > _FEWEST
     usual = np.full(often.shape, np.nan)
     if often.any():
-        usual[often] = np.nanpercentile(apart[:, often], 90, axis=0)
-    ratio = np.where(np.isfinite(apart / usual), apart / usual, np.inf)
+        usual[often] = np.nanpercentile(distance[:, often], 90, axis=0)
+    ratio = np.where(np.isfinite(distance / usual), distance / usual, np.inf)
     far = (ratio.min(axis=2) > _FAR) & (np.isfinite(ratio).sum(axis=2) >= 2)
     far &= far.sum(axis=1, keepdims=True) * 2 < np.isfinite(xy_px).all(axis=2).sum(axis=1, keepdims=True)
     return [(int(i), int(k)) for i, k in np.argwhere(far)]
 
 
-def alike(keys: Sequence[Hashable]) -> list[list[int]]:
-    """The places of each key that comes more than once."""
-    places: dict[Hashable, list[int]] = {}
+def duplicates(keys: Sequence[Hashable]) -> list[list[int]]:
+    """Returns the positions of each key that occurs more than once."""
+    positions: dict[Hashable, list[int]] = {}
     for i, key in enumerate(keys):
-        places.setdefault(key, []).append(i)
-    return [group for group in places.values() if len(group) > 1]
+        positions.setdefault(key, []).append(i)
+    return [group for group in positions.values() if len(group) > 1]

@@ -1,4 +1,7 @@
-"""Labels of one data set into a DeepLabCut project: what is there stays, every digit is kept, nothing is half done."""
+"""Merges the labels of one data set into a DeepLabCut project.
+
+What the project has stays, every digit is kept, and a merge that is interrupted leaves no video half done.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,15 @@ _EQUAL_PX = 1e-6
 
 @dataclass
 class Merged:
-    """What happened to each image of the source. conflicts: labelled otherwise in the project, as `video/image`.
-    clashes: another picture has the name. backup: folder of the label files as they were."""
+    """What happened to each image of the source, as `video/image`.
+
+    Attributes:
+        added: the project did not have them.
+        equal: the project has them with the same labels.
+        conflicts: the project has them with other labels.
+        clashes: left out, because the project has another picture with that name.
+        backup: the folder of the label files as they were before.
+    """
 
     added: list[str] = field(default_factory=list)
     equal: list[str] = field(default_factory=list)
@@ -40,8 +50,8 @@ class Merged:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where in the project a frame's labels go: `labeled-data/<video>/<name>`."""
+class _FramePath:
+    """Where the project keeps a frame: `labeled-data/<video>/<name>`."""
 
     video: str
     name: str
@@ -50,12 +60,20 @@ class _Place:
         return f"{self.video}/{self.name}"
 
 
-def merge(source: Dataset, project: Path, *, overwrite: bool, tick: Callable[[], None] = lambda: None) -> Merged:
-    """overwrite: where both label a frame, take the source's. Raises DatasetError when the project is none, or has
-    other body parts.
+def merge(source: Dataset, project: Path, *, overwrite: bool, on_image: Callable[[], None] = lambda: None) -> Merged:
+    """Adds the labels of `source` to the project.
 
-    Images come first, which changes nothing as long as no label names them; then the label files, all of them written
-    and only then renamed. What was killed before that is as it was; the same call again completes it.
+    Images are copied first, which changes nothing as long as no label names them. Then all label files are written,
+    and only then renamed. A merge that was killed before that has changed no label, and the same call completes it.
+
+    Args:
+        source: labelled images of any format.
+        project: folder of the project.
+        overwrite: where both label a frame, take the labels of the source.
+        on_image: called for each image.
+
+    Raises:
+        DatasetError: the folder is no project, or its body parts are others.
     """
     config = read_config(project)
     _check(source, project, config["bodyparts"])
@@ -63,20 +81,20 @@ def merge(source: Dataset, project: Path, *, overwrite: bool, tick: Callable[[],
     merged = Merged()
     labels: dict[str, dict[str, NDArray[np.float64]]] = {}
     for image in source.images:
-        tick()
-        place, mark = _Place(image.video, Path(image_file(image.path)[0]).name), pixel_digest(read_image(image.path))
-        if mark in known:
-            place, xy = known[mark]
-            same = np.allclose(xy, image.xy_px, rtol=0, atol=_EQUAL_PX, equal_nan=True)
-            (merged.equal if same else merged.conflicts).append(str(place))
-            if same or not overwrite:
+        on_image()
+        frame, digest = _FramePath(image.video, image_file(image.path)[0]), pixel_digest(read_image(image.path))
+        if digest in known:
+            frame, xy_px = known[digest]
+            is_equal = np.allclose(xy_px, image.xy_px, rtol=0, atol=_EQUAL_PX, equal_nan=True)
+            (merged.equal if is_equal else merged.conflicts).append(str(frame))
+            if is_equal or not overwrite:
                 continue
-        elif not _copy(image, project / LABELS / place.video / place.name, mark):
-            merged.clashes.append(str(place))
+        elif not _copy(image, project / LABELS / frame.video / frame.name, digest):
+            merged.clashes.append(str(frame))
             continue
         else:
-            merged.added.append(str(place))
-        labels.setdefault(place.video, {})[place.name] = image.xy_px
+            merged.added.append(str(frame))
+        labels.setdefault(frame.video, {})[frame.name] = image.xy_px
     if labels:
         merged.backup = _install(project, str(config.get("scorer") or ""), source.skeleton.keypoints, labels)
     return merged
@@ -94,25 +112,25 @@ def _check(source: Dataset, project: Path, bodyparts: object) -> None:
         raise DatasetError(f"{project}: keeps the labels of all videos in one file; edgepose-train convert it first")
 
 
-def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_Place, NDArray[np.float64]]]:
-    """Place and labels of every labelled frame of the project, by its pixels. Keypoints in the order of `names`."""
+def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_FramePath, NDArray[np.float64]]]:
+    """Returns path and labels of every labelled frame of the project, by its digest. Keypoints are as in `names`."""
     if not has_labels(project):
         return {}
     dataset = read_dataset(project, keep_unlabelled=True)
     order = [dataset.skeleton.keypoints.index(name) for name in names]
     images = [image for image in (*dataset.images, *dataset.unchecked) if np.isfinite(image.xy_px).any()]
     with ThreadPoolExecutor() as pool:
-        marks = pool.map(lambda image: pixel_digest(read_image(image.path)), images)
+        digests = pool.map(lambda image: pixel_digest(read_image(image.path)), images)
         return {
-            mark: (_Place(image.path.parent.name, image.path.name), image.xy_px[order])
-            for mark, image in zip(marks, images, strict=True)
+            digest: (_FramePath(image.path.parent.name, image.path.name), image.xy_px[order])
+            for digest, image in zip(digests, images, strict=True)
         }
 
 
-def _copy(image: LabelledImage, target: Path, mark: bytes) -> bool:
-    """False where another picture has the name."""
+def _copy(image: LabelledImage, target: Path, digest: bytes) -> bool:
+    """Returns False where the project has another picture with that name."""
     if target.exists():
-        return pixel_digest(read_image(target)) == mark
+        return pixel_digest(read_image(target)) == digest
     target.parent.mkdir(parents=True, exist_ok=True)
     write_durably(target, image_file(image.path)[1])
     return True
@@ -121,14 +139,14 @@ def _copy(image: LabelledImage, target: Path, mark: bytes) -> bool:
 def _install(
     project: Path, scorer: str, names: Sequence[str], labels: dict[str, dict[str, NDArray[np.float64]]]
 ) -> Path | None:
-    """Writes the label files, those that were there going to a backup, whose folder is returned."""
+    """Writes the label files. The old ones are copied to a backup folder, which is returned."""
     backup = project / BACKUPS / f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%dT%H-%M-%S.%f}"
     stem, template = _layout(project, scorer, names)
     writers: dict[Path, Callable[[Path], object]] = {}
     for video, rows in labels.items():
         folder = project / LABELS / video
         h5, table = folder / f"{stem}.h5", folder / f"{stem}.csv"
-        # The CSV is the one that people edit.
+        # Where both exist the CSV counts, because people edit it.
         cells = next((read_label_table(path).cells for path in (table, h5) if path.is_file()), template)
         cells = cells.with_rows(video, names, rows)
         for path in (h5, table):
@@ -142,8 +160,10 @@ def _install(
 
 
 def _layout(project: Path, scorer: str, names: Sequence[str]) -> tuple[str, Cells]:
-    """Stem of the label files, and a table without rows, as the project has them: under another scorer's name the new
-    labels would hide the old ones."""
+    """Returns the name of the project's label files without its ending, and a table without rows in their layout.
+
+    In files with another scorer's name, the new labels would hide the old ones.
+    """
     found = sorted(path for path in project.glob(f"{LABELS}/*/CollectedData_*") if path.suffix in {".csv", ".h5"})
     own = [path for path in found if path.stem == f"CollectedData_{scorer}"] or found
     if not own:
@@ -158,7 +178,7 @@ def _writer(write: Callable[[Path, Cells], None], cells: Cells) -> Callable[[Pat
 
 
 def add_video_paths(source: Path, project: Path, videos: Sequence[str]) -> None:
-    """The source's entries of `video_sets` for `videos`, into the project's `config.yaml`, where it has none yet."""
+    """Copies what the project's `video_sets` lacks of these videos from the source's `config.yaml`."""
     have = {Path(name).stem for name in read_config(project).get("video_sets") or {}}
     found = {}
     for name, entry in (read_config(source).get("video_sets") or {}).items():

@@ -1,4 +1,4 @@
-"""One picture of many frames with their poses: people judge faster by looking."""
+"""One picture of many frames with their poses, because people judge poses fastest by looking at them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,37 @@ from edgepose.pose.drawing import draw_pose, keypoint_colours
 from edgepose.system.atomic_files import write_durably
 from edgepose.types import U8, Pose, Skeleton
 
-_COLUMNS, _WIDTH = 5, 400  # pictures in a row, pixels of each
-_LINE, _LINES = 18, 3  # pixels of a line of text, and lines below each picture
+_COLUMNS = 5
+_WIDTH = 400  # pixels of each picture
+_LINE, _LINES = 18, 3  # height in pixels of a line of text, and the number of lines below each picture
 _TEXT_CHARS = 48
 _MARGIN = 8
-_SMALLEST_PART = 0.25  # of the frame's sides: closer, one no longer sees where the animal is
+_SMALLEST_PART = 0.25  # of the frame's sides; with less of the frame, nobody sees where the animal is
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A small picture of a frame, its pose drawn in, and what to write below it."""
+    """A small picture of a frame with its pose, and the text below it."""
 
     image: U8
     text: str
 
 
 def make_picture(image: U8, pose: Pose, skeleton: Skeleton, text: str) -> Picture:
-    """The part of the frame where the pose is. image: BGR (H, W, 3), left as it is."""
+    """Cuts out the part of the frame where the pose is. image: BGR (H, W, 3), which is not changed."""
     left, top, w, h = _region(pose, (image.shape[1], image.shape[0]))
     scale = _WIDTH / w
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     cut = image[top : top + h, left : left + w]
-    part = np.asarray(cv2.resize(cut, (_WIDTH, round(h * scale)), interpolation=how), np.uint8)
-    # The rule of coordinates: x' = (x + 0.5) * scale - 0.5.
+    part = np.asarray(cv2.resize(cut, (_WIDTH, round(h * scale)), interpolation=interpolation), np.uint8)
+    # The rule of coordinates is x' = (x + 0.5) * scale - 0.5.
     xy_px = ((pose.xy_px - np.array([left, top]) + 0.5) * scale - 0.5).astype(np.float32)
     draw_pose(part, Pose(xy_px, pose.score), skeleton)
     return Picture(part, text)
 
 
 def _region(pose: Pose, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Left, top, width, height: of the frame's shape, round all keypoints and as much again, within the frame."""
+    """Returns left, top, width and height of a region with the frame's shape, twice as large as the pose."""
     low, high = pose.xy_px.min(axis=0), pose.xy_px.max(axis=0)
     part = float(np.clip(2 * ((high - low) / size_wh).max(), _SMALLEST_PART, 1))
     w, h = round(part * size_wh[0]), round(part * size_wh[1])
@@ -55,7 +56,7 @@ def _region(pose: Pose, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def write_sheet(path: Path, pictures: Sequence[Picture], skeleton: Skeleton) -> None:
-    """A PNG of all pictures in rows, the keypoints' colours on top. pictures: at least one."""
+    """Writes a PNG with all pictures in rows, below a legend of the keypoints. There must be at least one picture."""
     columns = min(_COLUMNS, len(pictures))
     height = max(picture.image.shape[0] for picture in pictures) + _LINE * _LINES
     rows = -(-len(pictures) // columns)
@@ -72,16 +73,16 @@ def write_sheet(path: Path, pictures: Sequence[Picture], skeleton: Skeleton) -> 
 
 
 def _legend(skeleton: Skeleton, width: int) -> U8:
-    """Each name beside a dot of its colour, in as many lines as they need."""
-    places, x, y = [], _MARGIN, _LINE
+    """Returns a picture of every name beside a dot in its colour, in as many lines as they need."""
+    positions, x, y = [], _MARGIN, _LINE
     for name in skeleton.keypoints:
         needed = 24 + cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)[0][0]
         if x + needed > width and x > _MARGIN:
             x, y = _MARGIN, y + _LINE
-        places.append((name, x, y))
+        positions.append((name, x, y))
         x += needed + _MARGIN
     legend = np.full((y + _MARGIN, width, 3), 255, np.uint8)
-    for (name, left, bottom), colour in zip(places, keypoint_colours(len(places)), strict=True):
+    for (name, left, bottom), colour in zip(positions, keypoint_colours(len(positions)), strict=True):
         cv2.circle(legend, (left + 6, bottom - 5), 5, colour, cv2.FILLED, cv2.LINE_AA)
         _write(legend, name, (left + 16, bottom))
     return legend

@@ -1,8 +1,8 @@
-"""Frames worth labelling, from videos alone: spread over what they show (k-means) or over time (uniform)."""
+"""Frames worth labelling, from videos alone: as different as possible (k-means), or at equal distances in time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,56 +12,56 @@ from numpy.typing import NDArray
 
 from edgepose.types import F32, U8
 from edgepose.video.frames import Video, read_frames, spread
-from edgepose_train.selection.thumbnails import Look, look_at, same, stack, worth_labelling
+from edgepose_train.selection.thumbnails import Thumbnail, are_duplicates, as_rows, can_be_labelled, make_thumbnail
 
-MOST_LOOKED_AT = 2000  # frames of one video; an hour at 30 per second gives one every 1.8 seconds
+MOST_SAMPLED = 2000  # frames of one video; of an hour at 30 frames a second, one in 1.8 seconds
 _ATTEMPTS, _ITERATIONS = 1, 30
 
 Method = Literal["kmeans", "uniform"]
+ReadFrames = Callable[[Video, Sequence[int]], Iterator[tuple[int, U8]]]
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What was seen of a video: frame numbers, rising, and how each looks."""
+class SampledVideo:
+    """Frames of a video in small. `indices` are their frame numbers, rising."""
 
     video: Video
     indices: list[int]
-    looks: list[Look]
+    thumbnails: list[Thumbnail]
 
 
-def survey(video: Video, tick: Callable[[], None]) -> Survey:
-    """Looks at frames at equal distances. tick: called for each."""
-    indices, looks = [], []
-    for index, image in read_frames(video, spread(video.count, MOST_LOOKED_AT)):
+def sample_video(video: Video, on_frame: Callable[[], None]) -> SampledVideo:
+    """Reads frames at equal distances. `on_frame` is called for each."""
+    indices, thumbnails = [], []
+    for index, image in read_frames(video, spread(video.count, MOST_SAMPLED)):
         indices.append(index)
-        looks.append(look_at(image))
-        tick()
-    return Survey(video, indices, looks)
+        thumbnails.append(make_thumbnail(image))
+        on_frame()
+    return SampledVideo(video, indices, thumbnails)
 
 
-def candidates(found: Survey, known: Collection[bytes] = ()) -> NDArray[np.int64]:
-    """Positions in `found` of frames that could be labelled: sharp, lit, not empty, no two the same.
+def candidates(sample: SampledVideo, known: Collection[bytes] = ()) -> NDArray[np.int64]:
+    """Returns the positions in the sample of frames that can be labelled, without duplicates.
 
-    known: digests of frames that the project already has.
+    known: digests of the frames that the project has already.
     """
-    if not found.looks:
+    if not sample.thumbnails:
         return np.array([], np.int64)
-    good = worth_labelling(found.looks)
-    thumbnails = stack(found.looks)
-    taken = set(known)
+    good = can_be_labelled(sample.thumbnails)
+    rows = as_rows(sample.thumbnails)
     kept: list[int] = []
     for i in np.flatnonzero(good).tolist():
-        # The one before is enough: what is still, is so for many frames.
-        if found.looks[i].digest in taken or (kept and same(thumbnails[kept[-1]], thumbnails[i])):
+        # It is enough to compare with the frame before: an animal that is still stays so for many frames.
+        if sample.thumbnails[i].digest in known or (kept and are_duplicates(rows[kept[-1]], rows[i])):
             continue
         kept.append(i)
     return np.array(kept, np.int64)
 
 
 def shares(available: Sequence[int], total: int) -> list[int]:
-    """How many of `total` frames each video gives: equal parts, what one cannot give going to the others.
+    """Returns how many of `total` frames each video gives: equal parts, and what one video lacks the others give.
 
-    With fewer frames than videos, the videos that give one are spread over the list.
+    Where there are fewer frames than videos, the videos that give one are spread over the list.
     """
     given = [0] * len(available)
     while (left := total - sum(given)) > 0:
@@ -76,31 +76,31 @@ def shares(available: Sequence[int], total: int) -> list[int]:
     return given
 
 
-def choose(thumbnails: F32, count: int, method: Method, seed: int) -> NDArray[np.int64]:
-    """At most `count` rows of `thumbnails` (N, D), which are in the order of time, N >= count > 0; sorted.
+def choose(rows: F32, count: int, method: Method, seed: int) -> NDArray[np.int64]:
+    """Returns at most `count` row numbers, rising. There are fewer where the other rows are duplicates of these.
 
-    Fewer where the rest looks the same as those.
+    rows: thumbnails (N, D) in the order of time, N >= count > 0.
     """
-    n = len(thumbnails)
+    n = len(rows)
     evenly = np.floor((np.arange(count) + 0.5) * n / count).astype(np.int64)
-    first = evenly if method == "uniform" or count == n else _kmeans(thumbnails, count, seed)
+    first = evenly if method == "uniform" or count == n else _kmeans(rows, count, seed)
     chosen: list[int] = []
     for i in first.tolist():
-        if not chosen or not same(thumbnails[chosen], thumbnails[i]).any():
+        if not chosen or not are_duplicates(rows[chosen], rows[i]).any():
             chosen.append(i)
-    distance = np.min([np.linalg.norm(thumbnails - thumbnails[i], axis=1) for i in chosen], axis=0)
+    distance = np.min([np.linalg.norm(rows - rows[i], axis=1) for i in chosen], axis=0)
     while len(chosen) < count:
         i = int(distance.argmax())
-        if same(thumbnails[chosen], thumbnails[i]).any():
+        if are_duplicates(rows[chosen], rows[i]).any():
             break
         chosen.append(i)
-        distance = np.minimum(distance, np.linalg.norm(thumbnails - thumbnails[i], axis=1))
+        distance = np.minimum(distance, np.linalg.norm(rows - rows[i], axis=1))
     return np.array(sorted(chosen), np.int64)
 
 
-def _kmeans(thumbnails: F32, count: int, seed: int) -> NDArray[np.int64]:
-    """The frame nearest to each centre. DeepLabCut clusters the same pixels and takes a random frame of each."""
-    centred = np.ascontiguousarray(thumbnails - thumbnails.mean(axis=0))
+def _kmeans(rows: F32, count: int, seed: int) -> NDArray[np.int64]:
+    """Returns the row nearest to each centre. DeepLabCut clusters the same pixels and takes a random row of each."""
+    centred = np.ascontiguousarray(rows - rows.mean(axis=0))
     cv2.setRNGSeed(seed)
     stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, _ITERATIONS, 0.1)
     _, labels, centres = cv2.kmeans(centred, count, None, stop, _ATTEMPTS, cv2.KMEANS_PP_CENTERS)  # type: ignore[call-overload]
@@ -110,17 +110,25 @@ def _kmeans(thumbnails: F32, count: int, seed: int) -> NDArray[np.int64]:
     return np.sort(order[first])
 
 
-def fetch(found: Survey, positions: Sequence[int], write: Callable[[int, U8], None]) -> list[int]:
-    """Calls write(frame number, image) for the frames at `positions` of the survey; returns the numbers written.
+def write_frames(
+    sample: SampledVideo,
+    positions: Sequence[int],
+    write: Callable[[int, U8], None],
+    read: ReadFrames = read_frames,
+) -> list[int]:
+    """Calls write(frame number, image) for the frames at these positions of the sample.
 
-    Seeking in a video of changing rate may land elsewhere than the survey did. A frame that does not look as it did
-    then is looked for once more the way the survey came.
+    In a video whose rate changes, seeking may lead to another frame than the sample has. Such a frame is looked for
+    once more, by reading the video as the sample was read.
+
+    Returns:
+        The frame numbers that were written.
     """
-    wanted = {found.indices[i]: found.looks[i].digest for i in positions}
+    wanted = {sample.indices[i]: sample.thumbnails[i].digest for i in positions}
     written = []
-    for indices in (sorted(wanted), found.indices):
-        for index, image in read_frames(found.video, indices):
-            if index in wanted and look_at(image).digest == wanted[index]:
+    for indices in (sorted(wanted), sample.indices):
+        for index, image in read(sample.video, indices):
+            if index in wanted and make_thumbnail(image).digest == wanted[index]:
                 write(index, image)
                 written.append(index)
                 del wanted[index]

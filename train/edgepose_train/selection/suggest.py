@@ -1,6 +1,6 @@
 """Frames worth labelling next: where a model is unsure, jumps or mixes left and right, and poses unlike the others.
 
-Pure numpy on what the model said about frames; `watch` alone runs it.
+Everything but `pose_video` is numpy on what the model has said about the frames.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from edgepose.pose.drawing import SURE
 from edgepose.pose.pose_quality import PoseQuality, animal_length, judge_poses
 from edgepose.types import F64, Frame, Skeleton
 from edgepose.video.frames import Video, read_frames, spread
-from edgepose_train.selection.extract import Survey
-from edgepose_train.selection.thumbnails import WIDTH, look_at, worth_labelling
+from edgepose_train.selection.extract import SampledVideo
+from edgepose_train.selection.thumbnails import WIDTH, can_be_labelled, make_thumbnail
 
-MOST_WATCHED = 3000  # frames of one video: all of a shorter one, else threes of neighbours at equal distances
-_TROUBLE_SHARE = 2 / 3  # of the chosen frames; the others are the ones most unlike all chosen before
+MOST_POSED = 3000  # frames of one video; of a longer video, groups of three neighbours at equal distances
+_FAILING_SHARE = 2 / 3  # of the chosen frames; the others are those that are most unlike all chosen before
 
 
 @dataclass(frozen=True)
-class PosedVideo(Survey):
+class PosedVideo(SampledVideo):
     """What the model said about N frames of a video: xy_px (N, K, 2), score (N, K)."""
 
     xy_px: F64
@@ -35,128 +35,144 @@ class PosedVideo(Survey):
     def time_s(self) -> F64:
         return np.asarray(np.array(self.indices) / self.video.fps)
 
+    @property
+    def body_length_px(self) -> float:
+        return animal_length(self.xy_px, self.score, self.video.size_wh)
 
-def frames_to_watch(count: int) -> list[int]:
-    """Rising frame numbers."""
-    if count <= MOST_WATCHED:
+
+def frames_to_pose(count: int) -> list[int]:
+    """Returns the rising numbers of the frames to read, of a video of `count` frames."""
+    if count <= MOST_POSED:
         return list(range(count))
-    middles = spread(count, MOST_WATCHED // 3)
+    middles = spread(count, MOST_POSED // 3)
     return [i for middle in middles for i in (middle - 1, middle, middle + 1) if 0 <= i < count]
 
 
-def watch(estimator: Estimator, video: Video, tick: Callable[[], None]) -> PosedVideo:
-    """Runs the model over the video. tick: called for each frame."""
-    indices, xy, score, looks = [], [], [], []
-    for index, image in read_frames(video, frames_to_watch(video.count)):
+def pose_video(estimator: Estimator, video: Video, on_frame: Callable[[], None]) -> PosedVideo:
+    """Runs the model over the video. `on_frame` is called for each frame."""
+    indices, xy_px, score, thumbnails = [], [], [], []
+    for index, image in read_frames(video, frames_to_pose(video.count)):
         pose = estimator.estimate(Frame(image, "bgr", index, 0, 0))
         indices.append(index)
-        xy.append(pose.xy_px)
+        xy_px.append(pose.xy_px)
         score.append(pose.score)
-        looks.append(look_at(image))
-        tick()
+        thumbnails.append(make_thumbnail(image))
+        on_frame()
     k = len(estimator.card.skeleton.keypoints)
     return PosedVideo(
-        video, indices, looks, np.array(xy, float).reshape(-1, k, 2), np.array(score, float).reshape(-1, k)
+        video, indices, thumbnails, np.array(xy_px, float).reshape(-1, k, 2), np.array(score, float).reshape(-1, k)
     )
 
 
-def find_trouble(watched: PosedVideo, skeleton: Skeleton) -> PoseQuality:
-    return judge_poses(watched.xy_px, watched.score, watched.time_s, skeleton, body_length(watched))
+def quality_of(posed: PosedVideo, skeleton: Skeleton) -> PoseQuality:
+    """Returns what is wrong with each pose of the video."""
+    return judge_poses(posed.xy_px, posed.score, posed.time_s, skeleton, posed.body_length_px)
 
 
-def body_length(watched: PosedVideo) -> float:
-    """Pixels."""
-    return animal_length(watched.xy_px, watched.score, watched.video.size_wh)
+def features(videos: Sequence[PosedVideo]) -> F64:
+    """Returns (N, D) for all frames of all videos; the farther apart two rows are, the less alike are the frames.
+
+    Pose and appearance count the same: each has a standard deviation of 1 about its mean.
+    """
+    pose = np.vstack([posed.xy_px.reshape(len(posed.xy_px), -1) / posed.body_length_px for posed in videos])
+    size_wh = (WIDTH, round(WIDTH * 3 / 4))  # one size for all, although the videos may have several shapes
+    small = np.array([cv2.resize(t.grey, size_wh).ravel() for posed in videos for t in posed.thumbnails], float)
+    return np.hstack([_standardized(pose), _standardized(small)])
 
 
-def features(every: Sequence[PosedVideo]) -> F64:
-    """(N, D) of all videos' frames: pose and appearance, each spread by 1 about its mean. Distances mean unlikeness."""
-    lengths = [body_length(watched) for watched in every]
-    pose = np.vstack([w.xy_px.reshape(len(w.xy_px), -1) / length for w, length in zip(every, lengths, strict=True)])
-    size_wh = (WIDTH, round(WIDTH * 3 / 4))  # whatever shape the videos have
-    small = np.array([cv2.resize(look.thumbnail, size_wh).ravel() for w in every for look in w.looks], float)
-    return np.hstack([_unit_spread(pose), _unit_spread(small)])
-
-
-def _unit_spread(values: F64) -> F64:
+def _standardized(values: F64) -> F64:
     centred = values - values.mean(axis=0)
     return np.asarray(centred / max(1e-9, np.sqrt((centred**2).sum(axis=1).mean())))
 
 
 @dataclass(frozen=True)
 class Pool:
-    """All N frames of all videos. video: (N,) which one. time_s: (N,) within it. troubled: (N,) something is wrong.
-    allowed: (N,) can be labelled, and nothing near it in time is known."""
+    """All N frames of all videos.
+
+    Attributes:
+        severity: (N,) how badly the model fails.
+        failing: (N,) True where the model is unsure of a keypoint, or the pose moves as no animal does.
+        features: (N, D), see `features`.
+        video: (N,) number of the video.
+        time_s: (N,) time in the video.
+        allowed: (N,) True where the frame can be labelled and no frame near it in time is in the project already.
+    """
 
     severity: F64
-    troubled: NDArray[np.bool_]
+    failing: NDArray[np.bool_]
     features: F64
     video: NDArray[np.int64]
     time_s: F64
     allowed: NDArray[np.bool_]
 
 
-def make_pool(every: Sequence[PosedVideo], troubles: Sequence[PoseQuality], known: set[bytes], apart_s: float) -> Pool:
-    """known: digests of frames that are in the project already."""
-    unsure = np.concatenate([(watched.score < SURE).any(axis=1) for watched in every])
-    wrong = np.concatenate([t.moves for t in troubles])
+def make_pool(
+    videos: Sequence[PosedVideo], qualities: Sequence[PoseQuality], known: set[bytes], min_gap_s: float
+) -> Pool:
+    """known: digests of the frames that the project has already. min_gap_s: how far others must be from these."""
+    unsure = np.concatenate([(posed.score < SURE).any(axis=1) for posed in videos])
+    implausible = np.concatenate([quality.moves for quality in qualities])
     return Pool(
-        np.concatenate([trouble.severity for trouble in troubles]),
-        unsure | wrong,
-        features(every),
-        np.concatenate([np.full(len(watched.indices), i) for i, watched in enumerate(every)]),
-        np.concatenate([watched.time_s for watched in every]),
-        np.concatenate([_allowed(watched, known, apart_s) for watched in every]),
+        np.concatenate([quality.severity for quality in qualities]),
+        unsure | implausible,
+        features(videos),
+        np.concatenate([np.full(len(posed.indices), i) for i, posed in enumerate(videos)]),
+        np.concatenate([posed.time_s for posed in videos]),
+        np.concatenate([_allowed(posed, known, min_gap_s) for posed in videos]),
     )
 
 
-def _allowed(watched: PosedVideo, known: set[bytes], apart_s: float) -> NDArray[np.bool_]:
-    allowed = worth_labelling(watched.looks)
-    for i, look in enumerate(watched.looks):
-        if look.digest in known:
-            allowed &= np.abs(watched.time_s - watched.time_s[i]) > apart_s
+def _allowed(posed: PosedVideo, known: set[bytes], min_gap_s: float) -> NDArray[np.bool_]:
+    allowed = can_be_labelled(posed.thumbnails)
+    for i, thumbnail in enumerate(posed.thumbnails):
+        if thumbnail.digest in known:
+            allowed &= np.abs(posed.time_s - posed.time_s[i]) > min_gap_s
     return allowed
 
 
-def choose(pool: Pool, count: int, apart_s: float) -> tuple[list[int], list[int]]:
-    """Positions of at most `count` frames, no two of a video within `apart_s`: the troubled ones, most severe first
-    but none like another, and then those least like all before, rather unsure ones."""
-    open_ = pool.allowed.copy()
-    distance = np.full(len(open_), np.inf)
+def choose(pool: Pool, count: int, min_gap_s: float) -> tuple[list[int], list[int]]:
+    """Chooses at most `count` frames, no two of a video within `min_gap_s`.
+
+    Returns:
+        Positions of frames in which the model fails, the most severe first but none like another; and positions of
+        the frames that are least like all chosen before, where unsure ones are preferred.
+    """
+    is_open = pool.allowed.copy()
+    distance = np.full(len(is_open), np.inf)
 
     def take(value: F64, which: NDArray[np.bool_]) -> int | None:
         if not which.any():
             return None
         i = int(np.where(which, value, -np.inf).argmax())
-        open_[(pool.video == pool.video[i]) & (np.abs(pool.time_s - pool.time_s[i]) <= apart_s)] = False
+        is_open[(pool.video == pool.video[i]) & (np.abs(pool.time_s - pool.time_s[i]) <= min_gap_s)] = False
         np.minimum(distance, np.linalg.norm(pool.features - pool.features[i], axis=1), out=distance)
         return i
 
-    troubled: list[int] = []
-    while len(troubled) < round(count * _TROUBLE_SHARE):
-        i = take(pool.severity * np.minimum(distance, 1.0), open_ & pool.troubled)
+    failing: list[int] = []
+    while len(failing) < round(count * _FAILING_SHARE):
+        i = take(pool.severity * np.minimum(distance, 1.0), is_open & pool.failing)
         if i is None:
             break
-        troubled.append(i)
+        failing.append(i)
     new: list[int] = []
-    while len(troubled) + len(new) < count:
-        unlike = np.minimum(distance, np.linalg.norm(pool.features, axis=1).max())
-        i = take(unlike * (0.5 + pool.severity), open_)
+    while len(failing) + len(new) < count:
+        novelty = np.minimum(distance, np.linalg.norm(pool.features, axis=1).max())
+        i = take(novelty * (0.5 + pool.severity), is_open)
         if i is None:
             break
         new.append(i)
-    return troubled, new
+    return failing, new
 
 
-def reasons(watched: PosedVideo, trouble: PoseQuality, i: int, skeleton: Skeleton) -> list[str]:
-    """Why frame i was chosen, worst first; empty when nothing is wrong with it."""
+def reasons(posed: PosedVideo, quality: PoseQuality, i: int, skeleton: Skeleton) -> list[str]:
+    """Returns why frame i was chosen, the worst reason first; nothing where the pose has no fault."""
     found = []
-    if trouble.swap[i] >= 0:
-        found.append(f"left/right swap of {' and '.join(skeleton.flip_pairs[trouble.swap[i]])}")
-    if (worst := int(trouble.jump[i].argmax())) >= 0 and trouble.jump[i, worst] > 0:
-        found.append(f"{skeleton.keypoints[worst]} jumps {trouble.jump[i, worst] * body_length(watched):.0f} px")
-    unsure = [int(k) for k in watched.score[i].argsort() if watched.score[i, k] < SURE]
+    if quality.swap[i] >= 0:
+        found.append(f"left/right swap of {' and '.join(skeleton.flip_pairs[quality.swap[i]])}")
+    if (worst := int(quality.jump[i].argmax())) >= 0 and quality.jump[i, worst] > 0:
+        found.append(f"{skeleton.keypoints[worst]} jumps {quality.jump[i, worst] * posed.body_length_px:.0f} px")
+    unsure = [int(k) for k in posed.score[i].argsort() if posed.score[i, k] < SURE]
     if unsure:
-        named = ", ".join(f"{skeleton.keypoints[k]} {watched.score[i, k]:.2f}" for k in unsure[:3])
+        named = ", ".join(f"{skeleton.keypoints[k]} {posed.score[i, k]:.2f}" for k in unsure[:3])
         found.append(f"unsure: {named}" + (" ..." if len(unsure) > 3 else ""))
     return found

@@ -1,4 +1,4 @@
-"""What a frame looks like, small: enough to tell frames apart, and to tell which ones nobody could label."""
+"""Small grey pictures of frames: enough to compare frames, and to find those in which nobody could label anything."""
 
 from __future__ import annotations
 
@@ -15,35 +15,42 @@ from numpy.typing import NDArray
 from edgepose.types import F32, U8
 from edgepose_train.labels.images import pixel_digest, read_image
 
-WIDTH = 30  # of the thumbnail; DeepLabCut's `cluster_resizewidth`
+WIDTH = 30  # pixels; DeepLabCut's `cluster_resizewidth`
 _SHARPNESS_WIDTH = 320
-_BLACK, _WHITE, _FLAT = 6.0, 249.0, 2.0  # mean and spread of grey levels, of 255
-_BLURRED = 0.15  # in parts of the video's median sharpness: below, the whole picture is out of focus
-_EMPTY = 0.25  # in parts of the median difference from the background: below, nothing is there
-_SAME = 5.0  # grey levels by which no pixel of two thumbnails differs when the frames show the same
+_BLACK, _WHITE, _FLAT = 6.0, 249.0, 2.0  # mean and standard deviation of the grey levels, 0 to 255
+_BLURRED = 0.15  # parts of the video's median sharpness; below this the whole picture is out of focus
+_EMPTY = 0.25  # parts of the median difference from the background; below this no animal is there
+_DUPLICATE = 5.0  # grey levels; two frames are duplicates when no pixel of their thumbnails differs by more
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """thumbnail: grey, (h, 30) uint8. sharpness: variance of the Laplacian. digest: of all its pixels."""
+class Thumbnail:
+    """A frame in small.
 
-    thumbnail: U8
+    Attributes:
+        grey: (h, 30) uint8.
+        sharpness: variance of the Laplacian.
+        digest: hash of all pixels of the frame.
+    """
+
+    grey: U8
     sharpness: float
     digest: bytes
 
 
-def look_at(image: U8) -> Look:
+def make_thumbnail(image: U8) -> Thumbnail:
     """image: BGR (H, W, 3)."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     medium = _resized(grey, min(_SHARPNESS_WIDTH, grey.shape[1]))
     sharpness = float(cv2.Laplacian(medium, cv2.CV_32F).var())
-    return Look(_resized(medium, WIDTH), sharpness, pixel_digest(image))
+    return Thumbnail(_resized(medium, WIDTH), sharpness, pixel_digest(image))
 
 
 def known_digests(folder: Path) -> set[bytes]:
-    """Of every PNG in the folders of `folder`, which may be absent."""
+    """Returns the digests of every PNG in the folders of `folder`, which need not exist."""
+    paths = [path for path in sorted(folder.glob("*/*.png")) if not path.name.startswith(".")]
     with ThreadPoolExecutor() as pool:
-        return set(pool.map(lambda path: pixel_digest(read_image(path)), sorted(folder.glob("*/*.png"))))
+        return set(pool.map(lambda path: pixel_digest(read_image(path)), paths))
 
 
 def _resized(grey: MatLike, width: int) -> U8:
@@ -51,38 +58,38 @@ def _resized(grey: MatLike, width: int) -> U8:
     return np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def usable(looks: Sequence[Look]) -> NDArray[np.bool_]:
-    """(N,) of one video's frames: False where black, overexposed, without contrast, or blurred as a whole."""
-    thumbnails = stack(looks)
-    mean, spread = thumbnails.mean(axis=1), thumbnails.std(axis=1)
+def is_exposed_and_sharp(thumbnails: Sequence[Thumbnail]) -> NDArray[np.bool_]:
+    """Returns (N,) for the frames of one video: False where black, overexposed, without contrast, or out of focus."""
+    grey = as_rows(thumbnails)
+    mean, spread = grey.mean(axis=1), grey.std(axis=1)
     lit = (mean > _BLACK) & (mean < _WHITE) & (spread > _FLAT)
-    sharpness = np.array([look.sharpness for look in looks])
+    sharpness = np.array([thumbnail.sharpness for thumbnail in thumbnails])
     return np.asarray(lit & (sharpness >= _BLURRED * np.median(sharpness[lit])) if lit.any() else lit)
 
 
-def occupied(looks: Sequence[Look]) -> NDArray[np.bool_]:
-    """(N,) of one video's frames: False where the picture is the background (their median) and no more.
+def differs_from_background(thumbnails: Sequence[Thumbnail]) -> NDArray[np.bool_]:
+    """Returns (N,) for the frames of one video: False where only the background, their median, is seen.
 
-    Where the animal is away, or still, most of the time, the median says nothing and all frames count.
+    Where the animal is absent or still most of the time, the median is no background, and all frames are True.
     """
-    thumbnails = stack(looks)
-    difference = np.abs(thumbnails - np.median(thumbnails, axis=0)).max(axis=1)
+    grey = as_rows(thumbnails)
+    difference = np.abs(grey - np.median(grey, axis=0)).max(axis=1)
     return np.asarray(difference >= _EMPTY * np.median(difference))
 
 
-def worth_labelling(looks: Sequence[Look]) -> NDArray[np.bool_]:
-    """(N,) of one video's frames: usable and occupied."""
-    good = usable(looks)
+def can_be_labelled(thumbnails: Sequence[Thumbnail]) -> NDArray[np.bool_]:
+    """Returns (N,) for the frames of one video: True where the picture is good and shows more than the background."""
+    good = is_exposed_and_sharp(thumbnails)
     if good.any():
-        good[good] = occupied([look for look, fine in zip(looks, good, strict=True) if fine])
+        good[good] = differs_from_background([t for t, fine in zip(thumbnails, good, strict=True) if fine])
     return good
 
 
-def same(a: F32, b: F32) -> NDArray[np.bool_]:
-    """Do thumbnails show the same? a: (..., D), b: (D,) -> (...,)."""
-    return np.asarray(np.abs(a - b).max(axis=-1) < _SAME)
+def are_duplicates(a: F32, b: F32) -> NDArray[np.bool_]:
+    """Returns (...,) for thumbnails a (..., D) and b (D,): True where both show the same."""
+    return np.asarray(np.abs(a - b).max(axis=-1) < _DUPLICATE)
 
 
-def stack(looks: Sequence[Look]) -> F32:
-    """Thumbnails as rows, (N, D)."""
-    return np.stack([look.thumbnail.ravel() for look in looks]).astype(np.float32)
+def as_rows(thumbnails: Sequence[Thumbnail]) -> F32:
+    """Returns the grey levels of N thumbnails of one size, (N, D)."""
+    return np.stack([thumbnail.grey.ravel() for thumbnail in thumbnails]).astype(np.float32)
