@@ -23,10 +23,11 @@ from fake_picamera2 import Hardware, install  # noqa: E402
 from fakes import FakeEstimator  # noqa: E402
 
 from edgepose.camera.picamera2.camera import Picamera2Source  # noqa: E402
-from edgepose.config.schema import Picamera2Camera  # noqa: E402
+from edgepose.config.camera import Picamera2Config  # noqa: E402
 from edgepose.daemon.pipeline import Pipeline  # noqa: E402
 from edgepose.geometry.letterbox import ModelInput  # noqa: E402
 from edgepose.protocol.messages import PoseMessage, encode  # noqa: E402
+from edgepose.system.reporter import Reporter  # noqa: E402
 from edgepose.types import Frame, Pose  # noqa: E402
 
 SAMPLES = 50
@@ -65,9 +66,9 @@ def main() -> int:
     frames = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     with pytest.MonkeyPatch.context() as patch:
         hardware = install(patch, Hardware(lazy=True))
-        camera = Picamera2Source(Picamera2Camera(size_wh=(128, 96)), ModelInput((64, 48), 3, "letterbox"))
+        camera = Picamera2Source(Picamera2Config(size_wh=(128, 96)), ModelInput((64, 48), 3, "letterbox"))
         sink, stop = Sink(), threading.Event()
-        pipeline = Pipeline(camera, Estimator(camera), sink, "soak")
+        pipeline = Pipeline(camera, Estimator(camera), sink, "soak", reporter=Reporter())
         running = threading.Thread(target=pipeline.run, args=(stop,))
         begin = time.monotonic()
         running.start()

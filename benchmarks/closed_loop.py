@@ -26,6 +26,7 @@ from edgepose.closed_loop.closed_loop import ClosedLoop
 from edgepose.config.closed_loop import GpioConfig, RuleConfig
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.inference.estimator import Estimator
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
 MODEL = Path(__file__).parents[1] / "edgepose" / "demo" / "demo.tflite"
@@ -98,11 +99,15 @@ def main() -> int:
         "fast": {"when": {"speed": {"keypoint": names[2], "above": 100}}, "event": False},
         "long": {"when": {"distance": {"between": [names[0], names[3]], "above": 100}}, "event": False},
     }
+    reporter = Reporter()
     loop = ClosedLoop(
-        {name: msgspec.convert(rule, RuleConfig) for name, rule in rules.items()}, GpioConfig(), estimator.card.skeleton
+        {name: msgspec.convert(rule, RuleConfig) for name, rule in rules.items()},
+        GpioConfig(),
+        estimator.card.skeleton,
+        reporter=reporter,
     )
     timed = Timed(loop)
-    pipeline = Pipeline(Camera(args.poses), _View(estimator), Nowhere(), "bench", [timed])
+    pipeline = Pipeline(Camera(args.poses), _View(estimator), Nowhere(), "bench", [timed], reporter=reporter)
     pipeline.run(threading.Event())
     edges = np.array(timed.edges_s)  # one at each pose but the first, which finds the pin low and leaves it so
     added_ms = (edges - np.array(timed.there_s)[-len(edges) :]) * 1e3

@@ -37,6 +37,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.protocol.messages import Keypoint, PoseMessage
 from edgepose.system.clock import boot_id, boot_us, wall_us
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
 
 DEVICE = "cage-07"
@@ -94,7 +95,7 @@ class Device:
         for _ in range(BARE):
             clock.timed(estimator.invoke, bare_us)()
         estimator.invoke = clock.timed(estimator.invoke, invoke_us := [])  # type: ignore[method-assign]
-        pipeline = Pipeline(Preloaded(), Viewer(estimator, ViewConfig()), self, DEVICE)
+        pipeline = Pipeline(Preloaded(), Viewer(estimator, ViewConfig()), self, DEVICE, reporter=Reporter())
         self.deliver = clock.timed(self._delivery.deliver, deliver_us := [])
         stop = threading.Event()
         running = threading.Thread(target=pipeline.run, args=(stop,), name="pipeline")

@@ -10,6 +10,7 @@ import numpy as np
 from edgepose.geometry.letterbox import ModelInput
 from edgepose.inference.model_card import Golden, ModelCard, ModelFile, ModelFiles, ModelOutput, Training
 from edgepose.protocol.messages import PoseMessage, Region
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose, Skeleton
 
 SKELETON = Skeleton(("snout", "tail"), edges=(("snout", "tail"),))
@@ -82,3 +83,18 @@ class ListDelivery:
         if self._gate is not None:
             assert self._gate.wait(10)
         self.messages.append(message)
+
+
+class ListReporter(Reporter):
+    """Keeps its events for the test: each as (kind, text, count), the kinds alone, and the time that each was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[tuple[str, str, int]] = []
+        self.kinds: list[str] = []
+        self.mono_ns: list[int | None] = []
+
+    def event(self, kind: str, text: str, count: int = 0, *, mono_ns: int | None = None) -> None:
+        self.events.append((kind, text, count))
+        self.mono_ns.append(mono_ns)
+        self.kinds.append(kind)

@@ -1,7 +1,7 @@
 """Where frames come from: one file for each source, and the supervisor that revives a camera which has stopped.
 
-To add a camera, write a file whose class has what `base.Source` says, add its struct to `config/camera.py`, and add a
-case to `open_camera`.
+To add a camera, write a file whose class follows `base.Source`, add its struct to `config/camera.py`, and add a case to
+`open_camera`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import assert_never
 from edgepose.camera.base import Source
 from edgepose.camera.image_folder import ImageFolderSource
 from edgepose.camera.picamera2.camera import Picamera2Source
-from edgepose.camera.rtsp import RtspSource
+from edgepose.camera.rtsp import RtspSource, StreamTiming
 from edgepose.camera.synthetic.camera import SyntheticSource
 from edgepose.camera.usb import UsbSource
 from edgepose.camera.video_file import VideoFileSource
@@ -20,16 +20,31 @@ from edgepose.geometry.letterbox import ModelInput
 from edgepose.system.secrets import find_password
 
 
-def open_camera(camera: camera_config.CameraConfig, model: ModelInput, *, wants_full: bool = False) -> Source:
-    """The source that the `camera` section of the config describes; model: what its frames are for. wants_full: also
-    the whole frame is used, where the model gets a smaller one. Raises CameraError, and ConfigError where the camera
-    cannot do what the config says, or its password cannot be read."""
+def open_camera(
+    camera: camera_config.CameraConfig,
+    model: ModelInput,
+    *,
+    wants_full: bool = False,
+    stream_timing: StreamTiming = StreamTiming(),
+) -> Source:
+    """Opens the source that the `camera` section of the config describes.
+
+    Args:
+        camera: the section.
+        model: the input of the model that the frames are for.
+        wants_full: True where the full frame is used too, and not only the smaller picture for the model.
+        stream_timing: how long a network camera waits.
+
+    Raises:
+        CameraError: The camera cannot be opened.
+        ConfigError: The camera cannot do what the config says, or its password cannot be read.
+    """
     match camera:
         case camera_config.UsbCameraConfig():
             return UsbSource(camera)
         case camera_config.RtspCameraConfig():
             password = find_password("camera", camera.username, camera.password_file)
-            return RtspSource(camera.url, camera.username, password, camera.rate_hz)
+            return RtspSource(camera.url, camera.username, password, camera.rate_hz, timing=stream_timing)
         case camera_config.VideoFileConfig():
             return VideoFileSource(camera.path, realtime=camera.realtime, loop=camera.loop)
         case camera_config.ImageFolderConfig():

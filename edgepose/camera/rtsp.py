@@ -1,9 +1,10 @@
-"""Network cameras: RTSP and HTTP streams, through OpenCV's FFmpeg."""
+"""Network cameras: RTSP and HTTP streams, read by OpenCV's FFmpeg."""
 
 from __future__ import annotations
 
 import socket
 import time
+from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urlsplit
 
 import cv2
@@ -13,36 +14,70 @@ from edgepose.system.clock import wall_us
 from edgepose.types import Frame
 from edgepose.video.capture import Capture
 
-CONNECT_S = 3.0
-OPEN_S = 8.0  # with two connections less than `watched` allows
-READ_S = 3.5  # less than a stall: FFmpeg gives up by itself, and its thread is free again
-BACKLOG_S = 3.0  # longest search for the present
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
-class RtspSource:
-    """A stream over TCP. The time of a frame is that of its arrival: what camera and network took before is not known.
+@dataclass(frozen=True, slots=True)
+class StreamTiming:
+    """Seconds.
 
-    rate_hz: of streams slower than one frame a second. Raises CameraError, with the reason if the server tells it."""
+    Attributes:
+        connect_s: time for a connection to the server.
+        open_s: time for FFmpeg to open the stream. Together with two connections it is less than the time that the
+            supervisor gives to an opening.
+        read_s: time without a frame after which FFmpeg gives up. It is less than a stall, so that FFmpeg gives up by
+            itself and its thread is free again.
+        backlog_s: longest time spent on skipping frames that are old when the stream has just been opened.
+    """
+
+    connect_s: float = 3.0
+    open_s: float = 8.0
+    read_s: float = 3.5
+    backlog_s: float = 3.0
+
+
+class RtspSource:
+    """A stream over TCP.
+
+    The time of a frame is the time of its arrival, since the delay in the camera and the network is not known.
+
+    Args:
+        url: rtsp, rtsps, http or https, without user name and password.
+        username: None for a server that asks for none.
+        password: of `username`.
+        rate_hz: rate of a stream that is slower than one frame a second; else None.
+        timing: how long to wait.
+
+    Raises:
+        CameraError: The stream cannot be opened. The error gives the reason where the server does.
+    """
 
     live = True
 
-    def __init__(self, url: str, username: str | None, password: str | None, rate_hz: float | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        username: str | None,
+        password: str | None,
+        rate_hz: float | None = None,
+        *,
+        timing: StreamTiming = StreamTiming(),
+    ) -> None:
         self.rate_hz = rate_hz
-        self._url = url
+        self._url, self._timing = url, timing
         self._index = 0
-        self._patience_s = max(READ_S, 3 / rate_hz if rate_hz else 0)
+        self._read_s = max(timing.read_s, 3 / rate_hz if rate_hz else 0)
         parts = urlsplit(url)
-        _connect(parts).close()
+        _connect(parts, timing.connect_s).close()
         parameters = {
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: round(OPEN_S * 1e3),
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC: round(self._patience_s * 1e3),
-            cv2.CAP_PROP_N_THREADS: 1,  # each more would hold one frame back
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: round(timing.open_s * 1e3),
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC: round(self._read_s * 1e3),
+            cv2.CAP_PROP_N_THREADS: 1,  # each additional thread would hold one frame back
         }
         flat = [number for pair in parameters.items() for number in pair]
         self._capture = Capture(_with_password(parts, username, password), cv2.CAP_FFMPEG, flat)
         if not self._capture.opened:
-            raise CameraError(f"{url}: {_why_not(parts, username is not None)}")
+            raise CameraError(f"{url}: {_why_not(parts, username is not None, timing.connect_s)}")
         self._skip_backlog()
 
     def read(self) -> Frame | None:
@@ -59,40 +94,49 @@ class RtspSource:
         self._capture.close()
 
     def _grab(self) -> bool:
-        """False after `close`. At a timeout OpenCV first empties the decoder: that frame is as old as the silence."""
+        """Returns False after `close`.
+
+        At a timeout OpenCV first empties its decoder. Such a frame is as old as the silence, so it is not used.
+        """
         start = time.monotonic()
         found = self._capture.grab()
         seconds = time.monotonic() - start
-        if found and seconds < self._patience_s:
+        if found and seconds < self._read_s:
             return True
         if self._capture.closed:
             return False
-        what = f"no frame for {seconds:.1f} s" if seconds >= self._patience_s else "the stream has ended"
+        what = f"no frame for {seconds:.1f} s" if seconds >= self._read_s else "the stream has ended"
         raise CameraError(f"{self._url}: {what}; check the camera and the network")
 
     def _skip_backlog(self) -> None:
-        """What came while FFmpeg looked into the stream is old, a second or more: up to the first frame to wait for."""
+        """Skips the frames that came while FFmpeg analysed the stream: they are a second old, or more.
+
+        The first frame that has to be waited for is a fresh one.
+        """
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         period_s = 1 / fps if 1 <= fps <= 120 else 1 / 30
         begin = start = time.monotonic()
         while self._grab():
             start, before = time.monotonic(), start
-            if start - before > period_s / 2 or start - begin > BACKLOG_S:
+            if start - before > period_s / 2 or start - begin > self._timing.backlog_s:
                 return
 
 
 def _with_password(parts: SplitResult, username: str | None, password: str | None) -> str:
-    """The URL for FFmpeg, and for nobody else."""
+    """The URL for FFmpeg. It must not appear anywhere else."""
     if username is None:
         return parts.geturl()
     user = f"{quote(username, safe='')}:{quote(password or '', safe='')}"
     return parts._replace(netloc=f"{user}@{parts.netloc}").geturl()
 
 
-def _connect(parts: SplitResult) -> socket.socket:
-    """Raises CameraError with the reason, which FFmpeg does not tell; nor does it give up on a name server in time."""
+def _connect(parts: SplitResult, connect_s: float) -> socket.socket:
+    """Raises CameraError with the reason.
+
+    FFmpeg does not give the reason, and waits too long for a name server.
+    """
     try:
-        return socket.create_connection((parts.hostname, parts.port or _PORTS[parts.scheme]), CONNECT_S)
+        return socket.create_connection((parts.hostname, parts.port or _PORTS[parts.scheme]), connect_s)
     except ConnectionRefusedError:
         why = "connection refused; is the camera on, and the port right?"
     except (socket.gaierror, UnicodeError):
@@ -104,11 +148,11 @@ def _connect(parts: SplitResult) -> socket.socket:
     raise CameraError(f"{parts.geturl()}: {why}")
 
 
-def _why_not(parts: SplitResult, named: bool) -> str:
-    """Asks the server itself. named: whether a user name is configured."""
+def _why_not(parts: SplitResult, named: bool, connect_s: float) -> str:
+    """Asks the server why the stream cannot be opened. named: True when a user name is configured."""
     if parts.scheme not in {"rtsp", "http"}:
         return "cannot be opened; check camera.url"
-    match _status(parts):
+    match _status(parts, connect_s):
         case "":
             return "no answer; is the camera busy or still starting?"
         case "200":
@@ -121,15 +165,15 @@ def _why_not(parts: SplitResult, named: bool) -> str:
             return f"no such stream (status {status}); correct the path in camera.url"
 
 
-def _status(parts: SplitResult) -> str:
-    """Of the answer to a request without a password; empty where there is none."""
+def _status(parts: SplitResult, connect_s: float) -> str:
+    """The status of the answer to a request without a password; empty where no answer comes."""
     path = parts._replace(scheme="", netloc="").geturl() or "/"
     if parts.scheme == "rtsp":
         request = f"DESCRIBE {parts.geturl()} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"
     else:
         request = f"GET {path} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n"
     try:
-        with _connect(parts) as connection:
+        with _connect(parts, connect_s) as connection:
             connection.sendall(request.encode())
             words = connection.recv(200).decode("latin-1").split()
     except (OSError, CameraError):

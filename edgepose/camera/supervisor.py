@@ -1,7 +1,8 @@
-"""A camera that never freezes in silence: watches a source of frames, and revives one that has stopped.
+"""A camera that never freezes in silence: the supervisor watches a source of frames and revives one that has stopped.
 
-The ladder: flush the stream, restart it, open the camera anew, give up, so that the daemon ends and systemd starts it
-again. Only waiting for the source counts: whoever takes frames slowly never makes it look dead.
+It tries stronger and stronger steps: it flushes the stream, restarts it, opens the camera anew, and at last gives up,
+so that the daemon ends and systemd starts it again. Only the time spent waiting for the source counts: a slow reader
+of frames never makes the source look dead.
 """
 
 from __future__ import annotations
@@ -11,57 +12,87 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NoReturn
 
 from edgepose.camera.base import Revivable, Source
 from edgepose.camera.reader import Reader
 from edgepose.errors import CameraError, EdgeposeError
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
 
 log = logging.getLogger(__name__)
 
-STALL_S = 4.0  # without a frame: told within 5 s, on a busy machine too
-SLOW_PERIODS = 3  # or so many periods of a camera that is slower than that
-OPEN_S = 15.0  # for opening, up to the first frame
-HELD_S = 2.0  # frames for so long: a step has helped, and the next trouble begins with the mildest one again
-CLOSE_S = 2.0  # a source that takes longer to close is left behind
-LONGEST_PAUSE_S = 10.0  # between two openings
-MOST_OPENINGS = 10  # one after the other, without frames that held
-MOST_HANGING = 8  # threads left behind in a driver
-FILE_S = 60.0  # for the disk or the network of a file to come back
-
+SLOW_PERIODS = 3  # a camera may miss this many of its periods before it counts as stopped
 FLUSH, RESTART, REOPEN = range(3)
 _STEPS = (("camera_flush", "flushes"), ("camera_restart", "restarts"), ("camera_reopen", "reopens"))
 
 
-class CameraSupervisor:
-    """The camera that the pipeline sees. Raises what `open_source` raises, and CameraError when no first frame comes.
+@dataclass(frozen=True, slots=True)
+class SupervisorTiming:
+    """How long the supervisor waits, and how often it tries.
 
-    live: as the source. name: of the source, where it has one. slow_s: how long a slow one may take from frame to
-    frame. tell: called with kind and text of each event. counts: what happened since the start, by name. alerts: what
-    is wrong now. displaced: frames that made way for a newer one before anybody took them. A source that is not live is
-    never opened anew, since its frames would come twice: it is waited for, and given up.
+    Attributes:
+        stall_s: time without a frame after which a live source counts as stopped. A stall must be reported within 5 s,
+            also on a busy machine.
+        open_s: time for opening a source, up to its first frame.
+        held_s: once frames have come for this long, a step has helped, and the next stall begins with the mildest step.
+        close_s: a source that takes longer to close is left behind.
+        longest_pause_s: longest pause between two openings.
+        file_s: time for the disk or the network of a file to come back.
+        most_openings: number of openings in a row without frames that lasted `held_s`.
+        most_hanging: number of threads that may be left behind in a driver.
     """
 
-    def __init__(self, open_source: Callable[[], Source]) -> None:
-        self.tell: Callable[[str, str], None] = lambda _kind, _text: None
+    stall_s: float = 4.0
+    open_s: float = 15.0
+    held_s: float = 2.0
+    close_s: float = 2.0
+    longest_pause_s: float = 10.0
+    file_s: float = 60.0
+    most_openings: int = 10
+    most_hanging: int = 8
+
+
+class CameraSupervisor:
+    """The camera that the pipeline sees.
+
+    A source that is not live is never opened anew, since its frames would come twice: the supervisor waits for it, and
+    then gives up.
+
+    Attributes:
+        live: as of the source.
+        name: name of the source, where it has one.
+        slow_s: longest time from frame to frame of a source that is slow by itself; 0 where the source does not say.
+        counts: number of stalls, of steps taken and of recoveries since the start, by name.
+        displaced: number of frames that made way for a newer one before anybody took them.
+
+    Raises:
+        CameraError: No first frame comes. What `open_source` raises is passed on.
+    """
+
+    def __init__(
+        self,
+        open_source: Callable[[], Source],
+        *,
+        reporter: Reporter,
+        timing: SupervisorTiming = SupervisorTiming(),
+    ) -> None:
         self.counts = dict.fromkeys(("stalls", "flushes", "restarts", "reopens", "recovered", "abandoned"), 0)
-        self.alerts: dict[str, str] = {}
-        self._open_source = open_source
-        self._lock = threading.Lock()  # of what `close` takes away: the reader and its source
+        self._open_source, self._reporter, self._timing = open_source, reporter, timing
+        self._lock = threading.Lock()  # guards what `close` takes away: the reader and its source
         self._ended = threading.Event()
         self._earlier = self._earlier_displaced = 0  # frames of earlier readers
         self._hanging: list[threading.Thread] = []
-        self._trouble = False
-        self._rung, self._openings = FLUSH, 0
+        self._stalled = False
+        self._next_step, self._openings = FLUSH, 0
         self._reader = Reader(open_source)
         self._source: Source | None = None
         self._source = self._first_source()
         self.live, self.name = self._source.live, str(getattr(self._source, "name", ""))
         self.slow_s = _slow_s(self._source)
-        self._limit_s = max(STALL_S, self.slow_s)
+        self._limit_s = max(timing.stall_s, self.slow_s)
         self._since_s = self._last_s = time.monotonic()
 
     @property
@@ -70,40 +101,42 @@ class CameraSupervisor:
             return self._earlier_displaced + self._reader.displaced
 
     def read(self) -> Frame | None:
-        """The next frame, of a live source the newest; None at the end and after `close`. `index` goes on counting
-        when the source is opened anew. Raises CameraError when it is given up."""
+        """The next frame, of a live source the newest; None at the end and after `close`.
+
+        `index` goes on counting when the source is opened anew. Raises CameraError when the supervisor gives up.
+        """
         while True:
             try:
                 taken = self._reader.take(self._limit_s)
             except TimeoutError as exc:
                 self._on_silence(str(exc))
             except Exception as exc:  # drivers raise anything
-                self._on_failure(_told(exc))
+                self._on_failure(_as_camera_error(exc))
             else:
                 return None if taken is None else self._arrived(*taken)
 
     def close(self) -> None:
-        """May be called by another thread: a waiting `read` then returns None. Never hangs."""
+        """Closes the source. Another thread may call it: a waiting `read` then returns None. Never hangs."""
         with self._lock:
             self._ended.set()
             source = self._reader.leave() or self._source
         if source is not None:
-            _closing(source).join(CLOSE_S)
+            _close_in_thread(source).join(self._timing.close_s)
 
     def _first_source(self) -> Source:
-        reader = self._reader
-        if not reader.wait(OPEN_S) and not (reader.source and reader.wait(_slow_s(reader.source))):
+        reader, open_s = self._reader, self._timing.open_s
+        if not reader.wait(open_s) and not (reader.source and reader.wait(_slow_s(reader.source))):
             self.close()
-            raise CameraError(f"the camera gives no frame within {OPEN_S:g} s; check its cable, and what else uses it")
+            raise CameraError(f"the camera gives no frame within {open_s:g} s; check its cable, and what else uses it")
         if reader.failure is not None:
             self.close()
-            raise _told(reader.failure)
+            raise _as_camera_error(reader.failure)
         assert reader.source is not None
         return reader.source
 
     def _arrived(self, number: int, frame: Frame) -> Frame:
         now = time.monotonic()
-        if self._trouble:
+        if self._stalled:
             self._recovered(now)
         self._last_s = now
         index = self._earlier + number
@@ -111,84 +144,84 @@ class CameraSupervisor:
 
     def _on_silence(self, why: str) -> None:
         if self.live:
-            self._begin_trouble(why)
+            self._begin_stall(why)
             self.counts["abandoned"] += self._reader.hangs
-            self._climb(why, FLUSH)
-        elif self._trouble:
+            self._take_step(why, FLUSH)
+        elif self._stalled:
             self._give_up(why)
         else:
-            self._begin_trouble(why)
-            self._limit_s = FILE_S
+            self._begin_stall(why)
+            self._limit_s = self._timing.file_s
 
     def _on_failure(self, error: EdgeposeError) -> None:
-        """Of a read: only opening anew can help. Of a step: the next one may."""
+        """After a read that failed only opening the camera anew can help; after a step that failed the next one may."""
         if not self.live:
             raise error
-        self._begin_trouble(str(error))
-        self._climb(str(error), FLUSH if self._reader.source is None else REOPEN)
+        self._begin_stall(str(error))
+        self._take_step(str(error), FLUSH if self._reader.source is None else REOPEN)
 
-    def _begin_trouble(self, why: str) -> None:
-        self.alerts["camera"] = why
-        if self._trouble:
+    def _begin_stall(self, why: str) -> None:
+        self._reporter.alert("camera", why, event=False)
+        if self._stalled:
             return
-        self._trouble = True
+        self._stalled = True
         self.counts["stalls"] += 1
-        if self._last_s - self._since_s >= HELD_S:
-            self._rung, self._openings = FLUSH, 0
-        self._tell("camera_stalled", why)
+        if self._last_s - self._since_s >= self._timing.held_s:
+            self._next_step, self._openings = FLUSH, 0
+        self._reporter.event("camera_stalled", why)
 
     def _recovered(self, now: float) -> None:
-        self._trouble, self._since_s = False, now
-        self._limit_s = max(STALL_S, self.slow_s)
+        self._stalled, self._since_s = False, now
+        self._limit_s = max(self._timing.stall_s, self.slow_s)
         self.counts["recovered"] += 1
-        self.alerts.pop("camera", None)
-        self._tell("camera_recovered", f"frames again, {now - self._last_s:.1f} s after the last one")
+        self._reporter.alert("camera", None)
+        self._report("camera_recovered", f"frames again, {now - self._last_s:.1f} s after the last one")
 
-    def _climb(self, why: str, lowest: int) -> None:
-        """Takes the next step of the ladder, `lowest` or a stronger one, in a reader of its own."""
+    def _take_step(self, why: str, lowest: int) -> None:
+        """Takes the next step, `lowest` or a stronger one, in a new reader."""
         source = self._reader.leave() or self._source
         self._hanging = [thread for thread in (*self._hanging, self._reader.thread) if thread.is_alive()]
-        rung = max(self._rung, lowest)
-        if rung < REOPEN and isinstance(source, Revivable):
-            begin = partial(_revived, source, source.flush if rung == FLUSH else source.restart)
-            self._limit_s = max(STALL_S, self.slow_s)
+        step = max(self._next_step, lowest)
+        if step < REOPEN and isinstance(source, Revivable):
+            begin = partial(_revived, source, source.flush if step == FLUSH else source.restart)
+            self._limit_s = max(self._timing.stall_s, self.slow_s)
         else:
-            rung, begin = REOPEN, self._opening(source, why)
-            self._limit_s = OPEN_S + self.slow_s
-        self._rung = min(rung + 1, REOPEN)
-        kind, count = _STEPS[rung]
+            step, begin = REOPEN, self._opening(source, why)
+            self._limit_s = self._timing.open_s + self.slow_s
+        self._next_step = min(step + 1, REOPEN)
+        kind, count = _STEPS[step]
         with self._lock:
             if self._ended.is_set():
                 return
             self._earlier += self._reader.captured
             self._earlier_displaced += self._reader.displaced
-            self._source = None if rung == REOPEN else source
+            self._source = None if step == REOPEN else source
             self._reader = Reader(begin)
         self.counts[count] += 1
-        self._tell(kind, why)
+        self._report(kind, why)
 
     def _opening(self, source: Source | None, why: str) -> partial[Source]:
-        """Lets go of the old source, waits where that did not help before, and says how to open a new one."""
-        closing = None if source is None else _closing(source)
+        """Lets go of the old source, pauses where opening did not help before, and returns what opens a new one."""
+        closing = None if source is None else _close_in_thread(source)
         if closing is not None:
             self._hanging.append(closing)
-        if self._openings == MOST_OPENINGS or len(self._hanging) > MOST_HANGING:
+        if self._openings == self._timing.most_openings or len(self._hanging) > self._timing.most_hanging:
             self._give_up(why)
         if self._openings:
-            self._ended.wait(min(LONGEST_PAUSE_S, 2.0 ** (self._openings - 1)))
+            self._ended.wait(min(self._timing.longest_pause_s, 2.0 ** (self._openings - 1)))
         self._openings += 1
-        return partial(_opened, self._open_source, closing)
+        return partial(_opened, self._open_source, closing, self._timing.close_s)
 
     def _give_up(self, why: str) -> NoReturn:
         seconds = time.monotonic() - self._last_s
         tried = f" and {self._openings} openings; check cable and power" if self.live else "; check disk and network"
         text = f"the camera is given up after {seconds:.0f} s{tried}; last: {why}"
-        self._tell("camera_lost", text)
+        self._report("camera_lost", text)
         raise CameraError(text)
 
-    def _tell(self, kind: str, text: str) -> None:
+    def _report(self, kind: str, text: str) -> None:
         log.warning("%s: %s", kind.replace("_", " "), text)
-        self.tell(kind, text)
+        self._reporter.event(kind, text)
 
 
 def _revived(source: Source, remedy: Callable[[], None]) -> Source:
@@ -196,14 +229,14 @@ def _revived(source: Source, remedy: Callable[[], None]) -> Source:
     return source
 
 
-def _opened(open_source: Callable[[], Source], closing: threading.Thread | None) -> Source:
+def _opened(open_source: Callable[[], Source], closing: threading.Thread | None, close_s: float) -> Source:
     if closing is not None:
-        closing.join(CLOSE_S)  # most devices have one user at a time
+        closing.join(close_s)  # most devices have one user at a time
     return open_source()
 
 
-def _closing(source: Source) -> threading.Thread:
-    """A thread that closes it: that may hang."""
+def _close_in_thread(source: Source) -> threading.Thread:
+    """Closing may hang, so a thread does it."""
     thread = threading.Thread(target=_close, args=(source,), name="camera-close", daemon=True)
     thread.start()
     return thread
@@ -215,11 +248,11 @@ def _close(source: Source) -> None:
 
 
 def _slow_s(source: Source) -> float:
-    """How long a source may take from frame to frame because it is slow; 0 where it does not say."""
+    """How long a source may take from frame to frame because it is slow, seconds; 0 where it does not say."""
     return SLOW_PERIODS / source.rate_hz if source.rate_hz else 0.0
 
 
-def _told(exc: Exception) -> EdgeposeError:
+def _as_camera_error(exc: Exception) -> EdgeposeError:
     if isinstance(exc, EdgeposeError):
         return exc
     return CameraError(f"the camera's driver failed ({type(exc).__name__}: {exc})")

@@ -26,6 +26,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.protocol.messages import PoseMessage, encode
 from edgepose.system.clock import wall_us
+from edgepose.system.reporter import Reporter
 from edgepose.system.rolling_stats import RollingStats
 from edgepose.types import U8, Frame, Pose
 
@@ -171,7 +172,7 @@ def measure(estimator: Estimator, images: list[U8], seconds: float) -> Result:
     """Frames through the real pipeline for about `seconds`, in turn with the bare interpreter."""
     stop = threading.Event()
     timed = _TimedEstimator(estimator, seconds, stop)
-    pipeline = Pipeline(_Preloaded(images), Viewer(timed, ViewConfig()), _Encoded(), "bench")
+    pipeline = Pipeline(_Preloaded(images), Viewer(timed, ViewConfig()), _Encoded(), "bench", reporter=Reporter())
     pipeline.run(stop)
     stages = {"copy": pipeline.stages["capture"], **timed.stages, "encode": pipeline.stages["publish"]}
     percentiles = {name: stage.percentiles() for name, stage in stages.items()}

@@ -29,6 +29,7 @@ from edgepose.mqtt.connection import probe_broker
 from edgepose.recording.recorder import require_encoder
 from edgepose.recording.retention import usable_bytes
 from edgepose.system.clock import SyncFlag
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, image_size_wh
 from edgepose.video import h264
 
@@ -94,7 +95,7 @@ def _model(settings: Config) -> None:
 def _camera(settings: Config) -> tuple[int, int]:
     """The size of its frames."""
     start, model = time.monotonic(), _model_input(Path(settings.model))
-    opened = CameraSupervisor(lambda: open_camera(settings.camera, model))
+    opened = CameraSupervisor(lambda: open_camera(settings.camera, model), reporter=Reporter())
     seconds = time.monotonic() - start
     try:
         frame = opened.read()
@@ -163,7 +164,8 @@ def _disk(folder: Path) -> None:
 
 
 def _rules(settings: Config) -> None:
-    ClosedLoop(settings.rules, settings.gpio, read_card(Path(settings.model)).skeleton).close()
+    skeleton = read_card(Path(settings.model)).skeleton
+    ClosedLoop(settings.rules, settings.gpio, skeleton, reporter=Reporter()).close()
     pins = [f"pin {rule.pin}" for rule in settings.rules.values() if rule.pin is not None]
     _tell("rules", "ok", ", ".join([*settings.rules, *settings.gpio.inputs, *pins]) or "sync pulses")
 

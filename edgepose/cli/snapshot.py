@@ -19,6 +19,7 @@ from edgepose.geometry.letterbox import ModelInput
 from edgepose.geometry.pixels import as_bgr, light, sharpness
 from edgepose.inference.estimator import Estimator
 from edgepose.pose.drawing import draw_pose
+from edgepose.system.reporter import Reporter
 from edgepose.types import U8, Frame, Pose
 
 SETTLE_S = 1.5  # a camera's automatic exposure and white balance need about so long
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _settled_frame(config: Config, model: ModelInput) -> Frame:
     """What the camera gives once it has set itself to the light; of a recording the first frame."""
-    watched = CameraSupervisor(lambda: open_camera(config.camera, model, wants_full=True))
+    watched = CameraSupervisor(lambda: open_camera(config.camera, model, wants_full=True), reporter=Reporter())
     camera = MaskedCamera(watched, config.masks.values())
     try:
         frame, begin = camera.read(), time.monotonic()

@@ -1,4 +1,4 @@
-"""The board's GPIO pins, through gpiozero, which knows every Pi; its mock pins where there is none."""
+"""The board's GPIO pins through gpiozero, which knows every Pi and has mock pins for other machines."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ from edgepose.errors import ConfigError
 
 
 class Pins:
-    """outputs: low at first. inputs: name and pin; on_edge(name, rising, monotonic ns) is called for each edge, by a
-    thread of gpiozero's. Raises ConfigError where the pins cannot be had."""
+    """Output pins, which begin low, and input pins.
+
+    Args:
+        outputs: GPIO numbers.
+        inputs: GPIO number by name.
+        on_edge: called with (name, rising, monotonic clock in ns) at each edge of an input, by a thread of gpiozero.
+        pull_up: True for inputs that are switched to ground.
+
+    Raises:
+        ConfigError: The pins cannot be used.
+    """
 
     def __init__(
         self,
@@ -27,15 +36,15 @@ class Pins:
         self._outputs: dict[int, Any] = {}
         self._inputs: list[Any] = []
         self._changed = threading.Condition()
-        self._due: list[tuple[float, int]] = []  # when a pulse ends, and its pin
-        self._ends: dict[int, float] = {}  # of the newest pulse on each pin
+        self._due: list[tuple[float, int]] = []  # a heap: monotonic clock when a pulse ends, and its pin
+        self._ends: dict[int, float] = {}  # when the newest pulse of each pin ends
         self._closed = False
         try:
-            zero: Any = importlib.import_module("gpiozero")
+            gpiozero: Any = importlib.import_module("gpiozero")
             for pin in outputs:
-                self._outputs[pin] = zero.DigitalOutputDevice(pin)
+                self._outputs[pin] = gpiozero.DigitalOutputDevice(pin)
             for name, pin in inputs.items():
-                self._inputs.append(_watched(zero, name, pin, on_edge, pull_up))
+                self._inputs.append(_input_device(gpiozero, name, pin, on_edge, pull_up))
         except ImportError:
             self._release()
             raise ConfigError(
@@ -44,12 +53,15 @@ class Pins:
             ) from None
         except Exception as exc:  # each pin library has errors of its own
             self._release()
-            raise ConfigError(f"rules and gpio: the pins cannot be had ({type(exc).__name__}: {exc})") from None
+            raise ConfigError(
+                f"rules and gpio: the pins cannot be used ({type(exc).__name__}: {exc}); correct the pin numbers, or "
+                "stop the program that uses them"
+            ) from None
         self._thread = threading.Thread(target=self._end_pulses, name="pins", daemon=True)
         self._thread.start()
 
     def high(self, pin: int, pulse_ms: float | None) -> None:
-        """At once. pulse_ms: for so long; None: until `low`."""
+        """Switches an output high at once, for `pulse_ms`, or until `low` where that is None."""
         self._outputs[pin].on()
         if pulse_ms is not None:
             with self._changed:
@@ -61,7 +73,7 @@ class Pins:
         self._outputs[pin].off()
 
     def close(self) -> None:
-        """All outputs low."""
+        """Switches all outputs low and releases all pins."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -83,8 +95,8 @@ class Pins:
             device.close()
 
 
-def _watched(zero: Any, name: str, pin: int, on_edge: Callable[[str, bool, int], None], pull_up: bool) -> Any:
-    device = zero.DigitalInputDevice(pin, pull_up=pull_up)
+def _input_device(gpiozero: Any, name: str, pin: int, on_edge: Callable[[str, bool, int], None], pull_up: bool) -> Any:
+    device = gpiozero.DigitalInputDevice(pin, pull_up=pull_up)
     device.when_activated = lambda: on_edge(name, True, time.monotonic_ns())
     device.when_deactivated = lambda: on_edge(name, False, time.monotonic_ns())
     return device

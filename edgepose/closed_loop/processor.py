@@ -1,10 +1,11 @@
-"""Your own Python at each pose, as DeepLabCut-Live's Processor has it, where it can do no harm: in a thread of its own,
-with the newest pose; an exception ends it, is told, and the daemon lives.
+"""Your own Python at each pose, as DeepLabCut-Live's Processor has it, where it can do no harm.
 
-Whoever used a Processor there finds `process(pose, **kwargs)` here: pose is (K, 3), x, y in pixels of the frame and
-likelihood; kwargs are frame_time (of the frame) and pose_time (now), both in seconds since 1970, frame (its number),
-keypoints (their names). What it returns is not used: published poses are the model's own. A method `close()` is called
-at the end.
+It runs in a thread of its own and gets the newest pose. An exception ends it and is reported, and the daemon goes on.
+
+A Processor of DeepLabCut-Live finds the same `process(pose, **kwargs)` here. `pose` is (K, 3): x and y in pixels of
+the frame, and the likelihood. `kwargs` are `frame_time` (of the frame) and `pose_time` (now), both in seconds since
+1970, `frame` (its number) and `keypoints` (their names). The return value is not used: the published poses are those
+of the model. A method `close()`, where there is one, is called at the end.
 """
 
 from __future__ import annotations
@@ -14,92 +15,112 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from edgepose.config import closed_loop as loop_config
+from edgepose.config.closed_loop import ProcessorConfig
 from edgepose.system.mailbox import Mailbox
+from edgepose.system.reporter import Reporter
 from edgepose.system.rolling_stats import RollingStats
 from edgepose.types import Frame, Pose, Skeleton
 
 log = logging.getLogger(__name__)
 
-SLOW_S = 5.0  # in one pose: told
-_CLOSE_S = 2.0
+
+@dataclass(frozen=True, slots=True)
+class ProcessorTiming:
+    """Seconds.
+
+    Attributes:
+        slow_s: a call of `process` that takes longer is an alert.
+        close_s: at the end of the daemon the thread has this long to finish.
+    """
+
+    slow_s: float = 5.0
+    close_s: float = 2.0
 
 
 class Processor:
-    """An observer of the pipeline. latency: of one call, milliseconds. alerts: what is wrong now. tell: events; to be
-    set before the first pose. Never raises."""
+    """An observer of the pipeline that calls the user's code. It never raises.
 
-    def __init__(self, settings: loop_config.ProcessorConfig, skeleton: Skeleton) -> None:
+    Attributes:
+        latency: time of each call, milliseconds.
+    """
+
+    def __init__(
+        self,
+        config: ProcessorConfig,
+        skeleton: Skeleton,
+        *,
+        reporter: Reporter,
+        timing: ProcessorTiming = ProcessorTiming(),
+    ) -> None:
         self.latency = RollingStats()
-        self.tell: Callable[[str, str], None] = lambda _kind, _text: None
-        self._settings, self._keypoints = settings, skeleton.keypoints
+        self._config, self._keypoints, self._reporter, self._timing = config, skeleton.keypoints, reporter, timing
         self._poses = Mailbox[tuple[Frame, Pose]](1, newest_wins=True)
-        self._trouble = ""
-        self._since_s: float | None = None  # monotonic clock: at work on a pose since then
+        self._off = False
+        self._since_s: float | None = None  # monotonic clock when the present call began
         self._thread = threading.Thread(target=self._run, name="processor", daemon=True)
-
-    @property
-    def alerts(self) -> dict[str, str]:
-        since = self._since_s
-        if not self._trouble and since is not None and time.monotonic() - since > SLOW_S:
-            seconds = time.monotonic() - since
-            return {"processor": f"{self._settings.load} has been at work on one pose for {seconds:.0f} s"}
-        return {"processor": self._trouble} if self._trouble else {}
 
     def start(self) -> None:
         self._thread.start()
 
     def captured(self, frame: Frame) -> None:
-        """Nothing is known of it yet."""
+        """The user's code needs a pose."""
 
     def posed(self, frame: Frame, pose: Pose) -> None:
-        if not self._trouble:
-            self._poses.put((frame, pose))
+        since_s = self._since_s
+        if self._off:
+            return
+        if since_s is not None and time.monotonic() - since_s > self._timing.slow_s:
+            text = f"{self._config.load} has been at work on one pose for more than {self._timing.slow_s:g} s"
+            self._reporter.alert("processor", text)
+        self._poses.put((frame, pose))
 
     def close(self) -> None:
         self._poses.close()
         if self._thread.ident is not None:
-            self._thread.join(_CLOSE_S)
+            self._thread.join(self._timing.close_s)
 
     def _run(self) -> None:
         try:
-            made = load(self._settings)
+            processor = load(self._config)
             while (item := self._poses.get()) is not None:
-                self._process(made, *item)
-            if close := getattr(made, "close", None):
+                self._process(processor, *item)
+            if close := getattr(processor, "close", None):
                 close()
         except BaseException as exc:  # also sys.exit(): it is somebody else's code
-            self._trouble = f"{self._settings.load} is switched off: {_where(exc)}"
-            log.exception("processor: %s", self._trouble)
-            self.tell("processor_off", self._trouble)
+            self._off = True
+            text = f"{self._config.load} is switched off: {_where(exc)}"
+            log.exception("processor: the traceback of its error")
+            self._reporter.event("processor_off", text)
+            self._reporter.alert("processor", text)
 
-    def _process(self, made: Any, frame: Frame, pose: Pose) -> None:
+    def _process(self, processor: Any, frame: Frame, pose: Pose) -> None:
         begin = self._since_s = time.monotonic()
         table = np.column_stack([pose.xy_px, pose.score])
         more = {"frame": frame.index, "keypoints": self._keypoints}
-        made.process(table, frame_time=frame.captured_us / 1e6, pose_time=time.time(), **more)
+        processor.process(table, frame_time=frame.captured_us / 1e6, pose_time=time.time(), **more)
         self._since_s = None
+        self._reporter.alert("processor", None)
         self.latency.add((time.monotonic() - begin) * 1e3)
 
 
-def load(settings: loop_config.ProcessorConfig) -> Any:
-    """The object. Raises what its module and class raise."""
-    module, name = settings.load.split(":")
-    if settings.folder not in sys.path:
-        sys.path.insert(0, settings.folder)
-    made = getattr(importlib.import_module(module), name)(**settings.arguments)
-    if not callable(getattr(made, "process", None)):
+def load(config: ProcessorConfig) -> Any:
+    """The user's object. Raises what its module and its class raise, and TypeError where it has no `process`."""
+    module, name = config.load.split(":")
+    if config.folder not in sys.path:
+        sys.path.insert(0, config.folder)
+    processor = getattr(importlib.import_module(module), name)(**config.arguments)
+    if not callable(getattr(processor, "process", None)):
         raise TypeError(f"{name} has no method process(pose, **kwargs)")
-    return made
+    return processor
 
 
 def _where(exc: BaseException) -> str:
-    """The error with its place in one line."""
+    """The error and the line of code that raised it, in one line."""
     place, trace = "", exc.__traceback__
     while trace is not None:
         place, trace = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})", trace.tb_next

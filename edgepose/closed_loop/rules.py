@@ -1,4 +1,4 @@
-"""Conditions on a pose, for closed loops: which rules hold now, and which of them have just begun or ended."""
+"""The conditions of closed loops: which rules hold for a pose, and which of them have just begun or ended."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from edgepose.geometry.zones import inside
 from edgepose.types import Pose, Skeleton
 
 Points = dict[str, tuple[float, float, float]]
-"""x, y, score of each keypoint."""
+"""(x, y, score) of each keypoint, by its name; x and y in pixels of the frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """A rule that has begun (on) or ended."""
+    """A rule has begun (`on`) or ended."""
 
     name: str
     on: bool
 
 
 class Rules:
-    """Raises ConfigError for a keypoint that the model does not have."""
+    """The rules of a config, and the state of each.
+
+    Raises:
+        ConfigError: A rule names a keypoint that the model does not have.
+    """
 
     def __init__(self, rules: dict[str, RuleConfig], skeleton: Skeleton) -> None:
         self._rules, self._names = rules, skeleton.keypoints
@@ -43,7 +47,10 @@ class Rules:
         self._last: tuple[float, Points] | None = None
 
     def judge(self, pose: Pose, time_s: float) -> list[Edge]:
-        """time_s: of the frame, on a clock that does not jump."""
+        """The rules that begin or end with this pose.
+
+        time_s: time of the frame, seconds, on a clock that does not jump.
+        """
         rows = zip(self._names, pose.xy_px.tolist(), pose.score.tolist(), strict=True)
         points = {name: (x, y, score) for name, (x, y), score in rows}
         edges = []
@@ -68,7 +75,10 @@ class Rules:
         return edges
 
     def _holds(self, name: str, when: ConditionsConfig, points: Points, time_s: float) -> bool:
-        """Every condition that is given. A keypoint that is not sure meets none but `score`."""
+        """Returns True when every condition of the rule is met.
+
+        A keypoint whose score is below `min_score` meets no condition but `score`.
+        """
         if when.score and points[when.score.keypoint][2] >= when.score.below:
             return False
         if any(points[keypoint][2] < when.min_score for keypoint in _placed(when)):
@@ -84,7 +94,7 @@ class Rules:
         return not when.speed or self._speed_holds(when, points, time_s)
 
     def _speed_holds(self, when: ConditionsConfig, points: Points, time_s: float) -> bool:
-        """From the pose before, where the keypoint was sure in it too."""
+        """The speed is measured from the pose before, and only where the keypoint was above `min_score` in both."""
         assert when.speed is not None
         if self._last is None or time_s <= self._last[0]:
             return False
@@ -94,7 +104,7 @@ class Rules:
 
 
 def _placed(when: ConditionsConfig) -> list[str]:
-    """Keypoints whose place matters."""
+    """The keypoints whose position a condition uses."""
     found = [when.in_zone.keypoint] if when.in_zone else []
     found += when.distance.between if when.distance else ()
     return found + ([when.speed.keypoint] if when.speed else [])

@@ -10,19 +10,22 @@ import sys
 import threading
 import time
 import uuid
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from edgepose import __version__
 from edgepose.camera import open_camera
 from edgepose.camera.masked import MaskedCamera
-from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.camera.rtsp import StreamTiming
+from edgepose.camera.supervisor import CameraSupervisor, SupervisorTiming
 from edgepose.closed_loop.closed_loop import ClosedLoop
 from edgepose.closed_loop.processor import Processor
 from edgepose.config.closed_loop import GpioConfig
 from edgepose.config.schema import Config
-from edgepose.daemon.board import BoardSensors, SampledBoard
-from edgepose.daemon.dispatcher import Control
+from edgepose.daemon.board import BoardSensors, SampledBoard, report_board
+from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.health import HealthMonitor
 from edgepose.daemon.metrics import MetricsServer
 from edgepose.daemon.model_runtime import DaemonModelRuntime
@@ -49,16 +52,24 @@ from edgepose.system.state_dir import state_dir
 
 log = logging.getLogger("edgepose")
 
-LOOK_S = 1.0  # between two looks at what is wrong
+INSPECTION_S = 1.0  # between two inspections of the board
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonTiming:
+    """The times of the parts, so that a test can shorten them."""
+
+    supervisor: SupervisorTiming = SupervisorTiming()
+    stream: StreamTiming = StreamTiming()
 
 
 class Daemon:
     """Reads the model and opens camera and spool when it is made. stop: ends `run`. Raises EdgeposeError."""
 
-    def __init__(self, config: Config, stop: threading.Event) -> None:
-        self._reporter = Reporter()
+    def __init__(self, config: Config, stop: threading.Event, timing: DaemonTiming = DaemonTiming()) -> None:
+        self._reporter, self._timing = Reporter(), timing
         self._config, self._stop, self._notifier = config, stop, Notifier()
-        self._looked_s = 0.0  # monotonic clock
+        self._inspected_s = 0.0  # monotonic clock
         self._settings_file = spool_disk_folder(config.spool, config.device_name()) / "settings.json"
         self._begin_with_model()
         self._begin_with_poses()
@@ -79,19 +90,26 @@ class Daemon:
         config, card, device = self._config, self._estimator.card, self._config.device_name()
         settings = read_settings(self._settings_file)
         self._info = info_message(device, boot_id(), self._estimator, config.tags, settings)
-        self._camera = CameraSupervisor(lambda: open_camera(config.camera, card.input, wants_full=config.wants_full()))
+        open_source = partial(
+            open_camera,
+            config.camera,
+            card.input,
+            wants_full=config.wants_full(),
+            stream_timing=self._timing.stream,
+        )
+        self._camera = CameraSupervisor(open_source, reporter=self._reporter, timing=self._timing.supervisor)
         self._notifier.be_patient(self._camera.slow_s)
         place = SpoolLock(config.spool, device, wait=not self._camera.live, reporter=self._reporter)
         status = StatusMessage(device=device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
         self._delivery = MqttDelivery(
             config.mqtt, place, status, self._info, self._stop, reporter=self._reporter, commands=config.commands
         )
-        for teller in (self._camera, self._switch, self._estimator):
+        for teller in (self._switch, self._estimator):
             teller.tell = self._reporter.event
         self._recording = Recording(config, card.skeleton, card.model_id(), reporter=self._reporter)
         masked = MaskedCamera(self._camera, config.masks.values())
         observers = [*self._begin_with_loop(), *self._recording.observers]
-        self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, observers)
+        self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, observers, reporter=self._reporter)
         self._pipeline.settings, self._pipeline.geometry = settings, config.geometry
         self._pipeline.stages |= {name: part.latency for name, part in self._loops.items()}
 
@@ -100,11 +118,9 @@ class Daemon:
         config, skeleton = self._config, self._estimator.card.skeleton
         self._loops: dict[str, ClosedLoop | Processor] = {}
         if config.rules or config.gpio != GpioConfig():
-            self._loops["rules"] = ClosedLoop(config.rules, config.gpio, skeleton)
+            self._loops["rules"] = ClosedLoop(config.rules, config.gpio, skeleton, reporter=self._reporter)
         if config.processor:
-            self._loops["processor"] = Processor(config.processor, skeleton)
-        for part in self._loops.values():
-            part.tell = self._reporter.event
+            self._loops["processor"] = Processor(config.processor, skeleton, reporter=self._reporter)
         return list(self._loops.values())
 
     def _begin_with_control(self) -> None:
@@ -114,18 +130,26 @@ class Daemon:
         limit_c = config.inference.soft_limit_c
         self._heat = ThermalLimit(limit_c) if limit_c is not None else None
         parts = (self._camera, pipeline, delivery, self._recording, self._board, self._at_work)
-        self._health = HealthMonitor(config.device_name(), *parts, [self._switch, *self._loops.values()])
+        self._health = HealthMonitor(config.device_name(), *parts, [self._switch], reporter=self._reporter)
         self._metrics = MetricsServer(config.prometheus, self._health.message) if config.prometheus else None
         self._host = DaemonModelRuntime(config, self._at_work, pipeline, delivery, self._recording, self._stop)
-        self._control = Control(pipeline, delivery, self._switch, self._settings_file, self._health.message, self._stop)
-        self._control.on_mark = self._recording.mark
+        self._dispatcher = CommandDispatcher(
+            pipeline,
+            delivery,
+            self._switch,
+            self._settings_file,
+            self._health.message,
+            self._stop,
+            reporter=self._reporter,
+        )
+        self._dispatcher.on_mark = self._recording.mark
 
     def run(self) -> None:
         """Returns when the camera ends and all is delivered, or at a stop. Raises EdgeposeError also when a command
         asked for a restart: systemd starts again what has failed."""
         delivery, pipeline = self._delivery, self._pipeline
         started = time.monotonic()
-        delivery.start(self._health.message, self._control.handlers(), pipeline.first_seq)
+        delivery.start(self._health.message, self._dispatcher.handlers(), pipeline.first_seq)
         self._reporter.event("started", f"edgepose {__version__}, model {self._info.model}")
         for kind, text in self._opening.events:
             self._reporter.event(kind, text)
@@ -152,7 +176,7 @@ class Daemon:
         log_summary(pipeline, delivery, self._camera.displaced, seconds)
         if self._host.anew:
             start_anew()
-        if self._control.restarting:
+        if self._dispatcher.restarting:
             raise EdgeposeError("stopped by the command `restart`, to be started again")
 
     def _on_tick(self) -> None:
@@ -163,14 +187,13 @@ class Daemon:
         signs = (delivery.beats,) if delivery.full else (delivery.beats, pipeline.beats, looked_at)
         self._notifier.progress(pipeline.handed_over, signs)
         self._notifier.status(self._health.line())
-        if time.monotonic() - self._looked_s >= LOOK_S:
-            self._looked_s = time.monotonic()
-            self._look_at_health()
+        if time.monotonic() - self._inspected_s >= INSPECTION_S:
+            self._inspected_s = time.monotonic()
+            self._health.inspect()
+            self._inspect_board()
 
-    def _look_at_health(self) -> None:
-        for about, text in self._health.news().items():
-            if about != "camera":  # which tells events of its own
-                self._reporter.event("alert", f"{about}: {text}")
+    def _inspect_board(self) -> None:
+        report_board(self._board.now(), self._reporter)
         if self._heat is None:
             return
         before, temperature_c = self._heat.hz, self._board.now().temperature_c

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgepose.protocol.messages import Board
 from edgepose.system.clock import SyncFlag, boot_us
+from edgepose.system.reporter import Reporter
 
 ROOT = Path("/")
 # Bits of the firmware's `get_throttled`; 16 higher the same since boot (Raspberry Pi documentation, vcgencmd).
@@ -57,8 +58,15 @@ class BoardSensors:
         return None if milli is None else round(milli / 1e3, 1)
 
 
+def report_board(board: Board, reporter: Reporter) -> None:
+    """Begins and ends the alerts of the board."""
+    alerts = board_alerts(board)
+    for about in (*_WORDS, "temperature", "free_memory", "disk"):
+        reporter.alert(about, alerts.get(about))
+
+
 def board_alerts(board: Board) -> dict[str, str]:
-    """What is wrong with it now, in words, by what it is about."""
+    """What is wrong with the board now, in words, by what it is about."""
     alerts = {name: _WORDS[name] for name, now in board.throttled.items() if now}
     if board.temperature_c is not None and board.temperature_c >= HOT_C:
         alerts["temperature"] = f"{board.temperature_c:.0f} °C; give the board air or a heat sink"

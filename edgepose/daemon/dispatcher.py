@@ -35,8 +35,6 @@ class Pipeline(Protocol):
 
 
 class Delivery(Protocol):
-    reporter: Reporter
-
     def change_info(self, **changes: Any) -> None:
         """Publishes the info anew."""
 
@@ -53,7 +51,7 @@ class Models(Protocol):
     def fetch(self, url: str, sha256: str, *, activate: bool) -> None: ...
 
 
-class Control:
+class CommandDispatcher:
     """file: of the settings. restarting: set by the command `restart`, as is `stop`. on_mark: called with the phase of
     each mark."""
 
@@ -65,9 +63,11 @@ class Control:
         file: Path,
         health: Callable[[], HealthMessage],
         stop: threading.Event,
+        *,
+        reporter: Reporter,
     ) -> None:
         self.restarting = False
-        self._models = models
+        self._models, self._reporter = models, reporter
         self._pipeline, self._delivery = pipeline, delivery
         self._file, self._health, self._stop = file, health, stop
         self.on_mark: Callable[[str], None] = lambda _: None
@@ -106,7 +106,7 @@ class Control:
             write_settings(self._file, settings)
             self._pipeline.settings = settings
             self._delivery.change_info(settings=settings)
-            self._delivery.reporter.event("settings", msgspec.json.encode(settings).decode())
+            self._reporter.event("settings", msgspec.json.encode(settings).decode())
         return dict(msgspec.to_builtins(settings))
 
     def _check_region(self, region: Region) -> None:
@@ -122,7 +122,7 @@ class Control:
         return seen
 
     def _mark(self, command: Mark) -> dict[str, Any]:
-        self._delivery.reporter.event(f"mark_{command.phase}", command.text)
+        self._reporter.event(f"mark_{command.phase}", command.text)
         self.on_mark(command.phase)
         return {}
 

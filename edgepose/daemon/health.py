@@ -1,4 +1,4 @@
-"""What /health says, gathered from everybody who has something to tell."""
+"""The /health message, gathered from all parts of the daemon."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Protocol
 
 from edgepose.camera.supervisor import CameraSupervisor
-from edgepose.daemon.board import SampledBoard, board_alerts
+from edgepose.daemon.board import SampledBoard
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.model_store.hot_swap import HotSwapModel
 from edgepose.protocol.messages import HealthMessage
 from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id, wall_us
-
-QUIET_S = 60.0  # what comes and goes is told once
+from edgepose.system.reporter import Reporter
 
 
 class Alerting(Protocol):
@@ -26,7 +25,9 @@ class Alerting(Protocol):
 
 
 class HealthMonitor:
-    def __init__(  # noqa: PLR0913, PLR0917  everybody who has something to tell
+    """Reads the numbers of all parts, and the alerts of the reporter."""
+
+    def __init__(  # noqa: PLR0913, PLR0917  every part has numbers
         self,
         device: str,
         camera: CameraSupervisor,
@@ -36,31 +37,28 @@ class HealthMonitor:
         board: SampledBoard,
         at_work: HotSwapModel,
         others: Sequence[Alerting],
+        *,
+        reporter: Reporter,
     ) -> None:
-        self._board, self._at_work, self._others = board, at_work, others
-        self._told_s: dict[str, float] = {}  # monotonic clock of when each alert was there last
+        self._board, self._at_work, self._others, self._reporter = board, at_work, others, reporter
+        self._begun: set[str] = set()
         self._device, self._started = device, time.monotonic()
         self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
 
-    def alerts(self) -> dict[str, str]:
-        """What is wrong now, in words, by what it is about."""
-        parts: list[Alerting] = [self._pipeline, self._camera, *self._others]
-        parts.append(self._at_work.estimator)
-        ours = {about: text for part in parts for about, text in part.alerts.items()}
-        return {**ours, **self._delivery.reporter.alerts, **board_alerts(self._board.now())}
-
-    def news(self) -> dict[str, str]:
-        """Alerts that were not there before, or not for `QUIET_S`."""
-        reported = self._delivery.reporter.alerts  # which sends the events of its own alerts
-        now, alerts = time.monotonic(), {k: v for k, v in self.alerts().items() if k not in reported}
-        new = {about: text for about, text in alerts.items() if now - self._told_s.get(about, -QUIET_S) >= QUIET_S}
-        self._told_s.update(dict.fromkeys(alerts, now))
-        return new
+    def inspect(self) -> None:
+        """Reports the alerts of the parts that do not use the reporter yet. To be called about once a second."""
+        parts: list[Alerting] = [self._delivery, *self._others, self._at_work.estimator]
+        alerts = {about: text for part in parts for about, text in dict(part.alerts).items()}
+        for about in self._begun - alerts.keys():
+            self._reporter.alert(about, None)
+        for about, text in alerts.items():
+            self._reporter.alert(about, text)
+        self._begun = set(alerts)
 
     def line(self) -> str:
-        """In one line."""
+        """The state of the daemon in one line, for `systemctl status`."""
         waiting = self._delivery.waiting + self._delivery.spooled
-        alerts = "; ".join(self.alerts().values())
+        alerts = "; ".join(self._reporter.alerts.values())
         return f"{self._pipeline.fps():.1f} poses/s, {waiting} waiting{f'; {alerts}' if alerts else ''}"
 
     def message(self) -> HealthMessage:
@@ -79,7 +77,7 @@ class HealthMonitor:
             spooled=delivery.spooled,
             spool_mb=delivery.spool_mb,
             connects=delivery.connects,
-            alerts=self.alerts(),
+            alerts=dict(self._reporter.alerts),
             skipped={**skipped, "newer_frame": skipped["newer_frame"] + displaced},
             dropped={**pipeline.dropped, **delivery.given_up},
             rejected=delivery.rejected,
@@ -94,7 +92,7 @@ class HealthMonitor:
 
 
 def rss_mb() -> float:
-    """Memory of this process that is in RAM, MB; 0 where /proc does not tell."""
+    """The memory of this process that is in RAM, MB; 0 where /proc does not have the number."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

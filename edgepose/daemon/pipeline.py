@@ -21,6 +21,7 @@ from edgepose.protocol.messages import PoseMessage, Region, Settings, keypoints_
 from edgepose.system.clock import SyncFlag, boot_id, boot_us
 from edgepose.system.mailbox import Mailbox
 from edgepose.system.rate_limiter import RateLimiter
+from edgepose.system.reporter import Reporter
 from edgepose.system.rolling_stats import RollingStats
 from edgepose.types import F64, Frame, Pose
 
@@ -89,24 +90,25 @@ class Pipeline:
     file that could be lost.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what a frame passes on its way
         self,
         camera: Camera,
         viewer: Viewer,
         delivery: Delivery,
         device: str,
         observers: Sequence[Observer] = (),
+        *,
+        reporter: Reporter,
     ) -> None:
         self.captured = self.looked_at = 0
         self.poses = self.handed_over = self.beats = 0
         self.settings = Settings()
         self.cool_hz: float | None = None
         self.geometry: GeometryConfig | None = None
-        self.alerts: dict[str, str] = {}
         self.first_seq = boot_us()
         self.stages = {"capture": RollingStats(), "infer": RollingStats(), "publish": RollingStats()}
         self._camera, self._viewer, self._delivery = camera, viewer, delivery
-        self._observers = observers
+        self._observers, self._reporter = observers, reporter
         self._device, self._boot = device, boot_id()
         self.skeleton = viewer.card.skeleton
         self._instants = RollingStats()
@@ -223,10 +225,13 @@ class Pipeline:
             self._accepted.close()
 
     def _observe(self, see: Callable[..., None], *seen: object) -> None:
+        name = getattr(see, "__qualname__", str(see))
         try:
             see(*seen)
         except Exception as exc:  # poses go on, whatever is wrong with a recording
-            self.alerts["observer"] = f"{getattr(see, '__qualname__', see)}: {exc}"
+            self._reporter.alert(f"observer {name}", f"{name} fails ({type(exc).__name__}: {exc})")
+        else:
+            self._reporter.alert(f"observer {name}", None)
 
     def _is_due(self) -> bool:
         rates = [rate for rate in (self.settings.rate_hz, self.cool_hz) if rate is not None]
@@ -237,9 +242,10 @@ class Pipeline:
         """That a command has set, where it lies within the frame."""
         region, (w, h) = self.settings.region, frame.size_wh
         if region is None or lies_within(region, frame.size_wh):
-            self.alerts.pop("region", None)
+            self._reporter.alert("region", None)
             return region
-        self.alerts["region"] = f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
+        text = f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
+        self._reporter.alert("region", text)
         return None
 
     def _show(self, frame: Frame, pose: Pose) -> None:

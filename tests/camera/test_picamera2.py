@@ -34,6 +34,7 @@ from edgepose.daemon.pipeline import Pipeline
 from edgepose.errors import CameraError, ConfigError
 from edgepose.geometry.letterbox import ModelInput
 from edgepose.inference.estimator import Estimator
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
 COLOUR, GRAY = ModelInput((320, 240), 3, "letterbox"), ModelInput((320, 240), 1, "letterbox")
@@ -504,7 +505,7 @@ def test_no_buffer_is_held_while_a_slow_model_works(opened: Any) -> None:
             return super().estimate(frame)
 
     delivery, stop = ListDelivery(), threading.Event()
-    pipeline = Pipeline(source, Slow(), delivery, "cage-07")
+    pipeline = Pipeline(source, Slow(), delivery, "cage-07", reporter=Reporter())
     thread = threading.Thread(target=pipeline.run, args=(stop,))
     thread.start()
     wait_until(lambda: len(delivery.messages) >= 5, "poses")

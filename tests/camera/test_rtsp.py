@@ -16,13 +16,13 @@ from brokers import free_port, wait_until
 from fakes import card
 from mjpeg_server import MjpegServer
 
-from edgepose.camera import open_camera, rtsp
-from edgepose.camera import supervisor as watched
-from edgepose.camera.rtsp import RtspSource
-from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.camera import open_camera
+from edgepose.camera.rtsp import RtspSource, StreamTiming
+from edgepose.camera.supervisor import CameraSupervisor, SupervisorTiming
 from edgepose.config import camera as camera_config
 from edgepose.errors import CameraError, ConfigError
 from edgepose.system.clock import wall_us
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
 
 PASSWORD = "p@ss:w/rd %41?#é"
@@ -83,11 +83,12 @@ def mjpeg() -> Iterator[Callable[..., MjpegServer]]:
         server.cut()
 
 
-@pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtsp, "READ_S", 0.7)
-    monkeypatch.setattr(rtsp, "OPEN_S", 5.0)
-    monkeypatch.setattr(watched, "LONGEST_PAUSE_S", 0.2)
+FAST = SupervisorTiming(longest_pause_s=0.2)
+FAST_STREAM = StreamTiming(read_s=0.7, open_s=5.0)
+
+
+def supervise(url: str) -> CameraSupervisor:
+    return CameraSupervisor(lambda: RtspSource(url, None, None, timing=FAST_STREAM), reporter=Reporter(), timing=FAST)
 
 
 def frames_of(url: str, count: int, username: str | None = None, password: str | None = None) -> list[Frame]:
@@ -147,22 +148,22 @@ def test_rtsp_a_wrong_path_is_told(rtsp_camera: RtspServer) -> None:
         RtspSource(f"{rtsp_camera.url}era", None, None)
 
 
-def test_rtsp_the_last_frame_that_opencv_finds_after_a_silence_is_none(rtsp_camera: RtspServer, hurry: None) -> None:
+def test_rtsp_the_last_frame_that_opencv_finds_after_a_silence_is_none(rtsp_camera: RtspServer) -> None:
     rtsp_camera.start()
-    camera = RtspSource(rtsp_camera.url, None, None)
+    camera = RtspSource(rtsp_camera.url, None, None, timing=FAST_STREAM)
     assert camera.read() is not None
     rtsp_camera.send(signal.SIGSTOP)
     stamps: list[int] = []
     with pytest.raises(CameraError, match=r"cam: no frame for \d\.\d s; check the camera and the network$"):
         stamps.extend(frame.captured_mono_ns for frame in iter(camera.read, None))
-    assert np.all(np.diff(stamps) < rtsp.READ_S * 1e9)
+    assert np.all(np.diff(stamps) < FAST_STREAM.read_s * 1e9)
     camera.close()
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
-def test_rtsp_comes_back_after_a_cut(how: str, rtsp_camera: RtspServer, hurry: None) -> None:
+def test_rtsp_comes_back_after_a_cut(how: str, rtsp_camera: RtspServer) -> None:
     rtsp_camera.start()
-    camera = CameraSupervisor(lambda: RtspSource(rtsp_camera.url, None, None))
+    camera = supervise(rtsp_camera.url)
     indices: list[int] = []
     thread = threading.Thread(target=lambda: indices.extend(frame.index for frame in iter(camera.read, None)))
     thread.start()
@@ -202,9 +203,9 @@ def test_http_asks_for_a_password(mjpeg: Callable[..., MjpegServer]) -> None:
 
 
 @pytest.mark.parametrize("how", ["frozen", "cut"])
-def test_http_comes_back_after_a_cut(how: str, mjpeg: Callable[..., MjpegServer], hurry: None) -> None:
+def test_http_comes_back_after_a_cut(how: str, mjpeg: Callable[..., MjpegServer]) -> None:
     server = mjpeg()
-    camera = CameraSupervisor(lambda: RtspSource(server.url, None, None))
+    camera = supervise(server.url)
     indices: list[int] = []
     thread = threading.Thread(target=lambda: indices.extend(frame.index for frame in iter(camera.read, None)))
     thread.start()
@@ -228,9 +229,7 @@ def test_http_comes_back_after_a_cut(how: str, mjpeg: Callable[..., MjpegServer]
 # --- errors ------------------------------------------------------------------------------------------------
 
 
-def test_what_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtsp, "CONNECT_S", 0.2)
-    monkeypatch.setattr(rtsp, "OPEN_S", 0.5)
+def test_the_error_says_why_a_server_cannot_be_reached() -> None:
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
@@ -243,18 +242,17 @@ def test_what_cannot_be_reached_is_told(monkeypatch: pytest.MonkeyPatch) -> None
             (f"https://127.0.0.1:{port}/cam", "cannot be opened; check camera.url"),
         ):
             with pytest.raises(CameraError) as error:
-                RtspSource(url, None, None)
+                RtspSource(url, None, None, timing=StreamTiming(connect_s=0.2, open_s=0.5))
             assert str(error.value) == f"{url}: {message}"
 
 
-def test_what_is_no_stream_is_told(mjpeg: Callable[..., MjpegServer], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_why_there_is_no_stream(mjpeg: Callable[..., MjpegServer]) -> None:
     server = mjpeg()
     with pytest.raises(CameraError, match=r"no such stream \(status 404\)"):
         RtspSource(f"{server.url}x", None, None)
     server.frozen = True
-    monkeypatch.setattr(rtsp, "OPEN_S", 0.5)
     with pytest.raises(CameraError, match="gives nothing that FFmpeg can read"):
-        RtspSource(server.url, None, None)
+        RtspSource(server.url, None, None, timing=StreamTiming(open_s=0.5))
 
 
 def test_a_password_that_cannot_be_read_is_an_error_of_the_config() -> None:

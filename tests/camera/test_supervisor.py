@@ -10,48 +10,41 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from brokers import wait_until
-from fakes import FakeEstimator, ListDelivery
+from fakes import FakeEstimator, ListDelivery, ListReporter
 from scripted_camera import Device, Remedy, number
 
-from edgepose.camera import supervisor as watched
 from edgepose.camera.base import Revivable, Source
-from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.camera.supervisor import CameraSupervisor, SupervisorTiming
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.errors import CameraError
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
 STEPS = ("flush", "restart", "reopen")
 STALL_S = 0.1
 
 
-@pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same ladder, forty times as fast."""
-    for name, seconds in {
-        "STALL_S": STALL_S,
-        "OPEN_S": 1.0,
-        "HELD_S": 0.0,
-        "CLOSE_S": 0.1,
-        "LONGEST_PAUSE_S": 0.05,
-        "FILE_S": 0.2,
-    }.items():
-        monkeypatch.setattr(watched, name, seconds)
+# The same steps, forty times as fast.
+FAST = SupervisorTiming(stall_s=STALL_S, open_s=1.0, held_s=0.0, close_s=0.1, longest_pause_s=0.05, file_s=0.2)
+Watch = Callable[..., tuple[CameraSupervisor, ListReporter]]
 
 
 @pytest.fixture
-def watch() -> Iterator[Callable[[Callable[[], Source]], tuple[CameraSupervisor, list[str]]]]:
-    """watch(open) gives the camera, and the list that the kinds of its events come into."""
+def watch() -> Iterator[Watch]:
+    """watch(open, timing) gives the supervised camera and its reporter; the camera is closed at the end."""
     made: list[CameraSupervisor] = []
 
-    def start(open_source: Callable[[], Source]) -> tuple[CameraSupervisor, list[str]]:
-        camera, kinds = CameraSupervisor(open_source), list[str]()
-        camera.tell = lambda kind, text: kinds.append(kind)
-        made.append(camera)
-        return camera, kinds
+    def start(
+        open_source: Callable[[], Source], timing: SupervisorTiming = FAST
+    ) -> tuple[CameraSupervisor, ListReporter]:
+        reporter = ListReporter()
+        made.append(CameraSupervisor(open_source, reporter=reporter, timing=timing))
+        return made[-1], reporter
 
     yield start
     for camera in made:
@@ -79,146 +72,135 @@ def camera_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("camera")]
 
 
-def test_frames_pass_through_in_order(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
-    camera, kinds = watch(Device().open)
+def test_frames_pass_through_in_order(watch: Watch) -> None:
+    camera, reporter = watch(Device().open)
     frames = [take(camera) for _ in range(200)]
     indices = [frame.index for frame in frames]
     assert indices == [number(frame) for frame in frames]
     assert indices == sorted(set(indices))
     assert indices[-1] + 1 == len(indices) + camera.displaced
-    assert kinds == []
+    assert reporter.kinds == []
     assert set(camera.counts.values()) == {0}
-    assert camera.alerts == {}
+    assert reporter.alerts == {}
 
 
 @pytest.mark.parametrize("remedy", STEPS)
-def test_a_stall_is_cured_by_the_first_step_that_helps(
-    remedy: Remedy, watch: Callable[..., tuple[CameraSupervisor, list[str]]]
-) -> None:
+def test_a_stall_is_cured_by_the_first_step_that_helps(remedy: Remedy, watch: Watch) -> None:
     device = Device()
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     before = take(camera).index
     device.stop(remedy)
-    while not kinds or kinds[-1] != "camera_recovered":
+    while not reporter.kinds or reporter.kinds[-1] != "camera_recovered":
         after = take(camera).index
     assert after > before
     taken = STEPS[: STEPS.index(remedy) + 1]
-    assert kinds == ["camera_stalled", *(f"camera_{step}" for step in taken), "camera_recovered"]
+    assert reporter.kinds == ["camera_stalled", *(f"camera_{step}" for step in taken), "camera_recovered"]
     assert [device.flushes, device.restarts, device.openings - 1] == [int(step in taken) for step in STEPS]
     assert camera.counts["stalls"] == camera.counts["recovered"] == 1
-    assert camera.alerts == {}
+    assert reporter.alerts == {}
 
 
 def test_a_source_that_gives_up_waiting_by_itself_is_revived_too(
-    watch: Callable[..., tuple[CameraSupervisor, list[str]]],
+    watch: Watch,
 ) -> None:
     device = Device()
     device.impatient = True
-    camera, kinds = watch(device.open)
-    texts: list[str] = []
-    tell, camera.tell = camera.tell, lambda kind, text: (texts.append(text), tell(kind, text))[1]
+    camera, reporter = watch(device.open)
     device.stop("restart")
-    while "camera_recovered" not in kinds:
+    while "camera_recovered" not in reporter.kinds:
         take(camera)
-    assert kinds == ["camera_stalled", "camera_flush", "camera_restart", "camera_recovered"]
-    assert texts[:3] == ["no frame for 2 s"] * 3
+    assert reporter.kinds == ["camera_stalled", "camera_flush", "camera_restart", "camera_recovered"]
+    assert [text for _, text, _ in reporter.events[:3]] == ["no frame for 2 s"] * 3
     assert camera.counts["abandoned"] == 0
 
 
-def test_a_hundred_random_stalls_are_all_recovered_from(
-    watch: Callable[..., tuple[CameraSupervisor, list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watched, "STALL_S", 0.03)  # on a busy machine also a healthy camera stalls for that long
+def test_a_hundred_random_stalls_are_all_recovered_from(watch: Watch) -> None:
     chance, device = random.Random(1), Device(period_s=0.0005)
-    camera, kinds = watch(device.open)
+    # On a busy machine also a healthy camera stalls for that long.
+    camera, reporter = watch(device.open, replace(FAST, stall_s=0.03))
     last = -1
     for i in range(100):
         for _ in range(chance.randrange(1, 20)):
             frame = take(camera)
             assert frame.index > last
             last = frame.index
-        kinds.clear()
+        reporter.kinds.clear()
         remedy = chance.choice(STEPS)
         device.stop(remedy)
-        while "camera_recovered" not in kinds:
+        while "camera_recovered" not in reporter.kinds:
             take(camera)
-        assert f"camera_{remedy}" in kinds, i
+        assert f"camera_{remedy}" in reporter.kinds, i
     assert camera.counts["stalls"] >= 100
     assert camera.counts["recovered"] == camera.counts["stalls"]
-    assert camera.alerts == {}
+    assert reporter.alerts == {}
     wait_until(lambda: len(camera_threads()) <= 2, "the threads that were left behind to end")
 
 
-def test_a_stall_again_at_once_goes_on_where_the_ladder_was(
-    watch: Callable[..., tuple[CameraSupervisor, list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watched, "HELD_S", 60.0)
+def test_a_stall_again_at_once_goes_on_where_the_ladder_was(watch: Watch) -> None:
     device = Device()
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open, replace(FAST, held_s=60.0))
     for remedy in ("flush", "restart", "reopen", "reopen"):
         device.stop(remedy)
-        kinds.clear()
-        while "camera_recovered" not in kinds:
+        reporter.kinds.clear()
+        while "camera_recovered" not in reporter.kinds:
             take(camera)
-        assert kinds == ["camera_stalled", f"camera_{remedy}", "camera_recovered"]
+        assert reporter.kinds == ["camera_stalled", f"camera_{remedy}", "camera_recovered"]
 
 
-def test_the_alert_stands_as_long_as_the_trouble(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_the_alert_stands_as_long_as_the_trouble(watch: Watch) -> None:
     device = Device()
-    camera, _ = watch(device.open)
+    camera, reporter = watch(device.open)
     thread = read_aside(camera)
     device.stop("time")
-    wait_until(lambda: camera.alerts.get("camera", "").startswith("no frame for"), "the alert")
+    wait_until(lambda: reporter.alerts.get("camera", "").startswith("no frame for"), "the alert")
     device.cure("time")
-    wait_until(lambda: camera.alerts == {}, "the alert to end")
+    wait_until(lambda: reporter.alerts == {}, "the alert to end")
     camera.close()
     thread.join(5)
     assert not thread.is_alive()
 
 
 def test_an_unplugged_camera_is_opened_anew_until_it_is_back(
-    watch: Callable[..., tuple[CameraSupervisor, list[str]]],
+    watch: Watch,
 ) -> None:
     device = Device()
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     last = take(camera).index
     device.unplugged = True
     plug = threading.Timer(0.2, lambda: setattr(device, "unplugged", False))
     plug.start()
-    while "camera_recovered" not in kinds:
+    while "camera_recovered" not in reporter.kinds:
         last, before = take(camera).index, last
         assert last > before
-    assert kinds[:2] == ["camera_stalled", "camera_reopen"]
-    assert set(kinds[1:-1]) == {"camera_reopen"}
+    assert reporter.kinds[:2] == ["camera_stalled", "camera_reopen"]
+    assert set(reporter.kinds[1:-1]) == {"camera_reopen"}
     assert (device.flushes, device.restarts) == (0, 0)
     assert camera.counts["reopens"] == device.openings - 1 > 1
 
 
-def test_a_camera_that_stays_away_is_given_up(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_a_camera_that_stays_away_is_given_up(watch: Watch) -> None:
     device = Device()
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     device.unplugged = True
     with pytest.raises(
         CameraError, match=r"^the camera is given up after \d+ s and 10 openings; .* last: the camera is not there$"
     ):
         read_to_the_end(camera)
-    assert device.openings == 1 + watched.MOST_OPENINGS
-    assert kinds[-1] == "camera_lost"
-    assert camera.alerts == {"camera": "the camera is not there"}
+    assert device.openings == 1 + FAST.most_openings
+    assert reporter.kinds[-1] == "camera_lost"
+    assert reporter.alerts == {"camera": "the camera is not there"}
 
 
 @pytest.mark.parametrize("method", ["flush", "restart", "open", "close"])
-def test_a_step_that_hangs_is_left_behind(
-    method: str, watch: Callable[..., tuple[CameraSupervisor, list[str]]]
-) -> None:
+def test_a_step_that_hangs_is_left_behind(method: str, watch: Watch) -> None:
     device = Device()
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     take(camera)
     device.broken = {method}
     device.stop("reopen")
     if method == "open":  # that one alone would never come back
         threading.Timer(1.5, device.broken.clear).start()
-    while "camera_recovered" not in kinds:
+    while "camera_recovered" not in reporter.kinds:
         take(camera)
     assert camera.counts["abandoned"] >= 1
     device.free.set()
@@ -228,10 +210,10 @@ def test_a_step_that_hangs_is_left_behind(
 
 
 def test_what_a_thread_left_behind_still_brings_is_thrown_away(
-    watch: Callable[..., tuple[CameraSupervisor, list[str]]],
+    watch: Watch,
 ) -> None:
     device = Device()
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     take(camera)
     device.broken = {"read"}
     indices = list[int]()
@@ -240,7 +222,7 @@ def test_what_a_thread_left_behind_still_brings_is_thrown_away(
     wait_until(lambda: device.openings == 2, "the reopening")
     # From now on reads work; those that hang do so until the second event is set, and come back with frames.
     device.broken, late, device.free = set(), device.free, threading.Event()
-    wait_until(lambda: "camera_recovered" in kinds, "frames")
+    wait_until(lambda: "camera_recovered" in reporter.kinds, "frames")
     late.set()
     wait_until(lambda: len(camera_threads()) == 1, "the threads that were left behind to end")
     made = device.made
@@ -248,60 +230,54 @@ def test_what_a_thread_left_behind_still_brings_is_thrown_away(
     camera.close()
     thread.join(5)
     assert indices == sorted(set(indices))
-    assert kinds[-1] == "camera_recovered"
+    assert reporter.kinds[-1] == "camera_recovered"
 
 
-def test_a_driver_that_holds_every_thread_is_given_up(
-    watch: Callable[..., tuple[CameraSupervisor, list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watched, "MOST_HANGING", 3)
-    monkeypatch.setattr(watched, "OPEN_S", 0.1)
+def test_a_driver_that_holds_every_thread_is_given_up(watch: Watch) -> None:
     device = Device()
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open, replace(FAST, most_hanging=3, open_s=0.1))
     take(camera)
     device.broken = {"read", "close", "flush", "restart"}
     with pytest.raises(CameraError, match="given up"):
         read_to_the_end(camera)
-    assert kinds[-1] == "camera_lost"
+    assert reporter.kinds[-1] == "camera_lost"
     assert len(camera_threads()) <= 3 + 3
     device.free.set()
 
 
-def test_a_thousand_reopenings_leave_no_thread_and_no_file_behind(
-    watch: Callable[..., tuple[CameraSupervisor, list[str]]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(watched, "STALL_S", 0.005)
+def test_a_thousand_reopenings_leave_no_thread_and_no_file_behind(watch: Watch) -> None:
     device = Device(period_s=0.0)
     assert not isinstance(device.open_plain(), Revivable)
-    camera, kinds = watch(device.open_plain)
+    camera, reporter = watch(device.open_plain, replace(FAST, stall_s=0.005))
     files = Path("/proc/self/fd")
     most_threads = most_files = 0
     before = len(list(files.iterdir()))
     for _ in range(1000):
-        kinds.clear()
+        reporter.kinds.clear()
         device.stop("reopen")
-        while "camera_recovered" not in kinds:
+        while "camera_recovered" not in reporter.kinds:
             take(camera)
         most_threads = max(most_threads, len(camera_threads()))
         most_files = max(most_files, len(list(files.iterdir())))
     assert camera.counts["reopens"] >= 1000
-    assert most_threads <= 2 + watched.MOST_HANGING
-    assert most_files <= before + 2 + watched.MOST_HANGING
+    assert most_threads <= 2 + FAST.most_hanging
+    assert most_files <= before + 2 + FAST.most_hanging
     wait_until(lambda: len(camera_threads()) == 1, "the last thread to end")
     assert len(list(files.iterdir())) <= before
 
 
-def test_a_slow_model_is_not_taken_for_a_dead_camera(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watched, "STALL_S", 0.5)
-
+def test_a_slow_model_is_not_taken_for_a_dead_camera() -> None:
     class Slow(FakeEstimator):
         def estimate(self, frame: Frame, region: object = None) -> Pose:
             time.sleep(1.0)  # what it takes, twice as long as the limit
             return super().estimate(frame)
 
     device = Device(period_s=0.03)
-    camera, delivery, stop = CameraSupervisor(device.open), ListDelivery(), threading.Event()
-    thread = threading.Thread(target=Pipeline(camera, Slow(), delivery, "cage-07").run, args=(stop,))
+    timing = replace(FAST, stall_s=0.5)
+    camera, delivery = CameraSupervisor(device.open, reporter=Reporter(), timing=timing), ListDelivery()
+    stop = threading.Event()
+    pipeline = Pipeline(camera, Slow(), delivery, "cage-07", reporter=Reporter())
+    thread = threading.Thread(target=pipeline.run, args=(stop,))
     thread.start()
     wait_until(lambda: len(delivery.messages) == 3, "three poses")
     stop.set()
@@ -310,22 +286,22 @@ def test_a_slow_model_is_not_taken_for_a_dead_camera(monkeypatch: pytest.MonkeyP
     assert (device.openings, device.flushes, device.restarts) == (1, 0, 0)
 
 
-def test_whoever_reads_slowly_gets_the_newest_frame(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_whoever_reads_slowly_gets_the_newest_frame(watch: Watch) -> None:
     device = Device(period_s=0.001)
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     take(camera)
     made = device.made
     wait_until(lambda: device.made > made + 50, "frames that nobody takes")
     assert take(camera).index >= made + 49
     assert camera.displaced >= 48
-    assert kinds == []
+    assert reporter.kinds == []
 
 
-def test_a_camera_slower_than_the_limit_says_so(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_a_camera_slower_than_the_limit_says_so(watch: Watch) -> None:
     device = Device(rate_hz=5, period_s=0.2)
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     assert [take(camera).index for _ in range(4)] == [0, 1, 2, 3]
-    assert kinds == []
+    assert reporter.kinds == []
 
 
 def test_a_process_that_was_stopped_does_not_blame_the_camera(tmp_path: Path) -> None:
@@ -333,10 +309,11 @@ def test_a_process_that_was_stopped_does_not_blame_the_camera(tmp_path: Path) ->
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
-        "from edgepose.camera import watched\n"
+        "from edgepose.camera.supervisor import CameraSupervisor, SupervisorTiming\n"
+        "from edgepose.system.reporter import Reporter\n"
         "from scripted_camera import Device\n"
-        "watched.STALL_S = 1.2\n"
-        "camera = watched.Watched(Device(period_s=1.0).open)\n"
+        "timing = SupervisorTiming(stall_s=1.2)\n"
+        "camera = CameraSupervisor(Device(period_s=1.0).open, reporter=Reporter(), timing=timing)\n"
         "for i in range(5):\n"
         "    camera.read()\n"
         "    print(i, flush=True)\n"
@@ -361,7 +338,7 @@ def test_a_camera_that_is_not_there_at_the_start_is_an_error_at_once() -> None:
     device = Device()
     device.unplugged = True
     with pytest.raises(CameraError, match=r"^the camera is not there$"):
-        CameraSupervisor(device.open)
+        CameraSupervisor(device.open, reporter=Reporter(), timing=FAST)
     assert device.openings == 1
 
 
@@ -370,7 +347,7 @@ def test_a_camera_that_hangs_at_the_start_is_an_error_in_time(method: str) -> No
     device = Device()
     device.broken = {method}
     with pytest.raises(CameraError, match="gives no frame within 1 s"):
-        CameraSupervisor(device.open)
+        CameraSupervisor(device.open, reporter=Reporter(), timing=FAST)
     device.free.set()
     wait_until(lambda: device.closings == 1 and not camera_threads(), "the source to be closed")
 
@@ -380,15 +357,13 @@ def test_an_odd_error_of_a_driver_is_told_as_the_cameras() -> None:
         raise RuntimeError("Camera __init__ sequence did not complete.")
 
     with pytest.raises(CameraError, match=r"driver failed \(RuntimeError: Camera __init__"):
-        CameraSupervisor(broken)
+        CameraSupervisor(broken, reporter=Reporter())
 
 
 @pytest.mark.parametrize("hanging", [(), ("close", "flush", "restart", "open")], ids=["waits", "hangs"])
-def test_close_ends_a_waiting_read(
-    hanging: tuple[str, ...], watch: Callable[..., tuple[CameraSupervisor, list[str]]]
-) -> None:
+def test_close_ends_a_waiting_read(hanging: tuple[str, ...], watch: Watch) -> None:
     device = Device()
-    camera, _ = watch(device.open)
+    camera, _reporter = watch(device.open)
     device.stop("none")
     device.broken = set(hanging)
     thread = read_aside(camera)
@@ -404,45 +379,45 @@ def test_close_ends_a_waiting_read(
 # --- files: not live -----------------------------------------------------------------------------------------
 
 
-def test_a_file_is_read_whole_in_order_however_slowly(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_a_file_is_read_whole_in_order_however_slowly(watch: Watch) -> None:
     device = Device(live=False, period_s=0.0)
     device.frames = 500
-    camera, _ = watch(device.open)
+    camera, _reporter = watch(device.open)
     assert read_to_the_end(camera) == list(range(500))
     assert camera.read() is None
     assert camera.displaced == 0
 
 
-def test_a_file_that_hangs_is_told_and_waited_for(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_a_file_that_hangs_is_told_and_waited_for(watch: Watch) -> None:
     device = Device(live=False, period_s=0.0)
     device.frames = 50
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     numbers = [number(take(camera)) for _ in range(10)]
     device.stop("time")
     reader = threading.Thread(target=lambda: numbers.extend(number(frame) for frame in iter(camera.read, None)))
     reader.start()
-    wait_until(lambda: kinds == ["camera_stalled"], "the stall to be told")
+    wait_until(lambda: reporter.kinds == ["camera_stalled"], "the stall to be told")
     device.cure("time")
     reader.join(10)
     assert numbers == list(range(50))
-    assert kinds == ["camera_stalled", "camera_recovered"]
+    assert reporter.kinds == ["camera_stalled", "camera_recovered"]
     assert (device.openings, device.flushes, device.restarts) == (1, 0, 0)
 
 
-def test_a_file_that_never_comes_back_is_given_up(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_a_file_that_never_comes_back_is_given_up(watch: Watch) -> None:
     device = Device(live=False)
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     device.stop("none")
     with pytest.raises(CameraError, match=r"given up after \d+ s; check disk and network"):
         read_to_the_end(camera)
-    assert kinds == ["camera_stalled", "camera_lost"]
+    assert reporter.kinds == ["camera_stalled", "camera_lost"]
     assert device.openings == 1
 
 
-def test_an_error_of_a_file_is_raised_as_it_is(watch: Callable[..., tuple[CameraSupervisor, list[str]]]) -> None:
+def test_an_error_of_a_file_is_raised_as_it_is(watch: Watch) -> None:
     device = Device(live=False)
-    camera, kinds = watch(device.open)
+    camera, reporter = watch(device.open)
     device.unplugged = True
     with pytest.raises(CameraError, match=r"^the camera was unplugged$"):
         read_to_the_end(camera)
-    assert kinds == []
+    assert reporter.kinds == []

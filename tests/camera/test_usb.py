@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from brokers import wait_until
 
-from edgepose.camera import supervisor as watched
 from edgepose.camera import usb
-from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.camera.supervisor import CameraSupervisor, SupervisorTiming
 from edgepose.camera.usb import UsbSource
 from edgepose.config import camera as camera_config
 from edgepose.errors import CameraError
 from edgepose.system.clock import wall_us
+from edgepose.system.reporter import Reporter
 
 NAME = "usb-046d_HD_Webcam_C525-video-index0"
 
@@ -249,17 +249,15 @@ def test_a_camera_that_we_may_not_use_is_told(webcam, tmp_path, lock):
         UsbSource(camera_config.UsbCameraConfig(device=str(tmp_path / "dev" / "video0")))
 
 
-# --- watched -----------------------------------------------------------------------------------------------
+# --- supervised --------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in {"STALL_S": 0.2, "CLOSE_S": 0.1, "LONGEST_PAUSE_S": 0.05}.items():
-        monkeypatch.setattr(watched, name, seconds)
+FAST = SupervisorTiming(stall_s=0.2, close_s=0.1, longest_pause_s=0.05)
 
 
-def test_a_camera_is_found_again_under_another_number(webcam, tmp_path, hurry):
-    camera = CameraSupervisor(lambda: UsbSource(settings(tmp_path)))
+def test_a_camera_is_found_again_under_another_number(webcam, tmp_path):
+    reporter = Reporter()
+    camera = CameraSupervisor(lambda: UsbSource(settings(tmp_path)), reporter=reporter, timing=FAST)
     first = camera.read()
     webcam.gone = True
     unplug(tmp_path, 0)
@@ -267,24 +265,25 @@ def test_a_camera_is_found_again_under_another_number(webcam, tmp_path, hurry):
     thread = threading.Thread(target=lambda: frames.append([camera.read() for _ in range(5)]))
     thread.start()
     wait_until(lambda: camera.counts["reopens"] >= 3, "some attempts")
-    assert camera.alerts["camera"].endswith("no such camera; no camera is plugged in")
+    assert reporter.alerts["camera"].endswith("no such camera; no camera is plugged in")
     webcam.gone = False
     plug(tmp_path, 1)
     thread.join(10)
     assert [Path(name).name for name in webcam.opened] == ["video0", "video1"]
     assert frames[0][-1].index > first.index
-    assert camera.alerts == {}
+    assert reporter.alerts == {}
     camera.close()
 
 
-def test_a_read_that_hangs_after_unplugging_is_left_behind_until_the_driver_lets_go(webcam, tmp_path, hurry):
-    camera = CameraSupervisor(lambda: UsbSource(settings(tmp_path)))
+def test_a_read_that_hangs_after_unplugging_is_left_behind_until_the_driver_lets_go(webcam, tmp_path):
+    reporter = Reporter()
+    camera = CameraSupervisor(lambda: UsbSource(settings(tmp_path)), reporter=reporter, timing=FAST)
     camera.read()
     webcam.hang = hang = threading.Event()
     thread = threading.Thread(target=lambda: [camera.read() for _ in range(5)])
     thread.start()
     wait_until(lambda: camera.counts["reopens"] >= 2, "the ladder to reach the reopening")
-    assert "another program uses it" in camera.alerts["camera"]  # it is the thread that was left behind
+    assert "another program uses it" in reporter.alerts["camera"]  # it is the thread that was left behind
     webcam.hang = None
     hang.set()
     thread.join(10)
@@ -300,7 +299,9 @@ REAL = sorted(Path("/dev/v4l/by-id").glob("*-index0"))
 
 @pytest.mark.skipif(not REAL, reason="needs a USB camera")
 def test_a_real_camera_gives_frames():
-    camera = CameraSupervisor(lambda: UsbSource(camera_config.UsbCameraConfig(device=str(REAL[0]))))
+    camera = CameraSupervisor(
+        lambda: UsbSource(camera_config.UsbCameraConfig(device=str(REAL[0]))), reporter=Reporter()
+    )
     frames = [camera.read() for _ in range(10)]
     assert frames[-1].captured_mono_ns > frames[0].captured_mono_ns
     camera.close()

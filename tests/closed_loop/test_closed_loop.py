@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
 from daemons import Daemon
-from fakes import FakeCamera
+from fakes import FakeCamera, ListReporter
 
 from edgepose.cli.main import main
-from edgepose.closed_loop import processor as processor_module
 from edgepose.closed_loop.closed_loop import ClosedLoop
-from edgepose.closed_loop.processor import Processor
+from edgepose.closed_loop.processor import Processor, ProcessorTiming
 from edgepose.config import closed_loop as loop_config
 from edgepose.config.closed_loop import GpioConfig, RuleConfig
 from edgepose.errors import ConfigError
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose, Skeleton
 
 gpiozero = pytest.importorskip("gpiozero", reason="needs gpiozero (pip install gpiozero)")
@@ -41,29 +41,18 @@ def board() -> Iterator[Any]:
     gpiozero.Device.pin_factory = before
 
 
-class Told:
-    """Events, and when they were said to have happened."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, str, int]] = []
-        self.mono_ns: list[int | None] = []
-
-    def __call__(self, kind: str, text: str, count: int = 0, mono_ns: int | None = None) -> None:
-        self.events.append((kind, text, count))
-        self.mono_ns.append(mono_ns)
+Make = Callable[..., tuple[ClosedLoop, ListReporter]]
 
 
 @pytest.fixture
-def made(board: Any) -> Iterator[Callable[..., tuple[ClosedLoop, Told]]]:
+def made(board: Any) -> Iterator[Make]:
     loops: list[ClosedLoop] = []
 
-    def make(gpio: GpioConfig | None = None, **rules: Any) -> tuple[ClosedLoop, Told]:
-        loop = ClosedLoop(
-            {name: msgspec.convert(rule, RuleConfig) for name, rule in rules.items()}, gpio or GpioConfig(), SKELETON
-        )
-        loop.tell = told = Told()
-        loops.append(loop)
-        return loop, told
+    def make(gpio: GpioConfig | None = None, **rules: Any) -> tuple[ClosedLoop, ListReporter]:
+        converted = {name: msgspec.convert(rule, RuleConfig) for name, rule in rules.items()}
+        reporter = ListReporter()
+        loops.append(ClosedLoop(converted, gpio or GpioConfig(), SKELETON, reporter=reporter))
+        return loops[-1], reporter
 
     yield make
     for loop in loops:
@@ -78,24 +67,22 @@ def pose(score: float) -> Pose:
     return Pose(np.zeros((2, 2), np.float32), np.array([score, 1], np.float32))
 
 
-def test_a_pin_is_high_while_its_rule_holds(made: Callable[..., tuple[ClosedLoop, Told]], board: Any) -> None:
-    loop, told = made(lick={**UNSURE, "pin": 17})
+def test_a_pin_is_high_while_its_rule_holds(made: Make, board: Any) -> None:
+    loop, reporter = made(lick={**UNSURE, "pin": 17})
     states = []
     for index, score in enumerate((0.9, 0.1, 0.2, 0.9)):
         loop.posed(frame(index), pose(score))
         states.append(board.pin(17).state)
     assert states == [False, True, True, False]
-    assert [(kind, text.split(",")[0]) for kind, text, _ in told.events] == [
+    assert [(kind, text.split(",")[0]) for kind, text, _ in reporter.events] == [
         ("rule_on", "lick: frame 1"),
         ("rule_off", "lick: frame 3"),
     ]
-    assert re.fullmatch(r"lick: frame 1, pin 17 high, \d+\.\d\d ms after the frame", told.events[0][1])
+    assert re.fullmatch(r"lick: frame 1, pin 17 high, \d+\.\d\d ms after the frame", reporter.events[0][1])
     assert loop.latency.percentiles()[2] < 50
 
 
-def test_a_pulse_ends_by_itself_and_a_newer_one_prolongs_it(
-    made: Callable[..., tuple[ClosedLoop, Told]], board: Any
-) -> None:
+def test_a_pulse_ends_by_itself_and_a_newer_one_prolongs_it(made: Make, board: Any) -> None:
     loop, _ = made(lick={**UNSURE, "pin": 17, "pulse_ms": 300, "event": False})
     begin = time.monotonic()
     for score in (0.1, 0.9, 0.1):
@@ -105,7 +92,7 @@ def test_a_pulse_ends_by_itself_and_a_newer_one_prolongs_it(
     assert 0.45 < time.monotonic() - begin < 2
 
 
-def test_outputs_are_low_at_the_end(made: Callable[..., tuple[ClosedLoop, Told]], board: Any) -> None:
+def test_outputs_are_low_at_the_end(made: Make, board: Any) -> None:
     loop, _ = made(lick={**UNSURE, "pin": 17})
     loop.posed(frame(), pose(0.1))
     pin = board.pin(17)
@@ -114,46 +101,44 @@ def test_outputs_are_low_at_the_end(made: Callable[..., tuple[ClosedLoop, Told]]
     assert pin.function == "input"  # nobody drives it
 
 
-def test_each_edge_of_an_input_is_told_with_its_clock(made: Callable[..., tuple[ClosedLoop, Told]], board: Any) -> None:
-    _, told = made(GpioConfig(inputs={"trigger": 23}))
+def test_each_edge_of_an_input_is_told_with_its_clock(made: Make, board: Any) -> None:
+    _, reporter = made(GpioConfig(inputs={"trigger": 23}))
     pin = board.pin(23)
     for drive in (pin.drive_high, pin.drive_low, pin.drive_high):
         drive()
-    wait_until(lambda: len(told.events) == 3, "the edges")
-    assert [(kind, text.split(",")[0], count) for kind, text, count in told.events] == [
+    wait_until(lambda: len(reporter.events) == 3, "the edges")
+    assert [(kind, text.split(",")[0], count) for kind, text, count in reporter.events] == [
         ("ttl_in", "trigger rising", 1),
         ("ttl_in", "trigger falling", 2),
         ("ttl_in", "trigger rising", 3),
     ]
-    clocks = [int(re.search(r"(\d+) ns", text)[1]) for _, text, _ in told.events]
-    assert clocks == told.mono_ns == sorted(clocks)
+    clocks = [int(re.search(r"(\d+) ns", text)[1]) for _, text, _ in reporter.events]
+    assert clocks == reporter.mono_ns == sorted(clocks)
     assert time.monotonic_ns() - clocks[-1] < 5e9
 
 
-def test_pulses_for_synchronising_are_told_with_their_frame(
-    made: Callable[..., tuple[ClosedLoop, Told]], board: Any
-) -> None:
-    loop, told = made(GpioConfig(sync=loop_config.SyncConfig(pin=24, every_s=0.2, pulse_ms=20)))
+def test_pulses_for_synchronising_are_told_with_their_frame(made: Make, board: Any) -> None:
+    loop, reporter = made(GpioConfig(sync=loop_config.SyncConfig(pin=24, every_s=0.2, pulse_ms=20)))
     highs = 0
     for index in range(30):
         before = board.pin(24).state
         loop.posed(frame(index), pose(1))
         highs += board.pin(24).state and not before
         time.sleep(0.02)
-    assert 2 <= len(told.events) <= 4
-    assert highs == len(told.events)
-    assert told.events[0][1].startswith("pulse 1 on pin 24, frame 0, monotonic clock ")
+    assert 2 <= len(reporter.events) <= 4
+    assert highs == len(reporter.events)
+    assert reporter.events[0][1].startswith("pulse 1 on pin 24, frame 0, monotonic clock ")
 
 
 def test_pins_that_cannot_be_had_are_told(board: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = {"lick": msgspec.convert({**UNSURE, "pin": 17}, RuleConfig)}
     taken = gpiozero.LED(17)
-    with pytest.raises(ConfigError, match=r"rules and gpio: the pins cannot be had \(GPIOPinInUse: "):
-        ClosedLoop(rules, GpioConfig(), SKELETON)
+    with pytest.raises(ConfigError, match=r"rules and gpio: the pins cannot be used \(GPIOPinInUse: "):
+        ClosedLoop(rules, GpioConfig(), SKELETON, reporter=Reporter())
     taken.close()
     monkeypatch.setitem(__import__("sys").modules, "gpiozero", None)
     with pytest.raises(ConfigError, match="gpiozero is missing; sudo apt install python3-gpiozero"):
-        ClosedLoop(rules, GpioConfig(), SKELETON)
+        ClosedLoop(rules, GpioConfig(), SKELETON, reporter=Reporter())
 
 
 # --- own code ----------------------------------------------------------------------------------------------
@@ -185,7 +170,8 @@ def feed(processor: Processor, count: int = 5) -> None:
 
 def test_own_code_gets_each_pose_as_in_deeplabcut_live(tmp_path: Path) -> None:
     settings = write_module(tmp_path, GOOD)
-    processor = Processor(settings, SKELETON)
+    reporter = ListReporter()
+    processor = Processor(settings, SKELETON, reporter=reporter)
     processor.start()
     feed(processor)
     processor.close()
@@ -194,7 +180,7 @@ def test_own_code_gets_each_pose_as_in_deeplabcut_live(tmp_path: Path) -> None:
     shape, kwargs, gain = seen[0]
     assert (shape, gain, kwargs["frame"], kwargs["keypoints"]) == ((2, 3), 2, 0, ("snout", "tail"))
     assert abs(kwargs["frame_time"] - time.time()) < 60
-    assert processor.alerts == {}
+    assert reporter.alerts == {}
 
 
 OWN = "class Own:\n    def __init__(self, gain): pass\n"
@@ -211,31 +197,42 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_own_code_that_fails_is_switched_off_and_told(fault: str, tmp_path: Path) -> None:
     body, text = FAULTS[fault]
-    processor = Processor(write_module(tmp_path, body), SKELETON)
-    told: list[tuple[str, str]] = []
-    processor.tell = lambda kind, words: told.append((kind, words))
+    reporter = ListReporter()
+    processor = Processor(write_module(tmp_path, body), SKELETON, reporter=reporter)
     processor.start()
     feed(processor)
-    wait_until(lambda: told, "the event")
-    assert [kind for kind, _ in told] == ["processor_off"]
-    assert f"is switched off: {text}" in told[0][1]
-    assert "\n" not in told[0][1]
-    assert processor.alerts == {"processor": told[0][1]}
+    wait_until(lambda: reporter.alerts, "the alert")
+    (told,) = [text for kind, text, _ in reporter.events if kind == "processor_off"]
+    assert f"is switched off: {text}" in told
+    assert "\n" not in told
+    assert reporter.alerts == {"processor": told}
     feed(processor)
     processor.close()
 
 
-def test_own_code_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processor_module, "SLOW_S", 0.2)
-    monkeypatch.setattr(processor_module, "_CLOSE_S", 0.2)
+def test_own_code_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    timing = ProcessorTiming(slow_s=0.2, close_s=0.2)
     body = f"import time\n{OWN}    def process(self, pose, **k): time.sleep(30)\n"
-    processor = Processor(write_module(tmp_path, body), SKELETON)
+    reporter = Reporter()
+    processor = Processor(write_module(tmp_path, body), SKELETON, reporter=reporter, timing=timing)
     processor.start()
     begin = time.monotonic()
-    feed(processor)
-    wait_until(lambda: "has been at work on one pose for" in processor.alerts.get("processor", ""), "the alert")
+    feed(processor, 40)
+    assert reporter.alerts["processor"].endswith("has been at work on one pose for more than 0.2 s")
     processor.close()
     assert time.monotonic() - begin < 5
+
+
+def test_the_alert_about_slow_code_ends_when_the_code_returns(tmp_path: Path) -> None:
+    timing = ProcessorTiming(slow_s=0.1)
+    body = f"import time\n{OWN}    def process(self, pose, frame, **k): time.sleep(0.3 * (frame == 0))\n"
+    reporter = Reporter()
+    processor = Processor(write_module(tmp_path, body), SKELETON, reporter=reporter, timing=timing)
+    processor.start()
+    feed(processor, 20)
+    assert set(reporter.alerts) == {"processor"}
+    wait_until(lambda: not reporter.alerts, "the end of the alert")
+    processor.close()
 
 
 # --- the daemon --------------------------------------------------------------------------------------------

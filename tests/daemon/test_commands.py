@@ -26,7 +26,7 @@ from paho.mqtt import publish
 
 from edgepose.config.schema import MqttConfig, SpoolConfig
 from edgepose.daemon.board import BoardSensors, SampledBoard
-from edgepose.daemon.dispatcher import Control
+from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.health import HealthMonitor as DaemonsHealth
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.daemon.settings import read_settings
@@ -65,19 +65,27 @@ class Device:
             tags={"subject": "m3"},
             settings=read_settings(self.file),
         )
-        reporter = Reporter()
-        place = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=reporter)
-        self.delivery = MqttDelivery(mqtt, place, self._status, info, self.stop, reporter=reporter, commands=commands)
+        self.reporter = Reporter()
+        place = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=self.reporter)
+        self.delivery = MqttDelivery(
+            mqtt, place, self._status, info, self.stop, reporter=self.reporter, commands=commands
+        )
         camera = FakeCamera(10**9, live=True, period_s=0.01)
-        self.pipeline = Pipeline(camera, FakeEstimator(), self.delivery, DEVICE)
+        self.pipeline = Pipeline(camera, FakeEstimator(), self.delivery, DEVICE, reporter=self.reporter)
         self.pipeline.settings = info.settings
-        self.control = Control(
-            self.pipeline, self.delivery, SimpleNamespace(versions=list), self.file, self.health, self.stop
+        self.dispatcher = CommandDispatcher(
+            self.pipeline,
+            self.delivery,
+            SimpleNamespace(versions=list),
+            self.file,
+            self.health,
+            self.stop,
+            reporter=self.reporter,
         )
         self._thread = threading.Thread(target=self.pipeline.run, args=(self.stop,))
 
     def start(self) -> None:
-        handlers = dict(self.control.handlers())
+        handlers = dict(self.dispatcher.handlers())
         tell_health = handlers["health"]
 
         def wait_first(command: Health) -> dict[str, Any]:
@@ -91,12 +99,12 @@ class Device:
         wait_until(lambda: self.delivery.connects, "the device to connect")
 
     def health(self) -> HealthMessage:
-        camera = SimpleNamespace(displaced=0, alerts={}, counts={})
+        camera = SimpleNamespace(displaced=0, counts={})
         recording = SimpleNamespace(alerts={}, told=lambda: None, recorded=lambda: None)
         board = SampledBoard(BoardSensors(Path("/")))
         at_work = SimpleNamespace(describe=lambda: "fake", delegate="cpu", alerts={})
         parts = (camera, self.pipeline, self.delivery, recording, board, SimpleNamespace(estimator=at_work))
-        return DaemonsHealth(DEVICE, *parts, []).message()
+        return DaemonsHealth(DEVICE, *parts, [], reporter=self.reporter).message()
 
     def end(self) -> None:
         self.gate.set()
@@ -184,7 +192,7 @@ def test_every_command_is_carried_out_and_answered(
     expected = Settings(rate_hz=50.5, region=(0, 0, 32, 16))
     assert results["set"] == {"rate_hz": 50.5, "min_score": 0.0, "region": [0, 0, 32, 16]}
     assert device.pipeline.settings == read_settings(device.file) == expected
-    assert device.control.restarting
+    assert device.dispatcher.restarting
     assert device.delivery.rejected == {}
 
 
@@ -515,7 +523,7 @@ def test_whatever_a_command_raises_it_is_answered_and_the_next_one_is_carried_ou
     def fail() -> HealthMessage:
         raise error
 
-    device.control._health = fail
+    device.dispatcher._health = fail
     reply = asker.ask("health", {"id": "1"})
     assert (reply["ok"], reply["id"], reply["result"]) == (False, "1", {})
     assert reply["error"]

@@ -19,13 +19,14 @@ from fakes import SKELETON, FakeCamera
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgepose.daemon.dispatcher import Control
+from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.settings import read_settings
 from edgepose.delivery.command_inbox import Address, Inbox
 from edgepose.errors import ModelError
 from edgepose.protocol.commands import COMMANDS, ReplyMessage
 from edgepose.protocol.messages import Settings, decode, encode, split_topic
 from edgepose.protocol.schemas import schemas
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
 VALID = jsonschema.Draft202012Validator(schemas()["reply"])
@@ -46,9 +47,6 @@ class Still:
         self.looks += 1
         return self.seen if self.looks % 2 else None
 
-    def tell(self, kind: str, text: str, count: int = 0) -> None:
-        pass
-
     def change_info(self, **changes: object) -> None:
         pass
 
@@ -66,14 +64,16 @@ class Still:
 
 
 class Rig:
-    """An inbox whose commands are carried out by the real Control."""
+    """An inbox whose commands are carried out by the real dispatcher."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.still, self.taken, self.done = file, Still(), 0, Counter[str]()
         self.answers: queue.SimpleQueue[tuple[Address, ReplyMessage]] = queue.SimpleQueue()
         self.inbox = Inbox("cage-07", "b", tuple(COMMANDS), lambda *answer: self.answers.put(answer))
-        control = Control(self.still, self.still, self.still, file, health, threading.Event())
-        self.inbox.start(control.handlers())
+        dispatcher = CommandDispatcher(
+            self.still, self.still, self.still, file, health, threading.Event(), reporter=Reporter()
+        )
+        self.inbox.start(dispatcher.handlers())
 
     def take(self, message: paho.MQTTMessage, *, late: bool) -> None:
         """Checks the one answer that has to come."""

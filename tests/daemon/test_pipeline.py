@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from brokers import wait_until
-from fakes import SIZE_WH, FakeCamera, FakeEstimator, ListDelivery
+from fakes import SIZE_WH, FakeCamera, FakeEstimator, ListDelivery, ListReporter
 
 from edgepose.config.schema import ViewConfig
 from edgepose.daemon.pipeline import POSE_QUEUE, Pipeline
@@ -20,12 +20,17 @@ from edgepose.inference.viewer import Viewer
 from edgepose.protocol.messages import Keypoint, Settings
 from edgepose.system.clock import boot_id, boot_us
 from edgepose.system.mailbox import Mailbox
+from edgepose.system.reporter import Reporter
 from edgepose.system.rolling_stats import RECENT, RollingStats
 from edgepose.types import Frame, Pose
 
 
+def new_pipeline(camera: Any, estimator: Any, delivery: Any, reporter: Reporter | None = None) -> Pipeline:
+    return Pipeline(camera, estimator, delivery, "cage-07", reporter=reporter or Reporter())
+
+
 def run(camera: FakeCamera, estimator: FakeEstimator, delivery: ListDelivery) -> Pipeline:
-    pipeline = Pipeline(camera, estimator, delivery, "cage-07")
+    pipeline = new_pipeline(camera, estimator, delivery)
     pipeline.run(threading.Event())
     return pipeline
 
@@ -43,7 +48,7 @@ def test_a_file_that_waits_loses_no_frame() -> None:
 def test_a_live_camera_skips_to_the_newest_frame_and_counts_the_rest() -> None:
     gate, delivery = threading.Event(), ListDelivery()
     camera = FakeCamera(50, live=True)
-    pipeline = Pipeline(camera, FakeEstimator(gate), delivery, "cage-07")
+    pipeline = new_pipeline(camera, FakeEstimator(gate), delivery)
     thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
     thread.start()
     wait_until(lambda: camera.closed, "the camera to end")
@@ -58,7 +63,7 @@ def test_a_full_delivery_costs_a_live_camera_its_oldest_poses_and_counts_them() 
     gate = threading.Event()
     delivery = ListDelivery(gate)
     camera = FakeCamera(POSE_QUEUE + 100, live=True, period_s=0.001)
-    pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07")
+    pipeline = new_pipeline(camera, FakeEstimator(), delivery)
     thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
     thread.start()
     wait_until(lambda: camera.closed, "the camera to end")
@@ -72,7 +77,7 @@ def test_a_full_delivery_costs_a_live_camera_its_oldest_poses_and_counts_them() 
 def test_a_full_delivery_makes_a_file_wait() -> None:
     gate = threading.Event()
     delivery = ListDelivery(gate)
-    pipeline = Pipeline(FakeCamera(POSE_QUEUE * 3), FakeEstimator(), delivery, "cage-07")
+    pipeline = new_pipeline(FakeCamera(POSE_QUEUE * 3), FakeEstimator(), delivery)
     thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
     thread.start()
     wait_until(lambda: pipeline.poses > POSE_QUEUE, "the queue to fill")
@@ -110,7 +115,7 @@ def test_a_stage_that_fails_ends_the_pipeline_with_its_error(
     delivery_error: Exception | None,
 ) -> None:
     camera = FakeCamera(500, live=live, period_s=0.0005 * live, error=camera_error)
-    pipeline = Pipeline(camera, FakeEstimator(error=estimator_error), ListDelivery(error=delivery_error), "cage-07")
+    pipeline = new_pipeline(camera, FakeEstimator(error=estimator_error), ListDelivery(error=delivery_error))
     error = camera_error or estimator_error or delivery_error
     assert error is not None
     with pytest.raises(type(error), match=str(error)):
@@ -138,7 +143,7 @@ def test_a_failure_is_told_however_late_its_thread_notes_it(stage: str) -> None:
 def test_stop_hands_over_what_is_inside() -> None:
     stop, delivery = threading.Event(), ListDelivery()
     camera = FakeCamera(10**9, period_s=0.001)
-    pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07")
+    pipeline = new_pipeline(camera, FakeEstimator(), delivery)
     thread = threading.Thread(target=pipeline.run, args=(stop,))
     thread.start()
     wait_until(lambda: len(delivery.messages) > 5, "some poses")
@@ -158,7 +163,7 @@ def test_stop_does_not_wait_for_a_camera_that_hangs(monkeypatch: pytest.MonkeyPa
             release.wait(20)
 
     stop.set()
-    pipeline = Pipeline(Stuck(1, live=True), FakeEstimator(), ListDelivery(), "cage-07")
+    pipeline = new_pipeline(Stuck(1, live=True), FakeEstimator(), ListDelivery())
     thread = threading.Thread(target=pipeline.run, args=(stop,))
     thread.start()
     thread.join(10)
@@ -203,8 +208,10 @@ def running() -> Iterator[Callable[..., Pipeline]]:
     """running(camera, estimator, delivery) runs a pipeline until the test ends."""
     stop, threads = threading.Event(), []
 
-    def start(camera: FakeCamera, estimator: FakeEstimator | None = None, delivery: Any = None) -> Pipeline:
-        pipeline = Pipeline(camera, estimator or FakeEstimator(), delivery or ListDelivery(), "cage-07")
+    def start(
+        camera: FakeCamera, estimator: Any = None, delivery: Any = None, reporter: Reporter | None = None
+    ) -> Pipeline:
+        pipeline = new_pipeline(camera, estimator or FakeEstimator(), delivery or ListDelivery(), reporter)
         threads.append(threading.Thread(target=pipeline.run, args=(stop,)))
         threads[-1].start()
         return pipeline
@@ -241,7 +248,7 @@ def test_nothing_to_see_is_no_frame(running: Callable[..., Pipeline]) -> None:
 
 def test_who_looks_while_it_ends_is_not_kept_waiting() -> None:
     gate, stop, seen = threading.Event(), threading.Event(), []
-    pipeline = Pipeline(FakeCamera(1), FakeEstimator(), ListDelivery(gate), "cage-07")
+    pipeline = new_pipeline(FakeCamera(1), FakeEstimator(), ListDelivery(gate))
     runner = threading.Thread(target=pipeline.run, args=(stop,))
     runner.start()
     wait_until(lambda: pipeline.poses == 1, "the only frame")
@@ -271,7 +278,7 @@ def test_a_low_rate_publishes_less_and_hides_nothing_from_who_looks(running: Cal
 
 def test_a_file_that_waits_is_published_whole_at_any_rate() -> None:
     delivery = ListDelivery()
-    pipeline = Pipeline(FakeCamera(50), FakeEstimator(), delivery, "cage-07")
+    pipeline = new_pipeline(FakeCamera(50), FakeEstimator(), delivery)
     pipeline.settings = Settings(rate_hz=0.001)
     pipeline.run(threading.Event())
     assert len(delivery.messages) == 50
@@ -301,23 +308,43 @@ class Lit(FakeCamera):
 
 
 def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
-    delivery, estimator = ListDelivery(), Bright()
-    pipeline = Pipeline(Lit(3), Viewer(estimator, ViewConfig()), delivery, "cage-07")
+    delivery, estimator, reporter = ListDelivery(), Bright(), Reporter()
+    pipeline = new_pipeline(Lit(3), Viewer(estimator, ViewConfig()), delivery, reporter)
     pipeline.settings = Settings(region=(32, 20, 32, 28), min_score=0.5)
     pipeline.run(threading.Event())
     assert estimator.sizes == [(32, 28)] * 3
     assert [message.size_wh for message in delivery.messages] == [SIZE_WH] * 3
     assert [message.keypoints for message in delivery.messages] == [{"snout": Keypoint(40.0, 30.0, 0.9)}] * 3
-    assert pipeline.alerts == {}
+    assert reporter.alerts == {}
 
 
 def test_a_region_that_the_camera_has_outgrown_is_told_and_not_used(running: Callable[..., Pipeline]) -> None:
-    estimator = Bright()
-    pipeline = running(Lit(10**9, live=True, period_s=0.001), Viewer(estimator, ViewConfig()))
+    estimator, reporter = Bright(), Reporter()
+    pipeline = running(Lit(10**9, live=True, period_s=0.001), Viewer(estimator, ViewConfig()), reporter=reporter)
     pipeline.settings = Settings(region=(32, 20, 32, 29))
-    wait_until(lambda: pipeline.alerts, "the alert")
-    assert "[32, 20, 32, 29] is not within the 64x48 frame" in pipeline.alerts["region"]
+    wait_until(lambda: reporter.alerts, "the alert")
+    assert "[32, 20, 32, 29] is not within the 64x48 frame" in reporter.alerts["region"]
     assert set(estimator.sizes) == {SIZE_WH}
     pipeline.settings = Settings(region=(32, 20, 32, 28))
-    wait_until(lambda: not pipeline.alerts, "it to pass")
+    wait_until(lambda: not reporter.alerts, "it to pass")
     wait_until(lambda: estimator.sizes[-1] == (32, 28), "the region")
+
+
+def test_an_alert_about_an_observer_ends_when_the_observer_works_again() -> None:
+    class Unsteady:
+        """Fails at the frames 3 and 4."""
+
+        def captured(self, frame: Frame) -> None:
+            if frame.index in (3, 4):
+                raise ValueError(f"frame {frame.index}")
+
+        def posed(self, frame: Frame, pose: Pose) -> None:
+            seen.append(dict(reporter.alerts))
+
+    reporter, seen = ListReporter(), list[dict[str, str]]()
+    pipeline = Pipeline(FakeCamera(9), FakeEstimator(), ListDelivery(), "cage-07", [Unsteady()], reporter=reporter)
+    pipeline.run(threading.Event())
+    assert pipeline.poses == 9
+    assert reporter.kinds == ["alert"]
+    assert "captured fails (ValueError: frame 3)" in reporter.events[0][1]
+    assert reporter.alerts == {}

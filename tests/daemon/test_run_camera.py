@@ -12,15 +12,8 @@ import pytest
 from brokers import Mosquitto, Subscriber, wait_until
 from mjpeg_server import MjpegServer
 
-# The daemon as it is, but for how long it waits.
-HURRIED = """
-import sys
-from edgepose.camera import rtsp, supervisor as watched
-from edgepose.cli.main import main
-rtsp.READ_S = 0.7
-watched.LONGEST_PAUSE_S = 0.2
-sys.exit(main(sys.argv[1:]))
-"""
+TIMED_DAEMON = Path(__file__).parents[1] / "timed_daemon.py"
+TIMING = '{"supervisor": {"longest_pause_s": 0.2}, "stream": {"read_s": 0.7}}'
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def daemon(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Iterator[C
             f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}}}\n",
             encoding="utf-8",
         )
-        words = [sys.executable, "-c", HURRIED, "run", "-c", str(path)]
+        words = [sys.executable, str(TIMED_DAEMON), TIMING, str(path)]
         made.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
         return made[-1]
 

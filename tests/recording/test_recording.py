@@ -258,7 +258,7 @@ def test_a_full_disk_is_an_alert_and_poses_go_on(tiny_disk: Path, make: Make, re
         feed(made, range(i, i + 1), image=image)
     wait_until(lambda: made.dropped["disk"] > 0 and "recording" in reporter.alerts, "the alert")
     camera, delivery = FakeCamera(30), ListDelivery()
-    pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07", [made])
+    pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07", [made], reporter=Reporter())
     pipeline.run(threading.Event())
     assert len(delivery.messages) == 30
     ballast.unlink()
@@ -309,10 +309,12 @@ def test_an_observer_that_fails_is_an_alert(capsys: pytest.CaptureFixture[str]) 
         posed = captured  # called with one more: TypeError
 
     delivery = ListDelivery()
-    pipeline = Pipeline(FakeCamera(5), FakeEstimator(), delivery, "cage-07", [Broken()])  # type: ignore[list-item]
+    reporter = Reporter()
+    pipeline = Pipeline(FakeCamera(5), FakeEstimator(), delivery, "cage-07", [Broken()], reporter=reporter)  # type: ignore[list-item]
     pipeline.run(threading.Event())
     assert len(delivery.messages) == 5
-    assert "observer" in pipeline.alerts
+    assert all(about.startswith("observer ") for about in reporter.alerts)
+    assert len(reporter.alerts) == 1
 
 
 @pytest.fixture
