@@ -45,20 +45,23 @@ class HealthMonitor:
         self._device, self._started = device, time.monotonic()
         self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
 
-    def inspect(self) -> None:
-        """Reports the alerts of the parts that do not use the reporter yet. To be called about once a second."""
+    def alerts(self) -> dict[str, str]:
+        """What is wrong now; also from the parts that do not use the reporter yet."""
         parts: list[Alerting] = [self._delivery, *self._others, self._at_work.estimator]
         alerts = {about: text for part in parts for about, text in dict(part.alerts).items()}
-        for about in self._begun - alerts.keys():
-            self._reporter.alert(about, None)
-        for about, text in alerts.items():
-            self._reporter.alert(about, text)
+        return {**alerts, **self._reporter.alerts}
+
+    def inspect(self) -> None:
+        """Sends an event when an alert of such a part begins. To be called about once a second."""
+        alerts = {about: text for about, text in self.alerts().items() if about not in self._reporter.alerts}
+        for about in alerts.keys() - self._begun:
+            self._reporter.event("alert", f"{about}: {alerts[about]}")
         self._begun = set(alerts)
 
     def line(self) -> str:
         """The state of the daemon in one line, for `systemctl status`."""
         waiting = self._delivery.waiting + self._delivery.spooled
-        alerts = "; ".join(self._reporter.alerts.values())
+        alerts = "; ".join(self.alerts().values())
         return f"{self._pipeline.fps():.1f} poses/s, {waiting} waiting{f'; {alerts}' if alerts else ''}"
 
     def message(self) -> HealthMessage:
@@ -77,7 +80,7 @@ class HealthMonitor:
             spooled=delivery.spooled,
             spool_mb=delivery.spool_mb,
             connects=delivery.connects,
-            alerts=dict(self._reporter.alerts),
+            alerts=self.alerts(),
             skipped={**skipped, "newer_frame": skipped["newer_frame"] + displaced},
             dropped={**pipeline.dropped, **delivery.given_up},
             rejected=delivery.rejected,
