@@ -47,7 +47,7 @@ class HealthMonitor:
 
     def alerts(self) -> dict[str, str]:
         """What is wrong now; also from the parts that do not use the reporter yet."""
-        parts: list[Alerting] = [self._delivery, *self._others, self._at_work.estimator]
+        parts: list[Alerting] = [*self._others, self._at_work.estimator]
         alerts = {about: text for part in parts for about, text in dict(part.alerts).items()}
         return {**alerts, **self._reporter.alerts}
 
