@@ -97,9 +97,9 @@ def caught_up(port: int, *collectors: Collecting) -> None:
             wait_until(lambda one=one, name=status.device: one.tells(f"{name} is online"), "the last message")
 
 
-def send(port: int, *messages: Message, wire: Any = "json") -> None:
+def send(port: int, *messages: Message) -> None:
     publish.multiple(
-        [(topic_name(one.device, _LEAVES[type(one)]), encode(one, wire), 1, False) for one in messages], port=port
+        [(topic_name(one.device, _LEAVES[type(one)]), encode(one), 1, False) for one in messages], port=port
     )
 
 

@@ -93,7 +93,6 @@ camera:
 #   password_file: null    # a file whose first line is the password; it never stands in this one
 #   keepalive_s: 30
 #   tls: null              # {ca: ca.pem} encrypts and verifies; cert, key, server_name where the broker wants them
-#   format: json           # or msgpack, a tenth shorter
 #   frames_per_message: 1  # more: bulk logging, so many poses in a message on .../poses
 #   home_assistant: false  # true: Home Assistant shows the device; `edgepose purge` makes it forget it
 

@@ -29,6 +29,7 @@ from edgepose.protocol.messages import (
     InfoMessage,
     PoseMessage,
     StatusMessage,
+    as_json,
     decode,
     is_purged,
     split_topic,
@@ -140,7 +141,7 @@ class Collector:
         return messages
 
     def _read(self, message: paho.MQTTMessage, arrivals: list[Arrival], events: list[EventMessage]) -> None:
-        place, payload = _place(message), bytes(message.payload)
+        place, payload = _place(message), as_json(bytes(message.payload))
         if place is None:
             self.rejected["topic"] += 1
             return

@@ -14,7 +14,7 @@ import msgspec
 
 from edgepose.collect.streams import Run
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.messages import TOPICS, BatchMessage, EventMessage, PoseMessage, decode
+from edgepose.protocol.messages import TOPICS, BatchMessage, EventMessage, PoseMessage, as_json, decode
 from edgepose.system.database import is_damage, open_database
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class Journal:
         query = "SELECT leaf, payload FROM message WHERE device = ? AND hour = ? ORDER BY id"
         for leaf, payload in self._read(query, (device, hour)):
             try:
-                found = decode(zlib.decompress(payload), TOPICS[leaf].payload)
+                found = decode(as_json(zlib.decompress(payload)), TOPICS[leaf].payload)
             except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, KeyError) as exc:  # of an earlier edgepose
                 log.warning("%s: gives up a message of %s that it can no longer read (%s)", self._path, device, exc)
                 continue

@@ -33,6 +33,11 @@ def migrate(text: str) -> tuple[str, list[str]]:
             edits.append((*_extent(text, key), ""))
             instead = " instead of Motion JPEG" if key.value.value == "mjpeg" else ""
             notes.append(f"{path} is no longer a setting: H.264 is written{instead}")
+        elif path == "mqtt.format" and isinstance(key.value, yaml.ScalarNode):
+            alone = len(key.siblings) == 1 and not key.in_braces  # a section without any key would be null
+            whole = (key.node.start_mark.index, key.value.end_mark.index)
+            edits.append((*whole, "{}") if alone else (*_extent(text, key), ""))
+            notes.append(f"{path} is no longer a setting: messages are JSON")
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text, notes

@@ -190,9 +190,6 @@ class MqttConfig(Section, frozen=True, kw_only=True):
         TlsConfig | None,
         Meta(description="An encrypted connection; null is not encrypted.", examples=[{"ca": "ca.pem"}]),
     ] = None
-    format: Annotated[
-        Literal["json", "msgpack"], Meta(description="The encoding of messages; msgpack is a tenth shorter.")
-    ] = "json"
     frames_per_message: Annotated[
         int,
         Meta(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from edgepose.protocol.messages import TOPICS, BatchMessage, Message, PoseMessage, Wire, decode, encode, wire_of
+from edgepose.protocol.messages import TOPICS, BatchMessage, Message, PoseMessage, decode, encode
 from edgepose.system.clock import boot_id
 
 BATCH_POSES, BATCH_BYTES = 60, 40_000  # in one message of the backlog
@@ -36,38 +36,38 @@ class Item:
     batch: Batch | None = None
 
 
-def pack(items: Sequence[Item], wire: Wire) -> list[tuple[Batch, list[Item]]]:
+def pack(items: Sequence[Item]) -> list[tuple[Batch, list[Item]]]:
     """Poses in few messages, marked as replay; whatever else, and what cannot be read, alone."""
     packed: list[tuple[Batch, list[Item]]] = []
     group: list[Item] = []
     size = 0
     for item in items:
         if item.leaf != "pose":
-            packed.append((_alone(item, wire), [item]))
+            packed.append((_alone(item), [item]))
             continue
         if group and (len(group) >= BATCH_POSES or size + len(item.payload) > BATCH_BYTES):
-            packed.extend(_together(group, wire))
+            packed.extend(_together(group))
             group, size = [], 0
         group.append(item)
         size += len(item.payload)
-    return packed + _together(group, wire)
+    return packed + _together(group)
 
 
-def _together(items: list[Item], wire: Wire) -> list[tuple[Batch, list[Item]]]:
+def _together(items: list[Item]) -> list[tuple[Batch, list[Item]]]:
     poses = []
     for item in items:
         with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # another version's, left in the RAM tier
             poses.append(decode(item.payload, PoseMessage))
     if not poses:
         return []
-    return [(Batch("poses", len(poses), bundle(poses, wire, replay=True)), items)]
+    return [(Batch("poses", len(poses), bundle(poses, replay=True)), items)]
 
 
-def _alone(item: Item, wire: Wire) -> Batch:
+def _alone(item: Item) -> Batch:
     payload = item.payload
     with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, KeyError):
         message = decode(payload, TOPICS[item.leaf].payload)
-        payload = encode(msgspec.structs.replace(message, replay=True), wire)
+        payload = encode(msgspec.structs.replace(message, replay=True))
     return Batch(item.leaf, 1, payload)
 
 
@@ -83,7 +83,7 @@ def join(batches: Iterable[Batch]) -> list[Batch]:
 
 
 def _fits(group: list[Batch], batch: Batch) -> bool:
-    alike = batch.leaf == group[0].leaf == "poses" and wire_of(batch.payload) == wire_of(group[0].payload)
+    alike = batch.leaf == group[0].leaf == "poses"
     few = sum(one.poses for one in group) + batch.poses <= BATCH_POSES
     return alike and few and sum(len(one.payload) for one in group) + len(batch.payload) <= BATCH_BYTES
 
@@ -105,11 +105,11 @@ def _merged(group: list[Batch]) -> list[Batch]:
     poses = [pose for part in parts for pose in part.poses]
     whole = _Bundle(device=parts[0].device, boot=boot_id(), replay=True, poses=poses)
     rows = {row: count for batch in group for row, count in batch.rows.items()}
-    return [Batch("poses", len(poses), encode(whole, wire_of(group[0].payload)), rows)]
+    return [Batch("poses", len(poses), encode(whole), rows)]
 
 
-def bundle(poses: Sequence[PoseMessage], wire: Wire, *, replay: bool) -> bytes:
+def bundle(poses: Sequence[PoseMessage], *, replay: bool) -> bytes:
     """The payload of /poses. The poses of a backlog say so themselves too."""
     if replay:
         poses = [msgspec.structs.replace(pose, replay=True) for pose in poses]
-    return encode(BatchMessage(device=poses[0].device, boot=boot_id(), replay=replay, poses=list(poses)), wire)
+    return encode(BatchMessage(device=poses[0].device, boot=boot_id(), replay=replay, poses=list(poses)))

@@ -172,7 +172,7 @@ def _fields(payload: bytes) -> dict[str, Any]:
     try:
         return decode(payload or b"{}", dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise Rejected("malformed", f"neither JSON nor MessagePack ({exc})") from None
+        raise Rejected("malformed", f"not JSON ({exc})") from None
 
 
 def _id_of(data: dict[str, Any] | None) -> str | None:

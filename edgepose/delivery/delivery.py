@@ -60,9 +60,9 @@ class MqttDelivery:
     ) -> None:
         check_settings(mqtt)
         self.reporter = reporter
-        self._place, self._wire, self._status, self._info, self._stop = place, mqtt.format, status, info, stop
+        self._place, self._status, self._info, self._stop = place, status, info, stop
         self._where, self._home_assistant = where(mqtt), mqtt.home_assistant
-        rules = SpoolRules(mqtt.format, mqtt.frames_per_message, place.wait, place.drop_newest)
+        rules = SpoolRules(mqtt.frames_per_message, place.wait, place.drop_newest)
         self._outbox = Outbox(place.ram, place.disk, rules, reporter)
         self._link = Link(mqtt, info.device, self._encoded_status("offline"), self._outbox, reporter)
         self._events = itertools.count(boot_us())
@@ -134,7 +134,7 @@ class MqttDelivery:
 
     def deliver(self, message: PoseMessage) -> None:
         """Takes charge of one pose. At a stop the spool's bound gives way: what the pipeline still holds is little."""
-        self._outbox.accept("pose", encode(message, self._wire), self._stop)
+        self._outbox.accept("pose", encode(message), self._stop)
         self.reporter.next_seq = message.seq + 1
         if self._info.size_wh != message.size_wh:
             self.change_info(size_wh=message.size_wh)
@@ -143,14 +143,14 @@ class MqttDelivery:
         """Publishes the info anew, with these fields."""
         with self._info_lock:
             self._info = msgspec.structs.replace(self._info, **changes)
-            self._link.notify("info", encode(self._info, self._wire))
+            self._link.notify("info", encode(self._info))
 
     def _send_events(self) -> None:
         """Takes charge of each event as safely as of a pose; only this thread waits where there is no room."""
         while True:
             event = self.reporter.take(_EVENT_WAIT_S)
             if event is not None:
-                self._outbox.accept("event", encode(self._event_message(event), self._wire), self._stop)
+                self._outbox.accept("event", encode(self._event_message(event)), self._stop)
                 self._events_accepted += 1
             elif self._closing.is_set():
                 return
@@ -197,7 +197,7 @@ class MqttDelivery:
 
     def on_connected(self) -> None:
         self._link.notify("status", self._encoded_status("online"))
-        self._link.notify("info", encode(self._info, self._wire))
+        self._link.notify("info", encode(self._info))
         if self._home_assistant:  # retained, so there is no need to wait for Home Assistant's own birth message
             self._link.announce(discovery_topic(self._info.device), msgspec.json.encode(discovery(self._info)))
 
@@ -208,20 +208,20 @@ class MqttDelivery:
         for reason, count in (dropped - self._drops).items():
             self.reporter.event("dropped", f"{count} poses were given up: {reason}", count)
         self._drops = dropped
-        self._link.notify("health", encode(self._health(), self._wire))
+        self._link.notify("health", encode(self._health()))
 
     def last_words(self) -> None:
-        self._link.notify("health", encode(self._health(), self._wire))  # the final counts stay retained
+        self._link.notify("health", encode(self._health()))  # the final counts stay retained
         self._link.notify("status", self._encoded_status("stopped"))
 
     def on_message(self, message: paho.MQTTMessage, *, late: bool) -> None:
         self._inbox.take(message, late=late)
 
     def _reply(self, address: Address, reply: ReplyMessage) -> None:
-        payload = encode(reply, self._wire)
+        payload = encode(reply)
         error = f"the reply has {len(payload)} bytes, more than the broker takes; raise its limit"
         short = msgspec.structs.replace(reply, ok=False, error=error, result={})
-        self._link.answer(address.topic, address.properties, payload, encode(short, self._wire))
+        self._link.answer(address.topic, address.properties, payload, encode(short))
 
     def _encoded_status(self, state: str) -> bytes:
-        return encode(msgspec.structs.replace(self._status, state=state), self._wire)
+        return encode(msgspec.structs.replace(self._status, state=state))

@@ -115,7 +115,7 @@ class Outbox:
                 if len(items) == 1:
                     return Parcel(items[0].leaf, items[0].payload, tuple(items))
                 poses = [decode(item.payload, PoseMessage) for item in items]
-                return Parcel("poses", bundle(poses, self._rules.wire, replay=False), tuple(items))
+                return Parcel("poses", bundle(poses, replay=False), tuple(items))
             batch = self.backlog.take() if backlog else None
             return Parcel(batch.leaf, batch.payload, batch=batch) if batch else None
 

@@ -15,7 +15,7 @@ import msgspec
 from edgepose.delivery.batching import Batch, Item, pack
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.mqtt.limits import TOO_LARGE, may_be_size
-from edgepose.protocol.messages import BatchMessage, Wire, decode, encode
+from edgepose.protocol.messages import BatchMessage, decode, encode
 
 RETRY_REFUSED_S = 300.0
 SOONEST_S = 10.0  # between two trials, whatever the occasion
@@ -32,8 +32,8 @@ class RefusedMessages:
     """busy: rows that are under way, of the backlog. changed: the lock of all state, held by whoever calls, except
     `step`, which is for the disk's thread."""
 
-    def __init__(self, disk: SpoolDisk, wire: Wire, busy: set[int], changed: threading.Condition) -> None:
-        self._disk, self._wire, self._busy, self._changed = disk, wire, busy, changed
+    def __init__(self, disk: SpoolDisk, busy: set[int], changed: threading.Condition) -> None:
+        self._disk, self._busy, self._changed = disk, busy, changed
         self._items: dict[str, list[Item]] = {}  # by reason; not on the disk yet
         self._rows: list[tuple[int, str]] = []
         self._large: list[Batch] = []
@@ -91,7 +91,7 @@ class RefusedMessages:
         with self._changed:
             fresh = {reason: list(items) for reason, items in self._items.items() if items}
         for reason, items in fresh.items():
-            self._disk.append([batch for batch, _ in pack(items, self._wire)], synced, reason)
+            self._disk.append([batch for batch, _ in pack(items)], synced, reason)
             with self._changed:
                 del self._items[reason][: len(items)]
                 source.written(items)
@@ -113,7 +113,7 @@ class RefusedMessages:
             single = []
             self._disk.refuse([(row, TOO_LARGE) for row in batch.rows])
         else:
-            single = [Batch("pose", 1, encode(pose, self._wire)) for pose in poses]
+            single = [Batch("pose", 1, encode(pose)) for pose in poses]
             self._disk.append(single, synced)
             self._disk.remove([(row, row) for row in batch.rows])
         with self._changed:

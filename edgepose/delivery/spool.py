@@ -18,7 +18,6 @@ from edgepose.delivery.ack_tracker import GRAIN_S, AckedRows
 from edgepose.delivery.batching import Batch, Item, join, pack
 from edgepose.delivery.refused_messages import RefusedMessages
 from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
-from edgepose.protocol.messages import Wire
 from edgepose.system.clock import SyncFlag, boot_us
 from edgepose.system.reporter import Reporter
 
@@ -31,10 +30,9 @@ _TIDY_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SpoolRules:
-    """wire: format of the payloads. group: live poses in a message. wait: a full disk takes nothing more, so that the
+    """group: live poses in a message. wait: a full disk takes nothing more, so that the
     source has to wait, as a video can; otherwise poses are dropped, with drop_newest those that come."""
 
-    wire: Wire
     group: int
     wait: bool
     drop_newest: bool
@@ -68,7 +66,7 @@ class Spool:
         self._done = AckedRows()
         self._safe_s = 0.0  # boot clock: what was acknowledged before that no broker forgets any more
         self._cursor = 0  # rows up to here were looked at
-        self.aside = RefusedMessages(disk, rules.wire, self._busy, changed)
+        self.aside = RefusedMessages(disk, self._busy, changed)
         self._due_s = self._tidied_s = 0.0  # monotonic clock: the next batch, the last tidying
         self._sync = SyncFlag()
         self._more = True  # there may be rows behind the cursor
@@ -201,7 +199,7 @@ class Spool:
             with self._changed:
                 source.written(unsent)
             return
-        packed = [(batch, items) for group in (unsent, sent) for batch, items in pack(group, self._rules.wire)]
+        packed = [(batch, items) for group in (unsent, sent) for batch, items in pack(group)]
         if not packed:
             return
         try:

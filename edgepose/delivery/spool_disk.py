@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgepose.delivery.batching import Batch
-from edgepose.protocol.messages import TOPICS
+from edgepose.protocol.messages import TOPICS, as_json
 from edgepose.system.clock import boot_id, boot_us, wall_us
 from edgepose.system.database import is_damage, open_database, set_aside
 
@@ -101,7 +101,7 @@ class SpoolDisk:
         leaf, poses, payload = found
         with contextlib.suppress(zlib.error):
             if leaf in TOPICS:
-                return Batch(leaf, poses, zlib.decompress(payload), {row: poses})
+                return Batch(leaf, poses, as_json(zlib.decompress(payload)), {row: poses})
         log.warning("%s: %d poses are damaged and given up", self._path, poses)
         self.damaged += poses
         self.remove([(row, row)])

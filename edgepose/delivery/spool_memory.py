@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgepose.protocol.messages import TOPICS
+from edgepose.protocol.messages import TOPICS, as_json
 from edgepose.system.clock import boot_id
 from edgepose.system.reporter import Reporter
 
@@ -160,7 +160,7 @@ def _replay(path: Path, found: dict[int, Leftover]) -> None:
             of_this_boot = rest == boot_id().encode()
         elif kind == _ADD:
             leaf, _, payload = rest.partition(b"\0")
-            found[number] = Leftover(number, leaf.decode("utf-8", "replace"), payload, None)
+            found[number] = Leftover(number, leaf.decode("utf-8", "replace"), as_json(payload), None)
         elif number not in found:
             continue
         elif kind == _FORGET:

@@ -78,8 +78,6 @@ def check_settings(mqtt: MqttConfig) -> None:
     """Raises ConfigError for what only another config can mend. Files may come later, or be renewed."""
     if not is_host(mqtt.host):
         raise ConfigError(f"mqtt.host: {mqtt.host!r} is not a host name; correct it")
-    if mqtt.home_assistant and mqtt.format != "json":
-        raise ConfigError(f"mqtt.home_assistant: it cannot read {mqtt.format}; set mqtt.format: json, or turn it off")
     if mqtt.password_file is not None and mqtt.username is None:
         raise ConfigError("mqtt.password_file: needs mqtt.username as well; add it")
     if mqtt.tls is not None and mqtt.tls.key is not None and mqtt.tls.cert is None:

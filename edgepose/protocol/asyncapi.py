@@ -17,8 +17,7 @@ from edgepose.protocol.schemas import payloads, tidy
 _ABOUT = (
     "Keypoints of animals from cameras, each of which is one `device`. Seen from the device: it sends poses and what "
     "it tells of itself, and receives commands. Everything is QoS 1, so a message may come twice: "
-    "`(device, boot, seq)` tells poses apart, `(device, boot, event)` events. With `mqtt.format: msgpack` the same "
-    "structures come as MessagePack."
+    "`(device, boot, seq)` tells poses apart, `(device, boot, event)` events."
 )
 _REPLIES = (
     "Goes to the command's MQTT 5 response topic, with its correlation data; "

@@ -13,7 +13,6 @@ from msgspec import UNSET, Meta, UnsetType
 
 from edgepose.types import F64, Pose, Skeleton
 
-Wire = Literal["json", "msgpack"]
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
 BootId = Annotated[str, Meta(max_length=64)]
 Pixels = Annotated[int, Meta(ge=1, le=65_535)]
@@ -225,25 +224,33 @@ def is_purged(leaf: str, payload: bytes | bytearray) -> bool:
 M = TypeVar("M")
 
 
-def encode(message: Message, wire: Wire = "json") -> bytes:
-    return msgspec.json.encode(message) if wire == "json" else msgspec.msgpack.encode(message)
-
-
-def wire_of(payload: bytes) -> Wire:
-    """MessagePack's maps begin with a byte beyond ASCII, JSON never does."""
-    return "json" if payload[:1] < b"\x80" else "msgpack"
+def encode(message: Message) -> bytes:
+    """Returns the message as JSON."""
+    return msgspec.json.encode(message)
 
 
 def decode(payload: bytes, kind: type[M]) -> M:
-    """Either wire format. Raises msgspec.DecodeError or UnicodeDecodeError for what is neither, or does not fit the
-    schema."""
-    found: M = _decoder(kind, wire_of(payload))(payload)  # type: ignore[arg-type]  # a class is hashable
+    """Reads JSON. Raises msgspec.DecodeError or UnicodeDecodeError for what is not JSON, or does not fit the schema."""
+    found: M = _decoder(kind)(payload)  # type: ignore[arg-type]  # a class is hashable
     return found
 
 
 @functools.cache
-def _decoder(kind: type[Any], wire: Wire) -> Callable[[bytes], Any]:
-    return msgspec.json.Decoder(kind).decode if wire == "json" else msgspec.msgpack.Decoder(kind).decode
+def _decoder(kind: type[Any]) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(kind).decode
+
+
+def as_json(payload: bytes) -> bytes:
+    """Returns a payload as JSON, also one that an earlier version has written as MessagePack.
+
+    The maps of MessagePack begin with a byte beyond ASCII, and JSON never does. What is neither is returned as it is.
+    """
+    if payload[:1] < b"\x80":
+        return payload
+    try:
+        return msgspec.json.encode(msgspec.msgpack.decode(payload, type=dict[str, Any]))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return payload
 
 
 def keypoints_of(

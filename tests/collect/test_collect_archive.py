@@ -76,14 +76,19 @@ def test_a_batch_over_the_hour_goes_into_both_files(tmp_path: Path) -> None:
     assert [len(read_hour(hour_path(tmp_path, "cage-07", hour))) for hour in (5, 6)] == [3, 3]
 
 
-def test_coordinates_that_are_no_numbers_are_kept_as_such(tmp_path: Path) -> None:
-    nan, inf = float("nan"), float("inf")
-    strange = pose(1, keypoints={"snout": Keypoint(nan, inf, 0.5), "tail": Keypoint(1e300, -0.0, 0.25)})
-    archive = Archive(tmp_path)
-    archive.write(archive.accept("cage-07", "pose", encode(strange, "msgpack"), [strange]), [])
-    archive.finish()
+def test_coordinates_beyond_float32_are_kept_as_infinite(tmp_path: Path) -> None:
+    strange = pose(1, keypoints={"snout": Keypoint(-1e300, -0.0, 0.5), "tail": Keypoint(1e300, 1e-300, 0.25)})
+    collect(tmp_path, strange)
     (row,) = rows_in(tmp_path)
-    assert str([row["snout_x"], row["snout_y"], row["tail_x"], row["tail_score"]]) == "[nan, inf, inf, 0.25]"
+    assert str([row["snout_x"], row["snout_y"], row["tail_x"], row["tail_y"]]) == "[-inf, -0.0, inf, 0.0]"
+
+
+def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """It may hold messages as MessagePack."""
+    archive, old = Archive(tmp_path), pose(1)
+    archive.write(archive.accept("cage-07", "pose", msgspec.msgpack.encode(old), [old]), [])
+    archive.finish()
+    assert poses_in(tmp_path) == all_of(1)
 
 
 def test_ever_new_keypoints_do_not_fill_the_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

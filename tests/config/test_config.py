@@ -90,7 +90,7 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
         (MINIMAL + "mqtt: {hots: x}", "f.yaml: mqtt.hots: unknown key; did you mean 'host'?"),
         (
             MINIMAL + "mqtt: {sourse: x}",
-            "f.yaml: mqtt.sourse: unknown key; known: format, frames_per_message, home_assistant, host, keepalive_s, "
+            "f.yaml: mqtt.sourse: unknown key; known: frames_per_message, home_assistant, host, keepalive_s, "
             "password_file, port, protocol, tls, username",
         ),
         (MINIMAL + "mqtt: {protocol: '3.1'}", "f.yaml: mqtt.protocol: '3.1' is not known; did you mean '3.1.1'?"),

@@ -37,6 +37,26 @@ def test_a_codec_in_a_section_that_is_wrong_anyway_stays(old: str) -> None:
     assert migrate(START + old) == (START + old, [])
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (
+            "mqtt:\n  host: a\n  # of all\n  format: msgpack  # shorter\n  # its port\n  port: 1\n",
+            "mqtt:\n  host: a\n  # of all\n  # its port\n  port: 1\n",
+        ),
+        ("mqtt:\n  format: json\ndevice: d\n", "mqtt:\n  {}\ndevice: d\n"),
+        ("mqtt:\n  host: a\n  format: json", "mqtt:\n  host: a\n"),
+        ("mqtt: {format: json}", "mqtt: {}"),
+        ("mqtt: {format: json, host: a}", "mqtt: {host: a}"),
+        ("mqtt: {host: a, format: 'json', port: 1}", "mqtt: {host: a, port: 1}"),
+        ("mqtt: {host: a, format: msgpack }", "mqtt: {host: a }"),
+    ],
+)
+def test_the_format_of_messages_goes(old: str, new: str) -> None:
+    assert migrate(START + old) == (START + new, ["mqtt.format is no longer a setting: messages are JSON"])
+    parse_config(START + new, "f.yaml")
+
+
 def test_several_changes_in_one_file() -> None:
     old = "uncertain: # mine\n  folder: u\nrecord: {codec: mjpeg, folder: r}\nmodel: m\ncamera:\n  type: synthetic\n"
     new, notes = migrate(old)

@@ -153,13 +153,12 @@ def asker(mosquitto: Mosquitto) -> Iterator[Asker]:
 # --- each command, in each way of asking ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wire", ["json", "msgpack"])
 @pytest.mark.parametrize("way", ["5 with a response topic", "5 without", "3.1.1"])
 def test_every_command_is_carried_out_and_answered(
-    way: str, wire: str, mosquitto: Mosquitto, new_device: Callable[..., Device]
+    way: str, mosquitto: Mosquitto, new_device: Callable[..., Device]
 ) -> None:
     mosquitto.start()
-    device = new_device(format=wire, protocol="3.1.1" if way == "3.1.1" else "5")
+    device = new_device(protocol="3.1.1" if way == "3.1.1" else "5")
     more = RESPONSE if way == "5 with a response topic" else {}
     sent = {
         "ping": {},
@@ -186,7 +185,7 @@ def test_every_command_is_carried_out_and_answered(
     assert set(results["ping"]) == {"version"}
     assert results["health"]["poses"] > 0
     jpeg = results["snapshot"]["jpeg"]
-    picture = cv2.imdecode(np.frombuffer(jpeg if wire == "msgpack" else base64.b64decode(jpeg), np.uint8), 1)
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(jpeg), np.uint8), 1)
     assert picture.shape == (SIZE_WH[1], SIZE_WH[0], 3)
     assert picture.any()  # the pose, in a black frame
     expected = Settings(rate_hz=50.5, region=(0, 0, 32, 16))

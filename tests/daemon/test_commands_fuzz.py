@@ -39,7 +39,7 @@ class Still:
     skeleton = SKELETON
 
     def __init__(self) -> None:
-        self.settings = Settings()
+        self.settings, self.reporter = Settings(), Reporter()
         self.seen = FakeCamera(1).read(), Pose(np.zeros((2, 2), np.float32), np.ones(2, np.float32))
         self.looks = 0
 
@@ -92,9 +92,7 @@ class Rig:
     def _check_readable(self, address: Address, reply: ReplyMessage) -> None:
         as_json = encode(reply)
         VALID.validate(msgspec.json.decode(as_json))
-        assert (
-            decode(as_json, ReplyMessage).error == decode(encode(reply, "msgpack"), ReplyMessage).error == reply.error
-        )
+        assert decode(as_json, ReplyMessage).error == reply.error
         assert len(as_json) < 65_536
         assert address.topic.encode()
         assert not set(address.topic) & {"+", "#", "\0"}
@@ -113,15 +111,14 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     assert not made.inbox._thread.is_alive()
 
 
-many = settings(max_examples=200, deadline=None, database=None)
+many = settings(max_examples=250, deadline=None, database=None)
 
 
-@pytest.mark.parametrize("kind", ["BYTES", "JSON", "MESSAGEPACK", "DAMAGED", "ANY"])
+@pytest.mark.parametrize("kind", ["BYTES", "JSON", "DAMAGED", "ANY"])
 def test_nothing_raises_blocks_or_stays_unanswered(kind: str, rig: Rig) -> None:
     payloads = {
         "BYTES": st.binary(max_size=64) | hostile.LARGE,
         "JSON": hostile.as_json(),
-        "MESSAGEPACK": hostile.as_messagepack(),
         "DAMAGED": hostile.damaged(),
         "ANY": hostile.PAYLOADS,
     }[kind]
@@ -134,7 +131,7 @@ def test_nothing_raises_blocks_or_stays_unanswered(kind: str, rig: Rig) -> None:
             rig.take(message, late=bool(message.dup and message.qos))
 
     take()
-    assert rig.taken - before >= 2000
+    assert rig.taken - before >= 2500
 
 
 def test_each_reason_was_met(rig: Rig) -> None:

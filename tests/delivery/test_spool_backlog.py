@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from brokers import wait_until
 from delivering import pose
@@ -39,7 +40,7 @@ def new_outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
     def make(max_mb: float = 10.0, *, drop_newest: bool = False) -> Outbox:
         disk = SpoolDisk(tmp_path / "spool.db", max_mb * 1e6, 3600.0)
         reporter = Reporter()
-        rules = SpoolRules("json", 1, wait=False, drop_newest=drop_newest)
+        rules = SpoolRules(1, wait=False, drop_newest=drop_newest)
         made = Outbox(SpoolMemory(tmp_path, reporter), disk, rules, reporter)
         made.reconnected(0.0)
         return made
@@ -68,12 +69,12 @@ def seqs_of(parcels: list[Parcel]) -> list[int]:
     return [one.seq for parcel in parcels for one in decode(parcel.payload, BatchMessage).poses]
 
 
-def batches(*sizes: int, wire: str = "json") -> list[Batch]:
+def batches(*sizes: int) -> list[Batch]:
     """Rows 1, 2, ... of consecutive poses."""
     made, first = [], 0
     for row, size in enumerate(sizes, 1):
-        items = [Item(seq, "pose", encode(pose(seq), wire), 0.0) for seq in range(first, first + size)]
-        (batch, _) = pack(items, wire)[0]
+        items = [Item(seq, "pose", encode(pose(seq)), 0.0) for seq in range(first, first + size)]
+        (batch, _) = pack(items)[0]
         batch.rows[row] = size
         made.append(batch)
         first += size
@@ -108,9 +109,8 @@ def test_small_batches_go_out_in_one_message(new_outbox: Callable[..., Outbox]) 
     assert outbox.delivered == 300
 
 
-@pytest.mark.parametrize("wire", ["json", "msgpack"])
-def test_joining_keeps_each_pose_and_row(wire: str) -> None:
-    parts = batches(15, 30, 14, 2, BATCH_POSES, 1, wire=wire)
+def test_joining_keeps_each_pose_and_row() -> None:
+    parts = batches(15, 30, 14, 2, BATCH_POSES, 1)
     joined = join(parts)
     assert [batch.rows for batch in joined] == [{1: 15, 2: 30, 3: 14}, {4: 2}, {5: 60}, {6: 1}]
     assert [batch.poses for batch in joined] == [59, 2, 60, 1]
@@ -121,9 +121,8 @@ def test_joining_keeps_each_pose_and_row(wire: str) -> None:
 
 
 def test_what_is_not_alike_is_not_joined() -> None:
-    json, msgpack = batches(3), batches(3, wire="msgpack")
     event, newer = Batch("event", 1, b"{}", {7: 1}), Batch("poses", 3, b'{"v":2}', {8: 3})
-    parts = [*json, *msgpack, event, event, newer, *json]
+    parts = [*batches(3), event, event, newer, *batches(3)]
     assert join(parts) == parts
 
 
@@ -333,3 +332,19 @@ def test_what_is_being_written_is_not_delivered_yet(
     disk_works(outbox)
     assert found == [False]
     assert not outbox.empty()
+
+
+def test_spools_of_an_earlier_version_go_out_as_json(new_outbox: Callable[..., Outbox], tmp_path: Path) -> None:
+    """They may hold MessagePack."""
+    (batch,) = batches(2)
+    batch.payload, batch.rows = msgspec.msgpack.encode(decode(batch.payload, BatchMessage)), {}
+    disk = SpoolDisk(tmp_path / "spool.db", 1e7, 3600.0)
+    disk.append([batch], synced=True)
+    disk.close()
+    memory = SpoolMemory(tmp_path, Reporter())
+    memory.add(1, "pose", msgspec.msgpack.encode(pose(7)))
+    memory.close()
+    outbox = new_outbox()
+    disk_works(outbox)
+    disk_works(outbox)
+    assert sorted(seqs_of(sent(outbox))) == [0, 1, 7]

@@ -79,19 +79,18 @@ def test_the_schema_refuses_what_the_reader_refuses(name: str, fields: dict[str,
         jsonschema.Draft202012Validator(schemas()[f"command/{name}"]).validate(fields)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("name", ["rate_hz", "min_score"])
-def test_no_number_that_is_none_gets_through_messagepack(name: str, value: float) -> None:
-    """JSON cannot say NaN. Kept as a setting it would be null in the file, and all would be lost with it."""
-    with pytest.raises(msgspec.ValidationError):
-        decode(msgspec.msgpack.encode({name: value}), Set)
+def test_no_setting_is_a_number_that_is_none(name: str, value: str) -> None:
+    """Kept as a setting it would be null in the file, and all would be lost with it."""
+    with pytest.raises(msgspec.DecodeError):
+        decode(f'{{"{name}": {value}}}'.encode(), Set)
 
 
-def test_a_picture_is_base64_in_json_and_bytes_in_messagepack() -> None:
+def test_a_picture_is_base64() -> None:
     reply = ReplyMessage(
         device="d", boot="b", command="snapshot", id="1", ok=True, error="", result={"jpeg": b"\xff\xd8"}
     )
     as_json = json.loads(encode(reply))
     jsonschema.Draft202012Validator(schemas()["reply"]).validate(as_json)
     assert base64.b64decode(as_json["result"]["jpeg"]) == b"\xff\xd8"
-    assert msgspec.msgpack.decode(encode(reply, "msgpack"))["result"]["jpeg"] == b"\xff\xd8"

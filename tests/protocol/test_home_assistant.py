@@ -17,10 +17,7 @@ from delivering import at, impatient, pose  # noqa: F401  fixtures
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from edgepose.cli.main import main
 from edgepose.delivery.delivery import MqttDelivery
-from edgepose.errors import ConfigError
-from edgepose.mqtt.broker import check_settings
 from edgepose.protocol.examples import HEALTH, INFO, STATUS
 from edgepose.protocol.home_assistant import discovery, discovery_topic
 from edgepose.protocol.messages import encode
@@ -182,16 +179,3 @@ def test_the_access_list_that_we_ship(
         wait_until(lambda: delivery.reporter.alerts, "the complaint")
         (alert,) = delivery.reporter.alerts.values()
         assert f"refuses {TOPIC}: not authorized; correct its access list" in alert
-
-
-def test_msgpack_is_not_for_home_assistant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from edgepose.config.schema import MqttConfig
-
-    with pytest.raises(ConfigError, match=r"^mqtt.home_assistant: it cannot read msgpack; set mqtt.format: json"):
-        check_settings(MqttConfig(home_assistant=True, format="msgpack"))
-    path = tmp_path / "edgepose.yaml"
-    path.write_text(
-        "model: none\ncamera: {source: synthetic}\nmqtt: {home_assistant: true, format: msgpack}\n", encoding="utf-8"
-    )
-    assert main(["check", "-c", str(path)]) == 78
-    assert "broker    FAIL  mqtt.home_assistant: it cannot read msgpack" in capsys.readouterr().out
