@@ -16,9 +16,9 @@ from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import GeometryConfig
 from edgepose.errors import EdgeposeError
 from edgepose.inference.viewer import Viewer
+from edgepose.system.progress import progress_bar
 from edgepose.system.table_files import PoseTable, write_table
 from edgepose.types import F64
-from edgepose.video.frames import progress_bar
 
 
 @dataclass(slots=True)

@@ -15,10 +15,10 @@ from edgepose.config.schema import GeometryConfig, PlaceConfig
 from edgepose.errors import CameraError, EdgeposeError, UsageError
 from edgepose.geometry.calibration_board import Calibration, CalibrationBoard, calibrate, enough, find_board
 from edgepose.geometry.lens import Lens, undistorted
+from edgepose.system.progress import progress_bar
 from edgepose.system.table_files import write_whole
 from edgepose.system.wording import count
 from edgepose.types import U8
-from edgepose.video.frames import progress_bar
 
 _VIDEO_FRAMES = 120  # frames of a video in which a board is searched
 _UNCOVERED = 0.3  # share of the picture without a board; a larger one is reported

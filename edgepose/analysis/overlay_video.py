@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.errors import CameraError, EdgeposeError
 from edgepose.pose.drawing import draw_pose, draw_trails, keypoint_colours
+from edgepose.system.progress import progress_bar
 from edgepose.system.table_files import PoseTable
 from edgepose.types import F64, U8, Pose
-
-
-def progress_bar() -> Progress:
-    """On a terminal only: in a log file a bar is noise."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
-        transient=True,
-    )
 
 
 def draw_overlay(video: Path, out: Path, poses: PoseTable, trails: F64 | None, reach: int) -> None:

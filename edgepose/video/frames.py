@@ -1,4 +1,4 @@
-"""Frames out of a video by their number: never more than one in memory, and never a whole long video decoded."""
+"""Frames of a video by their number: never more than one in memory, and never a whole long video decoded."""
 
 from __future__ import annotations
 
@@ -8,19 +8,25 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from edgepose.types import U8
 from edgepose.video.video_reader import VideoReader
 
-# Seeking decodes from the key frame before, often 250 frames back; skipping so many frames costs as much.
-_SEEK_GAP = 100
+# Seeking decodes from the key frame before, which is often 250 frames back: so it is not faster for a short way.
+_SEEK_GAP = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Video:
-    """count: frames, as its header says, or counted where it says nothing. It can be too many: trust what comes."""
+    """A video file.
+
+    Attributes:
+        path: the file.
+        size_wh: width and height of its frames, pixels.
+        fps: frames a second, as the file says.
+        count: number of frames as the file's header says, counted where it says nothing. It can be too many, so use
+            the frames that come.
+    """
 
     path: Path
     size_wh: tuple[int, int]
@@ -29,12 +35,12 @@ class Video:
 
     @property
     def stem(self) -> str:
-        """Name of its folder in `labeled-data`."""
+        """The name of its folder in `labeled-data`."""
         return self.path.stem
 
 
 def open_video(path: Path) -> Video:
-    """Raises CameraError with one line when not a single frame can be read."""
+    """Raises CameraError, with one line, when not a single frame can be read."""
     file = VideoReader(path)
     try:
         return Video(path, file.size_wh, file.fps, file.frame_count or sum(1 for _ in iter(file.read, None)))
@@ -42,43 +48,45 @@ def open_video(path: Path) -> Video:
         file.close()
 
 
-def spread(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers 0..count-1, at equal distances."""
-    step = max(1, -(-count // most))
-    return list(range(step // 2 if step > 1 else 0, count, step))
+class FrameFinder:
+    """Finds frames of a video file by their numbers.
+
+    A frame is found by seeking, as SLEAP finds it, so that a frame which SLEAP labelled is the same one here. A frame
+    that is a little ahead of the last one is found by decoding up to it. Not for several threads at once.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._capture = cv2.VideoCapture(str(path))
+
+    def is_near(self, index: int) -> bool:
+        """Returns whether the frame is found by decoding up to it."""
+        return 0 <= self._ahead(index) <= _SEEK_GAP
+
+    def read(self, index: int) -> U8 | None:
+        """Returns frame `index`, (H, W, 3) BGR; None where it cannot be decoded."""
+        if self.is_near(index):
+            found = all(self._capture.grab() for _ in range(self._ahead(index)))
+        else:
+            found = self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
+        found, image = self._capture.read() if found else (False, None)
+        return np.asarray(image, np.uint8) if found else None
+
+    def close(self) -> None:
+        self._capture.release()
+
+    def _ahead(self, index: int) -> int:
+        return index - int(self._capture.get(cv2.CAP_PROP_POS_FRAMES))
 
 
 def read_frames(video: Video, indices: Sequence[int]) -> Iterator[tuple[int, U8]]:
-    """(index, BGR image) for each of the rising `indices`; leaves out what cannot be decoded."""
-    capture = cv2.VideoCapture(str(video.path))
-    position = 0
+    """Yields (index, BGR image) for each of the rising `indices`; leaves out what cannot be decoded."""
+    finder = FrameFinder(video.path)
     try:
         for index in indices:
-            sought = index - position > _SEEK_GAP
-            if sought:
-                capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-                found = True
-            else:
-                found = all(capture.grab() for _ in range(index - position))
-            found, image = capture.read() if found else (False, None)
-            position = index + 1
-            if found:
-                yield index, np.asarray(image, np.uint8)
-            elif not sought:
-                return  # the file ends before its header says; after a leap, only that place may be damaged
+            near = finder.is_near(index)
+            if (image := finder.read(index)) is not None:
+                yield index, image
+            elif near:
+                return  # the file ends earlier than its header says; after a seek only that place may be damaged
     finally:
-        capture.release()
-
-
-def progress_bar() -> Progress:
-    """On a terminal only: in a log file a bar is noise."""
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not console.is_terminal,
-        transient=True,
-    )
+        finder.close()

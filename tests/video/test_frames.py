@@ -8,7 +8,7 @@ import pytest
 from clips import write_clip
 
 from edgepose.errors import CameraError
-from edgepose.video.frames import open_video, read_frames, spread
+from edgepose.video.frames import open_video, read_frames
 from edgepose_train.labels.images import pixel_digest
 
 COUNT = 260
@@ -60,12 +60,3 @@ def test_no_video(tmp_path):
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(CameraError, match="not a video"):
         open_video(tmp_path / "empty.mp4")
-
-
-@pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (6, 5), (108_000, 2000), (7, 1)])
-def test_spread_is_even_and_bounded(count, most):
-    found = spread(count, most)
-    assert 0 < len(found) <= most
-    assert all(0 <= i < count for i in found)
-    assert len(set(np.diff(found))) <= 1
-    assert len(found) >= min(count, most) / 2

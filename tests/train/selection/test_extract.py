@@ -16,7 +16,7 @@ from edgepose.video.frames import open_video, read_frames
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import write_labels
 from edgepose_train.labels.images import pixel_digest
-from edgepose_train.selection.extract import candidates, choose, sample_video, shares, write_frames
+from edgepose_train.selection.extract import candidates, choose, evenly_spaced, sample_video, shares, write_frames
 
 COUNT = 120
 
@@ -229,3 +229,12 @@ def test_an_unknown_method_is_one_line_with_a_suggestion(clip, capsys):
         main(["extract", str(clip), "-o", "maze", "--method", "kmean"])
     assert leaving.value.code == 2
     assert "did you mean 'kmeans'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 5), (5, 5), (6, 5), (108_000, 2000), (7, 1)])
+def test_evenly_spaced_numbers_are_bounded(count, most):
+    found = evenly_spaced(count, most)
+    assert 0 < len(found) <= most
+    assert all(0 <= i < count for i in found)
+    assert len(set(np.diff(found))) <= 1
+    assert len(found) >= min(count, most) / 2

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from edgepose.errors import DatasetError, UsageError
+from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count
 from edgepose.types import U8, Skeleton
-from edgepose.video.frames import Video, progress_bar
+from edgepose.video.frames import Video
 from edgepose_train.commands.labelling_project import add_video_arguments, is_project, make_or_extend, open_videos
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames
 from edgepose_train.labels.project_files import CONFIG, LABELS

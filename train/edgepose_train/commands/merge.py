@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import UsageError
+from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count, listing
-from edgepose.video.frames import progress_bar
 from edgepose_train.labels.dataset import Dataset
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.device_frames import bring, device_tables

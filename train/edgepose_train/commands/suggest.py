@@ -17,8 +17,9 @@ from edgepose.errors import DatasetError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, sha256_of
 from edgepose.system.arguments import model_path
+from edgepose.system.progress import progress_bar
 from edgepose.types import F64, U8, Pose
-from edgepose.video.frames import Video, progress_bar
+from edgepose.video.frames import Video
 from edgepose_train.commands.labelling_project import add_video_arguments, is_project, make_or_extend, open_videos
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames, read_config

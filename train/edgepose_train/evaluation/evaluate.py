@@ -13,8 +13,8 @@ from edgepose.geometry.crops import place_window
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, Score
 from edgepose.inference.viewer import estimate_in, follow, window_size
+from edgepose.system.progress import progress_bar
 from edgepose.types import Frame, Pose
-from edgepose.video.frames import progress_bar
 from edgepose_train.evaluation.metrics import Predictions, summarize
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.images import image_hash, read_image

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import EdgeposeError, UsageError
+from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count
-from edgepose.video.frames import progress_bar
 from edgepose_train.labels.coco import write_coco
 from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels

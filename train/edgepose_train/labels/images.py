@@ -21,10 +21,10 @@ import numpy as np
 
 from edgepose.errors import DatasetError
 from edgepose.types import U8
+from edgepose.video.frames import FrameFinder
 from edgepose_train.labels.project_files import is_file
 
 _VIDEO = "-"  # stands where a package has the name of its data set
-_SEEK_GAP = 60  # frames; seeking decodes from the key frame before, often 250 back
 _reading = threading.Lock()  # one video, one place in it
 
 # We say in one line what is wrong; FFmpeg would add many. Its level is read once, at its first use.
@@ -137,20 +137,13 @@ def _scratch() -> Path:
 
 
 def _video_frame(file: Path, index: int) -> U8:
-    """By seeking, as SLEAP does, so that it is the frame that was labelled; a little way on, by decoding up to it."""
     with _reading:
-        video = _open(file)
-        ahead = index - int(video.get(cv2.CAP_PROP_POS_FRAMES))
-        if 0 <= ahead <= _SEEK_GAP:
-            good = all(video.grab() for _ in range(ahead))
-        else:
-            good = video.set(cv2.CAP_PROP_POS_FRAMES, index)
-        good, image = video.read() if good else (False, None)
-    if not good:
+        image = _finder(file).read(index)
+    if image is None:
         raise DatasetError(f"{file}: cannot decode frame {index}; the video is damaged, cut off or another one")
-    return np.asarray(image, np.uint8)
+    return image
 
 
 @lru_cache(maxsize=2)
-def _open(file: Path) -> cv2.VideoCapture:
-    return cv2.VideoCapture(str(file))
+def _finder(file: Path) -> FrameFinder:
+    return FrameFinder(file)

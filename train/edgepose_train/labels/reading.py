@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import DatasetError
+from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count, listing
-from edgepose.video.frames import progress_bar
 from edgepose_train.labels.coco import read_coco
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels, read_project

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.types import F32, U8
-from edgepose.video.frames import Video, read_frames, spread
+from edgepose.video.frames import Video, read_frames
 from edgepose_train.selection.thumbnails import Thumbnail, are_duplicates, as_rows, can_be_labelled, make_thumbnail
 
 MOST_SAMPLED = 2000  # frames of one video; of an hour at 30 frames a second, one in 1.8 seconds
@@ -30,10 +30,16 @@ class SampledVideo:
     thumbnails: list[Thumbnail]
 
 
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """Returns at most `most` of the numbers 0..count-1, at equal distances."""
+    step = max(1, -(-count // most))
+    return list(range(step // 2 if step > 1 else 0, count, step))
+
+
 def sample_video(video: Video, on_frame: Callable[[], None]) -> SampledVideo:
     """Reads frames at equal distances. `on_frame` is called for each."""
     indices, thumbnails = [], []
-    for index, image in read_frames(video, spread(video.count, MOST_SAMPLED)):
+    for index, image in read_frames(video, evenly_spaced(video.count, MOST_SAMPLED)):
         indices.append(index)
         thumbnails.append(make_thumbnail(image))
         on_frame()

@@ -16,8 +16,8 @@ from edgepose.inference.estimator import Estimator
 from edgepose.pose.drawing import SURE
 from edgepose.pose.pose_quality import PoseQuality, animal_length, judge_poses
 from edgepose.types import F64, Frame, Skeleton
-from edgepose.video.frames import Video, read_frames, spread
-from edgepose_train.selection.extract import SampledVideo
+from edgepose.video.frames import Video, read_frames
+from edgepose_train.selection.extract import SampledVideo, evenly_spaced
 from edgepose_train.selection.thumbnails import WIDTH, can_be_labelled, make_thumbnail
 
 MOST_POSED = 3000  # frames of one video; of a longer video, groups of three neighbours at equal distances
@@ -44,7 +44,7 @@ def frames_to_pose(count: int) -> list[int]:
     """Returns the rising numbers of the frames to read, of a video of `count` frames."""
     if count <= MOST_POSED:
         return list(range(count))
-    middles = spread(count, MOST_POSED // 3)
+    middles = evenly_spaced(count, MOST_POSED // 3)
     return [i for middle in middles for i in (middle - 1, middle, middle + 1) if 0 <= i < count]
 
 

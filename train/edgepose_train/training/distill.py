@@ -13,10 +13,12 @@ import numpy as np
 from edgepose.errors import CameraError, DatasetError, UsageError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard
+from edgepose.system.progress import progress_bar
 from edgepose.types import Frame
-from edgepose.video.frames import open_video, progress_bar, spread
+from edgepose.video.frames import open_video
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.images import inside, read_image
+from edgepose_train.selection.extract import evenly_spaced
 
 FRAMES = 400  # of all videos together
 SURE = 0.6  # keypoints with a lower score are unknown, not labels
@@ -57,7 +59,7 @@ def _taught(estimator: Estimator, path: Path, most: int, tick: Callable[[], obje
         video = open_video(path)
     except CameraError as exc:
         raise UsageError(f"--unlabelled {exc}") from None
-    for index in spread(video.count, most):
+    for index in evenly_spaced(video.count, most):
         frame = inside(path, "", index, f"img{index:06d}.png")
         try:
             image = read_image(frame)  # as training will read it: seeking may land a frame beside
