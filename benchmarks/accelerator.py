@@ -25,6 +25,7 @@ from edgepose.config.schema import InferenceConfig
 from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelFile, read_card, write_card
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
 
 ROOT = Path(__file__).parents[1]
@@ -58,9 +59,9 @@ def measure(folder: Path, count: int) -> int:
     worst_s = 0.0
     for fault in ("lost", "crash", "hang"):
         mood.write_text("ok", encoding="ascii")
-        device = open_estimator(model, settings)
+        device = open_estimator(model, settings, reporter=Reporter())
         if device.delegate != "edgetpu":
-            sys.exit(f"the device is not at work: {device.alerts}")
+            sys.exit(f"the device is not at work: {device.trouble}")
         if fault == "lost":
             # In turn, so that what else runs here disturbs both.
             times = np.array([[timed(one, frames[i % 20]) for one in (cpu, device)] for i in range(count)])
@@ -70,7 +71,7 @@ def measure(folder: Path, count: int) -> int:
         mood.write_text(fault, encoding="ascii")
         seconds = timed(device, frames[0])
         worst_s = max(worst_s, seconds)
-        alert = device.alerts["delegate"]
+        alert = device.trouble
         print(f"device {fault}: the frame's pose, from the CPU, after {seconds * 1e3:.0f} ms ({alert})")
         device.close()
     return int(worst_s > 10)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from edgepose.inference.model_card import ModelFile, ModelFiles, read_card, write_card
 from edgepose.types import Skeleton
@@ -39,11 +40,6 @@ def estimate(self, frame):
     if name == "crashes": os.kill(os.getpid(), signal.SIGSEGV)
     return real(self, frame)
 estimator.Estimator.estimate = estimate
-import edgepose.model_store.switching as switch
-switch.HEALTHY_S = 3.0
-switch.STUCK_S = 2.0
-import edgepose.daemon.model_runtime as model_host
-model_host.STUCK_S = 2.0
 """
 
 
@@ -53,3 +49,19 @@ def misbehaving(folder: Path) -> dict[str, str]:
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(MISBEHAVING, encoding="utf-8")
     return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}
+
+
+def interpreter(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> None:
+    """In processes that are started from here on, opening an interpreter does this; `real` is the real function."""
+    site = folder / "site-interpreter"
+    site.mkdir()
+    text = [
+        "import edgepose.inference.runtime as runtime, os, signal, time",
+        "real = runtime.open_runtime",
+        "def open_runtime(model, *rest):",
+        *(f"    {line}" for line in lines),
+        "    time.sleep(60)",
+        "runtime.open_runtime = open_runtime",
+    ]
+    (site / "sitecustomize.py").write_text("\n".join(text) + "\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))

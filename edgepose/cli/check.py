@@ -81,12 +81,12 @@ def _attempt(name: str, check: Callable[[], None]) -> int:
 
 
 def _model(settings: Config) -> None:
-    estimator = open_estimator(Path(settings.model), settings.inference)
+    estimator = open_estimator(Path(settings.model), settings.inference, reporter=Reporter())
     card, runtime = estimator.card, estimator.runtime
     w, h = card.input.size_wh
     _tell("model", "ok", f"{card.model_id()}, {len(card.skeleton.keypoints)} keypoints, input {w}x{h}")
     where = "CPU, " if estimator.delegate == "cpu" else ""
-    trouble = estimator.alerts.get("delegate", "")
+    trouble = estimator.trouble
     well = runtime.xnnpack and not trouble
     _tell("delegate", "ok" if well else "warn", trouble or f"{where}{estimator.describe()}")
     estimator.close()

@@ -1,4 +1,4 @@
-"""`edgepose model`: the device's model store, from a shell. A running daemon takes what is activated."""
+"""`edgepose model`: the device's model store, from a shell. A running daemon follows what is activated here."""
 
 from __future__ import annotations
 
@@ -6,88 +6,112 @@ import argparse
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from edgepose.config.loading import read_config
-from edgepose.config.schema import Config
 from edgepose.errors import EdgeposeError, UsageError
-from edgepose.model_store.selection import SelectionFile, activated, write_selection
+from edgepose.model_store.selection import activated, change_selection, read_selection
 from edgepose.model_store.startup import configured_key, selection_path
 from edgepose.model_store.store import Store
 from edgepose.service.steps import need_root
+from edgepose.system.arguments import (
+    INSTALLED_CONFIG,
+    STDOUT,
+    add_config_argument,
+    add_json_argument,
+    check_output,
+    config_path,
+    model_path,
+    write_json,
+)
 from edgepose.system.state_dir import state_dir
 
-_NOBODY_S = 5.0  # without a daemon that begins with it
-ANSWER_S = 60.0  # for a running daemon to take a model, or to go back
-_SERVICE_CONFIG = Path("/etc/edgepose/edgepose.yaml")
+TAKEN_S = 5.0  # within this time a running daemon begins with a model
+ANSWER_S = 60.0  # within this time it has proved the model, or gone back
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "install FILE   checks a model and keeps it on this device, beside the others\n"
-        "list           what is kept, and what ran well here\n"
-        "activate NAME  takes it; a running daemon does so at once, and goes back by itself where it makes no poses\n"
-        "rollback       takes the one that ran well before"
+        "Actions:\n"
+        "  install FILE   verifies a model and copies it into the store of this device\n"
+        "  list           shows the models of the store, and which ones ran well here\n"
+        "  activate NAME  makes this the model that runs; a running daemon changes to it at once, and goes back by\n"
+        "                 itself where the model makes no poses\n"
+        "  rollback       activates the model that ran well before"
     )
     parser.epilog = (
         "example:\n  sudo edgepose model install model.tflite\n  sudo edgepose model activate openfield@3fa2c1"
     )
     parser.add_argument("action", choices=("install", "list", "activate", "rollback"))
     parser.add_argument(
-        "name", nargs="?", metavar="FILE|NAME", help="the .tflite, or a model's name as `list` tells it"
+        "name",
+        nargs="?",
+        metavar="FILE|NAME",
+        help="the .tflite or the folder of a fit, or a model's name as `list` shows it",
     )
-    parser.add_argument(
-        "-c", "--config", type=Path, default=_SERVICE_CONFIG, metavar="FILE", help=f"default: {_SERVICE_CONFIG}"
-    )
+    add_config_argument(parser)
+    add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.name is None and args.action in {"install", "activate"}:
-        what = "which file? Give the .tflite" if args.action == "install" else "which one? `edgepose model list` tells"
-        raise UsageError(f"model {args.action}: {what}")
-    if args.config == _SERVICE_CONFIG and args.config.exists() and "STATE_DIRECTORY" not in os.environ:
-        need_root(f"edgepose model {args.action}")  # else a store of the user's own would be meant
+        hint = "name the .tflite" if args.action == "install" else "`edgepose model list` shows the names"
+        raise UsageError(f"model {args.action}: the model is missing; {hint}")
+    if args.json and args.action != "list":
+        raise UsageError(f"model {args.action}: --json is for `model list` only; leave it out")
+    check_user(args.config, args.action)
     store = Store(state_dir() / "models")
     if args.action == "install":
-        version = store.install(Path(args.name))
+        version = store.install(model_path(args.name))
         print(f"{version.id} is in {store.folder}; activate it with: edgepose model activate {version.id}")
         return 0
-    config = read_config(args.config)
-    path = selection_path(store, config.device_name())
+    config = read_config(config_path(args.config))
+    path, configured = selection_path(store, config.device_name()), configured_key(Path(config.model))
+    selection = read_selection(path)
+    running = selection.wanted or configured
     if args.action == "list":
-        _list(store, SelectionFile(path), config)
+        check_output(args.json, force=args.force, option="--json")
+        rows = store.table(running, selection.good, selection.bad)
+        if args.json != STDOUT:
+            _print_table(rows, f"{store.folder}: the store is empty; the config's {config.model} is what runs")
+        write_json(args.json, {"models": rows})
         return 0
-    ledger = SelectionFile(path)
-    running = ledger.choice.wanted or configured_key(Path(config.model))
-    key = store.find(args.name).key if args.action == "activate" else store.earlier(running, ledger.choice.good)
-    choice = activated(ledger.choice, key, configured_key(Path(config.model)))
-    write_selection(path, choice)
-    return _wait(store, path, key)
+    key = store.find(args.name).key if args.action == "activate" else store.earlier(running, selection.good)
+    change_selection(path, lambda selection: activated(selection, key, configured))
+    print(_answer(path, key, store.id_of(key)))
+    return 0
 
 
-def _wait(store: Store, path: Path, key: str) -> int:
-    """For a running daemon to take it. Raises EdgeposeError where it goes back."""
-    name, deadline = store.id_of(key), time.monotonic() + ANSWER_S
-    ledger, touched = SelectionFile(path), False
-    while time.monotonic() < deadline:
-        choice = ledger.read()
-        if key in choice.bad:
-            raise EdgeposeError(f"{name}: was tried and given up: {choice.bad[key]}")
-        if choice.wanted == key and choice.trial is None:
-            print(f"{name} is at work")
-            return 0
-        touched = touched or (choice.trial is not None and choice.trial.tries > 0)
-        if not touched and time.monotonic() > deadline - ANSWER_S + _NOBODY_S:
-            print(f"{name} is activated; no daemon has taken it yet, the next start will")
-            return 0
+def check_user(config: Path | None, action: str, installed: Path = INSTALLED_CONFIG) -> None:
+    """Raises EdgeposeError for a user who would get a store of his own, and not the service's."""
+    if config in {None, installed} and installed.exists() and "STATE_DIRECTORY" not in os.environ:
+        need_root(f"edgepose model {action}")
+
+
+def _answer(path: Path, key: str, name: str) -> str:
+    """Waits for what a running daemon makes of an activation. Raises EdgeposeError where it goes back."""
+    begin_s, taken = time.monotonic(), False
+    while (waited_s := time.monotonic() - begin_s) < ANSWER_S:
+        selection = read_selection(path)
+        if key in selection.bad:
+            raise EdgeposeError(f"{name}: was tried and given up: {selection.bad[key]}")
+        if selection.wanted != key:
+            raise EdgeposeError(f"{name}: another model was activated meanwhile; see `edgepose model list`")
+        if selection.trial is None:
+            return f"{name} is at work"
+        taken = taken or selection.trial.tries > 0
+        if not taken and waited_s > TAKEN_S:
+            return f"{name} is activated; no daemon has taken it yet, the next start will"
         time.sleep(0.2)
-    raise EdgeposeError(f"{name}: is activated, but the daemon has not said within {ANSWER_S:g} s whether it runs")
+    raise EdgeposeError(
+        f"{name}: is activated, but the daemon has not reported within {ANSWER_S:g} s whether it runs; "
+        "see `edgepose model list`"
+    )
 
 
-def _list(store: Store, ledger: SelectionFile, config: Config) -> None:
-    running = ledger.choice.wanted or configured_key(Path(config.model))
-    rows = store.table(running, ledger.choice.good, ledger.choice.bad)
+def _print_table(rows: list[dict[str, Any]], empty: str) -> None:
     if not rows:
-        print(f"{store.folder}: no models yet; the config's {config.model} is what runs")
+        print(empty)
     for row in rows:
         notes = [word for word, said in (("active", row["running"]), ("ran well", row["good"])) if said]
         notes += [f"given up: {row['refused']}"] if row["refused"] else []

@@ -9,14 +9,8 @@ import sys
 from pathlib import Path
 
 from edgepose.config.loading import read_config
-from edgepose.daemon.assembly import Daemon, start_anew
-from edgepose.errors import EdgeposeError
-from edgepose.model_store.startup import give_up_trial, selection_path
-from edgepose.model_store.store import Store
+from edgepose.daemon.assembly import Daemon
 from edgepose.system.signals import stop_on_signals
-from edgepose.system.state_dir import state_dir
-
-log = logging.getLogger("edgepose")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Config and model are read before anything else is touched, so their errors are told alone."""
     log_to_stderr()
     config = read_config(args.config)
-    try:
-        daemon = Daemon(config, stop_on_signals(once=True))
-    except EdgeposeError as exc:
-        choice = selection_path(Store(state_dir() / "models"), config.device_name())
-        if not give_up_trial(choice, str(exc)):
-            raise
-        log.warning("%s; going back to the model before", exc)
-        start_anew()
-    daemon.run()
+    Daemon(config, stop_on_signals(once=True)).run()
     return 0
 
 

@@ -28,7 +28,7 @@ from edgepose.daemon.board import BoardSensors, SampledBoard, report_board
 from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.health import HealthMonitor
 from edgepose.daemon.metrics import MetricsServer
-from edgepose.daemon.model_runtime import DaemonModelRuntime
+from edgepose.daemon.model_runtime import DaemonModelRuntime, open_suitable
 from edgepose.daemon.pipeline import Observer, Pipeline
 from edgepose.daemon.settings import read_settings
 from edgepose.daemon.thermal import ThermalLimit
@@ -36,8 +36,7 @@ from edgepose.daemon.watchdog import Notifier
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock, spool_disk_folder
 from edgepose.errors import EdgeposeError
-from edgepose.inference.accelerated import Accelerated, open_estimator
-from edgepose.inference.estimator import Estimator
+from edgepose.inference.estimator import PoseEstimator
 from edgepose.inference.runtime import Runtime
 from edgepose.model_store.hot_swap import HotSwapModel
 from edgepose.model_store.selection import SelectionFile
@@ -72,17 +71,22 @@ class Daemon:
         self._inspected_s = 0.0  # monotonic clock
         self._settings_file = spool_disk_folder(config.spool, config.device_name()) / "settings.json"
         self._begin_with_model()
-        self._begin_with_poses()
-        self._begin_with_control()
+        try:
+            self._begin_with_poses()
+            self._begin_with_control()
+        except BaseException:
+            self._switch.close()
+            raise
         log.info("%s with %s on %s", config.device_name(), self._info.model, self._at_work.estimator.describe())
 
     def _begin_with_model(self) -> None:
         config, store = self._config, Store(state_dir() / "models")
-        ledger, configured = SelectionFile(selection_path(store, config.device_name())), Path(config.model)
-        self._opening = ModelStartup(store, ledger, configured, boot_id())
-        self._estimator = self._opening.open(lambda model: open_estimator(model, config.inference))
-        self._switch = ModelSwitch(store, ledger, configured, boot_id(), self._estimator)
-        self._at_work = HotSwapModel(self._estimator, config.view)
+        reporter, configured, boot = self._reporter, Path(config.model), boot_id()
+        selections = SelectionFile(selection_path(store, config.device_name()), reporter)
+        startup = ModelStartup(store, selections, configured, boot, reporter=reporter)
+        self._estimator = startup.open(lambda model: open_suitable(model, config, reporter))
+        self._switch = ModelSwitch(store, selections, configured, boot, self._estimator, reporter=reporter)
+        self._at_work = HotSwapModel(self._estimator, config.view, reporter=reporter)
         warn_if_slow(self._estimator.runtime)
 
     def _begin_with_poses(self) -> None:
@@ -104,8 +108,6 @@ class Daemon:
         self._delivery = MqttDelivery(
             config.mqtt, place, status, self._info, self._stop, reporter=self._reporter, commands=config.commands
         )
-        for teller in (self._switch, self._estimator):
-            teller.tell = self._reporter.event
         self._recording = Recording(config, card.skeleton, card.model_id(), reporter=self._reporter)
         masked = MaskedCamera(self._camera, config.masks.values())
         observers = [*self._begin_with_loop(), *self._recording.observers]
@@ -130,7 +132,7 @@ class Daemon:
         limit_c = config.inference.soft_limit_c
         self._heat = ThermalLimit(limit_c) if limit_c is not None else None
         parts = (self._camera, pipeline, delivery, self._recording, self._board, self._at_work)
-        self._health = HealthMonitor(config.device_name(), *parts, [self._switch], reporter=self._reporter)
+        self._health = HealthMonitor(config.device_name(), *parts, reporter=self._reporter)
         self._metrics = MetricsServer(config.prometheus, self._health.message) if config.prometheus else None
         self._host = DaemonModelRuntime(config, self._at_work, pipeline, delivery, self._recording, self._stop)
         self._dispatcher = CommandDispatcher(
@@ -151,9 +153,7 @@ class Daemon:
         started = time.monotonic()
         delivery.start(self._health.message, self._dispatcher.handlers(), pipeline.first_seq)
         self._reporter.event("started", f"edgepose {__version__}, model {self._info.model}")
-        for kind, text in self._opening.events:
-            self._reporter.event(kind, text)
-        self._switch.start(self._host, self._opening.trouble)
+        self._switch.start(self._host)
         self._recording.start()
         for part in self._loops.values():
             part.start()
@@ -189,7 +189,6 @@ class Daemon:
         self._notifier.status(self._health.line())
         if time.monotonic() - self._inspected_s >= INSPECTION_S:
             self._inspected_s = time.monotonic()
-            self._health.inspect()
             self._inspect_board()
 
     def _inspect_board(self) -> None:
@@ -229,7 +228,7 @@ def warn_if_slow(runtime: Runtime) -> None:
 
 
 def info_message(
-    device: str, boot: str, estimator: Estimator | Accelerated, tags: dict[str, str], settings: Settings
+    device: str, boot: str, estimator: PoseEstimator, tags: dict[str, str], settings: Settings
 ) -> InfoMessage:
     versions = {"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name}
     card = estimator.card

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.daemon.board import SampledBoard
@@ -17,11 +15,6 @@ from edgepose.protocol.messages import HealthMessage
 from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id, wall_us
 from edgepose.system.reporter import Reporter
-
-
-class Alerting(Protocol):
-    @property
-    def alerts(self) -> dict[str, str]: ...
 
 
 class HealthMonitor:
@@ -36,32 +29,17 @@ class HealthMonitor:
         recording: Recording,
         board: SampledBoard,
         at_work: HotSwapModel,
-        others: Sequence[Alerting],
         *,
         reporter: Reporter,
     ) -> None:
-        self._board, self._at_work, self._others, self._reporter = board, at_work, others, reporter
-        self._begun: set[str] = set()
+        self._board, self._at_work, self._reporter = board, at_work, reporter
         self._device, self._started = device, time.monotonic()
         self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
-
-    def alerts(self) -> dict[str, str]:
-        """What is wrong now; also from the parts that do not use the reporter yet."""
-        parts: list[Alerting] = [*self._others, self._at_work.estimator]
-        alerts = {about: text for part in parts for about, text in dict(part.alerts).items()}
-        return {**alerts, **self._reporter.alerts}
-
-    def inspect(self) -> None:
-        """Sends an event when an alert of such a part begins. To be called about once a second."""
-        alerts = {about: text for about, text in self.alerts().items() if about not in self._reporter.alerts}
-        for about in alerts.keys() - self._begun:
-            self._reporter.event("alert", f"{about}: {alerts[about]}")
-        self._begun = set(alerts)
 
     def line(self) -> str:
         """The state of the daemon in one line, for `systemctl status`."""
         waiting = self._delivery.waiting + self._delivery.spooled
-        alerts = "; ".join(self.alerts().values())
+        alerts = "; ".join(self._reporter.alerts.values())
         return f"{self._pipeline.fps():.1f} poses/s, {waiting} waiting{f'; {alerts}' if alerts else ''}"
 
     def message(self) -> HealthMessage:
@@ -80,7 +58,7 @@ class HealthMonitor:
             spooled=delivery.spooled,
             spool_mb=delivery.spool_mb,
             connects=delivery.connects,
-            alerts=self.alerts(),
+            alerts=dict(self._reporter.alerts),
             skipped={**skipped, "newer_frame": skipped["newer_frame"] + displaced},
             dropped={**pipeline.dropped, **delivery.given_up},
             rejected=delivery.rejected,

@@ -12,25 +12,30 @@ from edgepose.config.schema import Config
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.errors import EdgeposeError
-from edgepose.inference.accelerated import Accelerated, open_estimator
-from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import ModelCard
+from edgepose.inference.accelerated import open_estimator
+from edgepose.inference.estimator import PoseEstimator
 from edgepose.inference.viewer import zoom_of
 from edgepose.model_store.hot_swap import HotSwapModel
-from edgepose.model_store.switching import STUCK_S
 from edgepose.recording.recorder import Recording
+from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
 
-def check_model(config: Config, card: ModelCard) -> None:
-    """Raises ConfigError where what the config asks for cannot be had from the model."""
-    zoom_of(config.view, card)
-    Rules(config.rules, card.skeleton)
+def open_suitable(model: Path, config: Config, reporter: Reporter) -> PoseEstimator:
+    """Opens a model. Raises ModelError, and ConfigError where the model cannot do what the config asks for."""
+    estimator = open_estimator(model, config.inference, reporter=reporter)
+    try:
+        zoom_of(config.view, estimator.card)
+        Rules(config.rules, estimator.card.skeleton)
+    except EdgeposeError:
+        estimator.close()
+        raise
+    return estimator
 
 
 class DaemonModelRuntime:
-    """A `models.switch.Host`. stop: ends the pipeline. anew: then the daemon starts itself again."""
+    """A `ModelRuntime`. stop: ends the pipeline. anew: then the daemon starts itself again."""
 
     def __init__(  # noqa: PLR0913, PLR0917  everybody whom a new model concerns
         self,
@@ -45,17 +50,10 @@ class DaemonModelRuntime:
         self._config, self._at_work, self._stop = config, at_work, stop
         self._pipeline, self._delivery, self._recording = pipeline, delivery, recording
 
-    def load(self, model: Path) -> Estimator | Accelerated:
-        loaded = open_estimator(model, self._config.inference)
-        loaded.tell = self._delivery.reporter.event
-        try:
-            check_model(self._config, loaded.card)
-        except EdgeposeError:
-            loaded.close()
-            raise
-        return loaded
+    def load(self, model: Path) -> PoseEstimator:
+        return open_suitable(model, self._config, self._delivery.reporter)
 
-    def swap(self, loaded: Estimator | Accelerated) -> bool:
+    def swap(self, loaded: PoseEstimator) -> bool:
         """The camera gives frames of the model's size, and tables and messages have its keypoints' names: with others
         everything has to start anew. So it has where an accelerator is at work, which runs one model at a time."""
         card = self._at_work.card
@@ -70,8 +68,8 @@ class DaemonModelRuntime:
     def prove(self) -> None:
         self._at_work.prove()
 
-    def back(self) -> None:
-        if self._at_work.stuck_s() > STUCK_S:
+    def go_back(self, *, hung: bool) -> None:
+        if hung:
             log.error("the model that was tried hangs; ending the daemon, to be started again")
             logging.shutdown()
             os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool

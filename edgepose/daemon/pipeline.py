@@ -16,7 +16,7 @@ from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import GeometryConfig
 from edgepose.geometry.coordinates import lies_within
 from edgepose.geometry.ground import Ground
-from edgepose.inference.model_card import ModelCard
+from edgepose.inference.viewer import RegionEstimator
 from edgepose.protocol.messages import PoseMessage, Region, Settings, keypoints_of
 from edgepose.system.clock import SyncFlag, boot_id, boot_us
 from edgepose.system.mailbox import Mailbox
@@ -39,14 +39,6 @@ class Camera(Protocol):
         """The next frame, waiting for it; None at the end. Raises CameraError."""
 
     def close(self) -> None: ...
-
-
-class Viewer(Protocol):
-    @property
-    def card(self) -> ModelCard: ...
-
-    def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
-        """region: to look at, where somebody has set one."""
 
 
 class Delivery(Protocol):
@@ -93,7 +85,7 @@ class Pipeline:
     def __init__(  # noqa: PLR0913  what a frame passes on its way
         self,
         camera: Camera,
-        viewer: Viewer,
+        viewer: RegionEstimator,
         delivery: Delivery,
         device: str,
         observers: Sequence[Observer] = (),

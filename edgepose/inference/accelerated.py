@@ -1,4 +1,4 @@
-"""An estimator on an accelerator, with the CPU behind it: whatever happens to the device, the next frame has a pose."""
+"""An estimator on an accelerator, and on the CPU while the accelerator cannot be used: no frame waits for it."""
 
 from __future__ import annotations
 
@@ -6,51 +6,92 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.config.schema import InferenceConfig
 from edgepose.errors import ModelError
 from edgepose.inference.coral import LIBRARY, find_coral, why_not
-from edgepose.inference.estimator import Estimator, Fitter
+from edgepose.inference.estimator import Estimator, Fitter, PoseEstimator
 from edgepose.inference.model_card import ModelCard, sha256_of
 from edgepose.inference.network import Network
 from edgepose.inference.runtime import DelegateLibrary, Runtime
 from edgepose.inference.worker import Worker, WorkerError
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
 log = logging.getLogger(__name__)
 
-OPEN_S = 8.0  # longer than that nobody waits for it: the CPU begins
-RETRY_S = 60.0  # after the first failure, twice as long after each more
-LONGEST_RETRY_S = 3600.0
-HELD_S = 600.0  # at work so long: the next failure is a first one again
+
+@dataclass(frozen=True, slots=True)
+class AcceleratorTiming:
+    """Times of opening an accelerator, seconds.
+
+    Attributes:
+        open_s: the first opening is waited for so long; then the CPU begins.
+        retry_s: until the next attempt after a failure; twice as long after each more.
+        longest_retry_s: the longest time until the next attempt.
+        held_s: after the accelerator has worked for so long, a failure counts as the first one again.
+    """
+
+    open_s: float = 8.0
+    retry_s: float = 60.0
+    longest_retry_s: float = 3600.0
+    held_s: float = 600.0
 
 
-def open_estimator(model: Path, settings: InferenceConfig) -> Estimator | Accelerated:
-    """On what the config says. `auto`: an accelerator that is there, where the model was compiled for it. Raises
-    ModelError when the CPU cannot run the model either."""
+def open_estimator(
+    model: Path,
+    settings: InferenceConfig,
+    *,
+    reporter: Reporter,
+    timing: AcceleratorTiming = AcceleratorTiming(),
+    find: Callable[[], str] = find_coral,
+) -> PoseEstimator:
+    """Opens a model on what the config asks for.
+
+    `auto` takes an accelerator where there is one and the model is compiled for it.
+
+    Args:
+        find: returns which accelerator there is, in words, or an empty text.
+
+    Raises:
+        ModelError: the CPU cannot run the model either.
+    """
     cpu = Estimator(model, settings.threads)
     if settings.delegate == "cpu":
         return cpu
     compiled = cpu.card.files.edgetpu
-    if settings.delegate == "auto" and (compiled is None or not find_coral()):
+    if settings.delegate == "auto" and (compiled is None or not find()):
         return cpu
     if compiled is None:
-        cpu.alerts["delegate"] = f"{cpu.card.model_id()} is not compiled for it; train with `fit --target coral`"
+        cpu.trouble = f"{cpu.card.model_id()} is not compiled for it; train with `fit --target coral`"
         return cpu
-    return Accelerated(cpu, model.with_name(compiled.name), compiled.sha256, settings)
+    return AcceleratedEstimator(
+        cpu, model.with_name(compiled.name), compiled.sha256, settings, reporter=reporter, timing=timing
+    )
 
 
-class Accelerated:
-    """As an Estimator. cpu: has the same model. tell(kind, text): events.
+class AcceleratedEstimator:
+    """A `PoseEstimator` on an accelerator. cpu: an estimator of the same model.
 
-    The device is opened, and again after a failure, by a thread of its own; until then the CPU works."""
+    A thread of its own opens the device, and opens it again after a failure; until then the CPU works.
+    """
 
-    def __init__(self, cpu: Estimator, model: Path, sha256: str, settings: InferenceConfig) -> None:
+    def __init__(  # noqa: PLR0913
+        self,
+        cpu: Estimator,
+        model: Path,
+        sha256: str,
+        settings: InferenceConfig,
+        *,
+        reporter: Reporter,
+        timing: AcceleratorTiming,
+    ) -> None:
         self.card: ModelCard = cpu.card
-        self.alerts: dict[str, str] = {}
-        self.tell: Callable[[str, str], None] = lambda _kind, _text: None
+        self.trouble = ""
         self._cpu, self._model, self._sha256 = cpu, model, sha256
+        self._reporter, self._timing = reporter, timing
         options = {"device": settings.device} if settings.device else {}
         self._library = DelegateLibrary(settings.library or LIBRARY, options)
         self._fitter = Fitter(self.card.input)
@@ -59,11 +100,11 @@ class Accelerated:
         self._failed, self._ending = threading.Event(), threading.Event()
         self._opened = threading.Event()
         threading.Thread(target=self._keep_open, name="accelerator", daemon=True).start()
-        self._opened.wait(OPEN_S)
+        self._opened.wait(timing.open_s)
 
     @property
     def runtime(self) -> Runtime:
-        """The CPU's."""
+        """The runtime of the CPU."""
         return self._cpu.runtime
 
     @property
@@ -93,44 +134,50 @@ class Accelerated:
 
     def _lose(self, why: str) -> None:
         self._network = None
-        self._say_lost(why)
+        self._report_lost(why)
         self._failed.set()
 
-    def _say_lost(self, why: str) -> None:
+    def _report_lost(self, why: str) -> None:
         text = f"{why}; the CPU makes the poses"
-        if self.alerts.get("delegate") != text:
-            log.warning("%s", text)
-            self.tell("delegate_lost", text)
-        self.alerts["delegate"] = text
+        if text != self.trouble and not self._ending.is_set():
+            self.trouble = text
+            self._reporter.event("delegate_lost", text)
+            self._reporter.alert("delegate", text, event=False)
+
+    def _report_live(self) -> None:
+        self.trouble = ""
+        if not self._ending.is_set():
+            self._reporter.event("delegate_live", self.describe())
+            self._reporter.alert("delegate", None)
 
     def _keep_open(self) -> None:
-        pause_s = RETRY_S
+        timing = self._timing
+        pause_s = timing.retry_s
         while not self._ending.is_set():
             self._failed.clear()
             opened_s = time.monotonic()
             try:
                 self._open()
             except WorkerError as exc:
-                self._say_lost(str(exc))
+                self._report_lost(str(exc))
             except Exception as exc:  # a bug here must leave the CPU at work
                 log.exception("accelerator")
-                self._say_lost(f"the accelerator cannot be used ({exc!r})")
+                self._report_lost(f"the accelerator cannot be used ({exc!r})")
             else:
-                self.alerts.pop("delegate", None)
-                self.tell("delegate_live", self.describe())
+                self._report_live()
                 self._opened.set()
                 self._failed.wait()
-                pause_s = RETRY_S if time.monotonic() - opened_s > HELD_S else pause_s
+                pause_s = timing.retry_s if time.monotonic() - opened_s > timing.held_s else pause_s
             self._opened.set()
             if self._worker is not None:
                 self._worker.close()
                 self._worker = None
             if self._ending.wait(pause_s):
                 return
-            pause_s = min(2 * pause_s, LONGEST_RETRY_S)
+            pause_s = min(2 * pause_s, timing.longest_retry_s)
 
     def _open(self) -> None:
-        """The device must compute what the CPU does, before a frame goes there."""
+        """Opens the device, which must compute what the CPU does before it gets a frame."""
         if self._library.path == LIBRARY and not find_coral():
             raise WorkerError("no Edge TPU is plugged in (lsusb: 1a6e:089a or 18d1:9302)")
         try:

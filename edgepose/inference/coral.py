@@ -1,21 +1,20 @@
-"""Is there an Edge TPU? Asked of the kernel: the library itself says only that it failed, not why."""
+"""Is there an Edge TPU? The kernel knows; the library says only that it failed, and not why."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
 
-SYS, DEV = Path("/sys"), Path("/dev")
 LIBRARY = "libedgetpu.so.1"
-# USB ids before and after the first use, when it gets its firmware and comes back as another device.
+# USB ids before and after its first use, in which it gets its firmware and comes back as another device.
 _FRESH, _USED = ("1a6e", "089a"), ("18d1", "9302")
 
 
-def find_coral() -> str:
-    """What is there, in words; empty where there is none."""
-    if apex := sorted(DEV.glob("apex_*")):
+def find_coral(sys: Path = Path("/sys"), dev: Path = Path("/dev")) -> str:
+    """Returns which Edge TPU there is, in words; empty where there is none. sys, dev: the kernel's folders."""
+    if apex := sorted(dev.glob("apex_*")):
         return f"Edge TPU on PCIe ({apex[0].name})"
-    for device in sorted(SYS.glob("bus/usb/devices/*")):
+    for device in sorted(sys.glob("bus/usb/devices/*")):
         with contextlib.suppress(OSError):
             ids = tuple((device / name).read_text(encoding="ascii").strip() for name in ("idVendor", "idProduct"))
             if ids in {_FRESH, _USED}:
@@ -24,7 +23,7 @@ def find_coral() -> str:
 
 
 def why_not(library_error: str) -> str:
-    """The library's failure in words that help."""
+    """Explains the library's failure, and what to do."""
     if "cannot open shared object file" in library_error:
         return "its library is not installed; install libedgetpu1-std"
     if "undefined symbol" in library_error:

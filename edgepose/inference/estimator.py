@@ -1,10 +1,9 @@
-"""Frame -> Pose: the same object in the daemon, in `analyze`, and in the desktop's evaluation."""
+"""The estimator, which turns a frame into a pose: in the daemon, in `analyze`, and in the evaluation."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,29 +32,54 @@ class FrameEstimator(Protocol):
         """The pose in the frame's pixels."""
 
 
-class Estimator:
-    """Loads a model with its card and turns frames into poses, in the frames' own pixels.
+class PoseEstimator(FrameEstimator, Protocol):
+    """An estimator as the daemon uses it, on whatever it runs.
 
-    threads: of the interpreter; 0 adds threads for as long as each one gains at least a tenth. delegate: on what it
-    runs. alerts: what is wrong, by what it is about. tell(kind, text): events, of an accelerator.
-    Raises ModelError when the file, the card and the runtime do not agree. Not safe for use by two threads.
+    Attributes:
+        delegate: what runs the model now, as `/health` names it.
+        trouble: why it does not run on what the config asks for; empty where it does.
+    """
+
+    @property
+    def runtime(self) -> Runtime: ...
+
+    @property
+    def delegate(self) -> str: ...
+
+    @property
+    def trouble(self) -> str: ...
+
+    def describe(self) -> str:
+        """What runs the model, in words."""
+
+    def close(self) -> None: ...
+
+
+class Estimator:
+    """A model with its card that turns frames into poses, on the CPU. Not safe for use by two threads.
+
+    Args:
+        threads: how many the interpreter has; 0 adds threads for as long as each one gains at least a tenth.
+
+    Attributes:
+        golden_exact: whether the golden picture's outputs are equal to the card's bit for bit.
+
+    Raises:
+        ModelError: the file, the card and the runtime do not agree.
     """
 
     def __init__(self, model: Path, threads: int = 0) -> None:
-        # OpenCV's threads gain nothing at these sizes, and take the cores from the interpreter.
+        # At these sizes OpenCV's threads gain nothing, and take the cores from the interpreter.
         cv2.setNumThreads(1)
         data, self.card = read_model(model)
         where = str(model)
-        self.delegate = "cpu"
-        self.alerts: dict[str, str] = {}
-        self.tell: Callable[[str, str], None] = lambda _kind, _text: None
+        self.delegate, self.trouble = "cpu", ""
         self.runtime = _open_fastest(data, where) if threads == 0 else open_runtime(data, threads, where)
         self._network = Network(LocalEngine(self.runtime), self.card, where)
         self.golden_exact = self._network.check_golden(where)
         self._fitter = Fitter(self.card.input)
 
     def describe(self) -> str:
-        """What runs the model, in words."""
         return self.runtime.describe()
 
     def estimate(self, frame: Frame) -> Pose:
@@ -75,11 +99,11 @@ class Estimator:
         return self._fitter.pose(*self._network.decode(), self.card)
 
     def close(self) -> None:
-        """Of an accelerator."""
+        """Does nothing; an estimator on an accelerator has something to close."""
 
 
 class Fitter:
-    """Frames into a model's input, and its keypoints back into the frame that was written last."""
+    """Writes frames into a model's input, and maps its keypoints back into the frame that was written last."""
 
     def __init__(self, model_input: ModelInput) -> None:
         self._input = model_input
@@ -88,7 +112,7 @@ class Fitter:
         self._resized = {3: np.empty((h, w, 3), np.uint8), 2: np.empty((h, w), np.uint8)}
 
     def write(self, frame: Frame, view: Any) -> None:
-        """view: of the input tensor, uint8 (H, W, C)."""
+        """view: the memory of the input tensor, uint8 (H, W, C)."""
         if self._map is None or self._map.frame_wh != frame.size_wh:
             self._map = FrameMap.fit(frame.size_wh, self._input.size_wh, self._input.resize)
         image, order = _unpacked(frame.image, frame.order, self._input.channels)
@@ -105,7 +129,7 @@ class Fitter:
         cv2.cvtColor(resized, conversion, dst=view)
 
     def pose(self, xy: F64, score: F64, card: ModelCard) -> Pose:
-        """xy: (K, 2) model-input pixels. score: (K,), as the network has it."""
+        """Makes the pose of keypoints (K, 2) in model-input pixels and of the network's scores (K,)."""
         assert self._map is not None
         if card.score_map is not None:
             score = card.score_map.apply(score)
@@ -113,7 +137,7 @@ class Fitter:
 
 
 def _unpacked(image: U8, order: PixelOrder, channels: int) -> tuple[U8, PixelOrder]:
-    """Planes as a picture: RGB, or for a model of one channel the luma as it is."""
+    """Makes a picture of planes: RGB, or for a model of one channel the brightness as it is."""
     if order != "i420":
         return image, order
     if channels == 1:
@@ -122,7 +146,7 @@ def _unpacked(image: U8, order: PixelOrder, channels: int) -> tuple[U8, PixelOrd
 
 
 def compute_golden(data: bytes, card: ModelCard) -> Golden:
-    """The golden entry of a new model's card, whose `golden` holds only the picture so far."""
+    """Computes the golden entry of a new model's card, whose `golden` has only the picture so far."""
     name = card.files.cpu.name
     return Network(LocalEngine(open_runtime(data, 1, name)), card, name).golden()
 
@@ -140,7 +164,7 @@ def _open_fastest(data: bytes, where: str) -> Runtime:
 
 
 def _invoke_s(runtime: Runtime) -> float:
-    """Fastest of three after one warm-up: the least disturbed by whatever else runs."""
+    """The fastest of three runs after one warm-up, which other programs have disturbed the least."""
     runtime.interpreter.invoke()
     times = []
     for _ in range(3):

@@ -1,7 +1,7 @@
-"""The only place that imports an interpreter, and chooses one: by constructing it, not by importing it.
+"""Interpreters of TFLite models. No other file imports one.
 
-tflite-runtime 2.14 imports under NumPy 2 and then fails to construct; ai-edge-litert has no wheel for 32-bit
-boards. Whichever runs the model first is taken, ai-edge-litert before the older one.
+An interpreter is chosen by constructing it, since importing it proves nothing: tflite-runtime 2.14 can be imported
+beside NumPy 2, but cannot be constructed. ai-edge-litert is tried first; it has no wheel for 32-bit boards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ _RUNTIMES = (
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """An interpreter with its tensors allocated. xnnpack: whether its fast CPU kernels took the graph over."""
+    """An interpreter with its tensors allocated.
+
+    Attributes:
+        name: package and version, such as `ai-edge-litert 1.4.0`.
+        xnnpack: whether XNNPACK, the fast kernels for the CPU, runs the graph.
+    """
 
     interpreter: Any
     name: str
@@ -31,6 +36,7 @@ class Runtime:
     xnnpack: bool
 
     def describe(self) -> str:
+        """What runs the model, in words."""
         return f"{self.name}, {self.threads} thread{'s' * (self.threads > 1)}" + (
             ", XNNPACK" if self.xnnpack else ", without XNNPACK (slow)"
         )
@@ -38,15 +44,23 @@ class Runtime:
 
 @dataclass(frozen=True, slots=True)
 class DelegateLibrary:
-    """An external delegate of TFLite's plug-in interface. path: of the shared library. options: its own."""
+    """An external delegate: a shared library with TFLite's plug-in interface, and the options that it is given."""
 
     path: str
     options: dict[str, str]
 
 
 def open_runtime(model: bytes, threads: int, where: str, library: DelegateLibrary | None = None) -> Runtime:
-    """Raises ModelError when no installed runtime can run the model. A library that was built for another runtime may
-    crash the process."""
+    """Constructs an interpreter for a model.
+
+    Args:
+        model: the content of a `.tflite`.
+        where: the file's name, for messages.
+        library: a delegate. One that was built for another runtime may crash the process.
+
+    Raises:
+        ModelError: no installed runtime can run the model.
+    """
     failures = []
     for package, module in _RUNTIMES:
         try:
@@ -62,8 +76,10 @@ def open_runtime(model: bytes, threads: int, where: str, library: DelegateLibrar
                     model_content=model, num_threads=threads, experimental_delegates=delegates
                 )
                 interpreter.allocate_tensors()
-        # Whatever a runtime raises here (ValueError, RuntimeError, SystemError, AttributeError under a NumPy
-        # it was not built for) means the same: this one cannot run the model.
+        except MemoryError:  # which says nothing about the model
+            raise
+        # Whatever else a runtime raises (ValueError, RuntimeError, SystemError, or AttributeError beside a NumPy that
+        # it was not built for) means that it cannot run the model.
         except Exception as exc:
             failures.append(f"{package}: {str(exc).strip().splitlines()[0] if str(exc).strip() else exc!r}")
             continue
@@ -71,6 +87,15 @@ def open_runtime(model: bytes, threads: int, where: str, library: DelegateLibrar
         return Runtime(interpreter, name, threads, _delegated(interpreter))
     what = f" with {library.path}" if library else ""
     raise ModelError(f"{where}: no TFLite runtime can run it{what} ({'; '.join(failures)})")
+
+
+def installed_runtimes() -> str:
+    """Names and versions of the runtimes that are installed, and of NumPy, which they depend on."""
+    found = []
+    for package in (*(package for package, _ in _RUNTIMES), "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found.append(f"{package} {importlib.metadata.version(package)}")
+    return ", ".join(found)
 
 
 def _delegated(interpreter: Any) -> bool:

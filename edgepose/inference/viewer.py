@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from typing import Protocol
 
 from edgepose.config.schema import ViewConfig
 from edgepose.errors import ConfigError
@@ -23,6 +24,16 @@ from edgepose.types import Frame, Pose
 LOST = 0.3  # with a lower median score of the keypoints, the animal is not in the window
 SURE = 0.5  # keypoints with a lower score do not say where the animal is
 _NEWEST = 0.5  # weight of the last step in the animal's velocity
+
+
+class RegionEstimator(Protocol):
+    """What makes poses of frames, or of a region of them."""
+
+    @property
+    def card(self) -> ModelCard: ...
+
+    def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
+        """The pose in the frame's pixels. region: the part to search, where somebody has set one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Fetches a model and its card over http(s): bounded, resumed where the line breaks, judged by its sha256."""
+"""Downloads a model and its card over http(s), with bounds. Where the line breaks, the download is resumed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,31 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from edgepose.errors import EdgeposeError, ModelError
 
-MOST_BYTES = 64_000_000
-MOST_CARD_BYTES = 4_000_000
-TIMEOUT_S = 20.0  # without a byte
-PATIENCE_S = 900.0  # for all of it, with a line that breaks again and again
-_PAUSE_S = 2.0
 _BLOCK = 65_536
 _PARTIAL, _ALL, _RANGE_NOT_SATISFIABLE, _TOO_MANY, _SERVER_ERROR = 206, 200, 416, 429, 500
+
+
+@dataclass(frozen=True, slots=True)
+class DownloadBounds:
+    """Bounds of a download.
+
+    Attributes:
+        timeout_s: a line that brings no byte for so long counts as broken.
+        total_s: for all attempts of one file.
+        pause_s: between two attempts.
+    """
+
+    most_bytes: int = 64_000_000
+    most_card_bytes: int = 4_000_000
+    timeout_s: float = 20.0
+    total_s: float = 900.0
+    pause_s: float = 2.0
 
 
 class _NoOtherScheme(urllib.request.HTTPRedirectHandler):
@@ -46,80 +59,91 @@ for _handler in (
 
 
 def check_url(url: str) -> None:
-    """Raises ModelError."""
+    """Raises ModelError where a model cannot be downloaded from such an address."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path.endswith(".tflite"):
         raise ModelError(f"{url}: give an http:// or https:// address that ends with .tflite; its card lies beside it")
 
 
-def download_model(url: str, sha256: str, folder: Path, stopped: Callable[[], bool]) -> Path:
-    """The model in `folder`, with its card. What is there of an earlier attempt is gone on with. stopped: asked between
-    blocks. Raises ModelError, and EdgeposeError where the folder cannot be written."""
+def download_model(
+    url: str, sha256: str, folder: Path, stopped: Callable[[], bool], bounds: DownloadBounds = DownloadBounds()
+) -> Path:
+    """Downloads a model and its card into `folder`, where a download that was interrupted is continued.
+
+    Args:
+        sha256: of the model file, in hexadecimal digits.
+        stopped: asked between blocks; True ends the download.
+
+    Returns:
+        The path of the model.
+
+    Raises:
+        ModelError: the address, the server or the file is wrong.
+        EdgeposeError: the folder cannot be written.
+    """
     check_url(url)
     parts = urlsplit(url)
     card_url = urlunsplit(parts._replace(path=parts.path.removesuffix(".tflite") + ".json"))
     model = folder / "model.tflite"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _fetch(url, model, MOST_BYTES, stopped)
-        found = _sha256(model)
+        _fetch(url, model, bounds.most_bytes, stopped, bounds)
+        with model.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256.lower():
             shutil.rmtree(folder)
-            raise ModelError(f"{url}: has the sha256 {found}, not the one that was told; give the right one")
+            raise ModelError(f"{url}: has the sha256 {found}, not the one that was given; give the right one")
         model.with_suffix(".json").unlink(missing_ok=True)
-        _fetch(card_url, model.with_suffix(".json"), MOST_CARD_BYTES, stopped)
+        _fetch(card_url, model.with_suffix(".json"), bounds.most_card_bytes, stopped, bounds)
     except OSError as exc:
         raise EdgeposeError(f"{folder}: cannot write what is downloaded ({exc.strerror or exc}); make room") from None
     return model
 
 
-def _fetch(url: str, path: Path, most: int, stopped: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
+def _fetch(url: str, path: Path, most_bytes: int, stopped: Callable[[], bool], bounds: DownloadBounds) -> None:
+    deadline = time.monotonic() + bounds.total_s
     while True:
         try:
-            return _attempt(url, path, most, stopped)
+            return _attempt(url, path, most_bytes, stopped, bounds.timeout_s)
         except urllib.error.HTTPError as exc:
             exc.close()
             if exc.code < _SERVER_ERROR and exc.code != _TOO_MANY:
-                raise ModelError(f"{url}: the server says {exc.code} {exc.reason}; correct the address") from None
+                raise ModelError(f"{url}: the server answers {exc.code} {exc.reason}; correct the address") from None
             why = f"{exc.code} {exc.reason}"
         except urllib.error.URLError as exc:
             why = str(exc.reason)
         except (http.client.HTTPException, ConnectionError, TimeoutError) as exc:
             why = str(exc) or type(exc).__name__
         if stopped() or time.monotonic() > deadline:
-            raise ModelError(f"{url}: cannot be fetched ({why}); what has come is kept, try again") from None
-        time.sleep(_PAUSE_S)
+            raise ModelError(f"{url}: cannot be downloaded ({why}); what has come is kept, try again") from None
+        time.sleep(bounds.pause_s)
 
 
-def _attempt(url: str, path: Path, most: int, stopped: Callable[[], bool]) -> None:
+def _attempt(url: str, path: Path, most_bytes: int, stopped: Callable[[], bool], timeout_s: float) -> None:
     have = path.stat().st_size if path.exists() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "edgepose"})  # noqa: S310  check_url has looked at it
+    request = urllib.request.Request(url, headers={"User-Agent": "edgepose"})  # noqa: S310  check_url has allowed it
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        answer = _OPENER.open(request, timeout=TIMEOUT_S)
+        answer = _OPENER.open(request, timeout=timeout_s)
     except urllib.error.HTTPError as exc:
         if exc.code != _RANGE_NOT_SATISFIABLE:
             raise
         exc.close()
-        return  # all of it has come before
+        return  # an earlier attempt has brought all of it
     with answer, path.open("ab" if answer.status == _PARTIAL else "wb") as file:
         size = have if answer.status == _PARTIAL else 0
         left = int(answer.headers.get("Content-Length") or 0)
-        if size + left > most:
-            raise ModelError(f"{url}: has {(size + left) / 1e6:.0f} MB, more than the {most / 1e6:.0f} that are taken")
+        if size + left > most_bytes:
+            raise ModelError(
+                f"{url}: has {(size + left) / 1e6:.0f} MB, more than the {most_bytes / 1e6:.0f} MB that are allowed"
+            )
         while block := answer.read(_BLOCK):
             size, left = size + len(block), left - len(block)
-            if size > most:
-                raise ModelError(f"{url}: has more than the {most / 1e6:.0f} MB that are taken")
+            if size > most_bytes:
+                raise ModelError(f"{url}: has more than the {most_bytes / 1e6:.0f} MB that are allowed")
             if stopped():
-                raise ModelError(f"{url}: stopped; what has come is kept")
+                raise ModelError(f"{url}: the download was stopped; what has come is kept")
             file.write(block)
         if left > 0:
             raise ConnectionError("the line broke")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

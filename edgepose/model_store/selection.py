@@ -1,20 +1,31 @@
-"""Which model is to run: a small file that a power cut leaves whole, written by whoever chooses and by the daemon."""
+"""Which model is to run: the state, its transitions, and the file that keeps it.
+
+The daemon and the shell both change the file. Each change reads it, applies one transition and writes it, under a lock,
+so that neither undoes what the other has done. The transitions are pure functions of the state.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from edgepose.errors import EdgeposeError
-from edgepose.system.atomic_files import read_state, write_durably
+from edgepose.system.atomic_files import locked, read_state, write_durably
+from edgepose.system.reporter import Reporter
 
 MOST_GOOD = 5
 MOST_BAD = 20
 
 
 class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A model that has not proved itself yet. tries: how often it was loaded; boot: at the last one."""
+    """A model that has not proved itself yet.
+
+    Attributes:
+        tries: how often the daemon has begun to run it; 0 means that nobody has taken it so far.
+        boot: the kernel's boot id of the last try.
+    """
 
     key: str
     tries: int = 0
@@ -22,9 +33,15 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Models by the keys of their store. wanted: what somebody has activated; None: the config's. good: those that have
-    run well, the last one first. trial: the one that is being tried. bad: why a model is not taken, until somebody
-    activates it again. configured: the config's model when `wanted` was chosen; another one there ends that choice."""
+    """Which model is to run. Models are named by their keys in the store.
+
+    Attributes:
+        wanted: the model that somebody has activated; None means the config's.
+        good: models that have run well, the last one first.
+        trial: the model that is on trial.
+        bad: why a model is not taken, by its key, until somebody activates it again.
+        configured: the config's model when `wanted` was activated. Another one in the config ends that activation.
+    """
 
     v: int = 1
     wanted: str | None = None
@@ -33,74 +50,127 @@ class ModelSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     bad: dict[str, str] = {}
     configured: str = ""
 
+    def on_trial(self, key: str) -> bool:
+        return self.trial is not None and self.trial.key == key
+
+
+Transition = Callable[[ModelSelection], ModelSelection]
+
+# --- transitions -----------------------------------------------------------------------------------------------------
+
+
+def activated(selection: ModelSelection, key: str, configured: str) -> ModelSelection:
+    """Somebody wants this model."""
+    bad = {name: why for name, why in selection.bad.items() if name != key}
+    return msgspec.structs.replace(selection, wanted=key, bad=bad, configured=configured, trial=Trial(key))
+
+
+def reconfigured(selection: ModelSelection, configured: str) -> ModelSelection:
+    """The config names this model now. Another one than before is the newer choice; an unreadable one ("") is not."""
+    if not selection.wanted or configured in {"", selection.configured}:
+        return selection
+    return msgspec.structs.replace(selection, wanted=None, trial=None)
+
+
+def tried(selection: ModelSelection, key: str, boot: str) -> ModelSelection:
+    """The daemon begins to run this model. Nothing changes where it is not on trial (any more)."""
+    if selection.trial is None or selection.trial.key != key:
+        return selection
+    return msgspec.structs.replace(selection, trial=Trial(key, selection.trial.tries + 1, boot))
+
+
+def untried(selection: ModelSelection) -> ModelSelection:
+    """The last try ended for a reason that is not the model's, so it does not count."""
+    trial = selection.trial
+    if trial is None or not trial.tries:
+        return selection
+    return msgspec.structs.replace(selection, trial=Trial(trial.key, trial.tries - 1, trial.boot))
+
+
+def accepted(selection: ModelSelection, key: str) -> ModelSelection:
+    """This model needs no trial (any more)."""
+    return msgspec.structs.replace(selection, trial=None) if selection.on_trial(key) else selection
+
+
+def proved(selection: ModelSelection, key: str) -> ModelSelection:
+    """This model has run well."""
+    good = (key, *(one for one in selection.good if one != key))[:MOST_GOOD]
+    return msgspec.structs.replace(accepted(selection, key), good=good)
+
+
+def failed(selection: ModelSelection, key: str, why: str) -> ModelSelection:
+    """This model does not run, and is not taken again until somebody activates it."""
+    bad = dict(list({**selection.bad, key: why[:500]}.items())[-MOST_BAD:])
+    good = tuple(one for one in selection.good if one != key)
+    wanted = selection.wanted
+    if wanted == key:
+        wanted = good[0] if good else None
+    return msgspec.structs.replace(accepted(selection, key), wanted=wanted, bad=bad, good=good)
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
 
 def read_selection(path: Path) -> ModelSelection:
-    """A damaged file is set aside: the config's model, or one that ran well, is better than none. Never raises."""
+    """Reads the file; a damaged one is set aside, and then the config's model runs. Never raises."""
     return read_state(path, ModelSelection, "which model was activated is forgotten") or ModelSelection()
 
 
-def write_selection(path: Path, choice: ModelSelection) -> None:
-    """Raises EdgeposeError."""
+def change_selection(path: Path, transition: Transition) -> ModelSelection:
+    """Applies a transition to what the file has now, and returns the result. Raises EdgeposeError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, msgspec.json.encode(choice))
+        with locked(path):
+            before = read_selection(path)
+            after = transition(before)
+            if after != before:
+                write_durably(path, msgspec.json.encode(after))
     except OSError as exc:
         hint = "; use sudo" if isinstance(exc, PermissionError) else ""
         raise EdgeposeError(f"{path}: cannot keep which model is to run ({exc.strerror}){hint}") from None
-
-
-def activated(choice: ModelSelection, key: str, configured: str) -> ModelSelection:
-    """Somebody wants it. One that has run well before needs no trial."""
-    bad = {name: why for name, why in choice.bad.items() if name != key}
-    return msgspec.structs.replace(choice, wanted=key, bad=bad, configured=configured, trial=Trial(key))
-
-
-def proved(choice: ModelSelection, key: str) -> ModelSelection:
-    """It has run well."""
-    good = (key, *(one for one in choice.good if one != key))[:MOST_GOOD]
-    trial = None if choice.trial and choice.trial.key == key else choice.trial
-    return msgspec.structs.replace(choice, good=good, trial=trial)
-
-
-def failed(choice: ModelSelection, key: str, why: str) -> ModelSelection:
-    """It is not taken again by itself."""
-    bad = dict(list({**choice.bad, key: why[:500]}.items())[-MOST_BAD:])
-    wanted = None if choice.wanted == key else choice.wanted
-    if choice.wanted == key and choice.good:
-        wanted = next((one for one in choice.good if one != key), None)
-    good = tuple(one for one in choice.good if one != key)
-    return msgspec.structs.replace(choice, wanted=wanted, bad=bad, good=good, trial=None)
+    return after
 
 
 class SelectionFile:
-    """The choice on the disk, as this daemon sees it. alerts: what is wrong with the file."""
+    """The file as the daemon uses it: a disk that cannot be written is an alert, and poses go on.
 
-    def __init__(self, path: Path) -> None:
-        self.alerts: dict[str, str] = {}
-        self._path = path
-        self.read()
+    Attributes:
+        selection: what the file had when it was last read or changed here, and what could not be written.
+    """
+
+    def __init__(self, path: Path, reporter: Reporter) -> None:
+        self._path, self._reporter = path, reporter
+        self._unwritten: list[Transition] = []
+        self._stamp: tuple[int, int] | None = None  # of the file when it was read
+        self.selection = self.read()
 
     def read(self) -> ModelSelection:
-        self._stamp = self._look()
-        self.choice = read_selection(self._path)
-        return self.choice
+        """Reads the file again where another process has changed it."""
+        stamp = self._inspect()
+        if stamp != self._stamp:
+            self._stamp, self.selection = stamp, self._with_unwritten(read_selection(self._path))
+        return self.selection
 
-    def changed(self) -> bool:
-        """Whether somebody else has written it."""
-        return self._look() != self._stamp
-
-    def keep(self, choice: ModelSelection) -> None:
-        """On a disk that cannot be written poses go on, and the choice is that of before at the next start."""
-        self.choice = choice
+    def change(self, transition: Transition) -> ModelSelection:
+        """Applies a transition, and returns the result."""
+        self._unwritten.append(transition)
         try:
-            write_selection(self._path, choice)
+            self.selection = change_selection(self._path, self._with_unwritten)
         except EdgeposeError as exc:
-            self.alerts["models"] = str(exc)
+            self.selection = transition(self.selection)
+            self._reporter.alert("models", str(exc))
         else:
-            self.alerts.pop("models", None)
-        self._stamp = self._look()
+            self._unwritten.clear()
+            self._reporter.alert("models", None)
+        self._stamp = None  # another process may have changed it since
+        return self.selection
 
-    def _look(self) -> tuple[int, int]:
+    def _with_unwritten(self, selection: ModelSelection) -> ModelSelection:
+        for transition in self._unwritten:
+            selection = transition(selection)
+        return selection
+
+    def _inspect(self) -> tuple[int, int]:
         try:
             status = self._path.stat()
         except OSError:

@@ -1,35 +1,36 @@
-"""Which model the daemon begins with: the one that was activated, or the config's, or the last that ran well."""
+"""Which model the daemon begins with: the activated one, or else the config's, or else the last that ran well."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-import msgspec
-
-from edgepose.errors import EdgeposeError, ModelError
-from edgepose.inference.model_card import ModelCard, read_card
-from edgepose.model_store.selection import ModelSelection, SelectionFile, Trial, failed
+from edgepose.errors import ConfigError, EdgeposeError, ModelError
+from edgepose.inference.estimator import PoseEstimator
+from edgepose.inference.model_card import read_card
+from edgepose.model_store.selection import (
+    ModelSelection,
+    SelectionFile,
+    failed,
+    read_selection,
+    reconfigured,
+    tried,
+)
 from edgepose.model_store.store import Store, key_of
-from edgepose.model_store.verification import verify_model
+from edgepose.model_store.verification import VerificationError
+from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
-_MOST_TRIES = 2  # of a model whose trial a power cut ended
+_MOST_TRIES = 2  # of a model whose first trial was ended by a power cut
 
-
-class Loaded(Protocol):
-    @property
-    def card(self) -> ModelCard: ...
-
-
-L = TypeVar("L", bound=Loaded)
+E = TypeVar("E", bound=PoseEstimator)
 
 
 def configured_key(model: Path) -> str:
-    """The key of the config's model, as its card says; empty where that cannot be read."""
+    """The key of the config's model, as its card says; empty where the card cannot be read."""
     try:
         return key_of(read_card(model))
     except ModelError:
@@ -37,79 +38,93 @@ def configured_key(model: Path) -> str:
 
 
 def selection_path(store: Store, device: str) -> Path:
+    """The file that keeps which model is to run on this device."""
     return store.folder / f"choice-{device}.json"
 
 
-def give_up_trial(path: Path, why: str) -> bool:
-    """The daemon cannot even begin with the model that is on trial. path: of the choice. False where there is none."""
-    ledger = SelectionFile(path)
-    trial = ledger.choice.trial
-    if trial is None or not trial.tries:
-        return False
-    ledger.keep(failed(ledger.choice, trial.key, why))
-    return True
+def candidates(store: Store, selection: ModelSelection, configured: Path) -> list[tuple[str, Path]]:
+    """Keys and paths of the models that may run, the first choice first. configured: the config's model."""
+    key = configured_key(configured)
+    wanted = [selection.wanted] if selection.wanted and selection.wanted != key else []
+    first, last = ([(one, store.path_of(one)) for one in keys] for keys in (wanted, selection.good))
+    return list(dict.fromkeys([*first, (key, configured), *last]))
+
+
+def model_that_runs(store: Store, device: str, configured: Path) -> Path:
+    """The model that `edgepose run` would begin with, as far as the cards of the candidates can be read.
+
+    Nothing is changed, so that other commands may ask. configured: the config's model.
+    """
+    selection = reconfigured(read_selection(selection_path(store, device)), configured_key(configured))
+    paths = [path for _, path in candidates(store, selection, configured)]
+    return next((path for path in paths if configured_key(path)), configured)
 
 
 class ModelStartup:
-    """configured: the config's model. boot: the kernel's id. events: (kind, text) of what happened. trouble: why it is
-    not the first choice that runs."""
+    """Opens the model that the daemon begins with. configured: the config's model. boot: the kernel's boot id."""
 
-    def __init__(self, store: Store, ledger: SelectionFile, configured: Path, boot: str) -> None:
-        self.events: list[tuple[str, str]] = []
-        self.trouble = ""
-        self._store, self._ledger, self._configured, self._boot = store, ledger, configured, boot
+    def __init__(
+        self, store: Store, selections: SelectionFile, configured: Path, boot: str, *, reporter: Reporter
+    ) -> None:
+        self._store, self._selections, self._configured, self._boot = store, selections, configured, boot
+        self._reporter = reporter
 
-    def open(self, load: Callable[[Path], L]) -> L:
-        """The model that is to run, or the best that does. Raises ModelError when none loads, with every reason."""
-        self._look_at_config()
+    def open(self, load: Callable[[Path], E]) -> E:
+        """Opens the model that is to run, or the best one that does.
+
+        load: makes an estimator, and raises ModelError, or ConfigError where config and model do not suit each other.
+
+        Raises:
+            ModelError: no model can run; the message has every reason.
+            EdgeposeError: no model could be opened this time, but a later start may succeed.
+        """
+        self._inspect_config()
         self._end_trial()
-        reasons = []
-        for key, path in self._candidates():
+        reasons: list[EdgeposeError] = []
+        for key, path in candidates(self._store, self._selections.selection, self._configured):
             try:
-                loaded = self._try(key, path, load)
-            except EdgeposeError as exc:
-                reasons.append(str(exc))
-                if path != self._configured:  # which somebody may mend
-                    self._ledger.keep(failed(self._ledger.choice, key, str(exc)))
+                model = self._try(key, path, load)
+            except (ModelError, ConfigError, VerificationError) as exc:
+                if isinstance(exc, ConfigError) and not self._selections.selection.on_trial(key):
+                    raise  # the model has not changed, so it is the config that is wrong
+                reasons.append(exc)
+                if path != self._configured and not isinstance(exc, VerificationError):
+                    self._fail(key, str(exc))
                 continue
             if reasons:
-                self.trouble = f"{reasons[0]}; running {loaded.card.model_id()} instead"
-                self.events.append(("model_refused", self.trouble))
-                log.warning("%s", self.trouble)
-            return loaded
-        raise ModelError("; ".join(dict.fromkeys(reasons)))
+                text = f"{reasons[0]}; running {model.card.model_id()} instead"
+                self._reporter.event("model_refused", text)
+                self._reporter.alert("model", text, event=False)
+            return model
+        text = "; ".join(dict.fromkeys(map(str, reasons)))
+        unsure = any(isinstance(exc, VerificationError) for exc in reasons)
+        raise EdgeposeError(text) if unsure else ModelError(text)
 
-    def _look_at_config(self) -> None:
-        """Another model there is the newer choice; a damaged file is none."""
-        choice, key = self._ledger.choice, configured_key(self._configured)
-        if choice.wanted and key and choice.configured != key:
-            self.events.append(("model_configured", f"{self._configured}: is another model than before, and taken"))
-            self._ledger.keep(msgspec.structs.replace(choice, wanted=None, trial=None))
+    def _inspect_config(self) -> None:
+        before, key = self._selections.selection, configured_key(self._configured)
+        if self._selections.change(lambda selection: reconfigured(selection, key)) != before:
+            text = f"{self._configured}: is another model than before, and taken"
+            self._reporter.event("model_configured", text)
 
     def _end_trial(self) -> None:
-        """One that a crash or a hang ended has failed; one that a power cut ended has another chance."""
-        trial = self._ledger.choice.trial
+        """A model whose trial was ended by a crash or a hang has failed. After a power cut it has another chance."""
+        trial = self._selections.selection.trial
         if trial is None or not trial.tries:
             return
         if trial.boot == self._boot or trial.tries >= _MOST_TRIES:
             text = f"{self._store.id_of(trial.key)}: the daemon ended before it had proved itself"
-            self.events.append(("model_rolled_back", f"{text}; going back to the one before"))
+            self._reporter.event("model_rolled_back", f"{text}; going back to the one before")
             log.warning("%s; going back", text)
-            self._ledger.keep(failed(self._ledger.choice, trial.key, text))
+            self._fail(trial.key, text)
 
-    def _candidates(self) -> list[tuple[str, Path]]:
-        """(key, path): the wanted one, the config's, those that ran well."""
-        choice: ModelSelection = self._ledger.choice
-        configured = configured_key(self._configured)
-        found = [(key, self._store.path_of(key)) for key in (choice.wanted,) if key and key != configured]
-        found.append((configured, self._configured))
-        return list(dict.fromkeys([*found, *((key, self._store.path_of(key)) for key in choice.good)]))
+    def _fail(self, key: str, why: str) -> None:
+        self._selections.change(lambda selection: failed(selection, key, why))
 
-    def _try(self, key: str, path: Path, load: Callable[[Path], L]) -> L:
-        choice = self._ledger.choice
-        if key not in choice.good:
-            verify_model(path)
-        if choice.trial and choice.trial.key == key:
-            trial = Trial(key, choice.trial.tries + 1, self._boot)
-            self._ledger.keep(msgspec.structs.replace(choice, trial=trial))
+    def _try(self, key: str, path: Path, load: Callable[[Path], E]) -> E:
+        try:
+            self._store.verify(path)
+        except VerificationError:
+            if key not in self._selections.selection.good:
+                raise
+        self._selections.change(lambda selection: tried(selection, key, self._boot))
         return load(path)

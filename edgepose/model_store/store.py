@@ -1,10 +1,12 @@
-"""Versions of models side by side on the device: <state>/models/<first digits of the sha256>/model.tflite, model.json.
+"""The store: versions of models side by side on the device.
 
-A version is complete or absent, whatever happens while it is written; nothing in it ever changes.
+Each version is a folder, `<state>/models/<first digits of the sha256>/` with `model.tflite` and `model.json`. It is
+complete or absent, whatever happens while it is written, and nothing in it ever changes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -15,7 +17,7 @@ from typing import Any
 
 from edgepose.errors import EdgeposeError, ModelError
 from edgepose.inference.model_card import ModelCard, card_path, read_card, read_model
-from edgepose.model_store.verification import verify_model
+from edgepose.model_store.verification import verify_once
 from edgepose.system.atomic_files import sync_file, sync_folder
 
 MOST_VERSIONS = 8
@@ -24,7 +26,7 @@ _DIGITS = 12  # of the sha256
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """key: of the store. path: of its .tflite."""
+    """A model in the store: its key, the path of its `.tflite`, and its card."""
 
     key: str
     path: Path
@@ -36,17 +38,18 @@ class Version:
 
 
 def key_of(card: ModelCard) -> str:
+    """The key that a model has in every store."""
     return card.files.cpu.sha256[:_DIGITS]
 
 
 class Store:
-    """folder: made with the first model."""
+    """The store in a folder, which is made when something is put into it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, most_versions: int = MOST_VERSIONS) -> None:
+        self.folder, self._most_versions = folder, most_versions
 
     def versions(self) -> list[Version]:
-        """Newest first; what cannot be read is left out."""
+        """All versions that can be read, the newest first."""
         found = []
         for path in self.folder.glob("[!.]*/model.tflite"):
             try:
@@ -56,7 +59,7 @@ class Store:
         return [version for _, version in sorted(found, key=lambda pair: pair[0], reverse=True)]
 
     def find(self, name: str) -> Version:
-        """By its id, its key, or the beginning of its key. Raises ModelError."""
+        """Finds a version by its id, its key, or the beginning of its key. Raises ModelError."""
         versions = self.versions()
         found = [one for one in versions if name == one.id or (name and one.key.startswith(name))]
         if len(found) != 1:
@@ -65,7 +68,10 @@ class Store:
         return found[0]
 
     def table(self, running: str, good: Sequence[str], bad: Mapping[str, str]) -> list[dict[str, Any]]:
-        """For people and commands, newest first. running, good, bad: keys, as in `choice`."""
+        """All versions for people and commands, the newest first.
+
+        running, good, bad: keys, as in `ModelSelection`.
+        """
         return [
             {
                 "model": version.id,
@@ -85,10 +91,11 @@ class Store:
         return found
 
     def path_of(self, key: str) -> Path:
+        """The `.tflite` of that version, whether it is there or not."""
         return self.folder / key / "model.tflite"
 
     def id_of(self, key: str) -> str:
-        """For people."""
+        """The model's id, for people; the key where the store does not have the model."""
         version = self.get(key)
         return version.id if version else key
 
@@ -99,15 +106,25 @@ class Store:
         except ModelError:
             return None
 
+    def verify(self, model: Path) -> None:
+        """Verifies a model, in the store or elsewhere, unless it passed before with the same runtimes.
+
+        Raises ModelError and VerificationError, see `verification`.
+        """
+        with contextlib.suppress(OSError):  # then nothing is remembered
+            self._make_folder()
+        verify_once(model, self.folder / "passed.json")
+
     def install(self, model: Path) -> Version:
-        """Copies a model with its card into the store, after it has proved fit to run here. Raises ModelError, and
-        EdgeposeError where the store cannot be written."""
-        read_model(model)  # what can be said at once
-        verify_model(model)
+        """Copies a model with its card into the store, once it is verified.
+
+        Raises ModelError and VerificationError, and EdgeposeError where the store cannot be written.
+        """
+        self.verify(model)
         return self.keep(model)
 
     def keep(self, model: Path) -> Version:
-        """The same, of a model that runs already."""
+        """Copies a model that runs already into the store. Raises ModelError and EdgeposeError."""
         data, card = read_model(model)
         key = key_of(card)
         try:
@@ -116,20 +133,16 @@ class Store:
             why = exc.strerror or exc
             hint = "; use sudo" if isinstance(exc, PermissionError) else "; make room" if exc.errno == 28 else ""
             raise EdgeposeError(f"{self.folder}: cannot keep the model ({why}){hint}") from None
-        version = self.get(key)
-        assert version is not None
-        return version
+        return Version(key, self.path_of(key), card)
 
     def prune(self, keep: Collection[str]) -> None:
-        """Removes the oldest versions beyond `MOST_VERSIONS`, but none of `keep`."""
-        for version in self.versions()[MOST_VERSIONS:]:
+        """Removes the oldest versions beyond `most_versions`, but none whose key is in `keep`."""
+        for version in self.versions()[self._most_versions :]:
             if version.key not in keep:
                 shutil.rmtree(version.path.parent, ignore_errors=True)
 
     def _put(self, key: str, data: bytes, model: Path, card: ModelCard) -> None:
-        if not self.folder.exists():
-            self.folder.mkdir(parents=True)
-            _give_to_owner_of(self.folder.parent, self.folder)
+        self._make_folder()
         for left in self.folder.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
         if (self.folder / key).exists():
@@ -149,15 +162,20 @@ class Store:
         new.rename(self.folder / key)
         sync_folder(self.folder)
 
+    def _make_folder(self) -> None:
+        if not self.folder.exists():
+            self.folder.mkdir(parents=True)
+            _give_to_owner_of(self.folder.parent, self.folder)
+
 
 def _give_to_owner_of(folder: Path, path: Path) -> None:
-    """An administrator's work must be the service's to change."""
+    """The service must be able to change what an administrator makes."""
     if os.getuid() == 0:
         owner = folder.stat()
         os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _copy_beside(source: Path, folder: Path) -> None:
-    """The model compiled for an accelerator, where it is there: without it the CPU does the work."""
+    """Copies the file compiled for an accelerator. Where it is missing, the CPU does the work."""
     if source.is_file():
         shutil.copyfile(source, folder / source.name)

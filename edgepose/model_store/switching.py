@@ -1,234 +1,268 @@
 """Changes the model of the running daemon, and goes back by itself where the new one does not prove itself.
 
-A model is looked at in a process of its own, then tried. Before it is loaded, that is written down, so that whoever
-starts after a crash, a hang or a power cut knows of it. It has proved itself with `HEALTHY_POSES`. What fails is not
-taken again until somebody activates it anew.
+Whoever activates a model, by a command or from a shell, writes it into the selection, and a thread here follows that.
+It has the model verified in a process of its own and then tries it. Before the model is loaded, the try is written
+down, so that whoever starts after a crash, a hang or a power cut knows of it. A model has proved itself when it has
+made `HEALTHY_POSES`. One that fails is not taken again until somebody activates it anew.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import queue
 import shutil
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
-
 from edgepose.errors import EdgeposeError
+from edgepose.inference.estimator import PoseEstimator
 from edgepose.model_store.download import download_model
-from edgepose.model_store.selection import SelectionFile, Trial, activated, failed, proved
-from edgepose.model_store.startup import Loaded, configured_key
+from edgepose.model_store.selection import SelectionFile, accepted, activated, failed, proved, tried, untried
+from edgepose.model_store.startup import configured_key
 from edgepose.model_store.store import Store, key_of
-from edgepose.model_store.verification import verify_model
+from edgepose.model_store.verification import VerificationError
+from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
 HEALTHY_POSES = 5
-HEALTHY_S = 20.0  # with frames coming
-STUCK_S = 8.0  # on one frame: that is no speed, but a hang
-PROVE_AGAIN_S = 60.0
-_LOOK_S = 0.5  # at what somebody may have chosen from a shell
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchTiming:
+    """Times of a switch, seconds.
+
+    Attributes:
+        healthy_s: within this time of frames that come, a model must make `HEALTHY_POSES`.
+        stuck_s: a model that is busy with one frame for longer hangs.
+        prove_again_s: until a model that could not be kept in the store is kept.
+        verify_again_s: until a model that could not be verified is verified again.
+        poll_s: between two inspections of the selection.
+    """
+
+    healthy_s: float = 20.0
+    stuck_s: float = 8.0
+    prove_again_s: float = 60.0
+    verify_again_s: float = 60.0
+    poll_s: float = 0.5
 
 
 class ModelRuntime(Protocol):
-    """The daemon, as seen from here."""
+    """What a switch does to the daemon."""
 
-    def load(self, model: Path) -> Loaded:
-        """An estimator. Raises EdgeposeError."""
+    def load(self, model: Path) -> PoseEstimator:
+        """Opens an estimator. Raises ModelError, and ConfigError where it does not suit the config."""
 
-    def swap(self, loaded: Any) -> bool:
-        """Puts it to work between two frames; False where that needs a new start. Raises EdgeposeError."""
+    def swap(self, estimator: PoseEstimator) -> bool:
+        """Uses it from the next frame on; returns False where that needs a new start. Raises ConfigError."""
 
     def prove(self) -> None:
-        """The one before is not needed any more."""
+        """The trial has ended well."""
 
-    def back(self) -> None:
-        """To the one before, somehow."""
+    def go_back(self, *, hung: bool) -> None:
+        """Uses the model before again, if need be by a new start. hung: the present one does not return."""
 
     def poses(self) -> int:
-        """Made by the model at work."""
+        """How many poses the present model has made."""
 
     def trouble(self) -> str:
-        """Why the model at work makes no poses; empty while it does."""
+        """Why the present model makes no poses; empty while it does."""
 
     def stuck_s(self) -> float:
-        """Seconds that the model has been at work on one frame."""
+        """How long the present model has been busy with one frame, seconds."""
 
     def captured(self) -> int:
-        """Frames so far."""
+        """How many frames there were so far."""
 
     def restart(self) -> None:
         """Starts the daemon anew, at once and by itself."""
 
 
 class ModelSwitch:
-    """configured: the config's model. boot: the kernel's id. running: the model at work. tell(kind, text): events; to
-    be set before `start`. alerts: what is wrong, by what it is about."""
+    """Follows the selection. configured: the config's model. boot: the kernel's boot id. running: the present model."""
 
-    def __init__(self, store: Store, ledger: SelectionFile, configured: Path, boot: str, running: Loaded) -> None:
-        self.tell: Callable[[str, str], None] = lambda _kind, _text: None
-        self._store, self._ledger, self._configured, self._boot = store, ledger, configured, boot
+    def __init__(  # noqa: PLR0913
+        self,
+        store: Store,
+        selections: SelectionFile,
+        configured: Path,
+        boot: str,
+        running: PoseEstimator,
+        *,
+        reporter: Reporter,
+        timing: SwitchTiming = SwitchTiming(),
+    ) -> None:
+        self._store, self._selections, self._configured, self._boot = store, selections, configured, boot
+        self._reporter, self._timing = reporter, timing
         self._running = key_of(running.card)
-        self._trouble = ""
+        self._runtime: ModelRuntime | None = None
         self._prove_due_s = 0.0  # monotonic clock
+        self._verify_due = "", 0.0  # key, monotonic clock
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
 
-    @property
-    def alerts(self) -> dict[str, str]:
-        return {**self._ledger.alerts, **({"model": self._trouble} if self._trouble else {})}
-
-    def start(self, host: ModelRuntime, trouble: str = "") -> None:
-        """trouble: from before."""
-        self._host, self._trouble = host, trouble
+    def start(self, runtime: ModelRuntime) -> None:
+        self._runtime = runtime
         self._thread.start()
 
     def close(self, seconds: float = 2.0) -> None:
+        """Also to be called where `start` never was: a trial does not count that ended for another reason."""
         self._ending.set()
         if self._thread.ident is not None:
             self._thread.join(seconds)
+        if self._runtime is None or not self._runtime.trouble():
+            self._selections.change(untried)
 
-    # --- what may be asked, by any thread --------------------------------------------------------------------
+    # --- requests, by any thread -----------------------------------------------------------------------------
 
     def versions(self) -> list[dict[str, Any]]:
         """What is in the store, newest first, for people and commands."""
-        return self._store.table(self._running, self._ledger.choice.good, self._ledger.choice.bad)
+        selection = self._selections.selection
+        return self._store.table(self._running, selection.good, selection.bad)
 
     def activate(self, name: str) -> str:
-        """Its id; what becomes of it is told by events. Raises ModelError where there is no such model."""
+        """Activates a model; events report what becomes of it. Returns its id. Raises ModelError where the store has
+        no such model."""
         version = self._store.find(name)
-        self._work.put(lambda: self._want(version.key))
+        self._work.put(lambda: self._activate(version.key))
         return version.id
 
     def roll_back(self) -> str:
-        """To the model that ran well before this one. Raises ModelError where there is none."""
-        return self.activate(self._store.earlier(self._running, self._ledger.choice.good))
+        """Activates the model that ran well before this one. Raises ModelError where there is none."""
+        return self.activate(self._store.earlier(self._running, self._selections.selection.good))
 
     def fetch(self, url: str, sha256: str, *, activate: bool) -> None:
-        """Downloads into the store; what becomes of it is told by events."""
+        """Downloads a model into the store; events report what becomes of it."""
         self._work.put(lambda: self._fetch(url, sha256, activate=activate))
 
     # --- the thread ------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        trial = self._ledger.choice.trial
-        if trial and trial.key == self._running:
-            self._attempt(functools.partial(self._settle, trial.key))
+        assert self._runtime is not None
+        runtime = self._runtime
+        if self._selections.selection.on_trial(self._running):
+            self._attempt(lambda: self._settle(runtime, self._running))
         while not self._ending.is_set():
             try:
-                work = self._work.get(timeout=_LOOK_S)
+                work = self._work.get(timeout=self._timing.poll_s)
             except queue.Empty:
-                work = self._look
-            self._attempt(work)
+                self._attempt(lambda: self._follow(runtime))
+            else:
+                self._attempt(work)
 
     def _attempt(self, work: Callable[[], object]) -> None:
         try:
             work()
         except EdgeposeError as exc:
-            self._trouble = str(exc)
-            log.warning("%s", exc)
-            self.tell("model_refused", str(exc))
+            self._reporter.alert("model", str(exc), event=False)
+            self._reporter.event("model_refused", str(exc))
         except Exception as exc:  # a bug here must not end poses
             log.exception("models")
-            self._trouble = f"failed: {exc!r}"
+            self._reporter.alert("model", f"failed: {exc!r}")
 
-    def _look(self) -> None:
-        """Has the model proved itself? Has somebody chosen another from a shell?"""
-        unproved = self._running not in self._ledger.choice.good and self._host.poses() >= HEALTHY_POSES
+    def _follow(self, runtime: ModelRuntime) -> None:
+        """Has the model proved itself? Has somebody activated another one?"""
+        unproved = self._running not in self._selections.selection.good and runtime.poses() >= HEALTHY_POSES
         if unproved and time.monotonic() >= self._prove_due_s:
-            self._prove_running()
-        if self._ledger.changed():
-            before, choice = self._ledger.choice, self._ledger.read()
-            wanted = choice.wanted or configured_key(self._configured)
-            if choice.trial and not choice.trial.tries and wanted and choice != before:
-                self._want(wanted)
+            self._prove_running(runtime)
+        trial, (key, due_s) = self._selections.read().trial, self._verify_due
+        if trial and not trial.tries and (trial.key != key or time.monotonic() >= due_s):
+            self._try(runtime, trial.key)
 
-    def _prove_running(self) -> None:
-        """On a disk that takes no copy of it the model runs all the same: an alert, and another try later."""
-        self._prove_due_s = time.monotonic() + PROVE_AGAIN_S
+    def _prove_running(self, runtime: ModelRuntime) -> None:
+        """On a disk that takes no copy of it the model runs all the same: that is an alert, and tried again later."""
+        self._prove_due_s = time.monotonic() + self._timing.prove_again_s
         try:
-            self._prove(self._running)
-            self._trouble = ""
+            self._prove(runtime, self._running)
+            self._reporter.alert("model", None)
         except EdgeposeError as exc:
-            self._trouble = str(exc)
+            self._reporter.alert("model", str(exc))
 
-    def _want(self, key: str) -> None:
-        path = self._store.path_of(key)
+    def _activate(self, key: str) -> None:
+        configured = configured_key(self._configured)
+        self._selections.change(lambda selection: activated(selection, key, configured))
+
+    def _try(self, runtime: ModelRuntime, key: str) -> None:
         if key == self._running:
-            choice = activated(self._ledger.choice, key, configured_key(self._configured))
-            self._ledger.keep(msgspec.structs.replace(choice, trial=None))
+            self._selections.change(lambda selection: accepted(selection, key))
             return
+        path = self._store.path_of(key)
         try:
-            verify_model(path)
-            self._ledger.keep(activated(self._ledger.choice, key, configured_key(self._configured)))
-            self._try(key, path)
+            self._store.verify(path)
+            if not self._selections.change(lambda selection: tried(selection, key, self._boot)).on_trial(key):
+                return  # somebody has activated another one meanwhile
+            log.info("trying %s", self._store.id_of(key))
+            swapped = runtime.swap(runtime.load(path))
+        except VerificationError as exc:
+            self._verify_due = key, time.monotonic() + self._timing.verify_again_s
+            self._reporter.alert("model", str(exc))
         except EdgeposeError as exc:
             self._give_up(key, str(exc))
+        else:
+            self._verify_due = "", 0.0
+            if swapped:
+                self._settle(runtime, key)
+            else:
+                self._start_anew(runtime, key)
 
-    def _try(self, key: str, path: Path) -> None:
-        self._ledger.keep(msgspec.structs.replace(self._ledger.choice, trial=Trial(key, 1, self._boot)))
-        log.info("trying %s", self._store.id_of(key))
-        if not self._host.swap(self._host.load(path)):
-            self._ledger.keep(msgspec.structs.replace(self._ledger.choice, trial=Trial(key)))
-            text = "has other keypoints or another input, so the daemon starts anew with it"
-            self.tell("model_switching", f"{self._store.id_of(key)}: {text}")
-            self._host.restart()
-            return
+    def _start_anew(self, runtime: ModelRuntime, key: str) -> None:
+        self._selections.change(untried)
+        text = "has other keypoints or another input, so the daemon starts anew with it"
+        self._reporter.event("model_switching", f"{self._store.id_of(key)}: {text}")
+        self._ending.set()
+        runtime.restart()
+
+    def _settle(self, runtime: ModelRuntime, key: str) -> None:
+        """Waits until the model that is on trial has proved itself, or goes back."""
         before, self._running = self._running, key
-        if not self._settle(key):
-            self._running = before
-
-    def _settle(self, key: str) -> bool:
-        """Waits until the model at work has proved itself, or goes back."""
-        deadline, frames = time.monotonic() + HEALTHY_S, self._host.captured()
-        while (poses := self._host.poses()) < HEALTHY_POSES and not self._ending.wait(0.05):
-            why = self._host.trouble()
-            if self._host.stuck_s() > STUCK_S:
-                why = f"hangs: no pose of a frame within {STUCK_S:g} s"
-            if self._host.captured() == frames:  # a camera that gives none says nothing of the model
-                deadline = time.monotonic() + HEALTHY_S
+        healthy_s, stuck_s = self._timing.healthy_s, self._timing.stuck_s
+        deadline, frames = time.monotonic() + healthy_s, runtime.captured()
+        while (poses := runtime.poses()) < HEALTHY_POSES and not self._ending.wait(0.05):
+            why, hung = runtime.trouble(), runtime.stuck_s() > stuck_s
+            if hung:
+                why = f"hangs: no pose of a frame within {stuck_s:g} s"
+            if runtime.captured() == frames:  # a camera that gives no frames says nothing about the model
+                deadline = time.monotonic() + healthy_s
             elif time.monotonic() > deadline:
-                why = why or f"gave {poses} of {HEALTHY_POSES} poses within {HEALTHY_S:g} s"
+                why = why or f"gave {poses} of {HEALTHY_POSES} poses within {healthy_s:g} s"
             if why:
                 self._give_up(key, f"{self._store.id_of(key)}: {why}")
-                self._host.back()
-                return False
+                self._running = before
+                runtime.go_back(hung=hung)
+                return
         if not self._ending.is_set():
-            self._prove(key)
-            self._trouble = ""
-            self.tell("model_activated", f"{self._store.id_of(key)} is at work")
-        return True
+            self._prove(runtime, key)
+            self._reporter.alert("model", None)
+            self._reporter.event("model_activated", f"{self._store.id_of(key)} is at work")
 
-    def _prove(self, key: str) -> None:
-        """The config's model is kept too: its file may be damaged one day."""
+    def _prove(self, runtime: ModelRuntime, key: str) -> None:
+        """The config's model is kept in the store too: its file may be damaged one day."""
         if self._store.get(key) is None and key == configured_key(self._configured):
             self._store.keep(self._configured)
-        self._ledger.keep(proved(self._ledger.choice, key))
-        self._host.prove()
-        self._store.prune({self._ledger.choice.wanted or "", *self._ledger.choice.good})
+        selection = self._selections.change(lambda selection: proved(selection, key))
+        runtime.prove()
+        self._store.prune({selection.wanted or "", *selection.good})
 
     def _give_up(self, key: str, why: str) -> None:
-        self._ledger.keep(failed(self._ledger.choice, key, why))
-        self._trouble = why
-        log.warning("%s; going back", why)
-        self.tell("model_rolled_back", f"{why}; going back to the one before")
+        self._selections.change(lambda selection: failed(selection, key, why))
+        self._reporter.alert("model", why, event=False)
+        self._reporter.event("model_rolled_back", f"{why}; going back to the one before")
 
     def _fetch(self, url: str, sha256: str, *, activate: bool) -> None:
         folder = self._store.folder / f".download-{sha256[:12].lower()}"
         for left in self._store.folder.glob(".download-*"):
-            if left != folder:  # the same one is gone on with
+            if left != folder:  # a download of the same model is continued
                 shutil.rmtree(left, ignore_errors=True)
         model = download_model(url, sha256, folder, self._ending.is_set)
         try:
             version = self._store.install(model)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        self.tell("model_installed", f"{version.id} from {url}")
+        self._reporter.event("model_installed", f"{version.id} from {url}")
         if activate:
-            self._want(version.key)
+            self._activate(version.key)

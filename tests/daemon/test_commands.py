@@ -100,11 +100,11 @@ class Device:
 
     def health(self) -> HealthMessage:
         camera = SimpleNamespace(displaced=0, counts={})
-        recording = SimpleNamespace(alerts={}, told=lambda: None, recorded=lambda: None)
+        recording = SimpleNamespace(recorded=lambda: None)
         board = SampledBoard(BoardSensors(Path("/")))
-        at_work = SimpleNamespace(describe=lambda: "fake", delegate="cpu", alerts={})
+        at_work = SimpleNamespace(describe=lambda: "fake", delegate="cpu")
         parts = (camera, self.pipeline, self.delivery, recording, board, SimpleNamespace(estimator=at_work))
-        return DaemonsHealth(DEVICE, *parts, [], reporter=self.reporter).message()
+        return DaemonsHealth(DEVICE, *parts, reporter=self.reporter).message()
 
     def end(self) -> None:
         self.gate.set()

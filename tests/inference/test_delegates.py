@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,12 +21,11 @@ from daemons import Daemon
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.cli.main import main
 from edgepose.config.schema import InferenceConfig
-from edgepose.inference import accelerated as accelerated_module
-from edgepose.inference import coral
-from edgepose.inference.accelerated import Accelerated, open_estimator
+from edgepose.inference.accelerated import AcceleratedEstimator, AcceleratorTiming, open_estimator
 from edgepose.inference.coral import find_coral
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelFile, read_card, write_card
+from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
 
 SOURCE = Path(__file__).parents[1] / "accelerator.c"
@@ -79,13 +79,14 @@ def model(demo_model: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def opened(model: Path, device: Device) -> Iterator[Callable[..., Accelerated]]:
-    made: list[Accelerated] = []
+def opened(model: Path, device: Device) -> Iterator[Callable[..., AcceleratedEstimator]]:
+    made: list[AcceleratedEstimator] = []
 
-    def make(**settings: object) -> Accelerated:
+    def make(reporter: Reporter | None = None, **settings: object) -> AcceleratedEstimator:
         given = {"threads": 1, "delegate": "edgetpu", "library": str(device.library), **settings}
-        estimator = open_estimator(model, InferenceConfig(**given))
-        assert isinstance(estimator, Accelerated)
+        config, timing = InferenceConfig(**given), AcceleratorTiming(retry_s=0.3)
+        estimator = open_estimator(model, config, reporter=reporter or Reporter(), timing=timing)
+        assert isinstance(estimator, AcceleratedEstimator)
         made.append(estimator)
         return estimator
 
@@ -100,18 +101,19 @@ def frames() -> Iterator[Frame]:
         yield Frame(scene.render(index), "bgr", index, time.monotonic_ns(), 0)
 
 
-def test_poses_of_the_device_are_those_of_the_cpu(opened: Callable[..., Accelerated], model: Path) -> None:
+def test_poses_of_the_device_are_those_of_the_cpu(opened: Callable[..., AcceleratedEstimator], model: Path) -> None:
     """The delegate really runs: its kernel turns every byte of the picture."""
     estimator, cpu = opened(), Estimator(model, 1)
     assert estimator.delegate == "edgetpu"
     assert estimator.describe().endswith("Edge TPU")
-    assert estimator.alerts == {}
+    assert estimator.trouble == ""
     for frame in itertools.islice(frames(), 5):
         ours, theirs = estimator.estimate(frame), cpu.estimate(frame)
         assert np.array_equal(ours.xy_px, theirs.xy_px)
         assert np.array_equal(ours.score, theirs.score)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mood", "text"),
     [
@@ -121,12 +123,10 @@ def test_poses_of_the_device_are_those_of_the_cpu(opened: Callable[..., Accelera
     ],
 )
 def test_a_device_lost_at_work_costs_no_frame_and_comes_back(
-    mood: str, text: str, opened: Callable[..., Accelerated], device: Device, monkeypatch: pytest.MonkeyPatch
+    mood: str, text: str, opened: Callable[..., AcceleratedEstimator], device: Device
 ) -> None:
-    monkeypatch.setattr(accelerated_module, "RETRY_S", 0.3)
-    estimator = opened()
-    events: list[str] = []
-    estimator.tell = lambda kind, _text: events.append(kind)
+    reporter = Reporter()
+    estimator = opened(reporter)
     stream = frames()
     estimator.estimate(next(stream))
     device.be(mood)
@@ -134,13 +134,16 @@ def test_a_device_lost_at_work_costs_no_frame_and_comes_back(
     assert estimator.estimate(next(stream)).score.mean() > 0.5
     assert time.monotonic() - begin < 10
     assert estimator.delegate == "cpu"
-    assert estimator.alerts["delegate"].startswith(text)
-    assert estimator.alerts["delegate"].endswith("; the CPU makes the poses")
+    assert estimator.trouble.startswith(text)
+    assert estimator.trouble.endswith("; the CPU makes the poses")
+    assert reporter.alerts == {"delegate": estimator.trouble}
     device.be("ok")
     wait_until(lambda: estimator.delegate == "edgetpu", "the device again", 30)
     assert estimator.estimate(next(stream)).score.mean() > 0.5
-    assert estimator.alerts == {}
-    assert events == ["delegate_lost", "delegate_live"]
+    assert estimator.trouble == ""
+    assert reporter.alerts == {}
+    events = [event.kind for event in iter(lambda: reporter.take(0), None)]
+    assert events == ["delegate_live", "delegate_lost", "delegate_live"]
 
 
 OPENINGS = {
@@ -153,7 +156,7 @@ OPENINGS = {
 
 @pytest.mark.parametrize("what", OPENINGS)
 def test_a_library_that_cannot_be_used_leaves_the_cpu_at_work(
-    what: str, opened: Callable[..., Accelerated], libraries: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, opened: Callable[..., AcceleratedEstimator], libraries: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opening, text = OPENINGS[what]
     monkeypatch.setenv("TEST_ACCELERATOR_OPEN", opening)
@@ -163,53 +166,55 @@ def test_a_library_that_cannot_be_used_leaves_the_cpu_at_work(
     assert estimator.estimate(next(frames())).score.mean() > 0.5
     assert time.monotonic() - begin < 10
     assert estimator.delegate == "cpu"
-    assert text in estimator.alerts["delegate"]
-    assert "\n" not in estimator.alerts["delegate"]
+    assert text in estimator.trouble
+    assert "\n" not in estimator.trouble
 
 
-def test_a_device_that_computes_something_else_is_not_used(opened: Callable[..., Accelerated], device: Device) -> None:
+def test_a_device_that_computes_something_else_is_not_used(
+    opened: Callable[..., AcceleratedEstimator], device: Device
+) -> None:
     device.be("wrong")
     estimator = opened()
     assert estimator.delegate == "cpu"
-    assert "this runtime computes another pose than the card's golden one" in estimator.alerts["delegate"]
+    assert "this runtime computes another pose than the card's golden one" in estimator.trouble
 
 
-def test_options_reach_the_library(opened: Callable[..., Accelerated]) -> None:
+def test_options_reach_the_library(opened: Callable[..., AcceleratedEstimator]) -> None:
     assert opened(device="usb:0").delegate == "edgetpu"
     assert opened(device="usb:1").delegate == "cpu"
 
 
 @pytest.mark.parametrize("damage", ["missing", "damaged"])
 def test_a_compiled_model_that_is_not_as_its_card_says_is_not_used(
-    damage: str, opened: Callable[..., Accelerated], model: Path
+    damage: str, opened: Callable[..., AcceleratedEstimator], model: Path
 ) -> None:
     compiled = model.with_name("model_edgetpu.tflite")
     if damage == "missing":
         compiled.unlink()
     else:
         compiled.write_bytes(compiled.read_bytes()[:-1])
-    assert f"{compiled}: {'cannot read' if damage == 'missing' else 'damaged'}" in opened().alerts["delegate"]
+    assert f"{compiled}: {'cannot read' if damage == 'missing' else 'damaged'}" in opened().trouble
 
 
 def test_automatic_needs_a_device_and_a_compiled_model(
-    model: Path, demo_model: Path, device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, demo_model: Path, device: Device, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(coral, "SYS", tmp_path / "sys")
-    monkeypatch.setattr(coral, "DEV", tmp_path / "dev")
+    find = partial(find_coral, tmp_path / "sys", tmp_path / "dev")
+    open_here = partial(open_estimator, reporter=Reporter(), find=find)
     settings = InferenceConfig(threads=1, library=str(device.library))
-    assert isinstance(open_estimator(model, settings), Estimator)
+    assert isinstance(open_here(model, settings), Estimator)
     usb = tmp_path / "sys" / "bus" / "usb" / "devices" / "1-1"
     usb.mkdir(parents=True)
     for ids in (("1a6e", "089a"), ("18d1", "9302")):
         for name, word in zip(("idVendor", "idProduct"), ids, strict=True):
             (usb / name).write_text(f"{word}\n", encoding="ascii")
-        assert find_coral() == f"Edge TPU on USB ({':'.join(ids)})"
-    estimator = open_estimator(model, settings)
+        assert find() == f"Edge TPU on USB ({':'.join(ids)})"
+    estimator = open_here(model, settings)
     assert estimator.delegate == "edgetpu"
     estimator.close()
-    assert isinstance(open_estimator(demo_model, settings), Estimator)
-    plain = open_estimator(demo_model, InferenceConfig(threads=1, delegate="edgetpu"))
-    assert plain.alerts["delegate"].endswith("is not compiled for it; train with `fit --target coral`")
+    assert isinstance(open_here(demo_model, settings), Estimator)
+    plain = open_here(demo_model, InferenceConfig(threads=1, delegate="edgetpu"))
+    assert plain.trouble.endswith("is not compiled for it; train with `fit --target coral`")
 
 
 def test_check_says_which_one_it_would_be(
@@ -227,6 +232,7 @@ def test_check_says_which_one_it_would_be(
         assert re.match(rf"delegate +{text}", line), line
 
 
+@pytest.mark.slow
 def test_the_daemon_says_which_one_is_live_and_goes_on(
     model: Path,
     device: Device,
