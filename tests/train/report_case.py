@@ -16,7 +16,7 @@ from edgepose.types import Skeleton
 from edgepose_train.evaluation.metrics import Predictions, summarize
 from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.labels.images import image_hash
-from edgepose_train.report.report import ReportData
+from edgepose_train.report.report_data import ReportData
 from edgepose_train.training.splits import Split
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")

@@ -11,11 +11,11 @@ from keras import layers
 
 from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.training.augment import Augmentation
-from edgepose_train.training.samples import Pictures, Sample
-from edgepose_train.training.trainer import Plan, Views
+from edgepose_train.training.samples import PictureCache, TrainingSample
+from edgepose_train.training.trainer import TrainingPlan, TrainingViews
 
 KEYPOINTS = 3
-PLAN = Plan(steps=7, batch=4, learning_rate=1e-3, stride=8, seed=5)
+PLAN = TrainingPlan(steps=7, batch=4, learning_rate=1e-3, stride=8, seed=5)
 HOW = Augmentation((64, 48), 180.0, None)
 FRAME_WH = (80, 60)
 
@@ -28,7 +28,7 @@ def network(size_wh=HOW.crop_wh, keypoints=KEYPOINTS) -> keras.Model:
     return keras.Model(picture, {"heatmap": heatmap, "offset": offset})
 
 
-def samples(folder: Path, pictures: Pictures, labels: np.ndarray) -> list[Sample]:
+def samples(folder: Path, pictures: PictureCache, labels: np.ndarray) -> list[TrainingSample]:
     """labels: (N, K, 2) of N frames of noise, always the same."""
     rng, found = np.random.default_rng(0), []
     folder.mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ def some_labels(count: int) -> np.ndarray:
     return np.random.default_rng(1).uniform(0, 1, (count, KEYPOINTS, 2)) * FRAME_WH
 
 
-def views(folder: Path) -> Views:
-    pictures = Pictures()
+def views(folder: Path) -> TrainingViews:
+    pictures = PictureCache()
     train = samples(folder / "train", pictures, some_labels(6))
-    return Views(train, samples(folder / "validation", pictures, some_labels(2)), HOW, pictures)
+    return TrainingViews(train, samples(folder / "validation", pictures, some_labels(2)), HOW, pictures)

@@ -14,6 +14,8 @@ from edgepose_train.evaluation.evaluate import held_out
 from edgepose_train.labels.images import image_hash
 from edgepose_train.labels.reading import read_dataset
 
+pytestmark = pytest.mark.slow  # a network is trained
+
 NUMBERS = {field.name for field in msgspec.structs.fields(Score)}
 
 

@@ -71,6 +71,7 @@ def test_right_is_a_tenth_of_the_animal_or_a_part_of_the_frame():
 # --- a real model ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_a_map_and_the_device_applies_it(finished_run):
     score_map = read_card(finished_run.model).score_map
     assert score_map is not None
@@ -78,6 +79,7 @@ def test_a_finished_run_has_a_map_and_the_device_applies_it(finished_run):
     assert score_map.right_px > 0
 
 
+@pytest.mark.slow
 def test_frames_without_a_label_give_no_map(finished_run):
     images = [
         LabelledImage(image.path, np.full_like(image.xy_px, np.nan), image.video)

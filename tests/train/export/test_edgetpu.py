@@ -1,4 +1,4 @@
-"""The audit: one operation for each rule of the Edge TPU's list, and whole graphs."""
+"""The audit: one operation for each rule of the Edge TPU's list, and the graphs of whole files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from edgepose_train.export.edgetpu import SRAM_BYTES, audit
-from edgepose_train.export.tflite_graph import Graph, GraphTensor, Op, read_graph
+from edgepose_train.export.edgetpu import SRAM_BYTES, audit_graph
+from edgepose_train.export.tflite_graph import GraphTensor, TfliteGraph, TfliteOp, read_graph
 
 MAP = (1, 8, 10, 16)
 
@@ -29,9 +29,9 @@ def weights(*shape: int) -> GraphTensor:
 def refusal(
     kind: str, *inputs: GraphTensor, output: GraphTensor | None = None, version: int = 1, **options
 ) -> str | None:
-    """Why an operation with these inputs is refused, or None."""
-    op = Op(0, kind, version, inputs or (tensor(),), (output or tensor(),), options)
-    found = audit(Graph((op,), inputs[:1], op.outputs, 1)).refusals
+    """Returns why an operation with these inputs is refused, or None."""
+    op = TfliteOp(0, kind, version, inputs or (tensor(),), (output or tensor(),), options)
+    found = audit_graph(TfliteGraph((op,), inputs[:1], op.outputs, 1)).refusals
     return found[0].why if found else None
 
 
@@ -146,12 +146,12 @@ def test_transposed_convolution_without_bias_and_not_too_large():
 
 @pytest.fixture(scope="module")
 def demo():
-    """Trained, with bilinear resizing."""
+    """The graph of a trained model with bilinear resizing."""
     return read_graph((resources.files("edgepose") / "demo" / "demo.tflite").read_bytes(), "demo.tflite")
 
 
-def _with_open_batch(graph: Graph) -> Graph:
-    """As a converter leaves it that was not told the batch."""
+def _with_open_batch(graph: TfliteGraph) -> TfliteGraph:
+    """Returns the graph as a converter makes it that does not know the batch."""
 
     def opened(found: GraphTensor | None) -> GraphTensor | None:
         return replace(found, shape=(-1, *found.shape[1:])) if found and len(found.shape) == 4 else found
@@ -163,20 +163,21 @@ def _with_open_batch(graph: Graph) -> Graph:
 
 
 def test_the_first_operation_of_a_file_without_fixed_batch_is_named(demo):
-    found = audit(_with_open_batch(demo))
+    found = audit_graph(_with_open_batch(demo))
     assert found.mapped == 0
-    assert "at operation 0, QUANTIZE (uint8 ?x240x320x3 to int8 ?x240x320x3" in found.verdict()
+    assert "from operation 0, QUANTIZE (uint8 ?x240x320x3 to int8 ?x240x320x3" in found.verdict()
     assert "batch of 1" in found.verdict()
 
 
 def test_of_the_demo_only_the_resizing_is_refused(demo):
-    found = audit(demo)
+    found = audit_graph(demo)
     assert [refused.op.kind for refused in found.refusals] == ["RESIZE_BILINEAR"]
-    assert found.verdict().startswith("runs 25 of 32 operations, then leaves it to the CPU at operation 25")
+    assert found.verdict().startswith("runs 25 of 32 operations; the CPU runs the rest from operation 25")
     assert "int8 1x15x20x32 to int8 1x30x40x32" in found.verdict()
     assert "\n" not in found.verdict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "stride"), [("v2_0.35", 4), ("mobilenet_v1_0.5:7", 8)])
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
 def test_the_network_that_is_built_for_a_coral_passes(backbone, stride):
@@ -186,7 +187,7 @@ def test_the_network_that_is_built_for_a_coral_passes(backbone, stride):
     head = network.Head(3, stride, 16, edge_tpu=True)
     model = network.build(network.parse_backbone(backbone), head, (64, 96), "none")
     picture = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
-    found = audit(read_graph(to_int8(model, [picture]), "made"))
+    found = audit_graph(read_graph(to_int8(model, [picture]), "made"))
     assert found.refusals == ()
     assert found.runtime == 13  # QUANTIZE and TRANSPOSE_CONV
     assert found.verdict().startswith(f"all {found.operations} operations are in the Edge TPU's list")
@@ -194,7 +195,7 @@ def test_the_network_that_is_built_for_a_coral_passes(backbone, stride):
 
 
 def test_weights_beyond_the_chips_memory_are_streamed():
-    large = Op(0, "FULLY_CONNECTED", 1, (tensor((1, 4096)), weights(2048, 4096)), (tensor((1, 2048)),), {})
-    found = audit(Graph((large,), (), (), 1))
+    large = TfliteOp(0, "FULLY_CONNECTED", 1, (tensor((1, 4096)), weights(2048, 4096)), (tensor((1, 2048)),), {})
+    found = audit_graph(TfliteGraph((large,), (), (), 1))
     assert found.parameter_bytes == SRAM_BYTES
     assert found.streamed_bytes == 2**20

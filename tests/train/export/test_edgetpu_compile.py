@@ -1,6 +1,6 @@
-"""The vendor's compiler, played by a program with its command line, its files and its words.
+"""The vendor's compiler, replaced by a program with the same command line, files and output.
 
-The words are those of compiler 16.0 in public logs; the file it writes is the model itself, which is enough here.
+The output is that of compiler 16.0 in public logs. The file that it writes is the model itself, which is enough here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import pytest
 from edgepose.errors import EdgeposeError, ModelError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import read_card, sha256_of
-from edgepose_train.export import edgetpu_compile
 from edgepose_train.export.edgetpu_compile import command_line, compile_model, compiled_path, is_installed, parse_log
 
 PROGRAM = r'''#!{python}
@@ -108,10 +107,10 @@ def test_a_compiled_model_lies_beside_the_other_and_in_its_card(model, install):
     assert entry.name == "demo_edgetpu.tflite"
     assert entry.sha256 == sha256_of(compiled_path(model).read_bytes())
     assert sorted(path.name for path in model.parent.iterdir()) == ["demo.json", "demo.tflite", "demo_edgetpu.tflite"]
-    Estimator(model, threads=1)  # the CPU's file is as it was
+    Estimator(model, threads=1)  # the CPU's file has not changed
 
 
-def test_an_operation_left_to_the_cpu_is_told(model, install):
+def test_an_operation_on_the_cpu_is_reported(model, install):
     install(PARTIAL)
     log = compile_model(model)
     assert (log.mapped, log.on_cpu) == (32, 1)
@@ -123,11 +122,14 @@ def test_an_operation_left_to_the_cpu_is_told(model, install):
 @pytest.mark.parametrize(
     ("behaviour", "words"),
     [
-        (REFUSED, r"failed with status 1 \(ERROR: Encountered unresolved custom op: Atan\.\); its own words: edgetpu"),
+        (
+            REFUSED,
+            r"failed with status 1 \(ERROR: Encountered unresolved custom op: Atan\.\); see what it prints: edgetpu",
+        ),
         ('print("Internal compiler error. Aborting! "); sys.exit(1)', r"status 1 \(Internal compiler error"),
         ('print("Compilation failed! ")', "failed with status 0"),  # the child process timed out
-        ("pass", "said that it succeeded, but left no demo_edgetpu.tflite"),
-        (MAPPED.replace("if args.show_operations:", "if False:"), "says of no operation what became of it"),
+        ("pass", "reported success, but wrote no demo_edgetpu.tflite"),
+        (MAPPED.replace("if args.show_operations:", "if False:"), "printed no table of operations"),
     ],
 )
 def test_a_failure_is_one_line_and_changes_nothing(model, install, behaviour, words):
@@ -139,15 +141,14 @@ def test_a_failure_is_one_line_and_changes_nothing(model, install, behaviour, wo
     assert len(list(model.parent.iterdir())) == 2
 
 
-def test_a_compiler_that_hangs_is_ended(model, install, monkeypatch):
+def test_a_compiler_that_hangs_is_ended(model, install):
     install("import time; time.sleep(60)")
-    monkeypatch.setattr(edgetpu_compile, "TIMEOUT_S", 1)
     with pytest.raises(EdgeposeError, match="did not end within 1 s"):
-        compile_model(model)
+        compile_model(model, timeout_s=1)
     assert _unchanged(model)
 
 
-def test_without_compiler_the_command_is_told(model, tmp_path, monkeypatch):
+def test_without_compiler_the_error_names_the_command(model, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not is_installed()
     expected = f"edgetpu_compiler --show_operations --out_dir '{model.parent}' '{model}'"
@@ -158,7 +159,7 @@ def test_without_compiler_the_command_is_told(model, tmp_path, monkeypatch):
     assert _unchanged(model)
 
 
-def test_the_told_command_makes_the_file_where_the_card_looks(model, install):
+def test_the_named_command_makes_the_file_where_the_card_looks(model, install):
     import subprocess
 
     install(MAPPED)

@@ -1,4 +1,4 @@
-"""Which layer int8 loses the accuracy in: the float twin computes what the file does, and a planted fault is found."""
+"""Layer attribution: the dequantized graph computes what the file does, and a layer that was damaged is found."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from edgepose.inference.model_card import read_card, read_model
 from edgepose.inference.runtime import open_runtime
 from edgepose_train.evaluation.evaluate import held_out
 from edgepose_train.export.dequantized_graph import dequantize
-from edgepose_train.export.layer_attribution import LayerAttribution, Suspect, attribute_layers
+from edgepose_train.export.layer_attribution import LayerAttribution, SuspectLayer, attribute_layers
 from edgepose_train.export.quantize import to_int8
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.network import network
+
+pytestmark = pytest.mark.slow  # a network is trained
 
 
 @pytest.fixture
@@ -52,30 +54,30 @@ def outputs_of_the_file(data, picture):
     return found
 
 
-def test_the_twin_is_the_float_network_where_nothing_is_rounded(trained, finished_run):
+def test_the_graph_is_the_float_network_where_nothing_is_rounded(trained, finished_run):
     data, card = read_model(finished_run.model)
     picture = picture_of(card)
-    twin = dequantize(trained, data)
-    found = twin.run(picture, range(len(twin.operations)))
+    graph = dequantize(trained, data)
+    found = graph.run(picture, range(len(graph.operations)))
     expected = trained(picture[None].astype(np.float32) / 127.5 - 1, training=False)
-    assert found[twin.outputs["heatmap"]] == pytest.approx(expected["heatmap"].numpy(), abs=1e-3)
-    assert found[twin.outputs["offset"]] == pytest.approx(np.clip(expected["offset"].numpy(), -1, 1), abs=1e-3)
+    assert found[graph.outputs["heatmap"]] == pytest.approx(expected["heatmap"].numpy(), abs=1e-3)
+    assert found[graph.outputs["offset"]] == pytest.approx(np.clip(expected["offset"].numpy(), -1, 1), abs=1e-3)
 
 
-def test_the_twin_computes_what_the_file_does(trained, finished_run):
+def test_the_graph_computes_what_the_file_does(trained, finished_run):
     data, card = read_model(finished_run.model)
-    twin = dequantize(trained, data)
-    rounded = twin.run(picture_of(card), ())
-    exact = twin.run(picture_of(card), range(len(twin.operations)))
+    graph = dequantize(trained, data)
+    rounded = graph.run(picture_of(card), ())
+    exact = graph.run(picture_of(card), range(len(graph.operations)))
     for name, (expected, scale) in outputs_of_the_file(data, picture_of(card)).items():
-        off = np.abs(rounded[twin.outputs[name]] - expected).mean() / scale
-        assert off < 1  # steps of int8: the kernels round otherwise between two layers
-        assert off < np.abs(exact[twin.outputs[name]] - expected).mean() / scale / 2
+        off = np.abs(rounded[graph.outputs[name]] - expected).mean() / scale
+        assert off < 1  # steps of int8; the kernels round in another way between two layers
+        assert off < np.abs(exact[graph.outputs[name]] - expected).mean() / scale / 2
 
 
-def test_layers_are_called_by_what_the_network_calls_them(trained, finished_run):
-    twin = dequantize(trained, finished_run.model.read_bytes())
-    layers = [operation.layer for operation in twin.operations]
+def test_layers_have_the_names_of_the_network(trained, finished_run):
+    graph = dequantize(trained, finished_run.model.read_bytes())
+    layers = [operation.layer for operation in graph.operations]
     assert {"input", "trunk conv1", "trunk conv_dw_3", "trunk conv_pw_11", "heatmap output", "offset output"} <= set(
         layers
     )
@@ -83,11 +85,13 @@ def test_layers_are_called_by_what_the_network_calls_them(trained, finished_run)
     assert len(set(layers)) == len(layers)
 
 
-# Said by TensorFlow's converter at every quantization; `fit` shows its users none of what it says.
+# TensorFlow's converter warns of this at every quantization; `fit` hides it from its users.
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
-def test_a_layer_whose_range_explodes_is_blamed(trained, finished_run, dataset):
-    """One keypoint's logits are made 200 times as large: where its peak is stays the same, but all keypoints share one
-    int8 scale, in which nothing is left of the others'."""
+def test_a_layer_whose_range_explodes_is_the_cause(trained, finished_run, dataset):
+    """One keypoint's logits become 200 times as large.
+
+    Its peak stays at its place, but all keypoints share one int8 scale, in which the logits of the others disappear.
+    """
     card = read_card(finished_run.model)
     layer = trained.get_layer("heatmap_conv")
     kernel, bias = layer.get_weights()
@@ -95,15 +99,17 @@ def test_a_layer_whose_range_explodes_is_blamed(trained, finished_run, dataset):
     bias[0] *= 200
     layer.set_weights([kernel, bias])
     data = to_int8(trained, [picture_of(card)])
-    blame = attribute_layers(trained, data, card, held_out(dataset, card))
-    assert blame.loss_px > 1
-    assert blame.guilty.layer == "heatmap output"
-    # How much float gives back, on four frames and after sixty steps of training, differs between processors.
-    gains = {suspect.layer: blame.loss_px - suspect.without_px for suspect in blame.suspects}
-    guilty = gains.pop("heatmap output")
-    assert guilty > 1
-    assert guilty > 2 * max(gains.values())
-    assert blame.sentence().startswith("the layer to blame is heatmap output: with it in float, the loss on 4 frames")
+    attribution = attribute_layers(trained, data, card, held_out(dataset, card))
+    assert attribution.loss_px > 1
+    assert attribution.cause.layer == "heatmap output"
+    # The amount that float gives back differs between processors, on four frames and after sixty steps of training.
+    gains = {suspect.layer: attribution.loss_px - suspect.without_px for suspect in attribution.suspects}
+    gain = gains.pop("heatmap output")
+    assert gain > 1
+    assert gain > 2 * max(gains.values())
+    assert attribution.sentence().startswith(
+        "the cause is the layer heatmap output: with it in float, the loss on 4 frames"
+    )
 
 
 def test_another_networks_file_is_refused(trained, finished_run):
@@ -113,23 +119,27 @@ def test_another_networks_file_is_refused(trained, finished_run):
         dequantize(other, finished_run.model.read_bytes())
 
 
-LAYERS = (Suspect("trunk conv1", 0.3, 0.1), Suspect("heatmap output", 0.2, 0.9), Suspect("input", 0.1, 0.9))
+LAYERS = (
+    SuspectLayer("trunk conv1", 0.3, 0.1),
+    SuspectLayer("heatmap output", 0.2, 0.9),
+    SuspectLayer("input", 0.1, 0.9),
+)
 
 
-def test_no_layer_is_blamed_where_int8_loses_nothing():
-    blame = LayerAttribution(9, float_px=2.0, int8_px=1.9, suspects=LAYERS, together_px=-0.1)
-    assert blame.guilty is None
-    assert blame.sentence() == "int8 loses nothing on 9 frames, so no layer is to blame"
+def test_no_layer_is_the_cause_where_int8_loses_nothing():
+    attribution = LayerAttribution(9, float_px=2.0, int8_px=1.9, suspects=LAYERS, together_px=-0.1)
+    assert attribution.cause is None
+    assert attribution.sentence() == "int8 loses nothing on 9 frames, so no layer causes a loss"
 
 
-def test_no_layer_is_blamed_where_several_would_do():
-    both = (LAYERS[0], Suspect("input", 0.3, 0.2))
-    blame = LayerAttribution(9, float_px=2.0, int8_px=3.0, suspects=both, together_px=0.05)
-    assert blame.guilty is None
-    assert "no single layer" in blame.sentence()
-    assert "1.00 px to 0.05 px" in blame.sentence()
+def test_no_layer_is_the_cause_where_several_could_be():
+    both = (LAYERS[0], SuspectLayer("input", 0.3, 0.2))
+    attribution = LayerAttribution(9, float_px=2.0, int8_px=3.0, suspects=both, together_px=0.05)
+    assert attribution.cause is None
+    assert "no single layer" in attribution.sentence()
+    assert "1.00 px to 0.05 px" in attribution.sentence()
 
 
-def test_the_one_layer_that_gives_the_loss_back_is_blamed():
-    blame = LayerAttribution(9, float_px=2.0, int8_px=3.0, suspects=LAYERS, together_px=0.05)
-    assert blame.guilty is LAYERS[0]
+def test_the_only_layer_that_gives_the_loss_back_is_the_cause():
+    attribution = LayerAttribution(9, float_px=2.0, int8_px=3.0, suspects=LAYERS, together_px=0.05)
+    assert attribution.cause is LAYERS[0]

@@ -8,6 +8,8 @@ import tensorflow as tf  # noqa: TID251
 
 from edgepose.inference.model_card import read_card
 
+pytestmark = pytest.mark.slow  # a network is trained
+
 
 @pytest.fixture(scope="module")
 def interpreter(finished_run):

@@ -64,6 +64,7 @@ def _converted(model):
         return bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
 
 
+@pytest.mark.slow
 def test_multiply_accumulates_are_the_published_ones():
     """MobileNetV2 1.0 at 224: 300 million (Sandler et al. 2018, table 4)."""
     import keras

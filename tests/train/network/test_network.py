@@ -14,7 +14,7 @@ from keras.src.backend import config as keras_config
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose_train.network import network
 from edgepose_train.network.network import Backbone, Head, build, parse_backbone
-from edgepose_train.training.trainer import Plan, Trainer
+from edgepose_train.training.trainer import Trainer, TrainingPlan
 
 SMALL = Backbone(1, 0.25, 11)
 
@@ -178,7 +178,7 @@ def test_training_leaves_pretrained_statistics_and_first_blocks_bit_identical(pr
 def train(model, steps) -> None:
     """On noise."""
     random = np.random.default_rng(0)
-    trainer = Trainer(model, Plan(steps, 2, 1e-3, 8, 0))
+    trainer = Trainer(model, TrainingPlan(steps, 2, 1e-3, 8, 0))
     for _ in range(steps):
         views = random.integers(0, 256, (2, 64, 64, 3), np.uint8)
         maps = [random.uniform(0, 1, (2, 8, 8, channels)).astype(np.float32) for channels in (3, 6, 3)]

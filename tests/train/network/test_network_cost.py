@@ -7,11 +7,11 @@ from importlib import resources
 import pytest
 
 from edgepose_train.export.tflite_graph import read_graph
-from edgepose_train.network.network_cost import Cost, network_cost
+from edgepose_train.network.network_cost import NetworkCost, network_cost
 
 
-def _counted(graph) -> Cost:
-    return Cost(graph.macs, sum(tensor.size for op in graph.ops for tensor in op.outputs))
+def _counted(graph) -> NetworkCost:
+    return NetworkCost(graph.macs, sum(tensor.size for op in graph.ops for tensor in op.outputs))
 
 
 def test_the_demos_int8_file():
@@ -20,6 +20,7 @@ def test_the_demos_int8_file():
     assert network_cost((1, 0.25, 11), (4, 8, 32), (320, 240)) == _counted(graph)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "head", "size_wh"), [((2, 0.35, 13), (3, 4, 24), (96, 64)), ((1, 0.5, 8), (5, 16, 16), (64, 96))]
 )

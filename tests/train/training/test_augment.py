@@ -9,7 +9,7 @@ import pytest
 from edgepose.geometry.letterbox import PAD_VALUE, FrameMap
 from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.training.augment import Augmentation, photometric, random_view, source_of, turn_range_deg
-from edgepose_train.training.samples import Pictures
+from edgepose_train.training.samples import PictureCache
 
 CROP_WH = (96, 80)
 NOSE, LEFT, RIGHT = range(3)
@@ -53,7 +53,7 @@ def test_keypoints_follow_the_pixels(frame_wh, flip_order, tmp_path):
         image = cv2.GaussianBlur(image, (0, 0), 4)
         image = np.clip((image.astype(float) - PAD_VALUE) * 2 + PAD_VALUE, 0, 255).astype(np.uint8)
     cv2.imwrite(str(tmp_path / "frame.png"), image)
-    pictures = Pictures()
+    pictures = PictureCache()
     sample = pictures.sample(LabelledImage(tmp_path / "frame.png", xy, ""), (192, 160))
     how = Augmentation(CROP_WH, 180.0, flip_order)
     measured, mirrored = 0, 0

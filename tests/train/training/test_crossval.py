@@ -9,6 +9,8 @@ from edgepose.inference.model_card import read_card
 from edgepose_train.labels.images import image_hash
 from edgepose_train.labels.reading import read_dataset
 
+pytestmark = pytest.mark.slow  # a network is trained
+
 
 @pytest.fixture(scope="module")
 def folds_run(tmp_path_factory, rendered_project, weights_folder):

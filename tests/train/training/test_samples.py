@@ -11,7 +11,7 @@ import pytest
 from edgepose.errors import DatasetError
 from edgepose.geometry.letterbox import FrameMap
 from edgepose_train.labels.dataset import LabelledImage
-from edgepose_train.training.samples import Pictures
+from edgepose_train.training.samples import PictureCache
 
 LABELS = np.array([[10.25, 20.5], [70.0, 40.75], [np.nan, np.nan]])
 
@@ -27,7 +27,7 @@ def written(folder, count, frame_wh=(96, 64)) -> list[LabelledImage]:
 
 @pytest.mark.parametrize("frame_wh", [(96, 64), (320, 240), (333, 251), (1280, 720)])
 def test_a_sample_leads_to_the_models_input_exactly(tmp_path, frame_wh):
-    sample = Pictures().sample(written(tmp_path, 1, frame_wh)[0], (160, 128))
+    sample = PictureCache().sample(written(tmp_path, 1, frame_wh)[0], (160, 128))
     to_input = sample.xy_px @ sample.to_model[:2, :2].T + sample.to_model[:2, 2]
     np.testing.assert_allclose(to_input, sample.frame_map.to_model(LABELS), atol=1e-9)
     assert sample.fitted().shape == (128, 160, 3)
@@ -36,7 +36,7 @@ def test_a_sample_leads_to_the_models_input_exactly(tmp_path, frame_wh):
 
 def test_pictures_beyond_the_limit_are_read_again_and_look_the_same(tmp_path):
     images = written(tmp_path, 4)
-    roomy, tight = Pictures(), Pictures(limit_bytes=2 * 96 * 64 * 3)
+    roomy, tight = PictureCache(), PictureCache(limit_bytes=2 * 96 * 64 * 3)
     for image in images:
         one, other = (pictures.sample(image, (96, 64)) for pictures in (roomy, tight))
         np.testing.assert_array_equal(roomy.source(one), tight.source(other))
@@ -45,7 +45,7 @@ def test_pictures_beyond_the_limit_are_read_again_and_look_the_same(tmp_path):
 
 def test_what_is_held_needs_no_file_any_more_and_the_rest_says_so(tmp_path):
     images = written(tmp_path, 2)
-    pictures = Pictures(limit_bytes=96 * 64 * 3)
+    pictures = PictureCache(limit_bytes=96 * 64 * 3)
     held, read = (pictures.sample(image, (96, 64)) for image in images)
     for image in images:
         image.path.unlink()
@@ -58,14 +58,14 @@ def test_a_picture_is_rgb(tmp_path):
     blue = np.zeros((64, 96, 3), np.uint8)
     blue[..., 0] = 255
     cv2.imwrite(str(tmp_path / "blue.png"), blue)
-    pictures = Pictures()
+    pictures = PictureCache()
     sample = pictures.sample(LabelledImage(tmp_path / "blue.png", LABELS, ""), (96, 64))
     assert pictures.source(sample)[0, 0].tolist() == sample.fitted()[32, 48].tolist() == [0, 0, 255]
 
 
 def test_a_sample_through_a_window_is_the_same_place_seen_larger(tmp_path):
     """What the window shows is what the device would cut out; what is found there comes back to the frame's pixels."""
-    sample = Pictures(zoom=2.0).sample(written(tmp_path, 1, (640, 480))[0], (160, 128))
+    sample = PictureCache(zoom=2.0).sample(written(tmp_path, 1, (640, 480))[0], (160, 128))
     followed = sample.followed(2.0)
     assert followed.window == (0, 0, 320, 256)  # the labels lie near the corner
     rgb = cv2.cvtColor(cv2.imread(str(sample.path)), cv2.COLOR_BGR2RGB)[:256, :320]

@@ -115,7 +115,7 @@ def test_few_new_frames_are_all_that_can_be_tested_on(tmp_path):
     dataset = dataset_of(tmp_path, frames(40))
     split = split_images(dataset, 0, learnt=hashes(dataset.images[1:]))
     assert hashes(split.test) == hashes(dataset.images[:1])
-    with pytest.raises(DatasetError, match="the earlier model has learnt from every frame; label new ones"):
+    with pytest.raises(DatasetError, match="the earlier model was trained on every frame; label new ones"):
         split_images(dataset, 0, learnt=hashes(dataset.images))
 
 

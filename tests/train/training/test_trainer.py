@@ -13,15 +13,15 @@ from tiny import HOW, PLAN
 from edgepose_train.evaluation.metrics import summarize
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.training.augment import Augmentation
-from edgepose_train.training.samples import Pictures
+from edgepose_train.training.samples import PictureCache
 from edgepose_train.training.splits import split_images
-from edgepose_train.training.trainer import Plan, Predictor, Trainer, Views, batches
+from edgepose_train.training.trainer import Predictor, Trainer, TrainingPlan, TrainingViews, batches
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 @pytest.fixture
-def views(tmp_path) -> Views:
+def views(tmp_path) -> TrainingViews:
     return tiny.views(tmp_path)
 
 
@@ -46,20 +46,20 @@ def told_apart(first: int, count: int, keypoints: int) -> np.ndarray:
 
 
 def test_every_frame_is_seen_once_an_epoch(tmp_path):
-    pictures = Pictures()
-    views = Views(tiny.samples(tmp_path, pictures, told_apart(0, 6, 6)), [], HOW, pictures)
-    plan = Plan(steps=6, batch=2, learning_rate=1e-3, stride=8, seed=0)
+    pictures = PictureCache()
+    views = TrainingViews(tiny.samples(tmp_path, pictures, told_apart(0, 6, 6)), [], HOW, pictures)
+    plan = TrainingPlan(steps=6, batch=2, learning_rate=1e-3, stride=8, seed=0)
     seen = np.concatenate([known for *_, known in batches(views, plan, 0)]).argmax(axis=1)
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
     assert seen[:6].tolist() != seen[6:].tolist()
 
 
 def test_every_second_view_is_of_a_teachers_frame(tmp_path):
-    pictures = Pictures()
+    pictures = PictureCache()
     labelled = tiny.samples(tmp_path / "own", pictures, told_apart(0, 2, 6))
-    taught = tiny.samples(tmp_path / "taught", pictures, told_apart(2, 4, 6))
-    plan = Plan(steps=4, batch=4, learning_rate=1e-3, stride=8, seed=0)
-    found = batches(Views(labelled, [], HOW, pictures, taught), plan, 0)
+    pseudo_labelled = tiny.samples(tmp_path / "pseudo", pictures, told_apart(2, 4, 6))
+    plan = TrainingPlan(steps=4, batch=4, learning_rate=1e-3, stride=8, seed=0)
+    found = batches(TrainingViews(labelled, [], HOW, pictures, pseudo_labelled), plan, 0)
     seen = np.concatenate([known for *_, known in found]).argmax(axis=1)
     assert sorted(seen[0::2]) == [0] * 4 + [1] * 4
     assert sorted(seen[1::2]) == sorted([2, 3, 4, 5] * 2)
@@ -99,12 +99,12 @@ def test_the_average_follows_the_weights_and_keeps_the_statistics(views):
 def test_two_image_sizes_and_missing_labels_train_and_are_scored(reaching):
     dataset = read_dataset(reaching)
     assert np.isnan(np.stack([image.xy_px for image in dataset.images])).any()
-    split, pictures = split_images(dataset, 0), Pictures()
+    split, pictures = split_images(dataset, 0), PictureCache()
     train, test = ([pictures.sample(image, (96, 64)) for image in part] for part in (split.train, split.test))
     assert len({sample.frame_map.frame_wh for sample in train}) == 2
     k = len(dataset.skeleton.keypoints)
     trainer, predictor = (factory(tiny.network((96, 64), k), PLAN) for factory in (Trainer, Predictor))
-    for batch in batches(Views(train, [], Augmentation((96, 64), 25.0, None), pictures), PLAN, 0):
+    for batch in batches(TrainingViews(train, [], Augmentation((96, 64), 25.0, None), pictures), PLAN, 0):
         assert np.isfinite(trainer.step(*batch)).all()
     assert trainer.steps_done == PLAN.steps
     predictor.model.set_weights(trainer.averaged_weights())

@@ -1,4 +1,4 @@
-"""What TensorBoard shows, read as TensorBoard reads it; and nothing where it is not installed."""
+"""The learning curves, read as TensorBoard reads them; nothing is written where it is not installed."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from edgepose_train.training import training_logs
-from edgepose_train.training.training_logs import EVERY, TrainingLogs
-from edgepose_train.training.training_loop import Check
+from edgepose_train.training.training_logs import EVERY, CurvePoint, TrainingLogs
 
 
 def write(folder) -> None:
     with TrainingLogs(folder) as logs:
         for step in range(1, 2 * EVERY + 1):
-            logs.stepped(step, np.array([3.0, 2.0, 1.0]) / step)
-        logs.checked(Check(2 * EVERY, 0.5, 7.25))
+            logs.add_losses(step, np.array([3.0, 2.0, 1.0]) / step)
+        logs.add_point(CurvePoint(2 * EVERY, 0.5, 7.25))
 
 
 def test_curves_are_read_back(tmp_path):
@@ -38,6 +37,7 @@ def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
     assert not (tmp_path / "logs").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_its_curves(finished_run):
     pytest.importorskip("tensorboard")
     assert list((finished_run.folder / "logs").glob("events.out.tfevents.*"))

@@ -1,9 +1,11 @@
-"""One training run: what it resumes from, what it stops at, which weights it keeps."""
+"""One training run: how it is continued, when it ends, and which weights it keeps."""
 
 from __future__ import annotations
 
 import math
 import signal
+from collections.abc import Iterator
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -12,66 +14,84 @@ import tiny
 from tiny import PLAN
 
 from edgepose.errors import EdgeposeError
-from edgepose_train.training import training_loop as loop
-from edgepose_train.training.trainer import Predictor, Trainer
-from edgepose_train.training.training_loop import PATIENCE, Best, train_network, typical_px
+from edgepose_train.evaluation.metrics import Predictions
+from edgepose_train.training.trainer import Predictor, Trainer, TrainingPlan
+from edgepose_train.training.training_loop import STALE_VALIDATIONS, BestWeights, train_network, typical_px
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tmp_path, monkeypatch, capsys):
-    """The same weights, bit for bit: what Ctrl-C costs is the start-up alone."""
+class InterruptedTrainer(Trainer):
+    """Receives Ctrl-C at a step."""
+
+    def __init__(self, weights: list[np.ndarray], stop: int | None) -> None:
+        network = tiny.network()
+        network.set_weights(weights)
+        super().__init__(network, PLAN)
+        real_step = self.step
+
+        def step_or_stop(*batch):
+            if self.steps_done == stop:
+                signal.raise_signal(signal.SIGINT)
+            return real_step(*batch)
+
+        self.step = step_or_stop
+
+
+class PredictorWithErrors(Predictor):
+    """Predicts keypoints that are as many px away from their labels as `errors_px` says."""
+
+    def __init__(self, errors_px: Iterator[float]) -> None:
+        super().__init__(tiny.network(), PLAN)
+        self._errors_px = errors_px
+
+    def predict(self, samples):
+        labels = np.zeros((len(samples), 1, 2))
+        return Predictions(labels, np.add(labels, [next(self._errors_px), 0.0]), np.ones((len(samples), 1)))
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, capsys):
+    """They are the same bit for bit, so Ctrl-C only costs the time to start again."""
     views = tiny.views(tmp_path)
     keras.utils.set_random_seed(0)
     first = tiny.network().get_weights()
 
     def run(folder, stop=None):
         folder.mkdir(exist_ok=True)
-        network = tiny.network()
-        network.set_weights(first)
-        trainer, predictor = Trainer(network, PLAN), Predictor(tiny.network(), PLAN)
-        step = trainer.step
-
-        def step_or_stop(*batch):
-            if trainer.steps_done == stop:
-                signal.raise_signal(signal.SIGINT)
-            return step(*batch)
-
-        monkeypatch.setattr(trainer, "step", step_or_stop)
+        trainer, predictor = InterruptedTrainer(first, stop), Predictor(tiny.network(), PLAN)
         curve = train_network(trainer, predictor, views, folder, {"seed": 0})
         return predictor.model.get_weights(), curve
 
     whole, whole_curve = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "stopped", 4)
-    resumed, curve = run(tmp_path / "stopped")
-    for one, other in zip(whole, resumed, strict=True):
+    continued, curve = run(tmp_path / "stopped")
+    for one, other in zip(whole, continued, strict=True):
         np.testing.assert_array_equal(one, other)
     assert curve == whole_curve
-    assert [check.step for check in curve] == list(range(1, PLAN.steps + 1))
-    assert f"going on from step 5 of {PLAN.steps}" in capsys.readouterr().out
+    assert [point.step for point in curve] == list(range(1, PLAN.steps + 1))
+    assert f"continuing from step 5 of {PLAN.steps}" in capsys.readouterr().out
 
 
-def test_training_ends_when_nothing_gets_better(tmp_path, monkeypatch):
-    errors = iter([3.0] + [30.0] * 20)
-    monkeypatch.setattr(loop, "typical_px", lambda _: next(errors))
-    monkeypatch.setattr(loop, "CHECKS", 20)
-    trainer, predictor = (factory(tiny.network(), tiny.Plan(20, 2, 1e-3, 8, 0)) for factory in (Trainer, Predictor))
-    curve = train_network(trainer, predictor, tiny.views(tmp_path), tmp_path, {})
-    assert len(curve) == 1 + PATIENCE
+def test_training_ends_when_nothing_gets_better(tmp_path):
+    plan = TrainingPlan(20, 2, 1e-3, 8, 0, validations=20)
+    predictor = PredictorWithErrors(iter([3.0] + [30.0] * 20))
+    curve = train_network(Trainer(tiny.network(), plan), predictor, tiny.views(tmp_path), tmp_path, {})
+    assert len(curve) == 1 + STALE_VALIDATIONS
 
 
-def test_a_training_that_diverged_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "typical_px", lambda _: math.nan)
-    trainer, predictor = (factory(tiny.network(), PLAN) for factory in (Trainer, Predictor))
+@pytest.mark.filterwarnings("ignore:Mean of empty slice")
+def test_a_training_that_diverged_is_an_error(tmp_path):
+    plan = replace(PLAN, validations=2)
+    predictor = PredictorWithErrors(iter([math.nan] * 4))
     with pytest.raises(EdgeposeError, match="diverged: no validation gave a number; try another --seed"):
-        train_network(trainer, predictor, tiny.views(tmp_path), tmp_path, {})
+        train_network(Trainer(tiny.network(), plan), predictor, tiny.views(tmp_path), tmp_path, {})
 
 
 def test_the_best_weights_are_the_last_that_were_not_clearly_worse():
-    best = Best()
+    best = BestWeights()
     for step, px in enumerate([5.0, 3.0, 3.3, 4.0, 3.5, math.nan]):
-        best.see(px, step, [step])
+        best.update(px, step, [step])
     assert (best.step, best.validation_px, best.lowest_px, best.weights, best.checks_since) == (2, 3.3, 3.0, [2], 3)
 
 

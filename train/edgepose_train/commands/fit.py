@@ -15,60 +15,86 @@ from rich.markup import escape
 
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.inference.model_card import ModelCard, read_card
+from edgepose.system.arguments import add_output_argument, check_output, model_path
 from edgepose_train.commands.score_table import print_scores
 from edgepose_train.labels.dataset import Dataset
 from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 from edgepose_train.network.recipes import RECIPES, Recipe, parse_size, recipe_for
+from edgepose_train.network.target_boards import TARGET_BOARDS, choose_network
 from edgepose_train.quiet import quiet
-from edgepose_train.training.checkpoint import is_run
+from edgepose_train.training.checkpoint import CHECKPOINT, is_run
+from edgepose_train.training.fit_options import FitOptions
 
 if TYPE_CHECKING:
-    from edgepose_train.report.report import ReportData
     from edgepose_train.training.distill import DistillationSet
-    from edgepose_train.training.fit import FitOptions, Fitted
-
-BOARDS = ("pi-zero-2w", "pi-3", "pi-4", "pi-5", "coral", "desktop")
+    from edgepose_train.training.fit import FitResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.description = (
+        "Trains a model on labelled frames, quantizes it to int8 and measures the file that ships. RUN/model.tflite "
+        "and its card RUN/model.json go to the device; RUN/report.html shows how good the model is. After Ctrl-C or a "
+        "crash, the same command continues where it stopped. The exit status is 1 when the model is ready but int8 "
+        "loses more than --max-int8-loss."
+    )
     parser.epilog = (
         "examples:\n"
         "  edgepose-train fit my-project -o RUN\n"
         "  edgepose-train fit my-project -o RUN --target pi-4 --fps 30\n"
-        "  edgepose-train fit my-project -o SMALL --recipe fast --teacher RUN/model.tflite --unlabelled cage.mp4\n\n"
-        "Leaves RUN/model.tflite and its card RUN/model.json, which go to the device, and RUN/report.html.\n"
-        "After Ctrl-C or a crash the same command goes on where it stopped. Exit status 1 when the model is ready but\n"
-        "int8 costs it more than --max-int8-loss."
+        "  edgepose-train fit my-project -o SMALL --recipe fast --teacher RUN --unlabelled cage.mp4"
     )
     parser.add_argument("dataset", type=Path, help=DATASET_HELP)
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="RUN", help="folder for the result")
-    parser.add_argument("--recipe", choices=list(RECIPES), help="fast, balanced (default) or accurate")
-    parser.add_argument("--target", choices=BOARDS, help="choose network and input for this board, instead of --recipe")
-    parser.add_argument("--fps", type=_positive_number, metavar="F", help="frames a second wanted on --target")
+    add_output_argument(parser, "RUN", "the folder for the result")
+    _add_network_arguments(parser)
+    _add_training_arguments(parser)
+
+
+def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--recipe", choices=list(RECIPES), help="fast, balanced (the default) or accurate")
+    parser.add_argument(
+        "--target",
+        choices=list(TARGET_BOARDS),
+        help="choose network and input size for this board, instead of --recipe: " + ", ".join(TARGET_BOARDS),
+    )
+    parser.add_argument("--fps", type=_positive_number, metavar="F", help="the frame rate to reach on --target")
     parser.add_argument("--backbone", metavar="NAME", help="mobilenet_v1_ALPHA or mobilenet_v2_ALPHA")
+    parser.add_argument("--input", metavar="WxH", help="the size of the model's input, such as 320x240")
+    parser.add_argument(
+        "--follow", action="store_true", help="also train for a window that follows the animal (view.follow)"
+    )
+
+
+def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         default="imagenet",
         metavar="W",
-        help="what to start from: imagenet (default, downloads), none, a .h5 file, a folder of such files, or the RUN "
-        "of an earlier fit",
+        help="the first weights: imagenet (the default; downloads them), none, a .h5 file, a folder of such files, or "
+        "the RUN of an earlier fit",
     )
-    parser.add_argument("--input", metavar="WxH", help="size of the model's input, such as 320x240")
     parser.add_argument(
-        "--follow", action="store_true", help="learn what a window round the animal shows (view.follow)"
+        "--epochs", type=_positive, metavar="N", help="how often each labelled frame is shown, instead of the recipe's"
     )
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="instead of the recipe's number")
-    parser.add_argument("--seed", type=_seed, default=0, help="of the split and of the training (default 0)")
-    parser.add_argument("--split", choices=("frame", "video"), default="frame", help="what to test on (default frame)")
-    parser.add_argument("--folds", type=_positive, metavar="K", help="also train K models that test every frame once")
-    parser.add_argument("--teacher", type=Path, metavar="MODEL", help="a larger model, which labels the frames of ...")
-    parser.add_argument("--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="... these videos to learn from")
+    parser.add_argument("--seed", type=_seed, default=0, help="decides the split and the training (default: 0)")
+    parser.add_argument(
+        "--split", choices=("frame", "video"), default="frame", help="test on single frames or whole videos"
+    )
+    parser.add_argument(
+        "--folds", type=_positive, metavar="K", help="also train K models, so that every frame is tested once"
+    )
+    parser.add_argument(
+        "--teacher", type=model_path, metavar="MODEL", help="a larger model, which labels frames of --unlabelled"
+    )
+    parser.add_argument(
+        "--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="videos to train on with the labels of --teacher"
+    )
     parser.add_argument(
         "--max-int8-loss",
         type=_positive_number,
         metavar="PX",
-        help="mean error that int8 may add (default: one pixel of the model's input, leaving out the frame it adds "
-        "most to)",
+        help="what int8 may add to the mean error (default: one pixel of the model's input, without the frame to which "
+        "it adds most)",
     )
 
 
@@ -95,83 +121,94 @@ def _seed(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
+    """Trains, prints the result and returns the exit status."""
     _check_options(args)
     input_wh = parse_size(args.input) if args.input else None
     dataset = read_dataset(args.dataset)
     for problem in dataset.problems:
         print(f"problem: {problem}", file=sys.stderr)
+    _prepare_folder(args.output, args.force)
     _start_tensorflow()
     from edgepose_train.training.crossval import add_folds, cross_validate, plan_folds
     from edgepose_train.training.fit import fit
 
-    settings = _settings(args, dataset, input_wh)
-    folds = plan_folds(dataset, settings, args.folds) if args.folds else []
-    lesson = _lesson(args, dataset)
-    fitted = fit(dataset, args.output, settings, lesson=lesson)
+    options = _fit_options(args, dataset, input_wh)
+    folds = plan_folds(dataset, options, args.folds) if args.folds else []
+    distillation = _distillation(args, dataset)
+    result = fit(dataset, args.output, options, distillation=distillation)
     model = args.output / "model.tflite"
     if folds:
-        everything = cross_validate(dataset, args.output, settings, folds, lesson)
-        fitted = replace(fitted, card=add_folds(model, fitted.card, everything))
-    if settings.recipe.edge_tpu:
-        fitted = replace(fitted, card=_compile(model))
-    return _conclude(args, fitted)
+        in_folds = cross_validate(dataset, args.output, options, folds, distillation)
+        result = replace(result, card=add_folds(model, result.card, in_folds))
+    if options.recipe.edge_tpu:
+        result = replace(result, card=_compile(model))
+    return _conclude(args, result)
 
 
 def _check_options(args: argparse.Namespace) -> None:
     if bool(args.teacher) != bool(args.unlabelled):
         raise UsageError("--teacher MODEL and --unlabelled VIDEO belong together; give both")
     if args.fps and not args.target:
-        raise UsageError("--fps is what --target is to reach; give --target too")
+        raise UsageError("--fps is the frame rate to reach on --target; give --target too")
     if args.target and (args.backbone or args.recipe or args.input):
         raise UsageError("--target chooses network and input; leave out --recipe, --backbone and --input, or --target")
     if args.folds and (args.teacher or is_run(args.weights)):
         earlier = "--teacher" if args.teacher else "--weights"
-        raise UsageError(f"--folds tests frames that the model of {earlier} has learnt from; leave out one of the two")
+        raise UsageError(f"--folds tests frames that the model of {earlier} was trained on; leave out one of the two")
+
+
+def _prepare_folder(run: Path, force: bool) -> None:
+    """A run with the same options is continued. Everything else in the folder is only replaced with `--force`."""
+    if not run.is_dir():
+        return
+    if force:
+        for path in (run / CHECKPOINT, *run.glob(f"fold-*/{CHECKPOINT}")):
+            path.unlink(missing_ok=True)
+    elif not (run / CHECKPOINT).exists():
+        check_output(run / "model.tflite", force=False)
 
 
 def _start_tensorflow() -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise EdgeposeError("training needs TensorFlow: pip install 'edgepose[train]'")
-    with quiet():  # TensorFlow looks for GPUs, and reports at length that there are none
+    with quiet():  # TensorFlow searches for GPUs, and prints many lines when there are none
         import tensorflow as tf
 
         tf.config.list_logical_devices()
 
 
-def _settings(args: argparse.Namespace, dataset: Dataset, input_wh: tuple[int, int] | None) -> FitOptions:
+def _fit_options(args: argparse.Namespace, dataset: Dataset, input_wh: tuple[int, int] | None) -> FitOptions:
     from edgepose_train.network.network import parse_backbone
-    from edgepose_train.training.fit import FitOptions
 
-    by_video = args.split == "video"
+    name = args.target or args.recipe or "balanced"
     if args.target:
-        recipe, input_wh = _for_target(args, dataset)
-        return FitOptions(args.target, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
-    name = args.recipe or "balanced"
-    recipe = RECIPES[name]
-    if args.backbone:
-        parse_backbone(args.backbone)
-        recipe = replace(recipe, backbone=args.backbone)
+        recipe, input_wh = _for_board(args, dataset)
+    else:
+        recipe = RECIPES[name]
+        if args.backbone:
+            parse_backbone(args.backbone)
+            recipe = replace(recipe, backbone=args.backbone)
+    by_video = args.split == "video"
     return FitOptions(name, recipe, args.weights, args.seed, input_wh, args.epochs, by_video, args.follow)
 
 
-def _for_target(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tuple[int, int]]:
-    from edgepose_train.network.target_boards import TARGETS, choose
-    from edgepose_train.training.fit import animal_size, frame_size
+def _for_board(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tuple[int, int]]:
+    from edgepose_train.training.samples import animal_size, frame_size
 
-    target = TARGETS[args.target]
-    fps = args.fps or target.fps
+    board = TARGET_BOARDS[args.target]
+    fps = args.fps or board.fps
     sizes = frame_size(dataset.images), animal_size(dataset.images)
-    choice = choose(target, fps, *sizes, len(dataset.skeleton.keypoints))
+    choice = choose_network(board, fps, *sizes, len(dataset.skeleton.keypoints))
     w, h = choice.input_wh
     print(
         f"{args.target}: {choice.backbone} at {w}x{h}, stride {choice.stride}; about {choice.estimate_ms:.0f} ms "
-        f"a frame there, which leaves room for the rest at {fps:g} fps",
+        f"a frame there, which leaves room for everything else at {fps:g} fps",
         flush=True,
     )
     return recipe_for(choice.backbone, choice.width, choice.stride, choice.animal_px, args.target == "coral"), (w, h)
 
 
-def _lesson(args: argparse.Namespace, dataset: Dataset) -> DistillationSet | None:
+def _distillation(args: argparse.Namespace, dataset: Dataset) -> DistillationSet | None:
     if not args.teacher:
         return None
     from edgepose_train.training.distill import prepare_distillation
@@ -179,72 +216,41 @@ def _lesson(args: argparse.Namespace, dataset: Dataset) -> DistillationSet | Non
     return prepare_distillation(args.teacher, args.unlabelled, dataset)
 
 
-def _conclude(args: argparse.Namespace, fitted: Fitted) -> int:
-    """Tables, report, verdict; the exit status."""
-    from edgepose_train.network.target_boards import speed_table
+def _conclude(args: argparse.Namespace, result: FitResult) -> int:
+    """Writes the report, prints tables and verdict, and returns the exit status."""
+    from edgepose_train.export.model_speed import speed_table
+    from edgepose_train.report.build import build_report_data
     from edgepose_train.report.page import write_report
-    from edgepose_train.report.report import judge
+    from edgepose_train.report.verdict import judge
 
-    model, card = args.output / "model.tflite", fitted.card
-    found = _measured(args, fitted, model)
-    report = write_report(args.output, card, found)
-    print_scores(card.scores, "frames it never saw")
+    model, card = args.output / "model.tflite", result.card
+    command = shlex.join(["edgepose-train", *sys.argv[1:]])
+    data = build_report_data(result, model, args.max_int8_loss, args.dataset, command)
+    report = write_report(args.output, card, data)
+    print_scores(card.scores, " it never saw")
     console = Console(highlight=False, soft_wrap=True)
-    console.print(speed_table(found.speed))
-    verdict = judge(card, found)
+    if data.speed:
+        console.print(speed_table(data.speed))
+    verdict = judge(card, data)
     word = "[bold green]Good.[/]" if verdict.good else "[bold yellow]Not good yet.[/]"
     console.print(f"{word} {escape(verdict.sentence)}")
     for reason in verdict.reasons:
         console.print(f"  - {escape(reason)}")
     print(
-        f"{model} ({model.stat().st_size / 1000:.0f} kB) and its card model.json are ready; {report} shows what they "
-        f"are worth; try them with: edgepose analyze {model} VIDEO -o poses.csv"
+        f"{model} ({model.stat().st_size / 1000:.0f} kB) and its card model.json are ready; {report} shows how good "
+        f"they are; try them with: edgepose analyze {model} VIDEO -o poses.csv"
     )
-    return 1 if found.blame else 0
-
-
-def _measured(args: argparse.Namespace, fitted: Fitted, model: Path) -> ReportData:
-    from edgepose_train.export.layer_attribution import attribute_layers
-    from edgepose_train.network.target_boards import speed
-    from edgepose_train.report.report import ReportData, int8_loss_px
-
-    data, blame = model.read_bytes(), None
-    allowed_px, excused = args.max_int8_loss or _input_pixel(fitted), args.max_int8_loss is None
-    if int8_loss_px(fitted.in_int8, fitted.in_float, excused) > allowed_px:
-        print("looking for the layer that int8 loses it in ...", flush=True)
-        blame = attribute_layers(fitted.network, data, fitted.card, fitted.split.test)
-    return ReportData(
-        fitted.split,
-        fitted.in_int8,
-        fitted.in_float,
-        allowed_px,
-        excused,
-        fitted.curve,
-        fitted.reliability,
-        speed(data, str(model)),
-        blame,
-        args.dataset,
-        shlex.join(["edgepose-train", *sys.argv[1:]]),
-    )
-
-
-def _input_pixel(fitted: Fitted) -> float:
-    """Frame pixels that one pixel of the model's input spans."""
-    from edgepose_train.training.fit import frame_size
-
-    frame_wh = frame_size(fitted.split.test)
-    spans = (frame / side for frame, side in zip(frame_wh, fitted.card.input.size_wh, strict=True))
-    return round(max(1.0, *spans), 2)
+    return 1 if data.attribution else 0
 
 
 def _compile(model: Path) -> ModelCard:
-    """For a Coral, where its compiler is installed; else says how. The card, with the compiled file in it."""
-    from edgepose_train.export.edgetpu import audit
+    """Compiles the model for a Coral where the compiler is installed, or prints how to; returns the new card."""
+    from edgepose_train.export.edgetpu import audit_graph
     from edgepose_train.export.edgetpu_compile import command_line, compile_model, is_installed
     from edgepose_train.export.tflite_graph import read_bytes, read_graph
 
-    found = audit(read_graph(read_bytes(model), str(model)))
-    print(f"Edge TPU: {found.verdict()}", flush=True)
+    audit = audit_graph(read_graph(read_bytes(model), str(model)))
+    print(f"Edge TPU: {audit.verdict()}", flush=True)
     if is_installed():
         print(compile_model(model).verdict(), flush=True)
     else:

@@ -1,4 +1,4 @@
-"""The table of pixel errors that `fit` and `evaluate` print."""
+"""The table of px errors that `fit` and `evaluate` print."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from edgepose.inference.model_card import Score
+from edgepose.system.wording import count
 
 
-def print_scores(scores: dict[str, Score], frames: str) -> None:
-    """A column per score (float, int8); a row per keypoint, then mean, median and 95th percentile."""
+def print_scores(scores: dict[str, Score], which: str) -> None:
+    """Prints a column per score (float, int8), with a row per keypoint and rows for mean, median and 95th percentile.
+
+    `which` says which frames were tested; it follows their number, such as ` it never saw`.
+    """
     first = next(iter(scores.values()))
     table = Table()
     table.add_column("keypoint")
@@ -21,7 +25,8 @@ def print_scores(scores: dict[str, Score], frames: str) -> None:
     for label in ("mean", "median", "p95"):
         table.add_row(label, *(_px(getattr(score, f"{label}_px")) for score in scores.values()))
     console = Console()
-    console.print(f"px error on {first.n_frames} {frames}, {first.n_points} labelled points:", highlight=False)
+    points = count(first.n_points, "labelled point")
+    console.print(f"px error on {count(first.n_frames, 'frame')}{which}, {points}:", highlight=False)
     console.print(table)
 
 

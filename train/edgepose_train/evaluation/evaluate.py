@@ -1,4 +1,4 @@
-"""Pixel error of the shipped int8 file, through the very code that runs on the device."""
+"""Measures the px error of the shipped int8 file with the same code that runs on the device."""
 
 from __future__ import annotations
 
@@ -15,42 +15,45 @@ from edgepose.inference.model_card import ModelCard, Score
 from edgepose.inference.viewer import estimate_in, follow, window_size
 from edgepose.system.progress import progress_bar
 from edgepose.types import Frame, Pose
-from edgepose_train.evaluation.metrics import Predictions, summarize
+from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.images import image_hash, read_image
 
-FOLLOWED = "followed"  # name of the score through windows that follow the animal
-JITTER = 0.1  # of a window's sides
+JITTER = 0.1  # how far a window is moved at most, as a share of its sides
 
 
 def held_out(dataset: Dataset, card: ModelCard) -> list[LabelledImage]:
-    """The images that were neither trained on nor used to choose the model, told by their content."""
+    """Returns the images that were neither trained on nor used to choose the model; their content identifies them."""
     learnt = card.training.learnt_frames()
     return [image for image in dataset.images if image_hash(image.path) not in learnt]
 
 
 def measure(estimator: Estimator, images: Sequence[LabelledImage]) -> Predictions:
-    """Of whole frames, one or more."""
+    """Runs the model on whole frames."""
     return _measured(images, estimator.estimate)
 
 
 def measure_followed(estimator: Estimator, images: Sequence[LabelledImage], seed: int = 0) -> Predictions:
-    """Through the window that would follow the animal: round what the estimator finds in the whole frame, and off that
-    by up to `JITTER` of its sides, as it is when the animal moves; with one seed always the same for each picture."""
+    """Runs the model on windows like those that follow the animal.
+
+    A window is placed round what the estimator finds in the whole frame, and then moved by up to `JITTER` of its sides,
+    because the animal moves between two frames. The same seed moves the window of a picture by the same amount.
+    """
 
     def through_window(frame: Frame) -> Pose:
-        rng = np.random.default_rng([seed, zlib.crc32(frame.image)])
+        rng = np.random.default_rng([seed, zlib.crc32(frame.image.data)])
         field = (0, 0, *frame.size_wh)
         size_wh = window_size(estimator.card, frame.size_wh, estimator.card.input.zoom)
         window = follow(None, estimator.estimate(frame), 0, field, size_wh).window
-        corner = np.array(window[:2]) + rng.uniform(-JITTER, JITTER, 2) * size_wh
-        return estimate_in(estimator, frame, place_window(corner, corner + np.array(size_wh) - 1, field, size_wh))
+        low_xy = np.array(window[:2]) + rng.uniform(-JITTER, JITTER, 2) * size_wh
+        high_xy = low_xy + np.array(size_wh) - 1
+        return estimate_in(estimator, frame, place_window(low_xy.tolist(), high_xy.tolist(), field, size_wh))
 
     return _measured(images, through_window)
 
 
 def _measured(images: Sequence[LabelledImage], estimate: Callable[[Frame], Pose]) -> Predictions:
-    poses = []
+    poses: list[Pose] = []
     with progress_bar() as bar:
         for image in bar.track(images, description="testing"):
             poses.append(estimate(Frame(read_image(image.path), "bgr", len(poses), 0, 0)))
@@ -62,8 +65,19 @@ def _measured(images: Sequence[LabelledImage], estimate: Callable[[Frame], Pose]
 
 
 def evaluate(model: Path, dataset: Dataset, every_frame: bool = False) -> dict[str, Score]:
-    """Of whole frames, and through windows where the model is made for that. Raises DatasetError when the labels are of
-    other keypoints, or no frame is left to test on."""
+    """Measures a model on the frames of a data set that it was not trained on.
+
+    Args:
+        model: The `.tflite` file, with its card beside it.
+        dataset: The labelled frames.
+        every_frame: Also use the frames that the model was trained on.
+
+    Returns:
+        The score "int8" of whole frames. Where the model can follow the animal, also the score "followed".
+
+    Raises:
+        DatasetError: The labels have other keypoints, or no frame is left to test on.
+    """
     estimator = Estimator(model)
     names = estimator.card.skeleton.keypoints
     if dataset.skeleton.keypoints != names:

@@ -1,4 +1,4 @@
-"""What a model is worth, in numbers: errors in pixels, how sure their mean is, and measures others report."""
+"""How good a model is, in numbers: errors in pixels, the confidence interval of their mean, PCK and OKS."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from edgepose.geometry.coordinates import animal_px
 from edgepose.inference.model_card import Certain, Score
 from edgepose.types import F64
 
-P_CUTOFF = 0.6  # DeepLabCut's
-PCK_LENGTHS = (0.05, 0.1, 0.2)  # of the animal
-OKS_SIGMA = 0.1  # of every keypoint, as DeepLabCut takes it: nobody has measured how animals' labels scatter
+# The names of the card's scores beside "float" and "int8".
+FOLLOWED = "followed"  # through windows that follow the animal
+FOLDS = "folds"  # by cross-validation
+
+P_CUTOFF = 0.6  # DeepLabCut's default
+PCK_LENGTHS = (0.05, 0.1, 0.2)  # shares of the animal's length
+OKS_SIGMA = 0.1  # for every keypoint, as in DeepLabCut: nobody has measured how the labels of animals scatter
 _DRAWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Of N labelled frames and K keypoints, in the frames' own pixels. labels: (N, K, 2), NaN = not labelled.
-    xy_px: (N, K, 2). score: (N, K)."""
+    """Labels and predictions of N frames and K keypoints.
+
+    Attributes:
+        labels: (N, K, 2) in the frames' own pixels, NaN where there is no label.
+        xy_px: (N, K, 2) in the frames' own pixels.
+        score: (N, K) in 0..1.
+    """
 
     labels: F64
     xy_px: F64
@@ -29,12 +38,12 @@ class Predictions:
 
     @property
     def errors_px(self) -> F64:
-        """(N, K); NaN where there is no label."""
+        """Distances from label to prediction, (N, K); NaN where there is no label."""
         return np.asarray(np.linalg.norm(self.xy_px - self.labels, axis=2))
 
 
 def summarize(found: Predictions, names: Sequence[str]) -> Score:
-    """Raises DatasetError when nothing is labelled."""
+    """Returns the score of N frames; `names` are the K keypoints. Raises DatasetError when nothing is labelled."""
     errors = found.errors_px
     points = errors[np.isfinite(errors)]
     if not points.size:
@@ -59,8 +68,11 @@ def summarize(found: Predictions, names: Sequence[str]) -> Score:
 
 
 def mean_interval(errors_px: F64) -> tuple[float, float] | None:
-    """95 % interval of the mean, by the bootstrap (Efron 1979). Frames are drawn, not keypoints: those of one frame
-    are wrong together. errors_px: (N, K). None for a single frame, which says nothing of others."""
+    """Returns the 95 % confidence interval of the mean of `errors_px` (N, K), by the bootstrap (Efron 1979).
+
+    Frames are drawn, not keypoints, because the errors of one frame depend on each other. Returns None for a single
+    frame, which says nothing about other frames.
+    """
     known = np.isfinite(errors_px)
     sums, counts = np.where(known, errors_px, 0.0).sum(axis=1), known.sum(axis=1)
     sums, counts = sums[counts > 0], counts[counts > 0]
@@ -72,9 +84,12 @@ def mean_interval(errors_px: F64) -> tuple[float, float] | None:
 
 
 def _oks(found: Predictions) -> float | None:
-    """Mean object keypoint similarity, https://cocodataset.org/#keypoints-eval: exp(-d² / (2 area (2 sigma)²)), of the
-    frames with two labels or more. The area is that of the box round the labels, which has at least a tenth of its
-    length for a width, lest a straight animal has none."""
+    """Returns the mean object keypoint similarity of the frames with two labels or more.
+
+    Its formula is exp(-d² / (2 area (2 sigma)²)), https://cocodataset.org/#keypoints-eval. The area is that of the box
+    round the labels. Its width is at least a tenth of its length, because a straight animal would have no area
+    otherwise.
+    """
     several = np.isfinite(found.labels).all(axis=2).sum(axis=1) >= 2
     labels, errors = found.labels[several], found.errors_px[several]
     if not len(labels):

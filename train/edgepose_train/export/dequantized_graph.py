@@ -1,8 +1,8 @@
-"""The graph of an int8 file, run in float operation by operation, so that each can be quantized or not.
+"""The graph of an int8 file, run in float, one operation after the other, so that each can be quantized or not.
 
-Converted without quantization, the network gives the same operations in the same order. Each of them becomes a
-little float model of its own; between two of them the values are rounded to the steps of the int8 file, and its
-weights are the file's own. So the twin computes what the file does, or does so with any operation left in float.
+Converted without quantization, the network has the same operations in the same order. Each of them becomes a small
+float model of its own. A quantized operation uses the weights of the int8 file, and its output is rounded to the steps
+of the int8 file. So this graph computes what the int8 file does, and it can do so with any of its operations in float.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgepose.types import F32, U8
 from edgepose_train.quiet import quiet
 
 _KINDS = {number: name for name, number in vars(schema.BuiltinOperator).items() if isinstance(number, int)}
-_CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}  # between number formats: float has none
+_CONVERSIONS = {"QUANTIZE", "DEQUANTIZE"}  # between number formats; a float graph has none
 _WORDS = {
     "CONV_2D": "convolution",
     "DEPTHWISE_CONV_2D": "depthwise convolution",
@@ -35,21 +35,30 @@ _WORDS = {
     "TRANSPOSE_CONV": "upsampling",
     "MUL": "product",
 }
-# Names in the head, most of them given by Keras.
+# Names that only occur in the head; Keras gives most of them.
 _UNNAMED = re.compile(
     r"(re_lu|(depthwise_)?conv2d(_transpose)?|batch_normalization|add|multiply|up_sampling2d|head_.*)?(_\d+)*"
 )
-_BESIDE = re.compile(r"relu|bn|pad", re.IGNORECASE)  # what is fused into the convolution that the layer is known by
+_BESIDE = re.compile(r"relu|bn|pad", re.IGNORECASE)  # these are fused into the convolution that names the layer
 
-_PICTURE = -1  # its number as a tensor, before the graph's own
+_PICTURE = -1  # the picture's number as a tensor; the graph's own numbers begin at 0
 
 Call = Callable[..., F32]
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation of the int8 file. layer: in words. inputs, output: tensors by number.
-    exact: with the float weights; rounded: with the int8 file's. scale, zero_point: of its output in that file."""
+class DequantizedOperation:
+    """One operation of the int8 file.
+
+    Attributes:
+        layer: The layer in words.
+        inputs: The computed tensors that it takes, by number.
+        output: The tensor that it gives, by number.
+        exact: The float operation with the float weights.
+        rounded: The float operation with the weights of the int8 file.
+        scale: The scale of its output in the int8 file.
+        zero_point: The zero point of its output in the int8 file.
+    """
 
     layer: str
     inputs: tuple[int, ...]
@@ -60,21 +69,27 @@ class Operation:
     zero_point: int
 
     def round(self, values: F32) -> F32:
-        """To the nearest values that int8 has at this place."""
+        """Rounds to the nearest values that the int8 output can have."""
         steps = np.rint(values * np.float32(1 / self.scale)) + self.zero_point
-        return (np.clip(steps, -128, 127) - self.zero_point).astype(np.float32) * np.float32(self.scale)
+        whole = (np.clip(steps, -128, 127) - self.zero_point).astype(np.float32)
+        return np.asarray(whole * np.float32(self.scale), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class DequantizedGraph:
-    """operations: in the order in which they run, the first of them the picture's normalisation. outputs: by name."""
+    """The operations in the order in which they run, first the picture's normalisation, and the outputs by name."""
 
-    operations: tuple[Operation, ...]
+    operations: tuple[DequantizedOperation, ...]
     outputs: dict[str, int]
 
     def run(self, picture: U8, in_float: Collection[int], known: dict[int, F32] | None = None) -> dict[int, F32]:
-        """Every tensor, by number. picture: (H, W, 3) RGB. in_float: places in `operations` that are not
-        quantized. known: tensors that need not be computed again."""
+        """Computes every tensor and returns them by number.
+
+        Args:
+            picture: The model's input, RGB (H, W, 3).
+            in_float: The places in `operations` that are not quantized.
+            known: Tensors that need not be computed again.
+        """
         found = {_PICTURE: picture[None].astype(np.float32), **(known or {})}
         for place, operation in enumerate(self.operations):
             if operation.output in found:
@@ -87,7 +102,7 @@ class DequantizedGraph:
         return found
 
     def after(self, place: int) -> set[int]:
-        """The tensors that change with the operation at `place`."""
+        """Returns the numbers of the tensors that depend on the operation at `place`."""
         changed = {self.operations[place].output}
         for operation in self.operations[place + 1 :]:
             if changed & set(operation.inputs):
@@ -96,8 +111,11 @@ class DequantizedGraph:
 
 
 def dequantize(model: keras.Model, tflite: bytes) -> DequantizedGraph:
-    """model: the float network that `tflite`, the int8 file, was made of. Raises ModelError when it is another."""
-    exact, quantized = _Graph(_float_file(model)), _Graph(tflite)
+    """Returns the graph of the int8 file `tflite`, which was made from the float network `model`.
+
+    Raises ModelError when it was made from another network.
+    """
+    exact, quantized = _SchemaGraph(_float_file(model)), _SchemaGraph(tflite)
     if exact.kinds() != quantized.kinds():
         raise ModelError("the int8 file has other operations than the float network; quantize the network again")
     width = quantized.shape(quantized.start)[2]
@@ -107,7 +125,7 @@ def dequantize(model: keras.Model, tflite: bytes) -> DequantizedGraph:
         output = b.outputs[0]
         stored = quantized.graph.tensors[output].quantization
         operations.append(
-            Operation(
+            DequantizedOperation(
                 layer=_in_words(quantized, b, names, width),
                 inputs=tuple(quantized.source(number) for number in b.inputs if quantized.is_value(number)),
                 output=output,
@@ -120,11 +138,14 @@ def dequantize(model: keras.Model, tflite: bytes) -> DequantizedGraph:
     return DequantizedGraph(tuple(operations), quantized.outputs)
 
 
-def _normalisation(graph: _Graph) -> Operation:
-    """Pixels to -1..1. The file does it with the scale of its input, whose zero is a whole number: half a step off."""
+def _normalisation(graph: _SchemaGraph) -> DequantizedOperation:
+    """Returns the operation that brings pixels to -1..1.
+
+    The int8 file does so with the scale of its input. The zero point is a whole number, so it is half a step off.
+    """
     stored = graph.graph.tensors[graph.start].quantization
     scale, zero_point = float(stored.scale[0]), int(stored.zeroPoint[0])
-    return Operation(
+    return DequantizedOperation(
         layer="input",
         inputs=(_PICTURE,),
         output=graph.start,
@@ -136,11 +157,11 @@ def _normalisation(graph: _Graph) -> Operation:
 
 
 def _float_file(model: keras.Model) -> bytes:
-    """A function freezes several times faster than a whole network is exported."""
+    """Converts the network without quantization; a frozen function converts several times faster than a network."""
 
     def shipped(picture: Any) -> dict[str, Any]:
         out = model(picture, training=False)
-        return {"heatmap": out["heatmap"], "offset": tf.clip_by_value(out["offset"], -1.0, 1.0)}  # as in quantize.py
+        return {"heatmap": out["heatmap"], "offset": tf.clip_by_value(out["offset"], -1.0, 1.0)}  # as `to_int8` does
 
     with quiet():
         shape = tf.TensorSpec((1, *model.input.shape[1:]), tf.float32)
@@ -148,8 +169,8 @@ def _float_file(model: keras.Model) -> bytes:
         return bytes(tf.lite.TFLiteConverter.from_concrete_functions([frozen]).convert())
 
 
-class _Graph:
-    """A `.tflite` file as the objects of its schema."""
+class _SchemaGraph:
+    """A `.tflite` file as the objects of TFLite's schema."""
 
     def __init__(self, data: bytes) -> None:
         self.model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(data, 0))
@@ -165,7 +186,7 @@ class _Graph:
 
     def kind(self, op: Any) -> str:
         code = self.model.operatorCodes[op.opcodeIndex]
-        return _KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        return str(_KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)])
 
     def kinds(self) -> list[tuple[Any, ...]]:
         return [(self.kind(op), *(self.shape(n) for n in (*op.inputs, *op.outputs) if n >= 0)) for op in self.operators]
@@ -174,17 +195,17 @@ class _Graph:
         return tuple(int(side) for side in self.graph.tensors[number].shape)
 
     def source(self, number: int) -> int:
-        """The same values before they were brought into another number format."""
+        """Returns the number of the same tensor before it was converted into another number format."""
         while int(number) in self._renamed:
             number = self._renamed[int(number)]
         return int(number)
 
     def is_value(self, number: int) -> bool:
-        """Computed from the picture, not stored in the file."""
+        """Returns True where the tensor is computed from the picture, not stored in the file."""
         return int(number) in self._made or int(number) == self.start
 
     def constant(self, number: int) -> NDArray[Any] | None:
-        """What is stored for an input of an operation, as float32 where it is quantized; None for computed ones."""
+        """Returns the stored tensor, as float32 where it is quantized; None where it is computed."""
         if int(number) < 0 or self.is_value(number):
             return None
         tensor = self.graph.tensors[number]
@@ -201,7 +222,7 @@ class _Graph:
         return ((values - zero) * scale).astype(np.float32)
 
     def alone(self, op: Any, constants: list[NDArray[Any] | None]) -> Call:
-        """The float operation as a function of its computed inputs. constants: its other inputs."""
+        """Returns the float operation as a function of its computed inputs; `constants` has its stored inputs."""
         piece = _piece(self.model, self.graph, op, constants)
         interpreter = open_runtime(piece, 1, "one operation").interpreter
         inputs = [details["index"] for details in interpreter.get_input_details()]
@@ -217,8 +238,9 @@ class _Graph:
 
 
 def _piece(model: Any, graph: Any, op: Any, constants: list[NDArray[Any] | None]) -> bytes:
-    """A `.tflite` file of this operation alone."""
-    tensors, buffers = [], [schema.BufferT()]
+    """Returns a `.tflite` file with this operation alone."""
+    tensors: list[Any] = []
+    buffers = [schema.BufferT()]
     for number, constant in zip([*op.inputs, op.outputs[0]], [*constants, None], strict=True):
         old = graph.tensors[number]
         new = schema.TensorT()
@@ -246,12 +268,12 @@ def _piece(model: Any, graph: Any, op: Any, constants: list[NDArray[Any] | None]
     return bytes(builder.Output())
 
 
-def _in_words(graph: _Graph, op: Any, outputs: dict[int, str], input_width: int) -> str:
-    """`trunk block_5_depthwise`, `head convolution at stride 8`, `heatmap output`."""
+def _in_words(graph: _SchemaGraph, op: Any, outputs: dict[int, str], input_width: int) -> str:
+    """Names the layer, such as `trunk block_5_depthwise`, `head convolution at stride 8` or `heatmap output`."""
     number = int(op.outputs[0])
     if number in outputs:
         return f"{outputs[number]} output"
-    # The converter joins the names of what it fused: "functional_1/block_1_expand_relu_1/Relu6;functional_1/..."
+    # The converter joins the names of what it has fused: "functional_1/block_1_expand_relu_1/Relu6;functional_1/..."
     paths = [path.split("/") for path in graph.graph.tensors[number].name.decode().split(";")]
     found = [next((part for part in path if not part.startswith("functional")), "") for path in paths if len(path) > 1]
     layers = [re.sub(r"_\d+$", "", part) for part in found]

@@ -1,9 +1,9 @@
-"""Would the Edge TPU run all of a model? Reads the `.tflite`, and calls the vendor's compiler where it is installed.
+"""The audit: would the Edge TPU run all operations of a model?
 
-The rules are coral.ai's "TensorFlow models on the Edge TPU": its requirements and its table of supported operations
-(compiler 16, runtime 14), with what the compiler is known to refuse beyond it (google-coral/edgetpu issues, by
-number). Nothing here was tried on a device. The compiler gives the Edge TPU everything up to the first operation it
-refuses, and the rest to the CPU, so that one is named.
+The rules are those of coral.ai's "TensorFlow models on the Edge TPU": its requirements and its table of supported
+operations (compiler 16, runtime 14), and what the compiler is known to refuse beyond them (issues of
+google-coral/edgetpu, by number). Nothing here was tried on a device. The compiler gives the Edge TPU every operation
+before the first one that it refuses, and the CPU all others. So the audit names that first operation.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
-from edgepose_train.export.tflite_graph import Graph, GraphTensor, Op
+from edgepose_train.export.tflite_graph import GraphTensor, TfliteGraph, TfliteOp
 
-# On-chip memory, shared by the executable and the weights; weights beyond it are fetched over USB for every frame.
+# The executable and the weights share the memory on the chip. Weights that do not fit are fetched over USB for each
+# frame.
 SRAM_BYTES = 8 * 2**20
-EXECUTABLE_BYTES = 2**20  # compiler logs leave 6.9 to 7.6 MiB for weights, #512
-_LARGEST_RESIZE = 128  # pixels a side: 128 was mapped and 512 refused, #31
+EXECUTABLE_BYTES = 2**20  # logs of the compiler leave 6.9 to 7.6 MiB for weights, #512
+_LARGEST_RESIZE = 128  # pixels per side: 128 was mapped and 512 refused, #31
 _LARGEST_DECONVOLUTION = 2**20  # weights: 1024 to 512 channels was refused, #684; 512 to 256, 3x3, is in Coral's U-Net
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """An operation that would run on the CPU."""
+class RefusedOperation:
+    """An operation that would run on the CPU, and the reason."""
 
-    op: Op
+    op: TfliteOp
     why: str
 
     def __str__(self) -> str:
@@ -35,51 +36,56 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """refusals: in the order of the graph, empty when all of it would run on the Edge TPU. mapped: operations before
-    the first refusal. runtime: the oldest Edge TPU runtime that knows every operation. parameter_bytes: weights."""
+class EdgeTpuAudit:
+    """The result of an audit.
 
-    refusals: tuple[Refusal, ...]
+    Attributes:
+        refusals: The refused operations in the order of the graph; empty when the Edge TPU would run all operations.
+        operations: The number of operations.
+        runtime: The oldest Edge TPU runtime that knows every operation.
+        parameter_bytes: Bytes of the weights.
+    """
+
+    refusals: tuple[RefusedOperation, ...]
     operations: int
     runtime: int
     parameter_bytes: int
 
     @property
     def mapped(self) -> int:
+        """The number of operations before the first refused one."""
         return self.refusals[0].op.index if self.refusals else self.operations
 
     @property
     def streamed_bytes(self) -> int:
-        """Estimate of the weights that do not fit on the chip."""
+        """Estimated bytes of the weights that do not fit on the chip."""
         return max(0, self.parameter_bytes - (SRAM_BYTES - EXECUTABLE_BYTES))
 
     def verdict(self) -> str:
-        """One line."""
+        """The result in one line."""
         if self.refusals:
-            return (
-                f"runs {self.mapped} of {self.operations} operations, then leaves it to the CPU at {self.refusals[0]}"
-            )
+            return f"runs {self.mapped} of {self.operations} operations; the CPU runs the rest from {self.refusals[0]}"
         memory = f"{self.parameter_bytes / 2**20:.1f} of about {(SRAM_BYTES - EXECUTABLE_BYTES) / 2**20:.0f} MiB"
         return f"all {self.operations} operations are in the Edge TPU's list; its weights take {memory} on the chip"
 
 
-def audit(graph: Graph) -> Audit:
-    """Every operation against the list and its limits."""
+def audit_graph(graph: TfliteGraph) -> EdgeTpuAudit:
+    """Compares every operation with the Edge TPU's list and its limits."""
     reasons = ((op, _not_listed(op) or _tensors(op) or _limit(op)) for op in graph.ops)
-    return Audit(
-        refusals=tuple(Refusal(op, why) for op, why in reasons if why),
+    return EdgeTpuAudit(
+        refusals=tuple(RefusedOperation(op, why) for op, why in reasons if why),
         operations=len(graph.ops),
         runtime=max((_LISTED[op.kind] for op in graph.ops if op.kind in _LISTED), default=0),
         parameter_bytes=graph.parameter_bytes,
     )
 
 
-def _not_listed(op: Op) -> str | None:
+def _not_listed(op: TfliteOp) -> str | None:
     return None if op.kind in _LISTED else "not in the Edge TPU's list of operations"
 
 
-def _tensors(op: Op) -> str | None:
-    """What the Edge TPU asks of every tensor: fixed size, 8 bits, three dimensions, parameters in the file."""
+def _tensors(op: TfliteOp) -> str | None:
+    """Checks what every tensor must have: a fixed size, 8 bits, three dimensions, parameters in the file."""
     for tensor in (*op.inputs, *op.outputs):
         if tensor is None:
             continue
@@ -96,34 +102,34 @@ def _tensors(op: Op) -> str | None:
     return None
 
 
-def _parameters(op: Op) -> tuple[GraphTensor | None, ...]:
-    """Weights and bias; a transposed convolution has its picture between them."""
+def _parameters(op: TfliteOp) -> tuple[GraphTensor | None, ...]:
+    """Returns weights and bias; a transposed convolution has its picture between them."""
     return tuple(tensor for i, tensor in enumerate(op.inputs) if i != (2 if op.kind == "TRANSPOSE_CONV" else 0))
 
 
-def _limit(op: Op) -> str | None:
+def _limit(op: TfliteOp) -> str | None:
     check = _LIMITS.get(op.kind)
     return check(op) if check else None
 
 
-def _convolution(op: Op) -> str | None:
+def _convolution(op: TfliteOp) -> str | None:
     across, down = op.options.get("dilationWFactor", 1), op.options.get("dilationHFactor", 1)
     return None if across == down else f"dilated by {across} across and {down} down; both must be the same"
 
 
-def _no_activation(op: Op) -> str | None:
+def _no_activation(op: TfliteOp) -> str | None:
     activation = op.options.get("fusedActivationFunction", "NONE")
     return None if activation == "NONE" else f"with the fused activation {activation}; it may have none"
 
 
-def _concatenation(op: Op) -> str | None:
+def _concatenation(op: TfliteOp) -> str | None:
     constants = [tensor for tensor in op.inputs if tensor is not None and tensor.data is not None]
     if constants and (len(op.inputs) != 2 or any(t.data is not None and t.data.any() for t in constants)):
         return "with a constant it may only append zeros to one other tensor"
     return _no_activation(op)
 
 
-def _mean(op: Op) -> str | None:
+def _mean(op: TfliteOp) -> str | None:
     source, axes = op.inputs[0], op.inputs[1]
     if source is None or axes is None or axes.data is None:
         return "its axes are computed, not in the file"
@@ -134,12 +140,12 @@ def _mean(op: Op) -> str | None:
     return f"reduces {source.shape[z]} channels, not a multiple of 4" if z in reduced and source.shape[z] % 4 else None
 
 
-def _prelu(op: Op) -> str | None:
+def _prelu(op: TfliteOp) -> str | None:
     alpha = op.inputs[1]
     return "its alpha varies over the picture" if alpha is not None and any(n > 1 for n in alpha.shape[:-1]) else None
 
 
-def _resize(op: Op) -> str | None:
+def _resize(op: TfliteOp) -> str | None:
     if op.kind == "RESIZE_BILINEAR" and op.options.get("halfPixelCenters"):
         return (
             "bilinear with half-pixel centres (version 3), which compilers refuse (#187, #396) and the list does not "
@@ -151,24 +157,24 @@ def _resize(op: Op) -> str | None:
     return None
 
 
-def _softmax(op: Op) -> str | None:
+def _softmax(op: TfliteOp) -> str | None:
     shape = op.outputs[0].shape
     return None if prod(shape) == shape[-1] <= 16_000 else "only of one row of at most 16,000 numbers"
 
 
-def _split(op: Op) -> str | None:
+def _split(op: TfliteOp) -> str | None:
     axis = op.inputs[0] if op.kind == "SPLIT" else None
     return "splits the batch" if axis is not None and axis.data is not None and not axis.data.any() else None
 
 
-def _strided_slice(op: Op) -> str | None:
+def _strided_slice(op: TfliteOp) -> str | None:
     strides = op.inputs[3]
     if strides is None or strides.data is None or (strides.data.view("<i4") != 1).any():
         return "with strides other than 1"
     return "with an ellipsis or a new axis" if op.options["ellipsisMask"] or op.options["newAxisMask"] else None
 
 
-def _transposed_convolution(op: Op) -> str | None:
+def _transposed_convolution(op: TfliteOp) -> str | None:
     weights = op.inputs[1]
     if len(op.inputs) > 3:
         return "with a bias (version 3), which compilers refused (#147)"
@@ -177,7 +183,7 @@ def _transposed_convolution(op: Op) -> str | None:
     return None
 
 
-# Operation, and the oldest Edge TPU runtime that has it; 0 where the table says "all".
+# The operations, and the oldest Edge TPU runtime that has each; 0 where the table says "all".
 _LISTED = {
     **dict.fromkeys(
         ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1"), 0
@@ -190,7 +196,7 @@ _LISTED = {
     "UNIDIRECTIONAL_SEQUENCE_LSTM": 14,
 }
 _WITH_WEIGHTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
-_LIMITS: dict[str, Callable[[Op], str | None]] = {
+_LIMITS: dict[str, Callable[[TfliteOp], str | None]] = {
     "AVERAGE_POOL_2D": _no_activation,
     "CONCATENATION": _concatenation,
     "CONV_2D": _convolution,

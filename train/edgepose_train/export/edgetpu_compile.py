@@ -1,7 +1,8 @@
-"""The vendor's `edgetpu_compiler`: int8 model to the file a Coral runs, and what its log says about it.
+"""Calls the vendor's `edgetpu_compiler`, which turns an int8 model into the file that a Coral runs, and reads its log.
 
-Usage and log as coral.ai's "Edge TPU Compiler" describes them and compiler 16.0 prints them. It is a program for
-64-bit Debian on x86; where it is not installed, `command_line` is what to type on a machine that has it.
+The command line and the log are as coral.ai's "Edge TPU Compiler" describes them and compiler 16.0 prints them. The
+compiler is a program for 64-bit Debian on x86. Where it is not installed, `command_line` returns what to type on a
+machine that has it.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from edgepose.errors import EdgeposeError
 from edgepose.inference.model_card import ModelFile, read_model, sha256_of, write_card
 
 PROGRAM = "edgetpu_compiler"
-TIMEOUT_S = 600
-# "CONV_2D                        62         Mapped to Edge TPU"
+# A row of the log: "CONV_2D                        62         Mapped to Edge TPU"
 _ROW = re.compile(r"^([A-Za-z0-9_]+)\s+(\d+)\s+(\S.*?)\s*$", re.MULTILINE)
 _MAPPED = "Mapped to Edge TPU"
 _CAUSE = re.compile(r"^(?:ERROR: .*|Compilation failed: .*|Invalid model.*|Internal compiler error.*)$", re.MULTILINE)
@@ -29,7 +29,12 @@ _CAUSE = re.compile(r"^(?:ERROR: .*|Compilation failed: .*|Invalid model.*|Inter
 
 @dataclass(frozen=True, slots=True)
 class CompilerLog:
-    """rows: operation, how many of it, and what became of them, as printed. version: of the compiler, "" unknown."""
+    """The compiler's log.
+
+    Attributes:
+        version: The compiler's version, empty where it is unknown.
+        rows: Operation, count and status as printed.
+    """
 
     version: str
     rows: tuple[tuple[str, int, str], ...]
@@ -43,47 +48,49 @@ class CompilerLog:
         return sum(count for _, count, status in self.rows if status != _MAPPED)
 
     def verdict(self) -> str:
-        """One line."""
+        """The result in one line."""
         if not self.on_cpu:
             return f"compiled: all {self.mapped} operations run on the Edge TPU"
         total = self.mapped + self.on_cpu
-        left = "; ".join(f"{count} {kind}: {status}" for kind, count, status in self.rows if status != _MAPPED)
-        return f"compiled, but {self.on_cpu} of {total} operations run on the CPU ({left})"
+        on_cpu = "; ".join(f"{count} {kind}: {status}" for kind, count, status in self.rows if status != _MAPPED)
+        return f"compiled, but {self.on_cpu} of {total} operations run on the CPU ({on_cpu})"
 
 
 def is_installed() -> bool:
+    """Returns True when the compiler is on the PATH."""
     return shutil.which(PROGRAM) is not None
 
 
 def compiled_path(model: Path) -> Path:
-    """`model.tflite` becomes `model_edgetpu.tflite`, as the compiler itself names it."""
+    """Returns the name that the compiler gives its result: `model_edgetpu.tflite` for `model.tflite`."""
     return model.with_name(f"{model.stem}_edgetpu.tflite")
 
 
 def command_line(model: Path) -> str:
-    """What to type on a machine with the compiler; the file then lies beside the model."""
+    """Returns the command for a machine with the compiler; the compiled file will lie beside the model."""
     return shlex.join(_command(model, model.parent))
 
 
-def compile_model(model: Path) -> CompilerLog:
-    """Leaves the compiled file beside `model` and its name and hash in the card.
+def compile_model(model: Path, timeout_s: float = 600) -> CompilerLog:
+    """Compiles `model`: the compiled file then lies beside it, and its name and hash are in the card.
 
-    Raises ModelError for a model that does not agree with its card, and EdgeposeError when the compiler is missing,
-    fails, or does not end within `TIMEOUT_S`; then nothing has changed.
+    Raises:
+        ModelError: The model does not agree with its card.
+        EdgeposeError: The compiler is missing, fails, or does not end within `timeout_s`. Nothing has changed then.
     """
     _, card = read_model(model)
     with tempfile.TemporaryDirectory(dir=model.parent) as folder:
-        log = parse_log(_run(model, Path(folder)))
+        log = parse_log(_run(model, Path(folder), timeout_s))
         made = compiled_path(Path(folder) / model.name)
         try:
             compiled = made.read_bytes()
         except FileNotFoundError:
-            raise EdgeposeError(f"{PROGRAM} said that it succeeded, but left no {made.name}") from None
+            raise EdgeposeError(f"{PROGRAM} reported success, but wrote no {made.name}; run it by hand") from None
         if not log.rows:
             raise EdgeposeError(
-                f"{PROGRAM} {log.version} says of no operation what became of it; its own words: {command_line(model)}"
+                f"{PROGRAM} {log.version} printed no table of operations; see what it prints: {command_line(model)}"
             )
-        # The card last: until it names the compiled file, nobody looks for it.
+        # The card is written last: until it names the compiled file, nobody uses that file.
         made.replace(compiled_path(model))
     entry = ModelFile(made.name, sha256_of(compiled))
     write_card(msgspec.structs.replace(card, files=msgspec.structs.replace(card.files, edgetpu=entry)), model)
@@ -91,9 +98,9 @@ def compile_model(model: Path) -> CompilerLog:
 
 
 def parse_log(text: str) -> CompilerLog:
-    """text: what the compiler prints with --show_operations."""
+    """Reads what the compiler prints with --show_operations."""
     version = re.search(r"^Edge TPU Compiler version (\S+)", text, re.MULTILINE)
-    _, _, table = text.partition("Operator ")  # its heading; before it, lines that look alike
+    _, _, table = text.partition("Operator ")  # the table's heading; lines before it may look like rows
     rows = tuple((kind, int(count), status) for kind, count, status in _ROW.findall(table))
     return CompilerLog(version[1] if version else "", rows)
 
@@ -102,10 +109,10 @@ def _command(model: Path, folder: Path) -> list[str]:
     return [PROGRAM, "--show_operations", "--out_dir", str(folder), str(model)]
 
 
-def _run(model: Path, folder: Path) -> str:
+def _run(model: Path, folder: Path, timeout_s: float) -> str:
     if not is_installed():
         raise EdgeposeError(
-            f"{PROGRAM} is not installed; where it is (64-bit Debian, coral.ai/docs/edgetpu/compiler): "
+            f"{PROGRAM} is not installed; run this where it is (64-bit Debian, coral.ai/docs/edgetpu/compiler): "
             + command_line(model)
         )
     try:
@@ -114,20 +121,22 @@ def _run(model: Path, folder: Path) -> str:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=TIMEOUT_S,
+            timeout=timeout_s,
             check=False,
             stdin=subprocess.DEVNULL,
         )
     except OSError as exc:
         raise EdgeposeError(f"{PROGRAM} cannot be run ({exc.strerror}); install it again") from None
     except subprocess.TimeoutExpired:
-        raise EdgeposeError(f"{PROGRAM} did not end within {TIMEOUT_S} s; try by hand: {command_line(model)}") from None
+        raise EdgeposeError(
+            f"{PROGRAM} did not end within {timeout_s:g} s; run it by hand: {command_line(model)}"
+        ) from None
     text = done.stdout + done.stderr
     if done.returncode or "Compilation failed" in text:
         cause = _CAUSE.search(text)
         raise EdgeposeError(
             f"{PROGRAM} failed with status {done.returncode}"
             + (f" ({cause[0]})" if cause else "")
-            + f"; its own words: {command_line(model)}"
+            + f"; see what it prints: {command_line(model)}"
         )
     return text

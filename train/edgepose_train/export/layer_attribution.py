@@ -1,4 +1,4 @@
-"""Which layer int8 loses the accuracy in, and how much of it comes back when that layer stays in float."""
+"""Finds the layer in which int8 loses accuracy, and how much of it returns when that layer stays in float."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ import numpy as np
 from edgepose.geometry.letterbox import FrameMap
 from edgepose.inference.model_card import ModelCard
 from edgepose.pose.heatmap import FLOAT, decode
-from edgepose.types import F64, U8
+from edgepose.system.wording import count
+from edgepose.types import F32, F64, U8
 from edgepose_train.export.dequantized_graph import DequantizedGraph, dequantize
 from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.labels.images import read_image
 
-# What bounds the time.
-PICTURES = 16
-_RANKED_ON = 3
-_WEIGHED = 3
-_MOST = 0.5  # of the loss: a layer that gives back less is not what is wrong
+# These bound the time.
+PICTURES = 16  # labelled frames
+_RANKED_ON = 3  # frames on which every layer is tried alone
+_SUSPECTS = 3  # layers that are tried on all frames
+_MOST = 0.5  # the share of the loss that a layer must give back to be its cause
 
 
 @dataclass(frozen=True, slots=True)
-class Suspect:
-    """layer: in words. alone_px: how far the keypoints move when only this layer is int8, mean of the pictures that
-    int8 moves most. without_px: what int8 loses when only this layer stays in float."""
+class SuspectLayer:
+    """A layer that may cause the loss.
+
+    Attributes:
+        layer: The layer in words.
+        alone_px: How far the keypoints move when only this layer is int8; the mean over the frames that int8 changes
+            most.
+        without_px: The loss of int8 when only this layer stays in float.
+    """
 
     layer: str
     alone_px: float
@@ -36,60 +43,81 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class LayerAttribution:
-    """Mean px errors on `pictures` labelled frames, of the network in float and as the int8 file computes it.
-    suspects: the worst first. together_px: what int8 loses when all of them stay in float."""
+    """Where int8 loses accuracy.
+
+    Attributes:
+        pictures: The number of labelled frames.
+        float_px: Mean px error on them of the float network.
+        int8_px: Mean px error on them as the int8 file computes it.
+        suspects: The suspect layers, the worst first.
+        together_px: The loss of int8 when all of them stay in float.
+    """
 
     pictures: int
     float_px: float
     int8_px: float
-    suspects: tuple[Suspect, ...]
+    suspects: tuple[SuspectLayer, ...]
     together_px: float
 
     @property
     def loss_px(self) -> float:
+        """What int8 adds to the mean error."""
         return self.int8_px - self.float_px
 
     @property
-    def guilty(self) -> Suspect | None:
-        """The one layer that most of the loss goes away with. Where several seem to be, the loss is no larger than
-        what any change of rounding brings."""
+    def cause(self) -> SuspectLayer | None:
+        """The only layer without which most of the loss disappears.
+
+        It is None where several layers seem to be the cause: then the loss is no larger than the effect that any change
+        of rounding has.
+        """
         found = [suspect for suspect in self.suspects if suspect.without_px <= (1 - _MOST) * self.loss_px]
         return found[0] if self.loss_px > 0 and len(found) == 1 else None
 
     def sentence(self) -> str:
-        on = f"on {self.pictures} frames"
+        """The result in one sentence."""
+        on = f"on {count(self.pictures, 'frame')}"
         if self.loss_px <= 0:
-            return f"int8 loses nothing {on}, so no layer is to blame"
-        falls = f"in float, the loss {on} goes from {self.loss_px:.2f} px to"
-        if self.guilty:
-            return f"the layer to blame is {self.guilty.layer}: with it {falls} {self.guilty.without_px:.2f} px"
+            return f"int8 loses nothing {on}, so no layer causes a loss"
+        falls = f"in float, the loss {on} falls from {self.loss_px:.2f} px to"
+        if self.cause:
+            return f"the cause is the layer {self.cause.layer}: with it {falls} {self.cause.without_px:.2f} px"
         names = ", ".join(suspect.layer for suspect in self.suspects)
-        return f"no single layer is to blame; with the worst ({names}) {falls} {self.together_px:.2f} px"
+        return f"no single layer is the cause; with the worst ({names}) {falls} {self.together_px:.2f} px"
 
 
 def attribute_layers(
     model: keras.Model, tflite: bytes, card: ModelCard, images: Sequence[LabelledImage]
 ) -> LayerAttribution:
-    """model: the float network that the int8 file `tflite` was made of. images: labelled ones, of which the first
-    `PICTURES` are looked at. Raises ModelError when the two do not belong together."""
-    twin, views = dequantize(model, tflite), [_View(image, card) for image in images[:PICTURES]]
-    everything = range(len(twin.operations))
-    exact = [view.keypoints(twin, everything) for view in views]
-    rounded = [view.keypoints(twin, ()) for view in views]
+    """Finds the layers in which the int8 file loses accuracy.
+
+    Args:
+        model: The float network that the int8 file was made from.
+        tflite: The int8 file.
+        card: Its card.
+        images: Labelled images, of which the first `PICTURES` are used.
+
+    Raises:
+        ModelError: The file was made from another network.
+    """
+    graph, views = dequantize(model, tflite), [_LabelledView(image, card) for image in images[:PICTURES]]
+    everything = range(len(graph.operations))
+    exact = [view.keypoints(graph, everything) for view in views]
+    rounded = [view.keypoints(graph, ()) for view in views]
     float_px, int8_px = _mean_px(views, exact), _mean_px(views, rounded)
-    moved = [float(np.linalg.norm(a - b, axis=1).mean()) for a, b in zip(exact, rounded, strict=True)]
-    telling = [views[i] for i in np.argsort(moved)[::-1][:_RANKED_ON]]
-    alone_px = np.mean([_moves_alone(view, twin) for view in telling], axis=0)
-    worst = np.argsort(alone_px)[::-1][:_WEIGHED].tolist()
+    moved_px = [float(np.linalg.norm(a - b, axis=1).mean()) for a, b in zip(exact, rounded, strict=True)]
+    most_moved = [views[i] for i in np.argsort(moved_px)[::-1][:_RANKED_ON]]
+    alone_px = np.mean([_moves_alone(view, graph) for view in most_moved], axis=0)
+    worst = np.argsort(alone_px)[::-1][:_SUSPECTS].tolist()
 
-    def loss_without(places: Collection[int]) -> float:
-        return _mean_px(views, [view.keypoints(twin, places) for view in views]) - float_px
+    def loss_without(in_float: Collection[int]) -> float:
+        return _mean_px(views, [view.keypoints(graph, in_float) for view in views]) - float_px
 
-    suspects = [Suspect(twin.operations[i].layer, float(alone_px[i]), loss_without({i})) for i in worst]
+    suspects = [SuspectLayer(graph.operations[i].layer, float(alone_px[i]), loss_without({i})) for i in worst]
     return LayerAttribution(len(views), float_px, int8_px, tuple(suspects), loss_without(worst))
 
 
-class _View:
+class _LabelledView:
     """One labelled frame as the network sees it."""
 
     def __init__(self, image: LabelledImage, card: ModelCard) -> None:
@@ -101,29 +129,30 @@ class _View:
         self.picture: U8 = np.asarray(cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB), np.uint8)
         self.xy_px, self._output = image.xy_px, card.output
 
-    def keypoints(self, twin: DequantizedGraph, in_float: Collection[int]) -> F64:
-        return self.read(twin, twin.run(self.picture, in_float))
+    def keypoints(self, graph: DequantizedGraph, in_float: Collection[int]) -> F64:
+        """Runs the network and returns the keypoints (K, 2) in frame pixels; in_float: places not quantized."""
+        return self.decode(graph, graph.run(self.picture, in_float))
 
-    def read(self, twin: DequantizedGraph, tensors: dict) -> F64:
-        """Keypoints (K, 2) in the frame's own pixels."""
-        heatmap, offset = (tensors[twin.outputs[name]][0] for name in ("heatmap", "offset"))
+    def decode(self, graph: DequantizedGraph, tensors: dict[int, F32]) -> F64:
+        """Returns the keypoints (K, 2) in frame pixels from the tensors of a run."""
+        heatmap, offset = (tensors[graph.outputs[name]][0] for name in ("heatmap", "offset"))
         xy, _ = decode(heatmap, offset, self._output.stride, self._output.offset_scale, FLOAT)
         return self._map.to_frame(xy)
 
 
-def _mean_px(views: list[_View], found: list[F64]) -> float:
-    errors = [np.linalg.norm(xy - view.xy_px, axis=1) for view, xy in zip(views, found, strict=True)]
-    return float(np.nanmean(errors))
+def _mean_px(views: list[_LabelledView], found: list[F64]) -> float:
+    errors_px = [np.linalg.norm(xy_px - view.xy_px, axis=1) for view, xy_px in zip(views, found, strict=True)]
+    return float(np.nanmean(errors_px))
 
 
-def _moves_alone(view: _View, twin: DequantizedGraph) -> list[float]:
-    """For each operation, how far it moves the keypoints when it alone is int8."""
-    everything = set(range(len(twin.operations)))
-    exact = twin.run(view.picture, everything)
-    before = view.read(twin, exact)
-    moves = []
+def _moves_alone(view: _LabelledView, graph: DequantizedGraph) -> list[float]:
+    """Returns for each operation how many px the keypoints move when it alone is int8."""
+    everything = set(range(len(graph.operations)))
+    exact = graph.run(view.picture, everything)
+    before = view.decode(graph, exact)
+    moves_px = []
     for place in sorted(everything):
-        kept = {number: tensor for number, tensor in exact.items() if number not in twin.after(place)}
-        after = view.read(twin, twin.run(view.picture, everything - {place}, kept))
-        moves.append(float(np.linalg.norm(after - before, axis=1).mean()))
-    return moves
+        kept = {number: tensor for number, tensor in exact.items() if number not in graph.after(place)}
+        after = view.decode(graph, graph.run(view.picture, everything - {place}, kept))
+        moves_px.append(float(np.linalg.norm(after - before, axis=1).mean()))
+    return moves_px

@@ -1,4 +1,4 @@
-"""Trained float network to int8 `.tflite` and the card that goes with it."""
+"""Turns a trained float network into an int8 `.tflite` file and the card that goes with it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,28 @@ from edgepose.inference.model_card import (
 )
 from edgepose.types import U8
 from edgepose_train.labels.dataset import Dataset
+from edgepose_train.network.network import to_input
+from edgepose_train.network.recipes import RESIZE
 from edgepose_train.quiet import quiet
-from edgepose_train.training.samples import RESIZE
-from edgepose_train.training.trainer import Plan, to_input
 
 
 def to_int8(model: keras.Model, pictures: list[U8]) -> bytes:
-    """The `.tflite` file: uint8 RGB in, int8 `heatmap` and `offset` out, found by name.
+    """Returns the bytes of a `.tflite` file that takes uint8 RGB and gives int8 `heatmap` and `offset` by name.
 
-    pictures: model inputs (H, W, 3) uint8 of the user's own frames, which set the range of every tensor.
-    The normalisation to -1..1 needs no operation: it is the scale of the quantized input.
+    The normalisation to -1..1 needs no operation, because it is the scale of the quantized input.
+
+    Args:
+        model: The float network, with input (N, H, W, 3) in -1..1.
+        pictures: Model inputs (H, W, 3) uint8 of the user's own frames. They set the range of every tensor.
+
+    Raises:
+        EdgeposeError: The converter fails.
     """
-    # Offsets are trained to lie in -1..1 near a keypoint and are anything elsewhere; clipped, that "elsewhere"
-    # does not coarsen the one scale that the whole tensor has.
+    # Near a keypoint, offsets are trained to lie in -1..1; elsewhere they have any value. Clipping these values keeps
+    # the single scale of the tensor fine.
     clipped = keras.ops.clip(model.output["offset"], -1.0, 1.0)
     shipped = keras.Model(model.input, {"heatmap": model.output["heatmap"], "offset": clipped})
-    # One picture at a time: the Edge TPU's compiler refuses tensors whose sizes are open.
+    # The batch is fixed to 1, because the Edge TPU's compiler refuses tensors whose sizes are open.
     picture = keras.Input(batch_shape=(1, *model.input_shape[1:]))
     shipped = keras.Model(picture, shipped(picture))
     with quiet():
@@ -60,14 +66,14 @@ def to_int8(model: keras.Model, pictures: list[U8]) -> bytes:
 
 def _calibration(pictures: list[U8]) -> Iterator[list[Any]]:
     for picture in pictures:
-        # One black and one white pixel: the input's range is then exactly 0..255, whatever the frames hold.
+        # With one black and one white pixel, the input's range is exactly 0..255 in every picture.
         full = picture.copy()
         full[0, 0], full[0, 1] = 0, 255
         yield [to_input(full[None])]
 
 
-def make_card(dataset: Dataset, model: bytes, picture: U8, plan: Plan, training: Training) -> ModelCard:
-    """The card of `model`, its golden output computed from `picture` (H, W, 3), without scores yet."""
+def make_card(dataset: Dataset, model: bytes, picture: U8, output: ModelOutput, training: Training) -> ModelCard:
+    """Returns the card of `model`, still without scores; its golden output is computed from `picture` (H, W, 3)."""
     h, w = picture.shape[:2]
     unchecked = Golden(png=_golden_png(picture), heatmap_sha256="", offset_sha256="", keypoints=())
     card = ModelCard(
@@ -75,18 +81,16 @@ def make_card(dataset: Dataset, model: bytes, picture: U8, plan: Plan, training:
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         skeleton=dataset.skeleton,
         input=ModelInput(size_wh=(w, h), channels=3, resize=RESIZE),
-        output=ModelOutput(stride=plan.stride, offset_scale=plan.offset_scale),
+        output=output,
         files=ModelFiles(ModelFile("model.tflite", sha256_of(model))),
         golden=unchecked,
         training=training,
     )
-    with quiet():  # the runtime says once that it uses its fast kernels
-        golden = compute_golden(model, card)
-    return msgspec.structs.replace(card, golden=golden)
+    return msgspec.structs.replace(card, golden=compute_golden(model, card))
 
 
 def _golden_png(picture: U8) -> str:
-    """A model input (H, W, 3), stored small enough for the card; the card enlarges it by repeating pixels."""
+    """Returns a model input (H, W, 3) as base64 of a small PNG; the card enlarges it again by repeating pixels."""
     h, w = picture.shape[:2]
     small = cv2.resize(picture, (-(-w // GOLDEN_REPEAT), -(-h // GOLDEN_REPEAT)), interpolation=cv2.INTER_AREA)
     ok, png = cv2.imencode(".png", small, [cv2.IMWRITE_PNG_COMPRESSION, 9])

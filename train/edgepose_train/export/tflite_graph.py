@@ -1,7 +1,7 @@
-"""Reads a `.tflite` file: its operations in the order they run, with shapes, types, options, and what each costs.
+"""Reads a `.tflite` file: its operations in the order in which they run, their shapes, types, options and costs.
 
-The file is a FlatBuffer; the classes that unpack it come with ai-edge-litert (`schema_py_generated`, made from
-TensorFlow's `schema.fbs`) and load no interpreter.
+The file is a FlatBuffer. The classes that unpack it come with ai-edge-litert (`schema_py_generated`, made from
+TensorFlow's `schema.fbs`); they do not load an interpreter.
 """
 
 from __future__ import annotations
@@ -17,14 +17,21 @@ from numpy.typing import NDArray
 
 from edgepose.errors import ModelError
 
-_MAGIC = b"TFL3"  # bytes 4 to 8 of every file
-_ITEM_BYTES = {"FLOAT32": 4, "INT32": 4, "INT64": 8, "FLOAT64": 8, "INT16": 2, "FLOAT16": 2}  # any other: 1
+_MAGIC = b"TFL3"  # bytes 4 to 7 of every file
+_ITEM_BYTES = {"FLOAT32": 4, "INT32": 4, "INT64": 8, "FLOAT64": 8, "INT16": 2, "FLOAT16": 2}  # every other type: 1
 
 
 @dataclass(frozen=True, slots=True)
 class GraphTensor:
-    """shape: -1 where the file leaves a size open. dtype: TFLite's name, such as INT8. data: of a constant, else None.
-    scale: of the quantization, one number or one for each channel; empty when it is not quantized."""
+    """A tensor of the graph.
+
+    Attributes:
+        name: The name in the file.
+        shape: The sizes, -1 where the file leaves one open.
+        dtype: TFLite's name of the type, such as INT8.
+        data: The bytes of a constant, None for a computed tensor.
+        scale: The scale of the quantization, one number or one per channel; empty where it is not quantized.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -45,9 +52,17 @@ class GraphTensor:
 
 
 @dataclass(frozen=True, slots=True)
-class Op:
-    """One operation. kind: TFLite's name, such as CONV_2D. options: the schema's names, such as halfPixelCenters.
-    inputs: None where an optional one is left out."""
+class TfliteOp:
+    """One operation of the graph.
+
+    Attributes:
+        index: Its place in the order in which the operations run.
+        kind: TFLite's name, such as CONV_2D.
+        version: The version of the operation.
+        inputs: Its inputs, None where an optional input is left out.
+        outputs: Its outputs.
+        options: Its options by the schema's names, such as halfPixelCenters.
+    """
 
     index: int
     kind: str
@@ -58,7 +73,7 @@ class Op:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates; 0 for whatever has no weights."""
+        """Multiply-accumulates; 0 for an operation without weights."""
         weights = self.inputs[1] if len(self.inputs) > 1 else None
         if weights is None:
             return 0
@@ -75,10 +90,10 @@ class Op:
 
 
 @dataclass(frozen=True, slots=True)
-class Graph:
-    """The first subgraph of a file. subgraphs: how many it has."""
+class TfliteGraph:
+    """The first subgraph of a file; `subgraphs` says how many the file has."""
 
-    ops: tuple[Op, ...]
+    ops: tuple[TfliteOp, ...]
     inputs: tuple[GraphTensor, ...]
     outputs: tuple[GraphTensor, ...]
     subgraphs: int
@@ -89,33 +104,36 @@ class Graph:
 
     @property
     def parameter_bytes(self) -> int:
-        """Of all constants, each counted once however often it is used."""
+        """Bytes of all constants; a constant that several operations use is counted once."""
         found = {id(t): t for op in self.ops for t in op.inputs if t is not None and t.data is not None}
         return sum(tensor.nbytes for tensor in found.values())
 
 
 def read_bytes(model: Path) -> bytes:
-    """The file, with or without a card. Raises ModelError when it cannot be read."""
+    """Reads a model file, with or without a card beside it; raises ModelError where that is impossible."""
     try:
         return model.read_bytes()
     except (OSError, ValueError) as exc:  # ValueError: a path that cannot be one
         raise ModelError(f"{model}: cannot read the model ({getattr(exc, 'strerror', exc)})") from None
 
 
-def read_graph(data: bytes, where: str) -> Graph:
-    """data: a `.tflite` file. where: its name, for the error. Raises ModelError when it is not one, or is damaged."""
+def read_graph(data: bytes, where: str) -> TfliteGraph:
+    """Reads the graph of a `.tflite` file.
+
+    `where` is the file's name, for errors. Raises ModelError when `data` is no such file or is damaged.
+    """
     if data[4:8] != _MAGIC:
         raise ModelError(f"{where}: not a TFLite model; give the .tflite that edgepose-train fit wrote")
     schema = importlib.import_module("ai_edge_litert.schema_py_generated")
     try:
         model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(data), 0))
         return _graph(schema, model)
-    # Offsets that lead nowhere raise whatever struct, NumPy or a missing attribute does.
+    # Wrong offsets in a damaged file make struct, NumPy or an attribute lookup fail, each with its own exception.
     except Exception:
         raise ModelError(f"{where}: a damaged TFLite model; copy it again from the training run") from None
 
 
-def _graph(schema: Any, model: Any) -> Graph:
+def _graph(schema: Any, model: Any) -> TfliteGraph:
     subgraph = model.subgraphs[0]
     kinds, dtypes, activations = (
         {code: name for name, code in vars(enum).items() if isinstance(code, int)}
@@ -125,20 +143,20 @@ def _graph(schema: Any, model: Any) -> Graph:
     ops = []
     for index, op in enumerate(subgraph.operators):
         code = model.operatorCodes[op.opcodeIndex]
-        # Files from before operation 127 have only the older field; newer ones fill both, or the larger.
+        # Old files have only the older field, which ends at operation 127; newer files fill both or only the newer one.
         builtin = max(code.builtinCode, code.deprecatedBuiltinCode)
         kind = kinds[builtin] if builtin != schema.BuiltinOperator.CUSTOM else code.customCode.decode()
         options = dict(vars(op.builtinOptions)) if op.builtinOptions is not None else {}
         if "fusedActivationFunction" in options:
             options["fusedActivationFunction"] = activations[options["fusedActivationFunction"]]
-        inputs = tuple(tensors[i] if i >= 0 else None for i in op.inputs)
-        ops.append(Op(index, kind, code.version, inputs, tuple(tensors[i] for i in op.outputs), options))
-    ends = (tuple(tensors[i] for i in indices) for indices in (subgraph.inputs, subgraph.outputs))
-    return Graph(tuple(ops), *ends, len(model.subgraphs))
+        op_inputs = tuple(tensors[i] if i >= 0 else None for i in op.inputs)
+        ops.append(TfliteOp(index, kind, code.version, op_inputs, tuple(tensors[i] for i in op.outputs), options))
+    inputs, outputs = (tuple(tensors[i] for i in indices) for indices in (subgraph.inputs, subgraph.outputs))
+    return TfliteGraph(tuple(ops), inputs, outputs, len(model.subgraphs))
 
 
 def _tensor(tensor: Any, buffers: list[Any], dtypes: dict[int, str]) -> GraphTensor:
-    # The signature has -1 where the shape has only a placeholder for a size that is not fixed.
+    # Where a size is open, the signature has -1 and the shape has only a placeholder.
     shape = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
     data = buffers[tensor.buffer].data
     scale = tensor.quantization.scale if tensor.quantization is not None else None

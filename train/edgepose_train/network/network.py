@@ -1,8 +1,9 @@
-"""The network: a MobileNet trunk cut at stride 16, and a slim upsampling head with two outputs.
+"""The network: a MobileNet trunk that ends at stride 16, and a slim upsampling head with two outputs.
 
-`heatmap` (logits) and `offset` stay separate tensors to the end, because int8 has one scale per tensor. The
-trunk is cut where it still has stride 16: its last stage (stride 32, and the 1280-channel convolution of
-MobileNetV2) costs more than all the rest of a small model and is too coarse to place a keypoint.
+`heatmap` (logits) and `offset` stay separate tensors to the end, because an int8 tensor has only one scale. The trunk
+(Howard et al. 2017, Sandler et al. 2018) ends where it still has stride 16: its last stage (stride 32, and the
+1280-channel convolution of MobileNetV2) costs more than the rest of a small model and is too coarse to place a
+keypoint.
 """
 
 from __future__ import annotations
@@ -23,8 +24,13 @@ BATCH_NORM_MOMENTUM = 0.9
 
 
 class Backbone(NamedTuple):
-    """version: 1 or 2, of MobileNet. alpha: its width multiplier. blocks: where the trunk ends; fewer blocks at
-    stride 16 leave time for a larger input."""
+    """A MobileNet trunk.
+
+    Attributes:
+        version: 1 or 2, for MobileNetV1 or MobileNetV2.
+        alpha: The width multiplier of the channels.
+        blocks: The block after which the trunk ends. Fewer blocks at stride 16 leave time for a larger input.
+    """
 
     version: int
     alpha: float
@@ -35,21 +41,27 @@ class Backbone(NamedTuple):
         return f"mobilenet_v{self.version}_{self.alpha:g}{shorter}"
 
     def taps(self) -> dict[int, str]:
-        """The layer the trunk offers at each stride."""
+        """Returns the name of the layer that the head takes at each stride."""
         if self.version == 1:
             return {4: "conv_pw_3_relu", 8: "conv_pw_5_relu", 16: f"conv_pw_{self.blocks}_relu"}
         return {4: "block_3_expand_relu", 8: "block_6_expand_relu", 16: f"block_{self.blocks}_expand_relu"}
 
 
-# Blocks of each MobileNet whose output has stride 16.
+# The blocks of each MobileNet whose output has stride 16.
 _BLOCKS = {1: range(6, 12), 2: range(7, 14)}
-# The last layer of the first blocks: these find edges and colours, which ImageNet taught well, and cost most of
-# a training step; so they stay as they are.
+# The last layer of the first blocks. These blocks find edges and colours, which they have learnt well from ImageNet,
+# and they cost most of a training step. So their weights stay fixed.
 _LAST_FROZEN = {1: "conv_pw_2_relu", 2: "block_2_add"}
 
 
 def parse_backbone(name: str) -> Backbone:
-    """`mobilenet_v2_0.5`, `MobileNetV2-0.5` or `v2_0.5`; with `:8` the trunk ends after block 8. Raises UsageError."""
+    """Reads the name of a backbone: `mobilenet_v2_0.5`, `MobileNetV2-0.5` or `v2_0.5`.
+
+    A number after a colon (`v2_0.5:8`) says after which block the trunk ends.
+
+    Raises:
+        UsageError: The name is not that of a MobileNet, or the trunk cannot end there.
+    """
     match = re.fullmatch(r"(?:mobilenet)?[_-]?v?([12])[_-]?(\d(?:\.\d+)?)(?::(\d+))?", name.lower())
     if not match or not 0.05 <= float(match[2]) <= 2:
         raise UsageError(f"--backbone {name}: not a MobileNet; give mobilenet_v1_ALPHA or mobilenet_v2_ALPHA")
@@ -61,8 +73,14 @@ def parse_backbone(name: str) -> Backbone:
 
 
 class Head(NamedTuple):
-    """stride: input pixels per output cell (4, 8 or 16). width: channels between trunk and outputs.
-    edge_tpu: upsample in operations that a Coral runs itself, to the same numbers."""
+    """What is built on the trunk.
+
+    Attributes:
+        keypoints: The number K of keypoints.
+        stride: Input pixels per output cell: 4, 8 or 16.
+        width: Channels between trunk and outputs.
+        edge_tpu: Upsample with operations that the Edge TPU runs itself; the numbers are the same.
+    """
 
     keypoints: int
     stride: int
@@ -71,11 +89,22 @@ class Head(NamedTuple):
 
 
 def build(backbone: Backbone, head: Head, size_wh: tuple[int, int], weights: str) -> keras.Model:
-    """Input float (N, H, W, 3) in -1..1, sides multiples of 16; outputs {"heatmap": (N, h, w, K) logits,
-    "offset": (N, h, w, 2K)}. The weights are the same for every size.
+    """Builds the network for one input size; its weights fit every other size too.
 
-    weights: "imagenet" (downloads), "none", a `.h5` file, a folder of such files, or "given", for weights that are
-    set later. With pretrained weights the trunk's batch norm and first blocks are frozen.
+    The input is float (N, H, W, 3) in -1..1, with sides that are multiples of 16. The outputs are
+    {"heatmap": (N, h, w, K) logits, "offset": (N, h, w, 2K)} with h = H / stride, w = W / stride.
+
+    Args:
+        backbone: The trunk.
+        head: The head.
+        size_wh: Width and height of the input.
+        weights: The trunk's first weights: "imagenet" (downloads them), "none", a `.h5` file, a folder of such files,
+            or "given" for weights that the caller sets later. Unless it is "none", the trunk's batch normalisation and
+            first blocks are frozen.
+
+    Raises:
+        EdgeposeError: The weights cannot be downloaded, or do not fit the backbone.
+        UsageError: There are no such weights.
     """
     trunk = _trunk(backbone, size_wh, weights)
     _prepare(trunk, backbone, pretrained=weights != "none")
@@ -87,26 +116,32 @@ def build(backbone: Backbone, head: Head, size_wh: tuple[int, int], weights: str
         depthwise = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"head_{at}_depthwise")
         x = _norm(depthwise(x), f"head_{at}_depthwise")
         x = _conv(x, head.width, f"head_{at}_mixed")
-    # The prior of a heatmap cell is low: starting the bias there spares the first hundred steps.
-    heatmap = layers.Conv2D(head.keypoints, 1, name="heatmap_conv", bias_initializer=keras.initializers.Constant(-3.0))(
-        x
-    )
+    # Few cells of a heatmap are near a keypoint. A bias that says so from the start saves the first hundred steps.
+    prior = keras.initializers.Constant(-3.0)
+    heatmap = layers.Conv2D(head.keypoints, 1, name="heatmap_conv", bias_initializer=prior)(x)
     offset = layers.Conv2D(2 * head.keypoints, 1, name="offset_conv")(x)
     return keras.Model(trunk.input, {"heatmap": heatmap, "offset": offset})
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> int:
-    """Into every layer of `target` that has one of its name and shape in `source`; returns how many it left as they
-    were. Layers are named alike whatever the keypoints are."""
-    theirs = {layer.name: layer.get_weights() for layer in source.layers}
-    left = 0
+    """Copies the weights of every layer of `source` into the layer of `target` with the same name and shapes.
+
+    A layer has the same name whatever the keypoints are. Returns how many layers of `target` were not changed.
+    """
+    by_name = {layer.name: layer.get_weights() for layer in source.layers}
+    unchanged = 0
     for layer in target.layers:
-        ours, found = layer.get_weights(), theirs.get(layer.name, [])
-        if [w.shape for w in ours] == [w.shape for w in found]:
-            layer.set_weights(found)
+        weights = by_name.get(layer.name, [])
+        if [w.shape for w in layer.get_weights()] == [w.shape for w in weights]:
+            layer.set_weights(weights)
         else:
-            left += 1
-    return left
+            unchanged += 1
+    return unchanged
+
+
+def to_input(pixels: Any) -> Any:
+    """Normalises uint8 pixels, an array or tensor of any shape, to the float -1..1 that the network takes."""
+    return keras.ops.cast(pixels, "float32") / 127.5 - 1.0
 
 
 def _conv(x: Any, width: int, name: str) -> Any:
@@ -124,10 +159,10 @@ def _trunk(backbone: Backbone, size_wh: tuple[int, int], weights: str) -> keras.
         return make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights=None)
     if weights == "imagenet":
         try:
-            with warnings.catch_warnings():  # Keras says that the weights come from another size; they fit any
+            with warnings.catch_warnings():  # Keras warns that the weights come from another size; they fit every size
                 warnings.simplefilter("ignore")
                 return make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights="imagenet")
-        # Keras raises a bare Exception for what urllib raises, and ValueError where there are no such weights.
+        # Keras raises a bare Exception where urllib fails, and ValueError where such weights do not exist.
         except Exception as exc:
             reason = (str(exc).splitlines() or [repr(exc)])[0]
             raise EdgeposeError(
@@ -143,7 +178,8 @@ def _trunk(backbone: Backbone, size_wh: tuple[int, int], weights: str) -> keras.
     return model
 
 
-# Version, alpha, and the size it was trained at; then the two kinds of name that Keras itself downloads.
+# Our own form (version, alpha, and the size that it was trained at), then the two forms of the files that Keras
+# downloads.
 _FILE_NAMES = (
     r"mobilenet_v(?P<version>[12])_(?P<alpha>\d(\.\d+)?)_\d+_.*no_top",
     r"mobilenet_(?P<alpha_x10>\d_\d)_\d+_tf_no_top",  # "7_5" is 0.75, "1_0" is 1.0
@@ -163,7 +199,7 @@ def _version_and_alpha(file_name: str) -> tuple[int, float] | None:
 
 
 def _weights_file(path: Path, backbone: Backbone) -> Path:
-    """The file itself, or the one of a folder whose name fits the backbone."""
+    """Returns `path` if it is a file, or the file in this folder whose name fits the backbone."""
     if path.is_file():
         return path
     if not path.is_dir():

@@ -1,53 +1,65 @@
-"""What a network costs, from its description alone: counted as `network.build` builds it, without TensorFlow."""
+"""What a network costs, computed from its description as `network.build` builds it, without TensorFlow."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-# MobileNet up to the last layers that `network` may cut it at: channels at alpha 1 and stride of each block.
+# The blocks of each MobileNet up to stride 16: channels at alpha 1, and stride.
 _V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), *[(512, 2)], *[(512, 1)] * 5)
 _V2_BLOCKS = (*[(24, 2), (24, 1)], *[(32, 2)], *[(32, 1)] * 2, *[(64, 2)], *[(64, 1)] * 3, *[(96, 1)] * 3)
 _V2_EXPANSION = 6
 
 
 @dataclass(slots=True)
-class Cost:
-    """For one frame. macs: multiply-accumulates. written: numbers that operations write; each passes through memory."""
+class NetworkCost:
+    """What one frame costs.
+
+    Attributes:
+        macs: Multiply-accumulate operations.
+        written: Numbers that the operations write; each of them passes through memory.
+    """
 
     macs: int = 0
     written: int = 0
 
     def add(self, cells: int, channels: int, macs_each: int = 0) -> int:
-        """An operation that writes `cells` x `channels` numbers of `macs_each` each; returns the channels."""
+        """Adds an operation that writes `cells` x `channels` numbers for `macs_each` each; returns the channels."""
         self.macs += cells * channels * macs_each
         self.written += cells * channels
         return channels
 
 
-def network_cost(backbone: tuple[int, float, int], head: tuple[int, int, int], input_wh: tuple[int, int]) -> Cost:
-    """Of the int8 file. backbone: a `network.Backbone` (version, alpha, blocks). head: a `network.Head` (keypoints,
-    stride, width). input_wh: multiples of 16."""
+def network_cost(
+    backbone: tuple[int, float, int], head: tuple[int, int, int], input_wh: tuple[int, int]
+) -> NetworkCost:
+    """Returns the cost of the int8 file.
+
+    Args:
+        backbone: Version, alpha and blocks, as in `network.Backbone`.
+        head: Keypoints, stride and width, as in `network.Head`.
+        input_wh: Width and height of the input, multiples of 16.
+    """
     (version, alpha, blocks), (keypoints, stride, width) = backbone, head
     pixels = input_wh[0] * input_wh[1]
-    cost = Cost()
-    cost.add(pixels, 3)  # uint8 to int8
+    cost = NetworkCost()
+    cost.add(pixels, 3)  # the conversion from uint8 to int8
     taps = (_v1 if version == 1 else _v2)(cost, alpha, blocks, pixels)
     cost.add(pixels // 256, width, taps[16])
     for at in (8, 4):
         if at < stride:
             break
         cells = pixels // at**2
-        cost.add(cells, width)  # enlarged
+        cost.add(cells, width)  # the upsampling
         cost.add(cells, width, taps[at])
-        cost.add(cells, width)  # added
+        cost.add(cells, width)  # the sum
         cost.add(cells, width, 9)
         cost.add(cells, width, width)
     cost.add(pixels // stride**2, 3 * keypoints, width)
     return cost
 
 
-def _v1(cost: Cost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
-    """Adds the trunk; returns the channels of the layer that is taken at each stride."""
+def _v1(cost: NetworkCost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
+    """Adds the trunk; returns the channels of the layer that the head takes at each stride."""
     cells = pixels // 4
     channels = cost.add(cells, int(32 * alpha), 27)
     taps = {}
@@ -59,14 +71,14 @@ def _v1(cost: Cost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
     return taps
 
 
-def _v2(cost: Cost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
-    """As `_v1`. The layers taken are the expansions before the stride changes."""
+def _v2(cost: NetworkCost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
+    """Does the same as `_v1`. The head takes the expansions before the stride changes."""
     cells = pixels // 4
     channels = cost.add(cells, _of_eight(32 * alpha), 27)
     cost.add(cells, channels, 9)
     channels = cost.add(cells, _of_eight(int(16 * alpha)), channels)
     taps = {}
-    for base, stride in _V2_BLOCKS[: blocks - 1]:  # of the last one only the expansion
+    for base, stride in _V2_BLOCKS[: blocks - 1]:  # of the last block only the expansion is used
         out = _of_eight(int(base * alpha))
         wide = cost.add(cells, _V2_EXPANSION * channels, channels)
         if stride == 2:
@@ -75,13 +87,13 @@ def _v2(cost: Cost, alpha: float, blocks: int, pixels: int) -> dict[int, int]:
         cost.add(cells, wide, 9)
         cost.add(cells, out, wide)
         if stride == 1 and channels == out:
-            cost.add(cells, out)  # the shortcut
+            cost.add(cells, out)  # the residual connection
         channels = out
     taps[16] = cost.add(cells, _V2_EXPANSION * channels, channels)
     return taps
 
 
 def _of_eight(channels: float) -> int:
-    """The multiple of 8 that MobileNetV2 takes, never more than a tenth below."""
+    """Rounds to a multiple of 8 as MobileNetV2 does, to a value at most a tenth below `channels`."""
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded

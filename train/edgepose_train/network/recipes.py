@@ -1,4 +1,7 @@
-"""Recipes: what `--recipe` chooses. benchmarks/README.md has what they reach, EXPERIMENTS.md why they are so."""
+"""Recipes: what `fit --recipe` chooses, and the size of the model's input.
+
+benchmarks/README.md has the errors that the recipes reach, train/EXPERIMENTS.md the reasons for their numbers.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,26 @@ import math
 from dataclasses import dataclass, replace
 
 from edgepose.errors import UsageError
+from edgepose.geometry.letterbox import ResizeMode
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """backbone: trunk, unless --backbone names another. animal_px: model pixels that the animal's longer side should
-    span. pixels: fewest and most of the model's input. crop: side of a training view. steps: batches; `min_epochs`
-    asks for more where the data set is large. edge_tpu: every operation must run on a Coral."""
+    """A network and how it is trained.
+
+    Attributes:
+        backbone: The trunk, unless `--backbone` names another one.
+        animal_px: Model pixels that the animal's longer side should span.
+        pixels: The smallest and the largest number of pixels of the model's input.
+        crop: The side of a training view in model pixels.
+        width: Channels of the head.
+        steps: Batches to train on; `min_epochs` asks for more where the data set is large.
+        learning_rate: The highest learning rate of the schedule.
+        batch: Views in a batch.
+        stride: Model pixels per heatmap cell.
+        min_epochs: How often each labelled image is shown at least.
+        edge_tpu: Every operation must run on a Coral Edge TPU.
+    """
 
     backbone: str
     animal_px: float
@@ -31,16 +47,24 @@ RECIPES = {
     "fast": Recipe("mobilenet_v1_0.5:7", 60, (68_096, 68_096), 160, 32, 4000, 3e-3),
     "balanced": Recipe("mobilenet_v2_1.0", 90, (180_000, 310_000), 192, 64, 2000, 1e-3),
     "accurate": Recipe("mobilenet_v2_1.0", 123, (200_000, 480_000), 256, 64, 2000, 1e-3),
-    # The model inside the package: small enough to ship with it.
+    # The model inside the package is small enough to ship with it.
     "demo": Recipe("mobilenet_v1_0.25", 60, (76_800, 76_800), 160, 32, 2000, 2e-3),
 }
 SIZE_STEP = 16  # the trunk halves the picture four times
 LEAST_SIDE = 64
+RESIZE: ResizeMode = "letterbox"  # how frames are brought to the model's input
 
 
 def input_size(recipe: Recipe, frame_wh: tuple[int, int], animal_px: float) -> tuple[int, int]:
-    """Model input of the frames' shape, in which an animal whose longer side spans `animal_px` of the frame spans
-    what the recipe wants, within its bounds on pixels. animal_px: NaN where unknown. Frames are never enlarged."""
+    """Returns the (w, h) of the model's input at which the animal spans what the recipe asks for.
+
+    The input has the frame's shape and keeps the recipe's bounds on pixels. Frames are never enlarged.
+
+    Args:
+        recipe: The recipe.
+        frame_wh: Width and height of the frames.
+        animal_px: Frame pixels that the animal's longer side spans, NaN where that is unknown.
+    """
     area = math.prod(frame_wh)
     fewest, most = (math.sqrt(bound / area) for bound in recipe.pixels)
     wanted = math.sqrt(fewest * most) if math.isnan(animal_px) else recipe.animal_px / max(animal_px, 1.0)
@@ -48,21 +72,23 @@ def input_size(recipe: Recipe, frame_wh: tuple[int, int], animal_px: float) -> t
 
 
 def recipe_for(backbone: str, width: int, stride: int, animal_px: float, edge_tpu: bool) -> Recipe:
-    """For a network that `--target` chose. animal_px: model pixels that the animal spans. How long and how fast it
-    learns is as with the recipe of its kind."""
+    """Returns the recipe for a network that `--target` has chosen, trained like the recipe with that kind of MobileNet.
+
+    animal_px is the number of model pixels that the animal's longer side spans.
+    """
     base = RECIPES["fast" if "v1" in backbone else "balanced"]
     crop = max(base.crop, math.ceil(1.6 * animal_px / SIZE_STEP) * SIZE_STEP)
     return replace(base, backbone=backbone, width=width, stride=stride, crop=crop, edge_tpu=edge_tpu)
 
 
 def scaled_size(frame_wh: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Sides as multiples of `SIZE_STEP`, which letterboxing fills."""
+    """Returns the frame's size times `scale`, with sides that are multiples of `SIZE_STEP`."""
     w, h = (max(LEAST_SIDE, round(side * scale / SIZE_STEP) * SIZE_STEP) for side in frame_wh)
     return w, h
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`320x240`. Raises UsageError."""
+    """Reads a size such as `320x240`; raises UsageError where it is not one that the network can have."""
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(
         part.isdecimal() and int(part) % SIZE_STEP == 0 and int(part) >= 64 for part in parts

@@ -1,8 +1,8 @@
-"""Bilinear upsampling by two, in operations that an Edge TPU maps whatever the size.
+"""Bilinear upsampling by two, in operations that the Edge TPU runs at every size.
 
-TFLite's RESIZE_BILINEAR with half-pixel centres, which the coordinate rule asks for, is what the Edge TPU's list
-reserves ("might not be mapped ... to avoid loss in precision") and what its compilers up to 15 refuse. The same
-numbers come from a transposed convolution with a fixed kernel.
+The coordinate rule asks for half-pixel centres. The Edge TPU's list of operations does not promise to map TFLite's
+RESIZE_BILINEAR with half-pixel centres ("might not be mapped ... to avoid loss in precision"), and the compilers up to
+version 15 refuse it. A transposed convolution with a fixed kernel gives the same numbers.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-# Between two cells at 3/4 and 1/4 of the way: what half-pixel centres give when the size doubles.
+# With half-pixel centres, each output pixel lies at 1/4 or 3/4 of the way between two input pixels.
 _TAPS = np.array([1, 3, 3, 1], np.float32) / 4
 
 
 def upsample_2x(x: Any) -> Any:
-    """Keras tensor (N, h, w, C), all but N known, to (N, 2h, 2w, C). Adds one weight, the kernel, which is not trained.
+    """Enlarges a Keras tensor (N, h, w, C), whose h, w and C are known, to (N, 2h, 2w, C).
 
-    The output is that of `UpSampling2D(2, interpolation="bilinear")`: pixel i of the input is centred on pixel
-    2i + 1/2 of the output. Bilinear resizing repeats the border where the convolution sees zeros, so its outermost
-    rows and columns get 3/4 of their value, which the last multiplication gives back.
+    The result equals `UpSampling2D(2, interpolation="bilinear")`: pixel i of the input is centred on pixel 2i + 1/2 of
+    the output. Bilinear resizing repeats the border, where the convolution sees zeros. So the outermost rows and
+    columns of the convolution have 3/4 of their value, and the last multiplication corrects that. The kernel is a
+    weight that is not trained.
     """
     _, h, w, channels = x.shape
     enlarged = layers.Conv2DTranspose(
@@ -32,7 +33,7 @@ def upsample_2x(x: Any) -> Any:
 
 
 def _kernel(shape: tuple[int, ...], dtype: Any = None) -> NDArray[np.float32]:
-    """(4, 4, C, C): each channel by itself."""
+    """Returns a kernel of `shape` (4, 4, C, C) that enlarges each channel by itself."""
     kernel = np.zeros(shape, dtype or np.float32)
     channel = np.arange(shape[2])
     kernel[:, :, channel, channel] = np.outer(_TAPS, _TAPS)[..., None]

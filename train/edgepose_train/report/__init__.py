@@ -1,1 +1,4 @@
-"""`report.html`: what a training run found, with pictures."""
+"""`report.html`: what a fit found, with pictures, and what to label next.
+
+To add a section, compute its facts in a file of its own and write its HTML in `page.py`.
+"""

@@ -1,4 +1,4 @@
-"""Writes `report.html`: one file that shows without a network what a model is worth, and why."""
+"""Writes `report.html`: one file that shows, without a network, how good a model is and why."""
 
 from __future__ import annotations
 
@@ -16,29 +16,36 @@ from edgepose.system.atomic_files import write_durably
 from edgepose.system.wording import count
 from edgepose.types import F64
 from edgepose_train.labels.images import read_image
-from edgepose_train.network.target_boards import SHARE
+from edgepose_train.network.target_boards import NETWORK_SHARE
+from edgepose_train.report.advice import label_next
 from edgepose_train.report.pictures import picture_svg
 from edgepose_train.report.plots import cdf_svg, curve_svg, reliability_svg
-from edgepose_train.report.report import ReportData, Verdict, frame_names, judge, label_next, worst_first
+from edgepose_train.report.report_data import ReportData, frame_names, worst_first
 from edgepose_train.report.style import CSS
 from edgepose_train.report.tables import facts_table, keypoint_table, measures, speed_table
+from edgepose_train.report.verdict import Verdict, judge
 
 REPORT = "report.html"
-PICTURES = 24  # of the worst frames: what bounds the size of the file
-_OPEN = 9  # of these are seen at once, the others when asked for
+PICTURES = 24  # of the worst frames; this bounds the size of the file
+_OPEN = 9  # of these are visible at once, the others after a click
 
 
 def write_report(run: Path, card: ModelCard, data: ReportData) -> Path:
-    """`run/report.html`, complete or not at all. run: the folder of the model. card: with its scores "float" and
-    "int8"."""
+    """Replaces `run/report.html`, completely or not at all, and returns its path.
+
+    Args:
+        run: The folder of the model.
+        card: The model's card, with the scores "float" and "int8".
+        data: What else the report shows.
+    """
     path, text = run / REPORT, page(run, card, data)
-    # A file name may hold bytes that are no UTF-8.
+    # A file name may contain bytes that are not UTF-8.
     write_durably(path, text.encode("utf-8", "replace"))
     return path
 
 
 def page(run: Path, card: ModelCard, data: ReportData) -> str:
-    """The document. Whatever comes from the user's data, names first of all, is escaped."""
+    """Returns the HTML document. Everything that comes from the user's data, such as names, is escaped."""
     sections = (
         _numbers(card, data),
         _pictures(card, data),
@@ -51,7 +58,7 @@ def page(run: Path, card: ModelCard, data: ReportData) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Nothing is ever loaded from elsewhere, whatever a name in the data tries.
+        # The browser loads nothing from elsewhere, even if a name in the data contains HTML.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">\n"
         f"<title>{escape(card.model_id())}: how good it is</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
@@ -89,9 +96,9 @@ def _numbers(card: ModelCard, data: ReportData) -> str:
     return (
         f'<section>\n<dl class="numbers">{boxes}</dl>\n<p class="soft">Pixels are those of the recorded frames. Errors '
         f"are those of the int8 file that runs on the device, on {count(score.n_frames, 'test frame')} with "
-        f"{count(score.n_points, 'label')}, which it was neither trained on nor chosen by. How far apart two people, "
-        "or one person twice, put these keypoints is not known here; a model is no nearer to the truth than its labels."
-        "</p>\n</section>"
+        f"{count(score.n_points, 'label')}, which it was neither trained on nor chosen by. Two people, or one "
+        "person twice, put keypoints at different places; how far apart is not known here. A model is not more exact "
+        "than its labels.</p>\n</section>"
     )
 
 
@@ -108,7 +115,7 @@ def _pictures(card: ModelCard, data: ReportData) -> str:
     errors = data.in_int8.errors_px
     ranked = [place for place in worst_first(errors).tolist() if np.isfinite(errors[place]).any()]
     figures = [_figure(card, data, place) for place in ranked[:PICTURES]]
-    shown = f"the {PICTURES} worst of {len(ranked)}" if len(ranked) > PICTURES else f"all {len(ranked)}"
+    extent = f"the {PICTURES} worst of {len(ranked)}" if len(ranked) > PICTURES else f"all {len(ranked)}"
     more = ""
     if figures[_OPEN:]:
         more = (
@@ -116,9 +123,9 @@ def _pictures(card: ModelCard, data: ReportData) -> str:
             f"{chr(10).join(figures[_OPEN:])}\n</div>\n</details>\n"
         )
     return (
-        f"<section>\n<h2>Labels and predictions, worst frames first</h2>\n<p>Test frames, {shown}, cropped round the "
-        "animal. The keypoints that are farthest off are named, with their error in px.</p>\n"
-        f'<p class="legend"><span>{_RING} where a person put it, joined to</span><span>{_DOT} where the model does'
+        f"<section>\n<h2>Labels and predictions, worst frames first</h2>\n<p>Test frames, {extent}, cropped round the "
+        "animal. The keypoints with the largest errors are named, with their error in px.</p>\n"
+        f'<p class="legend"><span>{_RING} where a person put it, joined to</span><span>{_DOT} where the model puts it'
         "</span><span>a dot without a ring: not labelled</span></p>\n"
         f'<div class="pictures">\n{chr(10).join(figures[:_OPEN])}\n</div>\n{more}</section>'
     )
@@ -133,7 +140,7 @@ def _figure(card: ModelCard, data: ReportData, place: int) -> str:
         text += f", {names[worst]} {errors[worst]:.1f}\N{NO-BREAK SPACE}px"
     try:
         pixels = read_image(image.path)
-    except DatasetError as exc:  # hours of training do not end without a report because a disk was unplugged
+    except DatasetError as exc:  # a report is written even when a disk was unplugged
         return f"<figure><p>{escape(str(exc))}</p><figcaption>{escape(text)}</figcaption></figure>"
     svg = picture_svg(pixels, found.labels[place], found.xy_px[place], names, f"Test frame {text}")
     return f"<figure>{svg}<figcaption>{escape(text)}</figcaption></figure>"
@@ -142,13 +149,13 @@ def _figure(card: ModelCard, data: ReportData, place: int) -> str:
 def _keypoints(card: ModelCard, data: ReportData) -> str:
     names, errors = card.skeleton.keypoints, data.in_int8.errors_px
     alt = f"Cumulative distribution of the error of each keypoint; medians: {_medians(names, errors)}"
-    caption = "How many of the labels are found within so many px."
+    caption = "The share of the labels that are found within a distance in px."
     return (
         f'<section>\n<h2>Each keypoint</h2>\n{keypoint_table(card, data)}\n<div class="two">\n'
         f"{_plot(cdf_svg(errors, names), alt, caption)}\n"
-        '<div class="soft">\n<p>Float is the network before quantization, int8 the file that ships, loss what its '
-        "mean is above that of float. Long: the length of the animal, which is the median over frames of the longer "
-        "side of the box round the labels.</p>\n"
+        '<div class="soft">\n<p>Float is the network before quantization, int8 the file that ships, and loss the '
+        "difference of their means. Long is the length of the animal: the longer side of the box round the labels, "
+        "median over the frames.</p>\n"
         f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in measures(card.scores))}</ul>\n</div>\n</div>\n"
         "</section>"
     )
@@ -176,8 +183,9 @@ def _next(run: Path, card: ModelCard, data: ReportData) -> str:
     )
     return (
         f"<section>\n<h2>What to label next</h2>\n{f'<ul>{lines}</ul>' if lines else ''}\n<p>The first of these "
-        "commands looks through videos for frames in which the model is unsure, jumps or exchanges left and right, and "
-        "fills its predictions in for you to correct. The second adds what you corrected to the labels.</p>\n"
+        "commands searches videos for frames in which the model is unsure, jumps or exchanges left and right, and "
+        "writes its predictions as labels for you to correct. The second command adds the corrected labels to "
+        "yours.</p>\n"
         f"<pre>{escape(commands)}</pre>\n</section>"
     )
 
@@ -188,9 +196,9 @@ def _speed(data: ReportData) -> str:
     return (
         f'<section>\n<h2>Speed</h2>\n{speed_table(data.speed)}\n<p class="soft">Times are of the network alone: '
         f"{data.speed.macs / 1e6:.0f} million multiply-accumulates, {data.speed.parameter_bytes / 1e3:.0f} kB of "
-        f"weights; measured here with {escape(data.speed.here)}. The frame rates leave {100 * (1 - SHARE):.0f} % of "
-        "the time for the camera and all else. The boards were not measured: their numbers come from published times "
-        "of other networks.</p>\n</section>"
+        f"weights; measured here with {escape(data.speed.runtime)}. The frame rates leave "
+        f"{100 * (1 - NETWORK_SHARE):.0f} % of the time for the camera and everything else. The boards were not "
+        "measured: their numbers come from published times of other networks.</p>\n</section>"
     )
 
 
@@ -214,7 +222,7 @@ def _scores(data: ReportData) -> str:
 def _curve(data: ReportData) -> str:
     if len(data.curve) < 2:
         return ""
-    best = min(data.curve, key=lambda check: check.validation_px)
+    best = min(data.curve, key=lambda point: point.validation_px)
     alt = (
         f"Training curves over {data.curve[-1].step} steps: loss from {data.curve[0].loss:.2f} to "
         f"{data.curve[-1].loss:.2f}; validation error best at step {best.step} with {best.validation_px:.2f} px"

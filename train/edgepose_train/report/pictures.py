@@ -1,4 +1,4 @@
-"""Labels and predictions drawn over a frame, for the report: the photo a small JPEG, the marks vectors over it."""
+"""Labels and predictions over a frame, as SVG: a small JPEG with vector marks over it."""
 
 from __future__ import annotations
 
@@ -11,27 +11,37 @@ import numpy as np
 
 from edgepose.types import F64, U8
 
-_WIDTH = 480  # units and pixels of a picture
+_WIDTH = 480  # a picture's width in units and in pixels
 _ASPECT = 4 / 3
 _ROOM = 1.35  # times the box round all marks
-_LEAST = 0.12  # of the frame's width
-_NAMED = 4  # of a picture's marks, the ones with the largest errors
+_LEAST = 0.12  # the smallest part, as a share of the frame's width
+_NAMED = 4  # marks with a name in a picture, those with the largest errors
 _QUALITY = 80
 _LONGEST = 18  # letters of a name in a picture or plot
 
+_Box = tuple[float, float, float, float]  # left, top, right, bottom
+
 
 def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt: str) -> str:
-    """image: BGR (H, W, 3). label_px, xy_px: (K, 2), NaN = not labelled. Returns an `<svg>` with everything in it."""
+    """Returns an `<svg>` that contains the picture and its marks.
+
+    Args:
+        image: BGR (H, W, 3).
+        label_px: The labels (K, 2) in frame pixels, NaN where not labelled.
+        xy_px: The predictions (K, 2) in frame pixels.
+        names: The keypoints' names.
+        alt: The text for those who cannot see the picture.
+    """
     x, y, w, h = crop(image.shape[:2], np.concatenate([label_px, xy_px]))
     unit = w / _WIDTH
     errors = np.linalg.norm(xy_px - label_px, axis=1)
-    loud = np.argsort(-np.nan_to_num(errors))[:_NAMED].tolist()
+    worst = np.argsort(-np.nan_to_num(errors))[:_NAMED].tolist()
     marks = "".join(_marks(label_px[k], xy_px[k], name, unit) for k, name in enumerate(names))
-    texts = [(f"{short(names[k])} {errors[k]:.1f}", xy_px[k]) for k in loud if np.isfinite(errors[k])]
+    texts = [(f"{short(names[k])} {errors[k]:.1f}", xy_px[k]) for k in worst if np.isfinite(errors[k])]
     points = [point for point in np.concatenate([label_px, xy_px]) if np.isfinite(point).all()]
     notes = _notes(texts, points, (x, y, x + w, y + h), unit)
     part = _jpeg(image[y : y + h, x : x + w])
-    # Pixel centres are at whole numbers, so the picture begins half a pixel before the first.
+    # Pixel centres are at whole numbers, so the picture begins half a pixel before the centre of the first pixel.
     return (
         f'<svg viewBox="{x - 0.5:.1f} {y - 0.5:.1f} {w} {h}" role="img" aria-label="{escape(alt)}">'
         f'<image x="{x - 0.5:.1f}" y="{y - 0.5:.1f}" width="{w}" height="{h}" href="{part}"/>{marks}{notes}</svg>'
@@ -39,7 +49,7 @@ def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt:
 
 
 def crop(frame_hw: tuple[int, int], points: F64) -> tuple[int, int, int, int]:
-    """x, y, width, height of the part of a frame that shows all `points` (P, 2), where they lie inside it."""
+    """Returns x, y, width and height of the part of a frame that shows those `points` (P, 2) that lie in it."""
     rows, columns = frame_hw
     known = points[np.isfinite(points).all(axis=1)]
     known = np.clip(known, 0, [columns - 1, rows - 1])
@@ -53,7 +63,7 @@ def crop(frame_hw: tuple[int, int], points: F64) -> tuple[int, int, int, int]:
 
 
 def short(name: str) -> str:
-    """Long names mostly differ at an end."""
+    """Shortens a long name in its middle, because long names mostly differ at one end."""
     return name if len(name) <= _LONGEST else f"{name[:10]}…{name[11 - _LONGEST :]}"
 
 
@@ -66,7 +76,7 @@ def _jpeg(part: U8) -> str:
 
 
 def _marks(label: F64, found: F64, name: str, unit: float) -> str:
-    """Ring for the label, dot for the prediction, a line between."""
+    """Returns a ring for the label, a dot for the prediction, and a line between them."""
     px, py = found
     dot = f'<circle class="dot" cx="{px:.2f}" cy="{py:.2f}" r="{4.5 * unit:.2f}" stroke-width="{1.2 * unit:.2f}"/>'
     if not np.isfinite(label).all():
@@ -81,21 +91,23 @@ def _marks(label: F64, found: F64, name: str, unit: float) -> str:
     return f"<g><title>{escape(name)}</title>{ring}{dot}</g>"
 
 
-# Where a text may stand round its dot, in units: right, left, above, below, then farther off.
+# The possible places of a text beside its dot, in units: right, left, above and below, then further away.
 _PLACES = (*((dx, dy) for dy in (5, -12, 22, -30, 40) for dx in (13, -13)), (0, -15), (0, 28), (0, -32), (0, 45))
-_TEXT, _LETTER, _MARK = 17, 11.5, 7  # height, mean width in a wide font, and what a mark needs to every side
+_TEXT, _LETTER, _MARK = 17, 11.5, 7  # units: height of a letter, mean width in a wide font, and the space round a mark
 
 
-def _notes(at: Sequence[tuple[str, F64]], marks: Sequence[F64], inside: tuple[int, int, int, int], unit: float) -> str:
-    """Texts beside the points they are about, each where it fits into the picture and covers no mark and no other."""
+def _notes(at: Sequence[tuple[str, F64]], marks: Sequence[F64], inside: _Box, unit: float) -> str:
+    """Places each text beside its point, where it is inside the picture and covers no mark and no other text."""
     side = _MARK * unit
-    taken: list[tuple[float, ...]] = [(x - side, y - side, x + side, y + side) for x, y in marks]
+    taken: list[_Box] = [(x - side, y - side, x + side, y + side) for x, y in marks]
     found = []
     for text, (px, py) in at:
-        options = [(px + dx * unit, py + dy * unit, np.sign(dx)) for dx, dy in _PLACES]
-        x, y, side = min(options, key=lambda place: _covered(_box(text, *place, unit), taken, inside))
-        taken.append(_box(text, x, y, side, unit))
-        anchor = {1: "start", -1: "end", 0: "middle"}[int(side)]
+        places = [(px + dx * unit, py + dy * unit, int(np.sign(dx))) for dx, dy in _PLACES]
+        boxes = [_text_box(text, *place, unit) for place in places]
+        best = min(range(len(places)), key=lambda i: _covered(boxes[i], taken, inside))
+        x, y, direction = places[best]
+        taken.append(boxes[best])
+        anchor = {1: "start", -1: "end", 0: "middle"}[direction]
         found.append(
             f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{_TEXT * unit:.2f}" '
             f'stroke-width="{4 * unit:.2f}">{escape(text)}</text>'
@@ -103,19 +115,18 @@ def _notes(at: Sequence[tuple[str, F64]], marks: Sequence[F64], inside: tuple[in
     return "".join(found)
 
 
-def _box(text: str, x: float, y: float, side: float, unit: float) -> tuple[float, ...]:
-    """Left, top, right, bottom."""
+def _text_box(text: str, x: float, y: float, direction: int, unit: float) -> _Box:
+    """Returns the box of a text at (x, y) that extends to the right (1), to the left (-1) or to both sides (0)."""
     width = len(text) * _LETTER * unit
-    left = x + width * (side - 1) / 2
+    left = x + width * (direction - 1) / 2
     return left, y - 0.8 * _TEXT * unit, left + width, y + 0.2 * _TEXT * unit
 
 
-def _covered(box: tuple[float, ...], taken: list[tuple[float, ...]], inside: tuple[int, int, int, int]) -> float:
-    """Area that lies over others, or, far worse, outside of the picture."""
-    left, top, right, bottom = inside
-    hidden = (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (left, top, right, bottom))
+def _covered(box: _Box, taken: list[_Box], inside: _Box) -> float:
+    """Returns the area that covers other boxes, and ten times the area outside of the picture."""
+    hidden = (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, inside)
     return round(10 * hidden + sum(_shared(box, other) for other in taken), 6)
 
 
-def _shared(a: tuple[float, ...], b: tuple[float, ...]) -> float:
+def _shared(a: _Box, b: _Box) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))

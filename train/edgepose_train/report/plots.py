@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgepose.analysis.plots import plot_style
 from edgepose.types import F64
+from edgepose_train.evaluation.score_calibration import ReliabilityBin
 from edgepose_train.report.pictures import short
 
 if TYPE_CHECKING:
-    from edgepose_train.report.report import Bin, Check
+    from edgepose_train.training.training_logs import CurvePoint
 
 _MOST_COLOURED = 6  # keypoints that get a colour and a name; the others are grey
 _SIZE_IN = (4.7, 3.1)
-# Okabe and Ito's colours, which colour-blind people tell apart; those light on white are left out.
+# Okabe and Ito's colours, which colour-blind people can distinguish, without those that are too light on white.
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa3377", "#000000", "#8a6d00")
-_STYLE = {
-    "font.size": 10,
-    "font.family": "sans-serif",
-    "svg.fonttype": "none",  # text stays text: a name in any script shows with the reader's own fonts
-    "svg.hashsalt": "edgepose",
-    "text.parse_math": False,  # a keypoint may be called $x$
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-}
+_STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
 
 
 def cdf_svg(error_px: F64, names: Sequence[str]) -> str:
-    """Share of each keypoint's labels (N, K) that are found within so many px."""
+    """Plots the share of each keypoint's labels that are found within a distance; error_px: (N, K)."""
     shown = error_px[np.isfinite(error_px)]
     limit = float(np.percentile(shown, 97)) * 1.15 + 0.1
     ranked = sorted(range(len(names)), key=lambda k: -np.nan_to_num(np.nanmean([*error_px[:, k], -1])))
@@ -61,7 +49,7 @@ def cdf_svg(error_px: F64, names: Sequence[str]) -> str:
 def _step(axes: Any, errors: F64, **style: Any) -> Any:
     known = np.sort(errors[np.isfinite(errors)])
     shares = 100 * np.arange(len(known) + 1) / max(len(known), 1)
-    end = [known[-1] * 10 + 1e3] if len(known) else [0.0]  # the line goes on to the right
+    end = [known[-1] * 10 + 1e3] if len(known) else [0.0]  # the line continues to the right edge
     (line,) = axes.step([0, *known, *end], [*shares, shares[-1]], where="post", **style)
     return line
 
@@ -71,23 +59,23 @@ def _entry(name: str) -> str:
     return f" {short(name)}" if name.startswith("_") else short(name)
 
 
-def curve_svg(curve: Sequence[Check]) -> str:
-    """Loss and validation error over the steps, each with an axis of its own below the other."""
+def curve_svg(curve: Sequence[CurvePoint]) -> str:
+    """Plots loss and validation error over the steps, one below the other."""
 
     def draw(figure: Any) -> None:
         above, below = figure.subplots(2, sharex=True)
-        steps = [check.step for check in curve]
-        above.plot(steps, [check.loss for check in curve], color=_COLOURS[0], marker="o", markersize=3)
+        steps = [point.step for point in curve]
+        above.plot(steps, [point.loss for point in curve], color=_COLOURS[0], marker="o", markersize=3)
         above.set(ylabel="loss", ylim=(0, None))
-        below.plot(steps, [check.validation_px for check in curve], color=_COLOURS[1], marker="o", markersize=3)
+        below.plot(steps, [point.validation_px for point in curve], color=_COLOURS[1], marker="o", markersize=3)
         below.set(ylabel="validation px", xlabel="step")
-        below.set_ylim(0, 1.1 * max(np.percentile([check.validation_px for check in curve], 80), 1))
+        below.set_ylim(0, 1.1 * max(np.percentile([point.validation_px for point in curve], 80), 1))
 
     return _svg_of(draw)
 
 
-def reliability_svg(before: Sequence[Bin], after: Sequence[Bin], right_px: float) -> str:
-    """How often predictions of a score are right; on the diagonal, as often as the score says."""
+def reliability_svg(before: Sequence[ReliabilityBin], after: Sequence[ReliabilityBin], right_px: float) -> str:
+    """Plots how often predictions of a score are right; on the diagonal, they are right as often as the score says."""
 
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1, label="as it should be")
@@ -98,10 +86,10 @@ def reliability_svg(before: Sequence[Bin], after: Sequence[Bin], right_px: float
             if bins:
                 places = ([b.score for b in bins], [b.right for b in bins])
                 axes.plot(*places, color=colour, linewidth=1, marker=marker, markersize=6, label=label)
-        # Scores are mostly near 1: only the part of the square is drawn that holds them.
+        # Most scores are near 1, so only the part of the square that has points is drawn.
         low = np.floor(10 * min([0.9, *(value for b in (*before, *after) for value in (b.score, b.right))]) - 0.5) / 10
         limits = (max(low, 0.0), 1 + 0.03 * (1 - max(low, 0.0)))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above: no corner is always free
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above the plot, because no corner is always free
         axes.set(xlim=limits, ylim=limits, xlabel="score", ylabel=f"share within {right_px:.3g} px")
 
     return _svg(draw)
@@ -115,8 +103,7 @@ def _svg_of(draw: Any) -> str:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # measured with another font than the one it is shown in
+    with plot_style(), mpl.rc_context(_STYLE):
         figure = Figure(_SIZE_IN, layout="constrained")
         draw(figure)
         text = io.StringIO()

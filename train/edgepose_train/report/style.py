@@ -1,4 +1,4 @@
-"""How a report looks: on a wide screen, on a phone, on paper. No colour says anything that words do not."""
+"""The style sheet of a report, for a wide screen, a phone and paper. Words say everything that a colour says."""
 
 CSS = """
 :root { color-scheme: light; --page: #fff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --card: #f6f8fa;

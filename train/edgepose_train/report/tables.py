@@ -1,4 +1,4 @@
-"""The tables of a report, as HTML. Whatever comes from the user's data, names first of all, is escaped."""
+"""The tables of a report, as HTML. Everything that comes from the user's data, such as names, is escaped."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import numpy as np
 from edgepose.inference.model_card import ModelCard, Score
 from edgepose.system.wording import count
 from edgepose.types import F64
-from edgepose_train.network.target_boards import SHARE, Speed
-from edgepose_train.report.report import FOLDS, ReportData, labels_learnt, left_behind, provenance
+from edgepose_train.evaluation.metrics import FOLDS
+from edgepose_train.export.model_speed import ModelSpeed
+from edgepose_train.network.target_boards import NETWORK_SHARE
+from edgepose_train.report.provenance import provenance
+from edgepose_train.report.report_data import ReportData, labels_learnt
+from edgepose_train.report.verdict import much_worse
 
 _MEASURES = ("mean", "median", "95 %")
 _BOARDS = {
@@ -25,12 +29,12 @@ _BOARDS = {
 
 
 def keypoint_table(card: ModelCard, data: ReportData) -> str:
-    """A row for each keypoint: labels, errors before and after quantization, how many are found well."""
+    """Returns a table with a row per keypoint: labels, errors before and after quantization, shares found well."""
     names, errors, learnt = card.skeleton.keypoints, data.in_int8.errors_px, labels_learnt(data.split)
-    behind, tested = left_behind(errors, names), np.isfinite(errors).sum(axis=0)
+    worse, tested = much_worse(errors, names), np.isfinite(errors).sum(axis=0)
     rows = []
     for k, name in enumerate(names):
-        note = " (much worse)" if name in behind else ""
+        note = " (much worse)" if name in worse else ""
         cells = [str(learnt[k]), str(tested[k]), *_errors(data.in_float.errors_px[:, k], errors[:, k])]
         rows.append(_row(name + note, [*cells, *_shares(card, errors[:, k])], marked=bool(note)))
     total = ["", str(tested.sum()), *_errors(data.in_float.errors_px, errors), *_shares(card, errors)]
@@ -51,7 +55,7 @@ def _keypoint_head(card: ModelCard) -> str:
 
 
 def _errors(in_float: F64, in_int8: F64) -> list[str]:
-    """Mean, median and 95th percentile of each, and what int8 costs; NaN = no label."""
+    """Returns mean, median and 95th percentile of both, and what int8 costs; NaN is a keypoint without a label."""
     exact, rounded = in_float[np.isfinite(in_float)], in_int8[np.isfinite(in_int8)]
     if not rounded.size or not exact.size:
         return ["-"] * (2 * len(_MEASURES) + 1)
@@ -76,7 +80,7 @@ def _percent(share: str) -> str:
 
 
 def measures(scores: Mapping[str, Score]) -> list[str]:
-    """What others report, so that it can be compared. scores: the card's."""
+    """Returns the measures of a card's scores that other programs and papers report, for comparison."""
     score, lines = scores["int8"], []
     if folds := scores.get(FOLDS):
         interval = (
@@ -99,11 +103,14 @@ def measures(scores: Mapping[str, Score]) -> list[str]:
     return lines
 
 
-def speed_table(speed: Speed) -> str:
-    here = [f"{speed.here_ms:.1f}", f"{1000 * SHARE / speed.here_ms:.0f} fps", "measured, one thread"]
+def speed_table(speed: ModelSpeed) -> str:
+    """Returns a table with a row per board: a frame's time in the network and the frame rate."""
+    here = [f"{speed.here_ms:.1f}", f"{1000 * NETWORK_SHARE / speed.here_ms:.0f} fps", "measured, one thread"]
     rows = [_row("this machine", here, words=1)]
     for board in speed.boards:
-        numbers = ["-", "-"] if board.ms is None else [f"~{board.ms:.1f}", f"~{1000 * SHARE / board.ms:.0f} fps"]
+        numbers = (
+            ["-", "-"] if board.ms is None else [f"~{board.ms:.1f}", f"~{1000 * NETWORK_SHARE / board.ms:.0f} fps"]
+        )
         known = f"{'no estimate' if board.ms is None else 'estimate'}: {board.basis}"
         rows.append(_row(_BOARDS.get(board.board, board.board), [*numbers, known], words=1))
     head = "".join(f'<th scope="col">{name}</th>' for name in ("where", "ms a frame", "good for"))
@@ -114,6 +121,7 @@ def speed_table(speed: Speed) -> str:
 
 
 def facts_table(card: ModelCard, data: ReportData) -> str:
+    """Returns a table of where the model comes from."""
     rows = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
         for name, value in provenance(card, data)
@@ -122,7 +130,7 @@ def facts_table(card: ModelCard, data: ReportData) -> str:
 
 
 def _row(name: str, cells: Iterable[str], *, marked: bool = False, words: int = 0) -> str:
-    """words: how many of the last cells are text."""
+    """Returns a table's row; the last `words` cells are text, the others are numbers."""
     values: Sequence[str] = list(cells)
     kinds = [""] * (len(values) - words) + [' class="words"'] * words
     columns = "".join(f"<td{kind}>{escape(value)}</td>" for kind, value in zip(kinds, values, strict=True))

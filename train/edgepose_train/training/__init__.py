@@ -1,1 +1,1 @@
-"""From labelled images to weights: splits, views, losses, the loop, checkpoints, distillation."""
+"""From labelled images to weights: splits, augmented views, losses, the training loop, checkpoints, distillation."""

@@ -1,32 +1,40 @@
-"""What a stopped run needs to go on: every array of the training state in one `.npz`, replaced atomically."""
+"""Checkpoints: all arrays of the training state in one `.npz` file, so that a stopped run can continue."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgepose.errors import EdgeposeError, UsageError
+from edgepose.system.atomic_files import replace_durably
+
+CHECKPOINT = "checkpoint.npz"
 
 
 def save(path: Path, groups: dict[str, list[Any]], notes: dict[str, Any]) -> None:
-    """groups: lists of arrays by name. notes: JSON values; `identity` among them tells runs apart."""
-    arrays = {f"{name}/{i:04}": np.asarray(array) for name, group in groups.items() for i, array in enumerate(group)}
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, notes=np.array(json.dumps(notes)), **arrays)
-        file.flush()
-        os.fsync(file.fileno())  # else a power cut may leave the new name with nothing in it
-    temporary.replace(path)
+    """Replaces the checkpoint at `path`, completely or not at all.
+
+    Args:
+        path: The file.
+        groups: Lists of arrays by name.
+        notes: JSON values. The value `identity` says which run the checkpoint belongs to.
+    """
+    # The type of the values is that of `np.savez`, whose stub takes every keyword for one of its own options.
+    arrays: dict[str, Any] = {
+        f"{name}/{i:04}": np.asarray(array) for name, group in groups.items() for i, array in enumerate(group)
+    }
+    replace_durably(path, lambda temporary: np.savez(temporary, notes=np.array(json.dumps(notes)), **arrays))
 
 
 def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, Any]] | None:
-    """Groups and notes as saved; None where there is no checkpoint.
+    """Returns groups and notes as they were saved, or None where there is no checkpoint.
 
-    Raises EdgeposeError when the file is damaged, UsageError when it is of another run.
+    Raises:
+        EdgeposeError: The file is damaged.
+        UsageError: The checkpoint belongs to a run with another identity.
     """
     if not path.exists():
         return None
@@ -34,18 +42,18 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
     if notes["identity"] != identity:
         raise UsageError(
             f"{path.parent}: holds a run with other frames, settings or version of edgepose; "
-            "give another folder with -o, or delete it"
+            "give another folder with -o, or delete this one"
         )
     return groups, notes
 
 
 def is_run(folder: str) -> bool:
-    """Whether a finished run lies there."""
-    return all((Path(folder) / name).is_file() for name in ("checkpoint.npz", "model.json"))
+    """Returns True when `folder` holds a finished run."""
+    return all((Path(folder) / name).is_file() for name in (CHECKPOINT, "model.json"))
 
 
 def read(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """Groups and notes of any run. Raises EdgeposeError when the file cannot be read or is damaged."""
+    """Returns groups and notes of any run; raises EdgeposeError when the file is missing or damaged."""
     groups: dict[str, list[Any]] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
@@ -55,7 +63,7 @@ def read(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
                 groups.setdefault(key.split("/")[0], []).append(data[key])
     except FileNotFoundError:
         raise EdgeposeError(f"{path}: no such file; give the folder of a finished run") from None
-    # A torn or foreign file fails in zipfile, in NumPy or in json, each in its own way.
+    # A truncated or foreign file fails in zipfile, NumPy or json, each with its own exception.
     except Exception as exc:
         raise EdgeposeError(f"{path}: damaged checkpoint ({exc}); delete it to start this run anew") from None
     return groups, notes

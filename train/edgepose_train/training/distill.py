@@ -1,9 +1,10 @@
-"""A teacher's poses on unlabelled video, as labels for a smaller network: hard-won frames teach the large model, and
-the large model teaches the small one on as many frames as there are."""
+"""Distillation: a large model's poses on unlabelled video are the labels (pseudo-labels) for a smaller network.
+
+A few labelled frames train the large model, and the large model labels as many frames as there are for the small one.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,43 +18,72 @@ from edgepose.system.progress import progress_bar
 from edgepose.types import Frame
 from edgepose.video.frames import open_video
 from edgepose_train.labels.dataset import Dataset, LabelledImage
-from edgepose_train.labels.images import inside, read_image
+from edgepose_train.labels.images import inside, pixel_digest, read_image
 from edgepose_train.selection.extract import evenly_spaced
 
 FRAMES = 400  # of all videos together
-SURE = 0.6  # keypoints with a lower score are unknown, not labels
+LEAST_SCORE = 0.6  # a keypoint with a lower score gets no pseudo-label
 
 
 @dataclass(frozen=True, slots=True)
 class DistillationSet:
-    """teacher: its card. images: frames of the videos with the teacher's poses for labels."""
+    """Pseudo-labelled frames.
+
+    Attributes:
+        teacher: The card of the model that labelled them.
+        images: Frames of the videos with the teacher's poses as their labels.
+    """
 
     teacher: ModelCard
     images: list[LabelledImage]
 
 
-def prepare_distillation(teacher: Path, videos: Sequence[Path], dataset: Dataset) -> DistillationSet:
-    """Runs the teacher, a finished model, over frames spread over the videos; those that are labelled are left out.
-    Raises UsageError when the teacher finds other keypoints, DatasetError when it is sure of none."""
+def prepare_distillation(
+    teacher: Path,
+    videos: Sequence[Path],
+    dataset: Dataset,
+    frames: int = FRAMES,
+    least_score: float = LEAST_SCORE,
+) -> DistillationSet:
+    """Runs a finished model over frames that are spread over the videos; frames that are labelled are left out.
+
+    Args:
+        teacher: The `.tflite` file, with its card beside it.
+        videos: The unlabelled videos.
+        dataset: The labelled frames.
+        frames: How many frames are used of all videos together.
+        least_score: A keypoint with a lower score gets no label.
+
+    Raises:
+        UsageError: The teacher has other keypoints, or a file is not a video.
+        DatasetError: No keypoint in any frame has a high enough score.
+    """
     estimator, skeleton = Estimator(teacher), dataset.skeleton
     if estimator.card.skeleton.keypoints != skeleton.keypoints:
         raise UsageError(
             f"--teacher {teacher}: finds {', '.join(estimator.card.skeleton.keypoints)}, but the labels are of "
             f"{', '.join(skeleton.keypoints)}; give a model of the same keypoints"
         )
-    each = -(-FRAMES // len(videos))
+    each = -(-frames // len(videos))
     with progress_bar() as bar:
-        task = bar.add_task("asking the teacher", total=each * len(videos))
-        images = [image for video in videos for image in _taught(estimator, video, each, lambda: bar.advance(task))]
-    # By their pixels: a labelled frame is a file of its own, and here one of a video. The tested frames are among them.
-    known = {_pixels(image.path) for image in dataset.images}
-    images = [image for image in images if _pixels(image.path) not in known]
+        task = bar.add_task("labelling with the teacher", total=each * len(videos))
+        images = [
+            image
+            for video in videos
+            for image in _pseudo_labelled(estimator, video, each, least_score, lambda: bar.advance(task))
+        ]
+    # A labelled frame is a file of its own, and here it is part of a video; so pixels are compared, not files. The test
+    # frames are among the labelled ones.
+    known = {pixel_digest(read_image(image.path)) for image in dataset.images}
+    images = [image for image in images if pixel_digest(read_image(image.path)) not in known]
     if not images:
         raise DatasetError(f"--unlabelled: {teacher.name} is sure of no keypoint in any frame; give other videos")
     return DistillationSet(estimator.card, images)
 
 
-def _taught(estimator: Estimator, path: Path, most: int, tick: Callable[[], object]) -> list[LabelledImage]:
+def _pseudo_labelled(
+    estimator: Estimator, path: Path, most: int, least_score: float, advance: Callable[[], object]
+) -> list[LabelledImage]:
     found = []
     try:
         video = open_video(path)
@@ -62,17 +92,13 @@ def _taught(estimator: Estimator, path: Path, most: int, tick: Callable[[], obje
     for index in evenly_spaced(video.count, most):
         frame = inside(path, "", index, f"img{index:06d}.png")
         try:
-            image = read_image(frame)  # as training will read it: seeking may land a frame beside
+            image = read_image(frame)  # as training will read it: seeking may reach a neighbouring frame
         except DatasetError:
             continue  # the video is shorter than its header says, or damaged there
         finally:
-            tick()
+            advance()
         pose = estimator.estimate(Frame(image, "bgr", index, 0, 0))
-        xy = np.where(pose.score[:, None] >= SURE, pose.xy_px, np.nan).astype(np.float64)
-        if np.isfinite(xy).any():
-            found.append(LabelledImage(frame, xy, path.stem))
+        xy_px = np.where(pose.score[:, None] >= least_score, pose.xy_px, np.nan).astype(np.float64)
+        if np.isfinite(xy_px).any():
+            found.append(LabelledImage(frame, xy_px, path.stem))
     return found
-
-
-def _pixels(path: Path) -> str:
-    return hashlib.sha256(read_image(path)).hexdigest()

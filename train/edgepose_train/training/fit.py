@@ -1,4 +1,4 @@
-"""Labelled frames to a model that ships: train, quantize, write the card, measure the shipped file."""
+"""Labelled frames to a model that ships: trains, quantizes, writes the card, measures the shipped file."""
 
 from __future__ import annotations
 
@@ -20,56 +20,57 @@ from edgepose.errors import UsageError
 from edgepose.geometry.coordinates import animal_px
 from edgepose.geometry.letterbox import FrameMap
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import ModelCard, Training, card_path, read_card, sha256_of, write_card
+from edgepose.inference.model_card import (
+    ModelCard,
+    ModelOutput,
+    Training,
+    card_path,
+    read_card,
+    sha256_of,
+    write_card,
+)
 from edgepose.types import F64
-from edgepose_train.evaluation.evaluate import FOLLOWED, measure, measure_followed
-from edgepose_train.evaluation.metrics import Predictions, summarize
+from edgepose_train.evaluation.evaluate import measure, measure_followed
+from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
 from edgepose_train.evaluation.score_calibration import Reliability, fit_score_map, reliability
 from edgepose_train.export.quantize import make_card, to_int8
 from edgepose_train.labels.dataset import Dataset, LabelledImage
-from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.images import image_hash
 from edgepose_train.network import network
-from edgepose_train.network.recipes import Recipe, input_size
-from edgepose_train.training import checkpoint
-from edgepose_train.training import warm_start as earlier_run
+from edgepose_train.network.recipes import RESIZE, input_size
+from edgepose_train.training import checkpoint, warm_start
 from edgepose_train.training.augment import Augmentation, turn_range_deg
 from edgepose_train.training.distill import DistillationSet
-from edgepose_train.training.samples import RESIZE, Pictures, Sample
+from edgepose_train.training.fit_options import FitOptions
+from edgepose_train.training.samples import PictureCache, TrainingSample, animal_size, frame_size
 from edgepose_train.training.splits import Split, split_images
-from edgepose_train.training.trainer import Plan, Predictor, Trainer, Views
-from edgepose_train.training.training_loop import Check, train_network
+from edgepose_train.training.trainer import Predictor, Trainer, TrainingPlan, TrainingViews
+from edgepose_train.training.training_logs import CurvePoint
+from edgepose_train.training.training_loop import train_network
 
 CALIBRATION_FRAMES = 100
-FILLED = 0.5  # of the input's shorter side by a long animal, in a window that follows it
+FILLED = 0.5  # the share of the input's shorter side that a long animal fills in a window that follows it
 LEAST_ZOOM, MOST_ZOOM = 1.2, 4.0
 _LONGEST = 95  # percentile of the animal's lengths
-_LOOKED_AT = 200  # frames that tell the size of all
 
 
 @dataclass(frozen=True, slots=True)
-class FitOptions:
-    """Everything that decides the result, besides the data. weights: as `--weights`. epochs: None = as the recipe
-    says. by_video: test on whole videos. follow: learn also from views that are as large as in a window that follows
-    the animal."""
+class FitResult:
+    """A finished fit.
 
-    recipe_name: str
-    recipe: Recipe
-    weights: str
-    seed: int
-    input_wh: tuple[int, int] | None = None
-    epochs: int | None = None
-    by_video: bool = False
-    follow: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A finished run. in_int8: what the shipped file finds on the test frames; in_float: what the network found there
-    before quantization. reliability: None where the scores have no map. network: in float, at the model's size."""
+    Attributes:
+        card: The card of the model that ships.
+        split: The images by purpose.
+        curve: The learning curves.
+        in_int8: What the shipped file predicts on the test frames.
+        in_float: What the float network predicts on them.
+        reliability: How often predictions of a score are right; None where the scores have no mapping.
+        network: The float network at the size of the model's input.
+    """
 
     card: ModelCard
     split: Split
-    curve: list[Check]
+    curve: list[CurvePoint]
     in_int8: Predictions
     in_float: Predictions
     reliability: Reliability | None
@@ -77,67 +78,87 @@ class Fitted:
 
 
 def fit(
-    dataset: Dataset, run: Path, settings: FitOptions, split: Split | None = None, lesson: DistillationSet | None = None
-) -> Fitted:
-    """Leaves `model.tflite`, its card `model.json` and `checkpoint.npz` in the folder `run`; goes on where an
-    interrupted run of the same settings stopped. split: instead of the one that the settings say."""
-    split = split or split_images(dataset, settings.seed, settings.by_video, _learnt(settings, lesson))
+    dataset: Dataset,
+    run: Path,
+    options: FitOptions,
+    split: Split | None = None,
+    distillation: DistillationSet | None = None,
+) -> FitResult:
+    """Trains a model and writes `model.tflite`, its card `model.json` and `checkpoint.npz` into the folder `run`.
+
+    A run with the same options that was interrupted is continued.
+
+    Args:
+        dataset: The labelled images.
+        run: The folder for the result.
+        options: What decides the result.
+        split: The images by purpose; None for the split that the options ask for.
+        distillation: Pseudo-labelled frames to train on, too.
+
+    Raises:
+        EdgeposeError: The training, or the weights that it starts with, fail.
+        UsageError: The folder or the options do not fit the data.
+    """
+    split = split or split_images(dataset, options.seed, options.by_video, _learnt(options, distillation))
     _make_folder(run)
-    input_wh = settings.input_wh or input_size(settings.recipe, frame_size(split.train), animal_size(split.train))
-    views = _views(dataset, split, input_wh, settings, lesson)
-    plan = _plan(settings, len(views.train))
-    keras.utils.set_random_seed(settings.seed)
+    input_wh = options.input_wh or input_size(options.recipe, frame_size(split.train), animal_size(split.train))
+    views = _views(dataset, split, input_wh, options, distillation)
+    plan = _plan(options, len(views.train))
+    keras.utils.set_random_seed(options.seed)
     keypoints = len(dataset.skeleton.keypoints)
-    trainer = Trainer(_network(settings, views.how.crop_wh, keypoints, settings.weights), plan)
-    predictor = Predictor(_network(settings, input_wh, keypoints, "none"), plan)
-    curve = train_network(trainer, predictor, views, run, _identity(dataset, settings, split, lesson))
+    trainer = Trainer(_network(options, views.how.crop_wh, keypoints, options.weights), plan)
+    predictor = Predictor(_network(options, input_wh, keypoints, "none"), plan)
+    curve = train_network(trainer, predictor, views, run, _identity(dataset, options, split, distillation))
 
     print("quantizing to int8 ...", flush=True)
-    shown = views.train[: CALIBRATION_FRAMES // (2 if settings.follow else 1)]
-    pictures = [sample.fitted() for sample in (*shown, *_followed(shown, views.how.zoom))]
+    samples = views.train[: CALIBRATION_FRAMES // (2 if options.follow else 1)]
+    pictures = [sample.fitted() for sample in (*samples, *_followed(samples, views.how.zoom))]
     data = to_int8(predictor.model, pictures)
-    training = _provenance(dataset, settings, split, trainer.steps_done, _found(views, lesson))
-    card = make_card(dataset, data, pictures[0], plan, training)
+    training = _provenance(dataset, options, split, trainer.steps_done, _data_settings(views, distillation))
+    card = make_card(dataset, data, pictures[0], ModelOutput(plan.stride, plan.offset_scale), training)
     card = msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, zoom=views.how.zoom))
     in_float = predictor.predict([views.pictures.sample(image, input_wh) for image in split.test])
-    card, in_int8, reliable = _install(run, data, card, in_float, split)
-    return Fitted(card, split, curve, in_int8, in_float, reliable, predictor.model)
+    card, in_int8, diagram = _install(run, data, card, in_float, split)
+    return FitResult(card, split, curve, in_int8, in_float, diagram, predictor.model)
 
 
-def _learnt(settings: FitOptions, lesson: DistillationSet | None) -> set[str]:
-    """Frames that whatever this run starts from has learnt."""
-    cards = [lesson.teacher] if lesson else []
-    if checkpoint.is_run(settings.weights):
-        cards.append(read_card(Path(settings.weights) / "model.tflite"))
+def _learnt(options: FitOptions, distillation: DistillationSet | None) -> set[str]:
+    """Returns the hashes of the frames that the teacher, or the run that gives the first weights, was trained on."""
+    cards = [distillation.teacher] if distillation else []
+    if checkpoint.is_run(options.weights):
+        cards.append(read_card(Path(options.weights) / "model.tflite"))
     return {digest for card in cards for digest in card.training.learnt_frames()}
 
 
 def follow_zoom(images: Sequence[LabelledImage], input_wh: tuple[int, int]) -> float:
-    """How much larger than in the whole frame the animal is in the window that follows it: so that all but the longest
-    fill half of it, which leaves room to move, and no pixel of a frame is enlarged. Raises UsageError."""
+    """Returns how much larger the animal is in the window that follows it than in the whole frame.
+
+    All animals but the longest fill at most half of the window, so that they have room to move, and no pixel of a frame
+    is enlarged. Raises UsageError where no such window is smaller than the frame.
+    """
     scale = float(FrameMap.fit(frame_size(images), input_wh, RESIZE).scale_xy.max())
     longest = animal_px(np.stack([image.xy_px for image in images]), _LONGEST)
     zoom = round(min(FILLED * min(input_wh) / (longest * scale), 1 / scale, MOST_ZOOM), 2)
     if not zoom >= LEAST_ZOOM:
         raise UsageError(
             "--follow: no window smaller than the frame holds the animal with room to move, or shows more of it "
-            "than the frame does; leave it out, or give a smaller --input"
+            "than the frame does; leave --follow out, or give a smaller --input"
         )
     return zoom
 
 
-def _followed(samples: list[Sample], zoom: float) -> list[Sample]:
+def _followed(samples: list[TrainingSample], zoom: float) -> list[TrainingSample]:
     return [sample.followed(zoom) for sample in samples] if zoom > 1 else []
 
 
 def _views(
-    dataset: Dataset, split: Split, input_wh: tuple[int, int], settings: FitOptions, lesson: DistillationSet | None
-) -> Views:
-    zoom = follow_zoom(split.train, input_wh) if settings.follow else 1.0
-    recipe, pictures = settings.recipe, Pictures(zoom=zoom)
-    train, validation, taught = (
+    dataset: Dataset, split: Split, input_wh: tuple[int, int], options: FitOptions, distillation: DistillationSet | None
+) -> TrainingViews:
+    zoom = follow_zoom(split.train, input_wh) if options.follow else 1.0
+    recipe, pictures = options.recipe, PictureCache(zoom=zoom)
+    train, validation, pseudo_labelled = (
         [pictures.sample(image, input_wh) for image in part]
-        for part in (split.train, split.validation, lesson.images if lesson else [])
+        for part in (split.train, split.validation, distillation.images if distillation else [])
     )
     how = Augmentation(
         crop_wh=(min(recipe.crop, input_wh[0]), min(recipe.crop, input_wh[1])),
@@ -145,17 +166,17 @@ def _views(
         flip_order=dataset.skeleton.flip_order() if dataset.skeleton.flip_pairs else None,
         zoom=zoom,
     )
-    return Views(train, [*validation, *_followed(validation, zoom)], how, pictures, taught)
+    return TrainingViews(train, [*validation, *_followed(validation, zoom)], how, pictures, pseudo_labelled)
 
 
-def _labels(samples: list[Sample]) -> F64:
+def _labels(samples: list[TrainingSample]) -> F64:
     return np.array([sample.frame_xy for sample in samples])
 
 
 def _install(
     run: Path, data: bytes, card: ModelCard, in_float: Predictions, split: Split
 ) -> tuple[ModelCard, Predictions, Reliability | None]:
-    """Measures the file as the device would run it, and only then puts it, with its scores, into `run`."""
+    """Measures the file as the device runs it, and only then moves it, with its scores in the card, into `run`."""
     with tempfile.TemporaryDirectory(dir=run) as folder:
         model = Path(folder) / card.files.cpu.name
         model.write_bytes(data)
@@ -163,11 +184,11 @@ def _install(
         estimator = Estimator(model)
         score_map = fit_score_map(estimator, split.validation)
         raw = in_int8 = measure(estimator, split.test)
-        reliable = None
+        diagram = None
         if score_map is not None:
             in_int8 = replace(raw, score=score_map.apply(raw.score))
             in_float = replace(in_float, score=score_map.apply(in_float.score))
-            reliable = reliability(in_int8, raw.score, score_map.right_px)
+            diagram = reliability(in_int8, raw.score, score_map.right_px)
         names = card.skeleton.keypoints
         scores = {"float": summarize(in_float, names), "int8": summarize(in_int8, names)}
         if card.input.zoom > 1:
@@ -176,7 +197,7 @@ def _install(
         write_card(card, model)
         for file in (model, card_path(model)):
             file.replace(run / file.name)
-    return card, in_int8, reliable
+    return card, in_int8, diagram
 
 
 def _make_folder(run: Path) -> None:
@@ -186,76 +207,68 @@ def _make_folder(run: Path) -> None:
         raise UsageError(f"-o {run}: cannot make this folder ({exc.strerror}); give another one") from None
 
 
-def frame_size(images: Sequence[LabelledImage]) -> tuple[int, int]:
-    """(w, h) that most frames have; those of others are letterboxed into the same input."""
-    some = images[:: -(-len(images) // _LOOKED_AT)]
-    sizes = [read_image(image.path).shape[1::-1] for image in some]
-    w, h = max(sorted(set(sizes)), key=sizes.count)
-    return w, h
-
-
-def animal_size(images: Sequence[LabelledImage]) -> float:
-    """See `animal_px`."""
-    return animal_px(np.stack([image.xy_px for image in images]))
-
-
-def _plan(settings: FitOptions, images: int) -> Plan:
-    recipe = settings.recipe
+def _plan(options: FitOptions, images: int) -> TrainingPlan:
+    recipe = options.recipe
     per_epoch = -(-images // recipe.batch)
-    steps = settings.epochs * per_epoch if settings.epochs else max(recipe.steps, recipe.min_epochs * per_epoch)
-    if settings.follow and not settings.epochs:
-        steps = steps * 3 // 2  # two sizes of the animal to learn
-    return Plan(steps, recipe.batch, recipe.learning_rate, recipe.stride, settings.seed)
+    steps = options.epochs * per_epoch if options.epochs else max(recipe.steps, recipe.min_epochs * per_epoch)
+    if options.follow and not options.epochs:
+        steps = steps * 3 // 2  # the network learns two sizes of the animal
+    return TrainingPlan(steps, recipe.batch, recipe.learning_rate, recipe.stride, options.seed)
 
 
-def _network(settings: FitOptions, size_wh: tuple[int, int], keypoints: int, weights: str) -> keras.Model:
-    recipe = settings.recipe
+def _network(options: FitOptions, size_wh: tuple[int, int], keypoints: int, weights: str) -> keras.Model:
+    recipe = options.recipe
     head = network.Head(keypoints, recipe.stride, recipe.width, recipe.edge_tpu)
     backbone = network.parse_backbone(recipe.backbone)
     if not checkpoint.is_run(weights):
         return network.build(backbone, head, size_wh, weights)
     model = network.build(backbone, head, size_wh, "given")
-    earlier_run.start_from(weights, model)
+    warm_start.start_from(weights, model)
     return model
 
 
-def _identity(dataset: Dataset, settings: FitOptions, split: Split, lesson: DistillationSet | None) -> dict[str, Any]:
-    """What must be the same for an interrupted run to go on: corrected labels begin a new one."""
-    labelled = [*split.train, *split.validation, *(lesson.images if lesson else [])]
+def _identity(
+    dataset: Dataset, options: FitOptions, split: Split, distillation: DistillationSet | None
+) -> dict[str, Any]:
+    """Returns what must be the same for an interrupted run to be continued; with corrected labels a new run begins."""
+    labelled = [*split.train, *split.validation, *(distillation.images if distillation else [])]
     what = {
         "edgepose": edgepose.__version__,
-        "settings": asdict(settings),
+        "settings": asdict(options),
         "images": _hashes(split),
         "labels": sha256_of(b"".join(image.xy_px.tobytes() for image in labelled)),
         "skeleton": msgspec.to_builtins(dataset.skeleton),
     }
-    return json.loads(json.dumps(what))
+    return dict(json.loads(json.dumps(what)))
 
 
 def _hashes(split: Split) -> dict[str, tuple[str, ...]]:
     return {name: tuple(image_hash(image.path) for image in getattr(split, name)) for name in Split.__slots__}
 
 
-def _found(views: Views, lesson: DistillationSet | None) -> dict[str, Any]:
-    """What the data decided."""
-    found = {"turn_deg": views.how.turn_deg, "mirrored": views.how.flip_order is not None}
-    taught = {"teacher": lesson.teacher.model_id(), "taught_frames": len(lesson.images)} if lesson else {}
-    return found | taught
+def _data_settings(views: TrainingViews, distillation: DistillationSet | None) -> dict[str, Any]:
+    """Returns the settings that the data decided, for the card."""
+    settings: dict[str, Any] = {"turn_deg": views.how.turn_deg, "mirrored": views.how.flip_order is not None}
+    if distillation:
+        settings |= {"teacher": distillation.teacher.model_id(), "pseudo_labelled_frames": len(distillation.images)}
+    return settings
 
 
-def _provenance(dataset: Dataset, settings: FitOptions, split: Split, steps: int, found: dict[str, Any]) -> Training:
+def _provenance(
+    dataset: Dataset, options: FitOptions, split: Split, steps: int, data_settings: dict[str, Any]
+) -> Training:
     return Training(
         dataset=dataset.name,
-        recipe=settings.recipe_name,
-        backbone=str(network.parse_backbone(settings.recipe.backbone)),
-        weights=settings.weights if settings.weights in {"imagenet", "none"} else Path(settings.weights).name,
-        seed=settings.seed,
-        epochs=steps * settings.recipe.batch // len(split.train),
+        recipe=options.recipe_name,
+        backbone=str(network.parse_backbone(options.recipe.backbone)),
+        weights=options.weights if options.weights in {"imagenet", "none"} else Path(options.weights).name,
+        seed=options.seed,
+        epochs=steps * options.recipe.batch // len(split.train),
         splits=_hashes(split),
         versions={
             "edgepose": edgepose.__version__,
             "python": platform.python_version(),
             **{name: importlib.metadata.version(name) for name in ("tensorflow", "keras", "numpy")},
         },
-        settings={"recipe": asdict(settings.recipe), **found},
+        settings={"recipe": asdict(options.recipe), **data_settings},
     )

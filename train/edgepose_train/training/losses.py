@@ -1,4 +1,4 @@
-"""What training minimizes. An unlabelled keypoint counts nowhere, because it is unknown, not absent."""
+"""The losses that training minimises. An unlabelled keypoint is unknown, not absent, so no loss counts it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,24 @@ from typing import Any
 
 import tensorflow as tf
 
-HEATMAP_WEIGHT = 20.0  # cells count 1 + 20 * target: unweighted, rare keypoints stay unlearnt for hundreds of steps
+HEATMAP_WEIGHT = 20.0  # a cell counts 1 + 20 * target; without it, rare keypoints are not learnt for hundreds of steps
 OFFSET_WEIGHT = 0.5
 POSITION_WEIGHT = 0.3
-# A peak may be this flat, in log-probability per cell squared, before its fit is held to be that of a sharper one;
-# a true Gaussian of one cell's sigma has -1.
+# The second difference of a peak's log-probabilities, per cell squared: -1 for a Gaussian with a sigma of one cell. A
+# flatter peak than this is treated as if it had this value.
 _FLATTEST = -0.25
-_FURTHEST = 1.5  # cells; a fit further off than that is no fit
+_FURTHEST = 1.5  # cells; a parabola whose top is further away does not fit the peak
 
 
 def losses(out: dict[str, Any], targets: tuple[Any, Any, Any, Any], offset_cells: float) -> Any:
-    """out: logits (N, h, w, K) and offsets (N, h, w, 2K). targets: the fields of `Targets`, each stacked.
-    offset_cells: cells that an offset of 1.0 stands for. Returns the three losses, weighted, (3,)."""
+    """Returns the weighted losses of heatmap, offset and position, (3,).
+
+    Args:
+        out: The network's outputs: "heatmap" logits (N, h, w, K) and "offset" (N, h, w, 2K).
+        targets: The stacked fields of `edgepose.pose.heatmap.Targets`: heatmap (N, h, w, K), offset (N, h, w, 2K),
+            offset mask (N, h, w, K), and which keypoints are known, (N, K).
+        offset_cells: The number of cells that an offset of 1.0 stands for.
+    """
     heatmap, offset, near, known = targets
     known = known[:, None, None, :]
     error = tf.abs(out["offset"] - offset)
@@ -35,7 +41,7 @@ def losses(out: dict[str, Any], targets: tuple[Any, Any, Any, Any], offset_cells
 def _heatmap_loss(logits: Any, heatmap: Any, known: Any) -> Any:
     weight = (1.0 + HEATMAP_WEIGHT * heatmap) * known
     entropy = tf.nn.sigmoid_cross_entropy_with_logits(heatmap, logits)
-    # The entropy of the soft target itself is no error: subtracted, a perfect network has loss 0.
+    # The entropy of the soft target itself is no error. It is subtracted, so that a perfect network has a loss of 0.
     floor = tf.nn.sigmoid_cross_entropy_with_logits(
         heatmap, tf.math.log(heatmap + 1e-6) - tf.math.log(1 - heatmap + 1e-6)
     )
@@ -44,11 +50,12 @@ def _heatmap_loss(logits: Any, heatmap: Any, known: Any) -> Any:
 
 
 def _position_loss(logits: Any, heatmap: Any, to_keypoint: Any, known: Any) -> Any:
-    """Mean distance, in cells, from where `decode` would find each keypoint if its peak were the right cell.
+    """Returns the mean distance in cells between label and what `decode` finds, if the peak is in the right cell.
 
-    The cross-entropy asks every cell for its height and leaves the place of the top to chance; this is the error
-    that is reported, so it is trained. to_keypoint: (N, h, w, 2K) cells from each cell near a keypoint to it.
-    The fit is that of `decode`: a parabola through 3 x 3 log-probabilities. Keypoints at the map's edge have none.
+    The cross-entropy trains the height of every cell, but not where between the cells the top lies. That distance is
+    the error that is reported, so it is trained too. The fit is that of `decode`: a parabola through 3 x 3
+    log-probabilities. Keypoints at the map's edge are left out. `to_keypoint` (N, h, w, 2K) has the cells from each
+    cell to the keypoint near it.
     """
     top = tf.reduce_max(heatmap, axis=(1, 2), keepdims=True)
     peak = tf.cast((heatmap >= top) & (heatmap > 0.7), tf.float32) * known
@@ -63,7 +70,7 @@ def _position_loss(logits: Any, heatmap: Any, to_keypoint: Any, known: Any) -> A
 
 
 def _top(before: Any, middle: Any, after: Any) -> Any:
-    """Where the parabola through three neighbouring values has its top, in cells from the middle."""
+    """Returns how many cells from the middle the parabola through three neighbouring values has its top."""
     bend = tf.minimum(after + before - 2.0 * middle, _FLATTEST)
     return tf.clip_by_value((before - after) / (2.0 * bend), -_FURTHEST, _FURTHEST)
 

@@ -1,4 +1,4 @@
-"""Which images are trained on, chosen by and tested with, told by their content."""
+"""Splits the images into those to train on, to choose the model by and to test with; their content identifies them."""
 
 from __future__ import annotations
 
@@ -17,27 +17,41 @@ TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Images by purpose: `validation` stops the training and chooses the model, `test` is only measured on."""
+    """Images by purpose.
+
+    Attributes:
+        train: Images to train on.
+        validation: Images that choose the model and end the training.
+        test: Images that only measure the finished model.
+    """
 
     train: list[LabelledImage]
     validation: list[LabelledImage]
     test: list[LabelledImage]
 
 
-_Frame = list[LabelledImage]  # with its copies
-_Group = list[_Frame]  # what must stay together
+_Frame = list[LabelledImage]  # an image and its copies
+_Group = list[_Frame]  # frames that must stay together
 
 
 def split_images(dataset: Dataset, seed: int, by_video: bool = False, learnt: Collection[str] = frozenset()) -> Split:
-    """By content, so that two copies of a frame stay together and the order of the label file does not matter.
-    by_video: tests on whole videos, as neighbouring frames of one are nearly copies; validates on whole videos too
-    where there are enough. learnt: hashes of frames that an earlier model has learnt from; these are not tested on.
-    Raises DatasetError when there is too little to split."""
+    """Splits a data set by content: copies of a frame stay together, and the order of the label file does not matter.
+
+    Args:
+        dataset: The labelled images.
+        seed: The same seed gives the same split.
+        by_video: Test on whole videos, because neighbouring frames of a video are nearly copies. Validation uses whole
+            videos too where there are enough.
+        learnt: Hashes of frames that an earlier model was trained on; they are never tested on.
+
+    Raises:
+        DatasetError: There are too few frames or videos to split.
+    """
     groups = _shuffled(dataset, seed, by_video)
     new = [group for group in groups if not _overlap(group, learnt)]
     if not new:
         what = "video" if by_video else "frame"
-        raise DatasetError(f"{dataset.name}: the earlier model has learnt from every {what}; label new ones")
+        raise DatasetError(f"{dataset.name}: the earlier model was trained on every {what}; label new ones")
     test, _ = _take(new, TEST_SHARE * _size(groups)) if len(new) > 1 else (new, [])
     rest = [group for group in groups if group not in test]
     train, validation = _hold_back(rest, VALIDATION_SHARE * _size(groups), seed)
@@ -45,7 +59,7 @@ def split_images(dataset: Dataset, seed: int, by_video: bool = False, learnt: Co
 
 
 def fold_splits(dataset: Dataset, seed: int, folds: int, by_video: bool = False) -> list[Split]:
-    """So that every image is tested with in exactly one. Raises UsageError when there are fewer parts than folds."""
+    """Returns splits of which exactly one tests each image; raises UsageError when there are fewer parts than folds."""
     groups = _shuffled(dataset, seed, by_video)
     if not 2 <= folds <= len(groups):
         what = "labelled video" if by_video else "labelled frame"
@@ -67,7 +81,7 @@ def _shuffled(dataset: Dataset, seed: int, by_video: bool) -> list[_Group]:
         raise DatasetError(f"{dataset.name}: {found} are too few to train on; label 20 or more")
     groups: dict[str, _Group] = {}
     for key in sorted(frames):
-        # A frame that is in two videos goes with the first of them, and its copy with it.
+        # A frame that is in two videos belongs to the first of them, and so does its copy.
         groups.setdefault(min(image.video for image in frames[key]) if by_video else key, []).append(frames[key])
     if len(groups) < 2:
         raise DatasetError(f"{dataset.name}: all frames are of one video, so none can be held back; leave out --split")
@@ -75,7 +89,7 @@ def _shuffled(dataset: Dataset, seed: int, by_video: bool) -> list[_Group]:
 
 
 def _hold_back(groups: list[_Group], wanted: float, seed: int) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """Training and validation images. A single video gives frames of its own."""
+    """Returns training and validation images; where there is a single video, some of its frames validate."""
     if len(groups) == 1:
         groups = [[groups[0][i]] for i in np.random.default_rng(seed).permutation(len(groups[0]))]
     validation, train = _take(groups, wanted)
@@ -83,7 +97,7 @@ def _hold_back(groups: list[_Group], wanted: float, seed: int) -> tuple[list[Lab
 
 
 def _take(groups: list[_Group], wanted: float) -> tuple[list[_Group], list[_Group]]:
-    """The first groups, as many as come nearest to `wanted` frames, and the others; at least one of each."""
+    """Returns the first groups, which have about `wanted` frames, and the others; both have at least one group."""
     sizes = np.cumsum([len(group) for group in groups])[:-1]
     taken = 1 + int(np.argmin(np.abs(sizes - round(wanted))))
     return groups[:taken], groups[taken:]

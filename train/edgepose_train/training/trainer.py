@@ -1,4 +1,4 @@
-"""The training loop: random views in, a trained float network out. Knows nothing of files but its checkpoint."""
+"""The network in training: batches of random views, one step of the optimizer, and the averaged weights."""
 
 from __future__ import annotations
 
@@ -14,89 +14,117 @@ import tensorflow as tf
 from edgepose.pose.heatmap import FLOAT, Targets, decode, render
 from edgepose.types import F64
 from edgepose_train.evaluation.metrics import Predictions
+from edgepose_train.network.network import to_input
 from edgepose_train.training.augment import Augmentation, random_view
 from edgepose_train.training.losses import losses
-from edgepose_train.training.samples import Pictures, Sample
+from edgepose_train.training.samples import PictureCache, TrainingSample
 
 EMA_DECAY = 0.995
+_AHEAD = 4  # batches that are prepared while the network is trained
+# Each kind of random choice has its own stream of random numbers.
+_VIEW_STREAM, _LABELLED_STREAM, _PSEUDO_LABELLED_STREAM = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class TrainingPlan:
+    """How long and how fast a network is trained.
+
+    Attributes:
+        steps: The number of batches.
+        batch: Views in a batch.
+        learning_rate: The highest learning rate of the schedule.
+        stride: Model pixels per heatmap cell.
+        seed: Decides all random choices.
+        validations: How often the network is validated during the training.
+    """
+
     steps: int
     batch: int
     learning_rate: float
     stride: int
     seed: int
+    validations: int = 12
 
     @property
     def sigma_px(self) -> float:
-        """Of the heatmap's Gaussian, in model pixels: one cell, so that the peak's neighbours still differ."""
+        """Sigma of a heatmap's Gaussian in model pixels. It is one cell, so that the peak's neighbours still differ."""
         return float(self.stride)
 
     @property
     def offset_scale(self) -> float:
-        """Two cells: the peak may be a cell beside the right one, and its offset still leads home. Decoding asks
-        the offsets only at the map's edge; in training they teach the trunk to place keypoints finely."""
+        """Model pixels that an offset of 1.0 stands for: two cells, so that it can also correct a peak one cell away.
+
+        Decoding uses the offsets only at the map's edge. In training they make the trunk place keypoints finely.
+        """
         return 2.0 * self.stride
 
 
 @dataclass(frozen=True, slots=True)
-class Views:
-    """What is trained on, what the weights are chosen by, and how training views differ. taught: samples whose labels
-    are a teacher's; where there are any, every second view is of one."""
+class TrainingViews:
+    """What is trained on and what the weights are chosen by.
 
-    train: list[Sample]
-    validation: list[Sample]
+    Attributes:
+        train: The labelled samples to train on.
+        validation: The labelled samples that the weights are chosen by.
+        how: How much training views differ.
+        pictures: The pictures that views are cut from.
+        pseudo_labelled: Samples that a teacher has labelled. Where there are any, every second view is of one of them.
+    """
+
+    train: list[TrainingSample]
+    validation: list[TrainingSample]
     how: Augmentation
-    pictures: Pictures
-    taught: list[Sample] = field(default_factory=list)
+    pictures: PictureCache
+    pseudo_labelled: list[TrainingSample] = field(default_factory=list)
 
 
-def batches(views: Views, plan: Plan, start: int) -> Iterator[tuple[Any, ...]]:
-    """Batches from step `start` on; each is a function of (seed, step) alone, so a resumed run goes on exactly."""
+def batches(views: TrainingViews, plan: TrainingPlan, start: int) -> Iterator[tuple[Any, ...]]:
+    """Yields the batches from step `start` on.
+
+    A batch is views (N, H, W, 3) uint8 and the stacked fields of `edgepose.pose.heatmap.Targets`. It is a function of
+    seed and step alone, so a continued run gets the same batches.
+    """
     with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(_batch, views, plan, step) for step in range(start, min(start + 4, plan.steps))]
+        ahead = [pool.submit(_batch, views, plan, step) for step in range(start, min(start + _AHEAD, plan.steps))]
         for step in range(start, plan.steps):
-            if step + 4 < plan.steps:
-                ahead.append(pool.submit(_batch, views, plan, step + 4))
+            if step + _AHEAD < plan.steps:
+                ahead.append(pool.submit(_batch, views, plan, step + _AHEAD))
             yield ahead.pop(0).result()
 
 
-def _batch(views: Views, plan: Plan, step: int) -> tuple[Any, ...]:
-    rng = np.random.default_rng([plan.seed, 1, step])
+def _batch(views: TrainingViews, plan: TrainingPlan, step: int) -> tuple[Any, ...]:
+    rng = np.random.default_rng([plan.seed, _VIEW_STREAM, step])
     w, h = views.how.crop_wh
     map_hw = (h // plan.stride, w // plan.stride)
     pictures, targets = [], []
-    for place in range(step * plan.batch, (step + 1) * plan.batch):
-        sample = _sample_at(views, plan.seed, place)
+    for number in range(step * plan.batch, (step + 1) * plan.batch):
+        sample = _sample_of(views, plan.seed, number)
         source = views.pictures.source(sample)
-        picture, xy = random_view(source, sample.xy_px, sample.to_model, views.how, rng)
+        picture, xy_px = random_view(source, sample.xy_px, sample.to_model, views.how, rng)
         pictures.append(picture)
-        targets.append(render(xy, map_hw, plan.stride, plan.offset_scale, plan.sigma_px))
+        targets.append(render(xy_px, map_hw, plan.stride, plan.offset_scale, plan.sigma_px))
     return np.stack(pictures), *(np.stack([getattr(t, name) for t in targets]) for name in Targets.__slots__)
 
 
-def _sample_at(views: Views, seed: int, place: int) -> Sample:
-    """Every sample once an epoch, in another order each time."""
-    samples, stream = views.train, 2
-    if views.taught:
-        place, odd = divmod(place, 2)
-        if odd:
-            samples, stream = views.taught, 3
-    epoch, turn = divmod(place, len(samples))
-    return samples[np.random.default_rng([seed, stream, epoch]).permutation(len(samples))[turn]]
-
-
-def to_input(views: Any) -> Any:
-    """uint8 pixels to the network's -1..1."""
-    return tf.cast(views, tf.float32) / 127.5 - 1.0
+def _sample_of(views: TrainingViews, seed: int, number: int) -> TrainingSample:
+    """Returns the sample of view `number`. Every sample is used once in an epoch, in a new order each time."""
+    samples, stream = views.train, _LABELLED_STREAM
+    if views.pseudo_labelled:
+        number, is_odd = divmod(number, 2)
+        if is_odd:
+            samples, stream = views.pseudo_labelled, _PSEUDO_LABELLED_STREAM
+    epoch, place = divmod(number, len(samples))
+    order = np.random.default_rng([seed, stream, epoch]).permutation(len(samples))
+    return samples[int(order[place])]
 
 
 class Trainer:
-    """The network in training, its optimizer, and the running average of its weights, which is what ships."""
+    """The network in training, its optimizer, and the running average of its weights, which is what ships.
 
-    def __init__(self, model: keras.Model, plan: Plan) -> None:
+    Call `step` with a batch of `batches`; it returns the heatmap, offset and position losses, (3,).
+    """
+
+    def __init__(self, model: keras.Model, plan: TrainingPlan) -> None:
         self.model, self.plan = model, plan
         warmup = min(200, plan.steps // 5)
         schedule = keras.optimizers.schedules.CosineDecay(
@@ -114,10 +142,10 @@ class Trainer:
 
     @property
     def steps_done(self) -> int:
+        """The number of steps so far, also those before the run was interrupted."""
         return int(self.optimizer.iterations)
 
     def _step(self, views: Any, *targets: Any) -> Any:
-        """One step; returns the heatmap, offset and position losses, (3,)."""
         with tf.GradientTape() as tape:
             out = self.model(to_input(views), training=True)
             parts = losses(out, targets, self.plan.offset_scale / self.plan.stride)
@@ -130,11 +158,12 @@ class Trainer:
         return parts
 
     def averaged_weights(self) -> list[Any]:
-        """As `model.get_weights()`, the trained ones replaced by their running average."""
+        """Returns arrays like `model.get_weights()`, with the running average in place of every trained weight."""
         averages = {id(v): a.numpy() for v, a in zip(self._variables, self._average, strict=True)}
         return [averages[id(v)] if id(v) in averages else v.numpy() for v in self.model.weights]
 
     def state(self) -> dict[str, list[Any]]:
+        """Returns all arrays that `restore` needs."""
         return {
             "model": self.model.get_weights(),
             "average": [v.numpy() for v in self._average],
@@ -142,6 +171,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, list[Any]]) -> None:
+        """Sets the state to what `state` returned."""
         self.model.set_weights(state["model"])
         for variables, values in (
             (self._average, state["average"]),
@@ -152,13 +182,14 @@ class Trainer:
 
 
 class Predictor:
-    """The same weights at the size of the model's input: float poses of whole frames."""
+    """The float network at the size of the model's input, for the poses of whole frames."""
 
-    def __init__(self, model: keras.Model, plan: Plan) -> None:
+    def __init__(self, model: keras.Model, plan: TrainingPlan) -> None:
         self.model, self.plan = model, plan
         self._call = tf.function(lambda pictures: model(to_input(pictures), training=False))
 
-    def predict(self, samples: list[Sample]) -> Predictions:
+    def predict(self, samples: list[TrainingSample]) -> Predictions:
+        """Returns labels and predictions of the samples in frame pixels."""
         found = [self._pose(sample) for sample in samples]
         return Predictions(
             np.array([sample.frame_xy for sample in samples]),
@@ -166,7 +197,7 @@ class Predictor:
             np.array([score for _, score in found]),
         )
 
-    def _pose(self, sample: Sample) -> tuple[F64, F64]:
+    def _pose(self, sample: TrainingSample) -> tuple[F64, F64]:
         out = self._call(tf.constant(sample.fitted()[None]))
         heatmap, offset = out["heatmap"].numpy()[0], out["offset"].numpy()[0]
         xy, score = decode(heatmap, offset, self.plan.stride, self.plan.offset_scale, FLOAT)

@@ -1,25 +1,39 @@
-"""What TensorBoard shows of a run: `tensorboard --logdir RUN/logs`. Nothing is written where it is not installed."""
+"""The learning curves of a run, as TensorBoard shows them: `tensorboard --logdir RUN/logs`.
+
+Where TensorBoard is not installed, nothing is written.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-if TYPE_CHECKING:
-    from edgepose_train.training.training_loop import Check
-
 LOSSES = ("heatmap", "offset", "position")
-EVERY = 10  # steps; more points than a screen has pixels only cost disk
+EVERY = 10  # steps; a curve with more points than a screen has pixels only costs disk space
+
+
+class CurvePoint(NamedTuple):
+    """A point of the learning curves.
+
+    Attributes:
+        step: The training step.
+        loss: The running mean of the sum of the losses.
+        validation_px: The typical error on the validation frames, as `training_loop.typical_px` computes it.
+    """
+
+    step: int
+    loss: float
+    validation_px: float
 
 
 class TrainingLogs:
-    """A context: event files are flushed at every check, and closed at the end."""
+    """A context manager that writes TensorBoard's event files; they are flushed at every validation."""
 
     def __init__(self, folder: Path) -> None:
-        # TensorFlow finds its own `summary.scalar` in TensorBoard's package.
+        # TensorFlow itself imports `summary.scalar` from TensorBoard's package.
         self._writer = tf.summary.create_file_writer(str(folder)) if importlib.util.find_spec("tensorboard") else None
 
     def __enter__(self) -> TrainingLogs:
@@ -29,13 +43,14 @@ class TrainingLogs:
         if self._writer is not None:
             self._writer.close()
 
-    def stepped(self, step: int, losses: Any) -> None:
-        """losses: as `Trainer.step` returns them, (3,)."""
+    def add_losses(self, step: int, losses: Any) -> None:
+        """Adds the three losses of a step, (3,), as `Trainer.step` returns them."""
         if step % EVERY == 0:
             self._write(step, {f"loss/{name}": value for name, value in zip(LOSSES, losses, strict=True)})
 
-    def checked(self, check: Check) -> None:
-        self._write(check.step, {"validation_px": check.validation_px, "loss": check.loss})
+    def add_point(self, point: CurvePoint) -> None:
+        """Adds the result of a validation."""
+        self._write(point.step, {"validation_px": point.validation_px, "loss": point.loss})
         if self._writer is not None:
             self._writer.flush()
 

@@ -1,4 +1,4 @@
-"""An earlier run's network as the beginning of a new one: labels were added or corrected, the animal is the same."""
+"""Warm start: a new run begins with the weights of an earlier one, because labels were added or corrected."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from edgepose_train.training import checkpoint
 
 
 def start_from(folder: str, target: keras.Model) -> None:
-    """Sets the weights of `target` to those of the finished run in `folder`, and says so. Where it has other keypoints
-    only the layers that do not depend on them are taken. Raises EdgeposeError when the network is another one."""
+    """Sets the weights of `target` to those of the finished run in `folder`, and prints that.
+
+    Where the run has other keypoints, the layers that depend on the keypoints are not changed.
+
+    Raises:
+        EdgeposeError: The run has another network, or its files do not belong together.
+    """
     run = Path(folder)
     card = read_card(run / "model.tflite")
     recipe = card.training.settings.get("recipe", {})
-    groups = checkpoint.read(run / "checkpoint.npz")[0]
+    groups = checkpoint.read(run / checkpoint.CHECKPOINT)[0]
     try:
         head = network.Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"], recipe["edge_tpu"])
         backbone = network.parse_backbone(recipe["backbone"])
@@ -26,10 +31,10 @@ def start_from(folder: str, target: keras.Model) -> None:
         source.set_weights(groups["best"])
     except (KeyError, ValueError) as exc:
         raise EdgeposeError(f"--weights {folder}: its checkpoint and model.json do not fit together ({exc})") from None
-    left = network.copy_weights(source, target)
-    if left > len(target.layers) // 2:
+    unchanged = network.copy_weights(source, target)
+    if unchanged > len(target.layers) // 2:
         raise EdgeposeError(
             f"--weights {folder}: a network of another kind ({backbone}); give its --recipe or --backbone"
         )
-    what = "all weights" if not left else f"the weights of all but {left} layers, as the keypoints are others,"
+    what = f"the weights of all but {unchanged} layers (the keypoints are different)" if unchanged else "all weights"
     print(f"starting with {what} of {run.name}", flush=True)

@@ -16,12 +16,13 @@ from edgepose.inference.estimator import Estimator
 from edgepose_train.evaluation.evaluate import measure
 from edgepose_train.evaluation.metrics import summarize
 from edgepose_train.evaluation.score_calibration import fit_score_map, reliability
+from edgepose_train.export.model_speed import measure_speed
 from edgepose_train.labels.reading import read_dataset
-from edgepose_train.network.target_boards import TARGETS, speed
+from edgepose_train.network.target_boards import TARGET_BOARDS
 from edgepose_train.report.page import PICTURES, page, write_report
-from edgepose_train.report.report import ReportData
+from edgepose_train.report.report_data import ReportData
 from edgepose_train.training.splits import split_images
-from edgepose_train.training.training_loop import Check
+from edgepose_train.training.training_logs import CurvePoint
 
 VOID = {"meta", "br", "img"}
 HTML = {"html", "head", "meta", "title", "style", "body", "header", "main", "section", "div", "h1", "h2", "p", "span"}
@@ -95,9 +96,9 @@ def real(demo_model, rendered_project):
         mapped,
         mapped,
         0.1,
-        curve=[Check(100, 2.0, 9.0), Check(200, 1.0, 4.5), Check(300, 0.9, 4.75)],
+        curve=[CurvePoint(100, 2.0, 9.0), CurvePoint(200, 1.0, 4.5), CurvePoint(300, 0.9, 4.75)],
         reliability=reliability(mapped, found.score, score_map.right_px),
-        speed=speed(demo_model.read_bytes(), "demo"),
+        speed=measure_speed(demo_model.read_bytes(), "demo"),
         project=rendered_project,
         command="edgepose-train fit rendered -o RUN",
     )
@@ -125,7 +126,7 @@ def test_it_holds_what_was_measured(real):
     assert "4 test frames cannot tell how good it is" in words
     assert f"this machine {data.speed.here_ms:.1f}" in words
     assert all(board.basis in words for board in data.speed.boards)
-    assert sum(words.count(f"~{board.ms:.1f}") for board in data.speed.boards if board.ms) >= len(TARGETS) - 1
+    assert sum(words.count(f"~{board.ms:.1f}") for board in data.speed.boards if board.ms) >= len(TARGET_BOARDS) - 1
     assert "edgepose-train fit rendered -o RUN" in words
     assert f"{data.project.parent}/RUN/{card.files.cpu.name} VIDEO..." in words
     assert "validation error best at step 200 with 4.50 px" in text

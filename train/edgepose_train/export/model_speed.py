@@ -1,0 +1,101 @@
+"""How fast a `.tflite` file is: measured on this machine, estimated on every board."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from edgepose.inference.runtime import open_runtime
+from edgepose_train.export.edgetpu import audit_graph
+from edgepose_train.export.tflite_graph import read_graph
+from edgepose_train.network.network_cost import NetworkCost
+from edgepose_train.network.target_boards import NETWORK_SHARE, TARGET_BOARDS
+
+
+@dataclass(frozen=True, slots=True)
+class BoardSpeed:
+    """The estimate for one board.
+
+    Attributes:
+        board: The board's name.
+        ms: Milliseconds per frame, None where the board cannot run all of the model.
+        basis: What the estimate rests on.
+    """
+
+    board: str
+    ms: float | None
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpeed:
+    """What a model costs.
+
+    Attributes:
+        macs: Multiply-accumulates per frame.
+        parameter_bytes: Bytes of all weights.
+        here_ms: Median milliseconds per frame on this machine with one thread, measured.
+        runtime: The runtime that was measured.
+        boards: The estimates for all boards.
+    """
+
+    macs: int
+    parameter_bytes: int
+    here_ms: float
+    runtime: str
+    boards: tuple[BoardSpeed, ...]
+
+
+def measure_speed(model: bytes, where: str) -> ModelSpeed:
+    """Measures a `.tflite` file on this machine and estimates its time on every board.
+
+    `where` is the file's name, for errors. Raises ModelError when the file does not run.
+    """
+    graph = read_graph(model, where)
+    runtime = open_runtime(model, 1, where)
+    cost = NetworkCost(graph.macs, sum(tensor.size for op in graph.ops for tensor in op.outputs))
+    refusals = audit_graph(graph).refusals
+    boards = []
+    for board in TARGET_BOARDS.values():
+        if board.name == "coral" and refusals:
+            boards.append(BoardSpeed(board.name, None, "needs a fit with --target coral"))
+        else:
+            boards.append(BoardSpeed(board.name, board.estimate_ms(cost), board.basis))
+    here_ms = _median_ms(runtime.interpreter)
+    return ModelSpeed(graph.macs, graph.parameter_bytes, here_ms, runtime.describe(), tuple(boards))
+
+
+def _median_ms(interpreter: Any) -> float:
+    """Median of twenty runs, after three runs to warm up."""
+    times = []
+    for _ in range(23):
+        start = time.perf_counter()
+        interpreter.invoke()
+        times.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(times[3:])
+
+
+def speed_table(speed: ModelSpeed) -> Table:
+    """The table for the terminal: milliseconds per frame, and the frame rate that leaves room for everything else."""
+    table = Table(
+        box=None,
+        padding=(0, 2),
+        pad_edge=False,
+        caption="~ estimate, from published times of other networks; nothing was measured on these boards",
+        caption_justify="left",
+    )
+    table.add_column("board", no_wrap=True)
+    table.add_column("ms a frame", justify="right")
+    table.add_column("good for", justify="right")
+    table.add_column(style="dim")
+    here = BoardSpeed("this machine", speed.here_ms, "measured, one thread")
+    for row in (here, *speed.boards):
+        about = "" if row is here else "~"
+        ms = "-" if row.ms is None else f"{about}{row.ms:.1f}"
+        fps = "-" if row.ms is None else f"{about}{1000 * NETWORK_SHARE / row.ms:.0f} fps"
+        table.add_row(row.board, ms, fps, row.basis)
+    return table

@@ -1,0 +1,71 @@
+"""Where a model comes from: what is needed to make it again, and to see that it is the same."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+
+from edgepose.inference.model_card import ModelCard, sha256_of
+from edgepose_train.report.report_data import ReportData
+from edgepose_train.training.splits import Split
+
+_GIT_S = 10.0  # seconds that git may take for a large folder
+
+
+def provenance(card: ModelCard, data: ReportData) -> list[tuple[str, str]]:
+    """Returns name and value of each fact about the model's origin."""
+    training = card.training
+    facts = [
+        ("command", data.command),
+        ("model", f"{card.model_id()}, {card.files.cpu.name}"),
+        ("sha256 of the model", card.files.cpu.sha256),
+        ("made", card.created),
+        ("data", training.dataset),
+        ("frames", ", ".join(f"{len(digests)} {split}" for split, digests in training.splits.items())),
+        ("sha256 of frames and labels", data_hash(card, data.split)),
+        ("git commit of the labels", git_commit(data.project) if data.project else ""),
+        ("seed", str(training.seed)),
+        ("recipe", training.recipe),
+        ("network", f"{training.backbone}, weights {training.weights}"),
+        ("input", f"{card.input.size_wh[0]}x{card.input.size_wh[1]}, {card.input.resize}, stride {card.output.stride}"),
+        ("epochs", str(training.epochs)),
+        ("settings", _plain(training.settings)),
+        ("software", ", ".join(f"{name} {version}" for name, version in training.versions.items())),
+        ("git commit of edgepose", git_commit(Path(__file__))),
+        ("machine", platform.platform()),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def data_hash(card: ModelCard, split: Split) -> str:
+    """Returns the sha256 over the hashes of the used images and their labels, in the order of these hashes."""
+    used = [
+        digest.encode() + image.xy_px.tobytes()
+        for name, digests in card.training.splits.items()
+        for digest, image in zip(digests, getattr(split, name), strict=True)
+    ]
+    return sha256_of(b"".join(sorted(used)))
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def git_commit(path: Path) -> str:
+    """Returns the commit of a file or folder, and whether it has changed since; empty where git does not track it."""
+    folder, name = (path, ".") if path.is_dir() else (path.parent, path.name)
+    commands = (["rev-parse", "HEAD"], ["ls-files", "--", name], ["status", "--porcelain", "--", name])
+    try:
+        head, tracked, changes = (_git(folder, words) for words in commands)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return (head + (", with changes that are not committed" if changes else "")) if tracked else ""
+
+
+def _git(folder: Path, words: list[str]) -> str:
+    command = ["git", "-C", str(folder), *words]
+    output = subprocess.check_output(command, stderr=subprocess.DEVNULL, timeout=_GIT_S, text=True, errors="replace")
+    return output.strip()

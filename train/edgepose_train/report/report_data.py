@@ -1,0 +1,80 @@
+"""What a report shows beside the model's card, and the numbers that several of its sections need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgepose.types import F64
+from edgepose_train.evaluation.metrics import Predictions
+from edgepose_train.labels.dataset import LabelledImage
+from edgepose_train.training.splits import Split
+
+if TYPE_CHECKING:  # these files load TensorFlow, which a report does not need
+    from edgepose_train.evaluation.score_calibration import Reliability
+    from edgepose_train.export.layer_attribution import LayerAttribution
+    from edgepose_train.export.model_speed import ModelSpeed
+    from edgepose_train.training.training_logs import CurvePoint
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that a report shows beside the card. What is None or empty is left out.
+
+    Attributes:
+        split: The images by purpose.
+        in_int8: What the int8 file predicts on `split.test`.
+        in_float: What the float network predicts on `split.test`.
+        max_int8_loss: Pixels that int8 may add to the mean error.
+        one_frame_excused: As for `int8_loss_px`.
+        curve: The learning curves.
+        reliability: How often predictions of a score are right.
+        speed: What the model costs.
+        attribution: The layers in which int8 loses accuracy.
+        project: The labelled folder.
+        command: The command that made the model.
+    """
+
+    split: Split
+    in_int8: Predictions
+    in_float: Predictions
+    max_int8_loss: float
+    one_frame_excused: bool = False
+    curve: Sequence[CurvePoint] = ()
+    reliability: Reliability | None = None
+    speed: ModelSpeed | None = None
+    attribution: LayerAttribution | None = None
+    project: Path | None = None
+    command: str = ""
+
+
+def mean_of_columns(values: F64) -> F64:
+    """Returns the means (K,) of values (N, K) without NaN; NaN where a column has no value."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0).sum(axis=0) / known.sum(axis=0))
+
+
+def worst_first(errors_px: F64) -> NDArray[np.intp]:
+    """Returns the places of the frames in falling order of their mean error; errors_px: (N, K).
+
+    Frames without labels come last.
+    """
+    return np.argsort(-mean_of_columns(errors_px.T), kind="stable")
+
+
+def frame_names(images: Sequence[LabelledImage]) -> list[str]:
+    """Returns the names of the frames, with their videos where there are several."""
+    several = len({image.video for image in images}) > 1
+    return [f"{image.video}/{image.path.name}" if several else image.path.name for image in images]
+
+
+def labels_learnt(split: Split) -> list[int]:
+    """Returns how many labels each keypoint has in training."""
+    known = np.isfinite([image.xy_px for image in split.train]).all(axis=2)
+    return [int(number) for number in known.sum(axis=0)]
