@@ -88,7 +88,7 @@ def main() -> int:
 
 def soak(folder: Path, port: int, seconds: float) -> int:
     config = folder / "soak.yaml"
-    hooks = ROOT / "firmware_configs" / "hooks"
+    hooks = ROOT / "firmware_configs" / "uses"
     text = CONFIG.format(model=MODEL, port=port, metrics=METRICS, hooks=hooks, folder=folder)
     config.write_text(text, encoding="utf-8")
     reader = Reader(port)

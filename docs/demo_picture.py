@@ -16,7 +16,7 @@ from rich.console import Console
 
 from edgepose.camera.synthetic.mouse import Mouse
 from edgepose.cli.demo import SEED, SIZE_WH
-from edgepose.cli.live_view import LiveView, compose
+from edgepose.cli.terminal_view import TerminalView, compose
 from edgepose.mqtt.demo_broker import end
 from edgepose.mqtt.subscriber import Subscriber
 
@@ -47,7 +47,7 @@ def main() -> None:
     demo = subprocess.Popen([sys.executable, "-m", "edgepose", "demo", "--port", str(port)], stdout=subprocess.DEVNULL)
     try:
         with contextlib.closing(Subscriber(f"mqtt://127.0.0.1:{port}")) as subscriber:
-            board = LiveView(subscriber, NOTES, Mouse(SEED, SIZE_WH).truth)
+            board = TerminalView(subscriber, NOTES, Mouse(SEED, SIZE_WH).truth)
             until_s = time.monotonic() + WATCHED_S
             while time.monotonic() < until_s:
                 board.receive(0.1)

@@ -131,7 +131,7 @@ def test_one_version_everywhere():
 
 @pytest.mark.parametrize("command", commands_in(README + FLEET), ids=" ".join)
 def test_the_documents_commands_are_accepted(command):
-    parser = (device if command[0] == "edgepose" else desk)._parser(command[1])
+    parser = (device.make_parser if command[0] == "edgepose" else desk._parser)(command[1])
     assert parser.parse_args(command[1:]).command == command[1]
 
 
@@ -198,4 +198,4 @@ def test_the_service_is_not_restarted_on_a_bad_configuration():
     assert unit["Service"]["Restart"] == "on-failure"  # a finished video exits 0
     program, *command = shlex.split(unit["Service"]["ExecStart"])
     assert Path(program).name == "edgepose"
-    assert device._parser(command[0]).parse_args(command).command == "run"
+    assert device.make_parser(command[0]).parse_args(command).command == "run"

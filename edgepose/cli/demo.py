@@ -23,7 +23,7 @@ import edgepose
 from edgepose.errors import EdgeposeError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from edgepose.cli.live_view import LiveView
+    from edgepose.cli.terminal_view import TerminalView
     from edgepose.collect.device_state import DeviceState
     from edgepose.mqtt.demo_broker import DemoBroker
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
     """The summary line. seconds: None runs until a signal. Raises EdgeposeError when no keypoints come."""
     from edgepose.camera.synthetic.mouse import SKELETON, Mouse
-    from edgepose.cli.live_view import LiveView, follow
+    from edgepose.cli.terminal_view import TerminalView, follow
     from edgepose.mqtt.demo_broker import HOST, demo_broker
     from edgepose.mqtt.subscriber import Subscriber
     from edgepose.system.signals import stop_on_signals
@@ -75,7 +75,7 @@ def run_demo(model: Path, seconds: float | None, port: int | None) -> str:
             f"  mosquitto_sub -h {HOST} -p {broker.port} -v -t 'edgepose/#'",
         )
         mouse = Mouse(SEED, SIZE_WH)
-        board = LiveView(subscriber, notes, lambda i: dict(zip(SKELETON.keypoints, mouse.truth(i), strict=True)))
+        board = TerminalView(subscriber, notes, lambda i: dict(zip(SKELETON.keypoints, mouse.truth(i), strict=True)))
         if not sys.stdout.isatty():
             print("\n".join(notes), flush=True)
         # The first pose counts as well, so nobody publishes before we listen.
@@ -138,7 +138,7 @@ def _daemon(model: Path, broker: DemoBroker) -> Iterator[_Daemon]:
             end(process)
 
 
-def _listen(board: LiveView) -> None:
+def _listen(board: TerminalView) -> None:
     deadline_s = time.monotonic() + _LAST_WORDS_S
     while not board.subscriber.connected:
         if time.monotonic() > deadline_s:
@@ -146,7 +146,7 @@ def _listen(board: LiveView) -> None:
         board.receive(0.05)
 
 
-def _over(board: LiveView, daemon: _Daemon, seconds: float | None) -> bool:
+def _over(board: TerminalView, daemon: _Daemon, seconds: float | None) -> bool:
     """Whether the time is up. Raises EdgeposeError when the daemon has ended or sends nothing."""
     if (status := daemon.process.poll()) is not None:
         raise EdgeposeError(f"the daemon has ended with status {status}; its last words: {daemon.last_line()}")
@@ -159,7 +159,7 @@ def _over(board: LiveView, daemon: _Daemon, seconds: float | None) -> bool:
     return seconds is not None and now_s - state.first_s >= seconds
 
 
-def _hear_last_words(board: LiveView, daemon: _Daemon) -> None:
+def _hear_last_words(board: TerminalView, daemon: _Daemon) -> None:
     """Poses under way and the clean stop, until the daemon has ended."""
     deadline_s = time.monotonic() + _LAST_WORDS_S
     while daemon.process.poll() is None and time.monotonic() < deadline_s:

@@ -1,57 +1,86 @@
-"""`edgepose COMMAND`: the table of commands."""
+"""`edgepose COMMAND`: the list of commands, and the entry point."""
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from edgepose import __version__
 from edgepose.system.arguments import CommandParser
 from edgepose.system.exit_status import exit_status
 
 # Only the chosen command's module is imported: start-up time counts on a Pi.
-COMMANDS = {
-    "run": ("edgepose.cli.run", "the daemon: camera in, keypoints over MQTT out"),
-    "check": ("edgepose.cli.check", "is everything ready? config, model, camera, broker, disk, clock"),
-    "install": ("edgepose.cli.install", "makes the daemon a service of this computer"),
-    "uninstall": ("edgepose.cli.uninstall", "the daemon is no service any more"),
-    "upgrade": ("edgepose.cli.upgrade", "another version of edgepose on this device, with a way back"),
-    "model": ("edgepose.cli.model", "the device's models: install, list, activate, rollback"),
-    "snapshot": ("edgepose.cli.snapshot", "one picture from the camera, pose drawn: framing, focus, light"),
-    "demo": ("edgepose.cli.demo", "the whole device side on a synthetic mouse and its own broker"),
-    "watch": ("edgepose.cli.watch", "live terminal view of a device's keypoints"),
-    "collect": ("edgepose.cli.collect", "writes what devices publish to files, each pose once"),
-    "purge": ("edgepose.cli.purge", "makes a broker, and Home Assistant, forget a device"),
-    "analyze": ("edgepose.cli.analyze", "keypoints of video files, as tables DeepLabCut reads"),
-    "calibrate": ("edgepose.cli.calibrate", "the lens, from pictures of a checkerboard"),
-    "bench": ("edgepose.cli.bench", "how fast a model runs here, stage by stage"),
-    "config": ("edgepose.cli.config", "starter config file, its schema, the effective config"),
-    "schema": ("edgepose.cli.schema", "JSON Schemas and AsyncAPI document of the MQTT topics"),
+GROUPS = {
+    "first steps": {
+        "demo": "run everything on this computer, on a synthetic mouse or your own video",
+        "init": "write a configuration file",
+        "check": "test whether everything is ready: model, camera, broker, disk, clock",
+    },
+    "on the device": {
+        "run": "the daemon: camera in, keypoints over MQTT out",
+        "snapshot": "take one picture with its pose, for framing, focus and light",
+        "calibrate": "measure the lens from pictures of a checkerboard",
+        "bench": "measure how fast a model runs here, stage by stage",
+        "model": "install, list, activate and roll back models",
+        "install": "make the daemon a service of this computer",
+        "upgrade": "install another version of edgepose, with a way back",
+        "uninstall": "remove the service",
+    },
+    "on the lab computer": {
+        "watch": "show the keypoints of devices live in the terminal",
+        "collect": "write what devices publish to files, each pose once",
+        "analyze": "find keypoints in video files, as tables that DeepLabCut reads",
+        "purge": "make a broker, and Home Assistant, forget a device",
+    },
+    "reference": {
+        "config": "show, describe and update configuration files",
+        "schema": "print the JSON Schemas or the AsyncAPI document of the topics",
+    },
 }
+COMMANDS = {name: what for group in GROUPS.values() for name, what in group.items()}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit status. An error that the operator can mend is one line on stderr."""
+    """Runs one command and returns the exit status. An error that the operator can mend is one line on stderr."""
     argv = sys.argv[1:] if argv is None else list(argv)
-    chosen = next((word for word in argv if word in COMMANDS), None)
-    args = _parser(chosen).parse_args(argv)
-    return exit_status("edgepose", lambda: importlib.import_module(COMMANDS[args.command][0]).run(args))
+    parser = make_parser(next((word for word in argv if word in COMMANDS), None))
+    args = parser.parse_args(argv)
+    if args.command is None:
+        parser.print_help()
+        return 0
+    return exit_status("edgepose", lambda: _module(args.command).run(args))
 
 
-def _parser(chosen: str | None) -> CommandParser:
+def make_parser(chosen: str | None) -> CommandParser:
+    """Returns the parser; only the chosen command knows its own arguments."""
     parser = CommandParser(
         prog="edgepose",
-        description="Markerless animal pose estimation: camera in, keypoints over MQTT out.",
-        epilog="Start with `edgepose demo`, or `edgepose config init > edgepose.yaml`.",
+        usage="edgepose COMMAND ...",
+        description="Markerless animal pose estimation: camera in, keypoints over MQTT out.\n\n" + _command_list(),
+        epilog="`edgepose COMMAND --help` explains a command. Start with `edgepose demo`.",
     )
     parser.add_argument("--version", action="version", version=f"edgepose {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name, (module, what) in COMMANDS.items():
-        command = commands.add_parser(name, help=what, description=what)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS, prog="edgepose")
+    for name, what in COMMANDS.items():
+        command = commands.add_parser(name, description=f"{what[0].upper()}{what[1:]}.")
         if name == chosen:
-            importlib.import_module(module).add_arguments(command)
+            _module(name).add_arguments(command)
     return parser
+
+
+def _command_list() -> str:
+    """Returns the commands by group, for the help of the program."""
+    return "\n".join(
+        f"{group}:\n" + "".join(f"  {name:<11}{what}\n" for name, what in commands.items())
+        for group, commands in GROUPS.items()
+    ).rstrip()
+
+
+def _module(command: str) -> Any:
+    return importlib.import_module(f"edgepose.cli.{command}")
 
 
 if __name__ == "__main__":

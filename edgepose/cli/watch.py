@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgepose.cli.live_view import LiveView, follow
+    from edgepose.cli.terminal_view import TerminalView, follow
     from edgepose.mqtt.subscriber import Subscriber
     from edgepose.system.signals import stop_on_signals
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     stop = stop_on_signals(once=False)
     subscriber = Subscriber(broker_of(args), device)
     try:
-        follow(LiveView(subscriber, ("Ctrl-C ends",)), lambda: not stop.is_set())
+        follow(TerminalView(subscriber, ("Ctrl-C ends",)), lambda: not stop.is_set())
     finally:
         subscriber.close()
     return 0

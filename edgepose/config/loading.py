@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+import yaml
 
 from edgepose.config.camera import ImageFolderConfig, RtspCameraConfig, VideoFileConfig
 from edgepose.config.migrations import migrate
 from edgepose.config.schema import Config
 from edgepose.config.section import Section
 from edgepose.errors import ConfigError
+from edgepose.system.shipped_files import DEMO_MODEL
 from edgepose.system.strict import convert, read_yaml
 
 log = logging.getLogger(__name__)
@@ -20,40 +22,62 @@ log = logging.getLogger(__name__)
 S = TypeVar("S", bound=Section)
 
 
-def parse_config(text: str, where: str) -> Config:
-    """Raises ConfigError with one line that names the file, the key and the mistake."""
-    data = read_yaml(text, where, ConfigError)
-    if not isinstance(data, dict):
-        raise ConfigError(f"{where}: empty or not a mapping; `edgepose config init` prints a starter file")
-    return convert(data, Config, where, ConfigError)
-
-
 def read_config(path: Path) -> Config:
-    """Paths in the file are relative to the file's own folder; `~` is the home folder."""
+    """Reads a configuration file.
+
+    Returns:
+        The configuration with absolute paths: those in the file are relative to its folder, `~` is the home folder, and
+        the model `demo` is the one that comes with edgepose.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds a mistake; one line names file, key and mistake.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as exc:
-        raise ConfigError(
-            f"{path}: cannot read ({exc.strerror}); `edgepose config init` prints a starter file"
-        ) from None
+        raise ConfigError(f"{path}: cannot read ({exc.strerror}); `edgepose init` writes a configuration") from None
     except UnicodeDecodeError as exc:
         raise ConfigError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from None
     return config_at(text, str(path), path.resolve().parent)
 
 
 def config_at(text: str, where: str, folder: Path) -> Config:
-    """As if the file were in that folder. Keys of an earlier version are taken, and told."""
+    """Reads a configuration as if its file were in `folder`. Keys of earlier versions are accepted with a warning.
+
+    Args:
+        text: the YAML text.
+        where: the name of the file, for messages.
+        folder: the folder that relative paths start from.
+
+    Raises:
+        ConfigError: as `read_config`.
+    """
     text, notes = migrate(text)
     for note in notes:
         log.warning("%s: %s; `edgepose config migrate -c %s` rewrites the file", where, note, where)
     config = parse_config(text, where)
     try:
-        return _absolute(config, folder)
+        return _with_absolute_paths(config, folder)
     except RuntimeError:
         raise ConfigError(f"{where}: a path begins with the ~ of an unknown user; write the folder out") from None
 
 
-def _absolute(config: Config, folder: Path) -> Config:
+def parse_config(text: str, where: str) -> Config:
+    """Returns the configuration with its paths as they are written. Raises ConfigError as `read_config`."""
+    data = read_yaml(text, where, ConfigError)
+    if not isinstance(data, dict):
+        raise ConfigError(f"{where}: empty or not a mapping; `edgepose init` writes a configuration")
+    return convert(data, Config, where, ConfigError)
+
+
+def effective_yaml(config: Config) -> str:
+    """Returns the YAML of everything in effect, with the default device name. It holds no passwords: only the names of
+    their files are part of a configuration."""
+    named = msgspec.structs.replace(config, device=config.device_name())
+    return yaml.safe_dump(msgspec.to_builtins(named), sort_keys=False)
+
+
+def _with_absolute_paths(config: Config, folder: Path) -> Config:
     """Raises RuntimeError for the home folder of a user that does not exist."""
     camera, mqtt = config.camera, config.mqtt
     if isinstance(camera, VideoFileConfig | ImageFolderConfig):
@@ -71,10 +95,23 @@ def _absolute(config: Config, folder: Path) -> Config:
         for key, section in (("spool", spool), ("record", config.record), ("hard_frames", config.hard_frames))
         if section is not None
     }
-    model = _under(folder, config.model)
     return msgspec.structs.replace(
-        config, model=model, camera=camera, geometry=geometry, mqtt=mqtt, processor=processor, **kept
+        config,
+        model=_model(folder, config.model),
+        camera=camera,
+        geometry=geometry,
+        mqtt=mqtt,
+        processor=processor,
+        **kept,
     )
+
+
+def _model(folder: Path, model: str) -> str:
+    """Returns the model's file. The folder of a fit names the model in it."""
+    if model == "demo":
+        return str(DEMO_MODEL)
+    path = Path(_under(folder, model))
+    return str(path / "model.tflite" if path.is_dir() else path)
 
 
 def _resolved(section: S, folder: Path, *keys: str) -> S:

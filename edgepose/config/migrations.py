@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 import yaml
+
+from edgepose import __version__
+from edgepose.errors import EdgeposeError
+from edgepose.system.atomic_files import write_durably
 
 RENAMED: dict[tuple[str, ...], str] = {("camera", "type"): "source", ("uncertain",): "hard_frames"}
 """From the path of a key to its new name."""
@@ -15,7 +21,7 @@ def migrate(text: str) -> tuple[str, list[str]]:
     """Brings the text of a config to this version.
 
     Returns:
-        The text with today's keys, and a line for each change. A text that is no YAML comes back as it is: whoever
+        The text with today's keys, and a line for each change. Text that is not YAML is returned as it is; whoever
         reads the config reports that.
     """
     try:
@@ -41,6 +47,36 @@ def migrate(text: str) -> tuple[str, list[str]]:
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text, notes
+
+
+def migrate_file(path: Path, *, dry: bool) -> str:
+    """Rewrites a configuration file with today's keys and keeps the old one beside it.
+
+    Args:
+        path: the file, which must be a valid configuration already.
+        dry: True to change nothing.
+
+    Returns:
+        A report for the terminal: the changes as a diff, and where the old file is.
+
+    Raises:
+        EdgeposeError: the file cannot be written.
+    """
+    old = path.read_text(encoding="utf-8")
+    new, notes = migrate(old)
+    if not notes:
+        return f"{path}: is of this version already\n"
+    names = str(path), f"{path} for edgepose {__version__}"
+    report = "".join(difflib.unified_diff(old.splitlines(keepends=True), new.splitlines(keepends=True), *names))
+    if dry:
+        return report
+    backup = path.with_name(f"{path.name}.before-{__version__}")
+    try:
+        for file, content in ((backup, old), (path, new)):
+            write_durably(file, content.encode(), path.stat().st_mode & 0o777)
+    except OSError as exc:
+        raise EdgeposeError(f"{path}: cannot write ({exc.strerror}); use sudo") from None
+    return f"{report}the old file: {backup}\n"
 
 
 class _Key(NamedTuple):

@@ -335,7 +335,7 @@ class Config(Section, frozen=True, kw_only=True):
         dict[TagName, Tag],
         Meta(
             description="What is recorded. Tags travel with the poses into the collected files.",
-            examples=[{"subject": "m3", "cage": "7", "experiment": "circadian"}],
+            examples=[{"subject": "m3", "cage": "7"}],
         ),
     ] = msgspec.field(default_factory=dict)
     commands: Annotated[
@@ -356,7 +356,11 @@ class Config(Section, frozen=True, kw_only=True):
         ),
     ] = msgspec.field(default_factory=dict)
     geometry: Annotated[
-        GeometryConfig | None, Meta(description="How pixels become millimetres; null publishes pixels only.")
+        GeometryConfig | None,
+        Meta(
+            description="How pixels become millimetres; null publishes pixels only.",
+            examples=[{"calibration": "camera.yaml", "length": {"between": [[9, 8], [9, 560]], "mm": 400}}],
+        ),
     ] = None
     record: Annotated[RecordConfig | None, Meta(description="Video kept on this device; null records nothing.")] = None
     hard_frames: Annotated[

@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import edgepose
 from edgepose.config.camera import ImageFolderConfig, VideoFileConfig
 from edgepose.config.loading import config_at, read_config
 from edgepose.config.migrations import migrate
 from edgepose.config.schema import Config
-from edgepose.errors import ConfigError, EdgeposeError, UsageError
+from edgepose.errors import ConfigError, UsageError
 from edgepose.inference.model_card import card_path, read_card
 from edgepose.service.steps import Steps
+from edgepose.system.shipped_files import shipped
 
 PROGRAM = "/opt/edgepose"
 ETC, STATE, UNITS = "/etc/edgepose", "/var/lib/edgepose", "/etc/systemd/system"
@@ -30,15 +30,6 @@ FILES = {
 _HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  from the service, by its hardening
 
 
-def shipped(name: str) -> Path:
-    """A file of the folder `systemd`: installed beside the program, or in a checkout."""
-    folders = (Path(sys.prefix) / "share" / "edgepose" / "systemd", Path(edgepose.__file__).parents[1] / "systemd")
-    found = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if found is None:
-        raise EdgeposeError(f"{folders[0] / name}: missing; install edgepose again")
-    return found
-
-
 def install(steps: Steps, config: Path | None, instance: str, *, start: bool = True) -> None:
     """config: to be checked and copied; None: what is there stays. instance: of several cameras, else empty. Raises
     EdgeposeError before anything is changed where config or model are wrong."""
@@ -51,7 +42,7 @@ def install(steps: Steps, config: Path | None, instance: str, *, start: bool = T
     packaged = steps.place("/usr/lib/systemd/system/edgepose.service").exists()
     for file, path in FILES.items():
         if not packaged:  # a Debian package brought them
-            steps.write(path, _with_program(shipped(file).read_bytes(), steps))
+            steps.write(path, _with_program(shipped(f"systemd/{file}").read_bytes(), steps))
     if not packaged:
         steps.run("systemd-sysusers", *steps.root_option(), "edgepose.conf")
         create = ("systemd-tmpfiles", *steps.root_option(), "--create", "edgepose.conf")

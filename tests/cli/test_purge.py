@@ -15,8 +15,8 @@ from mouse_messages import send, status
 from paho.mqtt import publish
 
 from edgepose.cli import purge
-from edgepose.cli.live_view import LiveView
 from edgepose.cli.main import main
+from edgepose.cli.terminal_view import TerminalView
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.protocol.home_assistant import discovery_topic
@@ -128,7 +128,7 @@ def test_without_a_broker_it_says_so(capsys: pytest.CaptureFixture[str]) -> None
 def test_subscribers_take_a_purge_for_no_message(mosquitto: Mosquitto) -> None:
     mosquitto.start()
     leave(mosquitto)
-    board = LiveView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}"))
+    board = TerminalView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}"))
 
     def shows(seq: int) -> bool:
         board.receive(0.05)

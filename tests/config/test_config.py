@@ -5,25 +5,22 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import jsonschema
-import msgspec
 import pytest
 import yaml
 
-from edgepose.cli.config import STARTER, show
 from edgepose.config.camera import (
     CameraConfig,
     ImageFolderConfig,
-    Picamera2Config,
     RtspCameraConfig,
     SyntheticCameraConfig,
     UsbCameraConfig,
     VideoFileConfig,
 )
-from edgepose.config.loading import parse_config, read_config
-from edgepose.config.schema import BetweenConfig, Config, RecordConfig, config_schema
+from edgepose.config.loading import effective_yaml, parse_config, read_config
+from edgepose.config.schema import BetweenConfig, RecordConfig, config_schema
 from edgepose.errors import ConfigError
 
 CAMERAS = {str(kind.__struct_config__.tag): kind for kind in get_args(CameraConfig)}
@@ -53,6 +50,15 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     assert config.geometry.calibration == str(tmp_path / "c.yaml")
 
 
+def test_a_model_may_be_the_demo_or_the_folder_of_a_fit(tmp_path: Path, demo_model: Path) -> None:
+    path = tmp_path / "edgepose.yaml"
+    path.write_text("model: demo\ncamera: {source: synthetic}\n", encoding="utf-8")
+    assert read_config(path).model == str(demo_model)
+    (tmp_path / "RUN").mkdir()
+    path.write_text("model: RUN\ncamera: {source: synthetic}\n", encoding="utf-8")
+    assert read_config(path).model == str(tmp_path / "RUN" / "model.tflite")
+
+
 def test_a_password_and_a_folder_of_the_camera_are_relative_too(tmp_path: Path) -> None:
     path = tmp_path / "edgepose.yaml"
     path.write_text("model: m\ncamera: {source: images, path: frames}\n", encoding="utf-8")
@@ -78,8 +84,8 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
-        ("- 1", "f.yaml: empty or not a mapping; `edgepose config init` prints a starter file"),
+        ("", "f.yaml: empty or not a mapping; `edgepose init` writes a configuration"),
+        ("- 1", "f.yaml: empty or not a mapping; `edgepose init` writes a configuration"),
         ("model: [", "f.yaml, line 1: cannot read as YAML (expected the node content, but found '<stream end>')"),
         ("model: !!int x", "f.yaml: cannot read as YAML (invalid literal for int() with base 10: 'x')"),
         (MINIMAL + "model: n.tflite", "f.yaml, line 3: cannot read as YAML (the key 'model' stands twice)"),
@@ -218,62 +224,13 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_config(latin)
 
 
-def test_the_starter_file_is_a_config_with_nothing_but_defaults(tmp_path: Path) -> None:
-    path = tmp_path / "edgepose.yaml"
-    path.write_text(STARTER, encoding="utf-8")
-    config = read_config(path)
-    assert config == Config(model=str(tmp_path / "model.tflite"), camera=SyntheticCameraConfig())
-
-
-def test_the_starter_file_shows_every_key_with_its_default() -> None:
-    """Uncommenting all of it gives the same config, apart from the other cameras and the device's name."""
-    first, *others = STARTER[: STARTER.index("# masks:")].split("# camera:\n")
-    text = first + STARTER[STARTER.index("# masks:") :]
-    keys = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in text.splitlines()[3:]]
-    config = parse_config("\n".join(keys), "starter")
-    assert config == Config(device="cage-07", model="model.tflite", camera=SyntheticCameraConfig())
-    shown = yaml.safe_load("\n".join(keys))
-    assert set(shown["mqtt"]) == _keys("MqttConfig")
-    assert set(shown["view"]) == _keys("ViewConfig")
-    assert set(shown["spool"]) == _keys("SpoolConfig")
-    for section, kind, after in (
-        ("record", "RecordConfig", "hard_frames"),
-        ("hard_frames", "HardFramesConfig", "tags"),
-    ):
-        told = text[text.index(section) :].split(f"\n{after}")[0]  # each key in the comment behind the section's
-        assert all(f"{key}: " in told for key in _keys(kind))
-    assert set(shown["camera"]) == _keys("SyntheticCameraConfig")
-    assert set(shown) == _keys("Config")
-    needed = {"rtsp": "url", "video": "path", "images": "path"}
-    for lines in others:
-        camera = yaml.safe_load(lines.replace("#   ", ""))
-        kind = CAMERAS[camera["source"]]
-        least = {key: camera[key] for key in ("source", needed.get(camera["source"], "source"))}
-        assert msgspec.convert(camera, kind) == msgspec.convert(least, kind)
-        assert set(camera) == _keys(kind.__name__)
-    assert {yaml.safe_load(lines.replace("#   ", ""))["source"] for lines in others} | {"synthetic"} == set(CAMERAS)
-
-
-def test_the_starter_file_shows_the_camera_module_with_its_defaults() -> None:
-    block = STARTER.split("#   source: picamera2")[1].split("# camera:")[0]
-    text = "source: picamera2" + "\n".join(line.removeprefix("#   ") for line in block.splitlines())
-    assert set(yaml.safe_load(text)) == _keys("Picamera2Config")
-    shown = "\n".join(f"  {line}" for line in text.splitlines())
-    assert parse_config(f"model: m\ncamera:\n{shown}", "starter").camera == Picamera2Config()
-
-
-def _keys(name: str) -> set[str]:
-    definition: dict[str, Any] = config_schema()["$defs"][name]
-    return set(definition["properties"])
-
-
 def test_show_tells_the_config_in_effect_and_no_password(tmp_path: Path) -> None:
     word = tmp_path / "word"
     word.write_text("hunter2", encoding="utf-8")
     path = tmp_path / "f.yaml"
     path.write_text(MINIMAL + "mqtt: {username: pi, password_file: word}", encoding="utf-8")
     config = read_config(path)
-    text = show(config)
+    text = effective_yaml(config)
     assert "hunter2" not in text
     shown = parse_config(text, "shown")
     assert shown.mqtt == config.mqtt
@@ -282,7 +239,7 @@ def test_show_tells_the_config_in_effect_and_no_password(tmp_path: Path) -> None
 
 def test_the_schema_agrees_with_the_reader() -> None:
     validator = jsonschema.Draft202012Validator(config_schema())
-    assert validator.is_valid(yaml.safe_load(STARTER))
+    assert validator.is_valid(yaml.safe_load(MINIMAL))
     assert not validator.is_valid(yaml.safe_load(MINIMAL + "modle: x"))
     assert not validator.is_valid(yaml.safe_load(MINIMAL + "mqtt: {port: 0}"))
 

@@ -11,9 +11,8 @@ import msgspec
 import pytest
 from brokers import wait_until
 
-from edgepose.cli.config import show
 from edgepose.config.camera import SyntheticCameraConfig
-from edgepose.config.loading import read_config
+from edgepose.config.loading import effective_yaml, read_config
 from edgepose.config.schema import Config
 from edgepose.daemon.assembly import Daemon
 
@@ -43,7 +42,7 @@ def test_it_loads_and_runs(name: Path, demo_model: Path, tmp_path: Path, monkeyp
         pytest.importorskip("gpiozero", reason="needs gpiozero")
         monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "mock")
     config = read_config(FOLDER / name)
-    assert f"device: {config.device_name()}" in show(config)
+    assert f"device: {config.device_name()}" in effective_yaml(config)
     stop = threading.Event()
     daemon = Daemon(on_synthetic(config, demo_model, tmp_path), stop)
     thread = threading.Thread(target=daemon.run)

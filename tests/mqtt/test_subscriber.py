@@ -10,7 +10,7 @@ from brokers import free_port, wait_until
 from mouse_messages import pose, send, status
 from paho.mqtt import publish
 
-from edgepose.cli.live_view import LiveView
+from edgepose.cli.terminal_view import TerminalView
 from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, UsageError
 from edgepose.mqtt.demo_broker import embedded
@@ -34,7 +34,7 @@ def test_broker_urls():
     assert Subscriber("host").mqtt.port == 1883
 
 
-def hear(board: LiveView, condition, what: str) -> None:
+def hear(board: TerminalView, condition, what: str) -> None:
     def listen() -> bool:
         board.receive(0.05)
         return bool(condition())
@@ -44,7 +44,7 @@ def hear(board: LiveView, condition, what: str) -> None:
 
 def test_listens_to_a_real_broker_and_survives_its_death(mosquitto):
     mosquitto.start()
-    board = LiveView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}"))
+    board = TerminalView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}"))
     hear(board, lambda: board.subscriber.connected, "the connection")
     send(mosquitto.port, status(), "status", retain=True)
     send(mosquitto.port, pose(3), "pose")
@@ -66,7 +66,7 @@ def test_listens_to_a_real_broker_and_survives_its_death(mosquitto):
 
 def test_one_device_alone(mosquitto):
     mosquitto.start()
-    board = LiveView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}", "cage-08"))
+    board = TerminalView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}", "cage-08"))
     hear(board, lambda: board.subscriber.connected, "the connection")
     send(mosquitto.port, pose(1), "pose")
     send(mosquitto.port, pose(1, device="cage-08"), "pose")
@@ -77,10 +77,10 @@ def test_one_device_alone(mosquitto):
 
 def test_a_broker_that_denies_is_an_error(mosquitto):
     mosquitto.start("allow_anonymous false", mosquitto.add_users(me="right"))
-    board = LiveView(Subscriber(f"mqtt://me:wrong@127.0.0.1:{mosquitto.port}"))
+    board = TerminalView(Subscriber(f"mqtt://me:wrong@127.0.0.1:{mosquitto.port}"))
     with pytest.raises(BrokerError, match="refused: Not authorized; give --broker mqtt://USER@HOST, and the"):
         hear(board, lambda: False, "the refusal")
-    board = LiveView(Subscriber(f"mqtt://me:right@127.0.0.1:{mosquitto.port}"))
+    board = TerminalView(Subscriber(f"mqtt://me:right@127.0.0.1:{mosquitto.port}"))
     hear(board, lambda: board.subscriber.connected, "the connection")
     board.subscriber.close()
 
@@ -90,7 +90,7 @@ def test_falls_back_to_mqtt_3():
     pytest.importorskip("amqtt", reason="needs amqtt (pip install 'edgepose[demo]')")
     port = free_port()
     with embedded(port):
-        board = LiveView(Subscriber(f"mqtt://127.0.0.1:{port}"))
+        board = TerminalView(Subscriber(f"mqtt://127.0.0.1:{port}"))
         hear(board, lambda: board.subscriber.connected, "the connection")
         send(port, pose(2), "pose")
         hear(board, lambda: "cage-07" in board.devices, "a pose")

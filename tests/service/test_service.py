@@ -359,7 +359,11 @@ def test_what_is_no_package_or_no_installation_is_told(program: Path, tmp_path: 
 
 def test_the_wheel_brings_the_units(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", "from edgepose.service.install import shipped; print(shipped('udev.rules'))"],
+        [
+            sys.executable,
+            "-c",
+            "from edgepose.system.shipped_files import shipped; print(shipped('systemd/udev.rules'))",
+        ],
         capture_output=True,
         text=True,
         check=True,

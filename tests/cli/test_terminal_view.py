@@ -9,8 +9,8 @@ from mouse_messages import HEALTH, INFO, pose, status, truth, without
 from rich.console import Console
 from rich.text import Text
 
-from edgepose.cli import live_view
-from edgepose.cli.live_view import Canvas, LiveView, compose, plain_line, score_bar
+from edgepose.cli import terminal_view
+from edgepose.cli.terminal_view import Canvas, TerminalView, compose, plain_line, score_bar
 from edgepose.collect.device_state import DeviceState
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.protocol.messages import Message
@@ -18,19 +18,19 @@ from edgepose.types import Skeleton
 
 
 @pytest.fixture
-def board() -> LiveView:
+def board() -> TerminalView:
     subscriber = Subscriber("mqtt://somewhere:1884")
     subscriber.connected = True
-    return LiveView(subscriber, ("a note",), truth)
+    return TerminalView(subscriber, ("a note",), truth)
 
 
-def feed(board: LiveView, *messages: Message, at_s: float = 1.0) -> DeviceState:
+def feed(board: TerminalView, *messages: Message, at_s: float = 1.0) -> DeviceState:
     for message in messages:
         board.devices.setdefault(message.device, DeviceState(message.device, truth)).update(message, at_s)
     return board.devices[messages[0].device]
 
 
-def screen(board: LiveView, now_s: float = 1.1, width: int = 100, height: int = 30) -> str:
+def screen(board: TerminalView, now_s: float = 1.1, width: int = 100, height: int = 30) -> str:
     console = Console(width=width, height=height, force_terminal=False, color_system=None)
     with console.capture() as capture:
         console.print(compose(board, now_s, width, height))
@@ -119,7 +119,7 @@ def test_poses_without_some_keypoints_or_all_are_shown(board, info, devices):
 
 def test_a_keypoint_has_its_colour_whoever_is_missing(board):
     def spans() -> set:
-        table = live_view._keypoints(board.devices["cage-07"])
+        table = terminal_view._keypoints(board.devices["cage-07"])
         cells = [cell for cell in table.columns[0]._cells if isinstance(cell, Text)]
         return {(cell.plain, cell.style) for cell in cells}
 

@@ -30,7 +30,7 @@ _REFRESH_S = 0.1
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
-class LiveView:
+class TerminalView:
     """Every device heard of. notes: lines under the view."""
 
     def __init__(self, subscriber: Subscriber, notes: tuple[str, ...] = (), truth: Truth | None = None):
@@ -44,7 +44,7 @@ class LiveView:
             state.update(message, time.monotonic())
 
 
-def follow(board: LiveView, proceed: Callable[[], bool]) -> None:
+def follow(board: TerminalView, proceed: Callable[[], bool]) -> None:
     """Shows the board while `proceed()`: drawn anew on a terminal, otherwise a line a second for each device."""
     if not sys.stdout.isatty():
         _follow_as_lines(board, proceed)
@@ -56,7 +56,7 @@ def follow(board: LiveView, proceed: Callable[[], bool]) -> None:
             live.update(compose(board, time.monotonic(), console.width, console.height), refresh=True)
 
 
-def _follow_as_lines(board: LiveView, proceed: Callable[[], bool]) -> None:
+def _follow_as_lines(board: TerminalView, proceed: Callable[[], bool]) -> None:
     due_s = time.monotonic()
     while proceed():
         board.receive(_REFRESH_S)
@@ -66,7 +66,7 @@ def _follow_as_lines(board: LiveView, proceed: Callable[[], bool]) -> None:
             print("\n".join(lines or [_connection(board)]), flush=True)
 
 
-def compose(board: LiveView, now_s: float, width: int, height: int) -> RenderableType:
+def compose(board: TerminalView, now_s: float, width: int, height: int) -> RenderableType:
     """One device in full, several as a table; width, height: of the terminal, characters."""
     states = list(board.devices.values())
     if len(states) == 1:
@@ -98,7 +98,7 @@ def plain_line(state: DeviceState, now_s: float) -> str:
     return ", ".join([*parts, points or "no keypoint above min_score"])
 
 
-def _connection(board: LiveView) -> str:
+def _connection(board: TerminalView) -> str:
     subscriber = board.subscriber
     broker = where(subscriber.mqtt)
     if subscriber.connected:

@@ -1,8 +1,9 @@
-"""A Processor as DeepLabCut-Live has them, to start from: counts how often the snout enters a zone.
+"""An example of your own code at each pose, as a Processor of DeepLabCut-Live: it counts visits of the snout to a zone.
 
-`process` gets pose (K, 3), x, y in pixels of the frame and likelihood, and as keywords frame_time and pose_time
-(seconds since 1970), frame (its number) and keypoints (their names). It runs in a thread of its own with the newest
-pose: while it is busy, poses go on without it. What it raises switches it off, and is told as an event.
+`process` gets a pose of shape (K, 3): x and y in pixels of the frame, and the likelihood. Its keyword arguments are
+`frame_time` and `pose_time` (seconds since 1970), `frame` (the frame's number) and `keypoints` (their names). It runs
+in its own thread with the newest pose, so the daemon does not wait for it. An exception switches it off and is reported
+as an event.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from typing import Any
 
 
 class Counter:
-    """zone: x0, y0, x1, y1 in pixels of the frame."""
+    """Counts how often a keypoint enters a zone.
+
+    Args:
+        zone: x0, y0, x1, y1 in pixels of the frame.
+        keypoint: the keypoint's name.
+    """
 
     def __init__(self, zone: Sequence[float], keypoint: str = "snout") -> None:
         self.zone, self.keypoint = zone, keypoint
@@ -27,5 +33,5 @@ class Counter:
         return pose
 
     def close(self) -> None:
-        """At the end of the daemon."""
+        """Is called when the daemon ends."""
         print(f"{self.keypoint} entered the zone {self.entries} times", flush=True)
