@@ -1,4 +1,4 @@
-"""Writes small DeepLabCut projects, in every layout that is found in the wild."""
+"""Writes small DeepLabCut projects, in every layout that people have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 NAMES = ("snout", "leftear", "rightear")
 COORDS = ("x", "y")
-# How the row of a video's image may name it, by layout.
+# How the row of an image may name it, by layout.
 LAYOUTS = {
     "one column": lambda video, name: [f"labeled-data/{video}/{name}"],
     "three columns": lambda video, name: ["labeled-data", video, name],
@@ -24,7 +24,7 @@ LAYOUTS = {
 
 
 def write_image(path: Path, size_wh: tuple[int, int] = (64, 48), *, grey: bool = False) -> Path:
-    """Noise seeded by the path, so that no two pictures are the same file."""
+    """Writes noise with a seed from the path, so that no two pictures are the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = size_wh[::-1] if grey else (*size_wh[::-1], 3)
     picture = np.random.default_rng(random.Random(str(path)).getrandbits(32)).integers(0, 256, shape)
@@ -33,7 +33,7 @@ def write_image(path: Path, size_wh: tuple[int, int] = (64, 48), *, grey: bool =
 
 
 def labels(count: int, keypoints: int = len(NAMES)) -> np.ndarray:
-    """(count, keypoints, 2), every number different."""
+    """Returns (count, keypoints, 2), in which every number is different."""
     return np.arange(count * keypoints * 2, dtype=np.float64).reshape(count, keypoints, 2) / 7 + 1
 
 
@@ -46,7 +46,7 @@ def write_csv(
     coords: Sequence[str] = COORDS,
     individuals: Sequence[str] = (),
 ) -> Path:
-    """rows: the index cells of each image. values: (N, K, C); NaN becomes an empty cell."""
+    """Writes a label file. rows: the index cells of each image. values: (N, K, C), where NaN becomes an empty cell."""
     blank = [""] * (len(rows[0]) - 1 if rows else 0)
     columns = [(individual, name, coord) for individual in individuals or ("",) for name in names for coord in coords]
     header = [["scorer", *blank, *["Ann"] * len(columns)]]
@@ -64,7 +64,7 @@ def write_csv(
 
 
 def write_project(root: Path, count: int = 4, video: str = "cage1", config: str = "", **csv_options) -> Path:
-    """A project of one video; `config` is added to a `config.yaml` that names the body parts."""
+    """Writes a project of one video. `config` is added to a `config.yaml` that names the body parts."""
     images = [write_image(root / "labeled-data" / video / f"img{i:03}.png") for i in range(count)]
     rows = [[f"labeled-data/{video}/{image.name}"] for image in images]
     write_csv(root / "labeled-data" / video / "CollectedData_Ann.csv", rows, labels(count), **csv_options)

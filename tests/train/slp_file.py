@@ -1,4 +1,4 @@
-"""Writes `.slp` files byte by byte as SLEAP 1.2 to 1.4 lays them out, not through the library that reads them."""
+"""Writes `.slp` files in the layout of SLEAP 1.2 to 1.4, without the library that reads them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def embedded(number: int) -> dict:
 def write_slp(
     path: Path, videos: Sequence[dict], frames: Sequence[tuple[int, int, Sequence]], format_id: float = 1.2
 ) -> Path:
-    """frames: (video, frame number, instances); an instance: (USER or PREDICTED, points (4, 2)[, visible (4,)])."""
+    """Writes a file. frames: (video, frame number, instances), where an instance is (USER or PREDICTED, points (4, 2)[,
+    visible (4,)])."""
     instance_fields = INSTANCE if format_id >= 1.2 else INSTANCE[:-1]
     rows, instances, points, predicted = [], [], [], []
     for frame_id, (video, index, found) in enumerate(frames):
@@ -71,7 +72,7 @@ def write_slp(
 def embed(
     path: Path, number: int, pictures: Sequence[bytes], indices: Sequence[int], source: dict | None = None
 ) -> None:
-    """Adds pictures as SLEAP's package does: rows of signed bytes, filled up with zeros to one length."""
+    """Adds pictures as in a SLEAP package: rows of signed bytes, filled up with zeros to one length."""
     longest = max(len(picture) for picture in pictures)
     table = np.stack([np.frombuffer(picture.ljust(longest, b"\0"), np.int8) for picture in pictures])
     with h5py.File(path, "a") as file:
@@ -83,7 +84,7 @@ def embed(
 
 
 def _metadata() -> dict:
-    """jsonpickle's dialect. The skeleton's order (its `nodes`) is not that of the list of all nodes."""
+    """Returns metadata as jsonpickle writes them. The skeleton orders its nodes otherwise than the list of nodes."""
     names = ("snout", "leftear", "rightear", "tailbase")
     body = {"py/reduce": [{"py/type": "sleap.skeleton.EdgeType"}, {"py/tuple": [1]}]}
     symmetry = {"py/reduce": [{"py/type": "sleap.skeleton.EdgeType"}, {"py/tuple": [2]}]}

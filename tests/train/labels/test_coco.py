@@ -18,7 +18,7 @@ POINTS = [10.25, 20.5, 2, 30.125, 5, 1, 0, 0, 0]
 
 
 def annotation(number: int, image: int, keypoints: list[float] = POINTS, **more: object) -> dict:
-    """As COCO's own."""
+    """Makes an annotation with the fields that COCO writes."""
     labelled = sum(v > 0 for v in keypoints[2::3])
     box = {"bbox": [10.25, 5, 19.875, 15.5], "area": 308.06, "segmentation": [], "iscrowd": 0}
     own = {"id": number, "image_id": image, "category_id": 1, "keypoints": keypoints, "num_keypoints": labelled}
@@ -53,7 +53,7 @@ def test_labels_and_skeleton(folder):
     assert dataset.skeleton.flip_pairs == (("leftear", "rightear"),)
     assert dataset.problems == ()
     nan = math.nan
-    for image in dataset.images:  # half visible counts, as in COCO's own evaluation
+    for image in dataset.images:  # a keypoint that is not visible counts, as in COCO's own evaluation
         np.testing.assert_array_equal(image.xy_px, [[10.25, 20.5], [30.125, 5], [nan, nan]])
         np.testing.assert_array_equal(image.hidden_px, [[nan, nan], [30.125, 5], [nan, nan]])
 
@@ -89,7 +89,7 @@ def test_the_folder_of_an_export_is_enough(tmp_path):
         read_dataset(tmp_path)
 
 
-def test_pairs_that_names_do_not_tell(folder):
+def test_pairs_that_names_do_not_show(folder):
     category = CATEGORY | {"keypoints": ["a", "b", "c"], "flip_idx": [0, 2, 1]}
     assert read_dataset(write_coco(folder / "m.json", categories=[category])).skeleton.flip_pairs == (("b", "c"),)
 
@@ -104,7 +104,7 @@ def test_only_the_category_with_keypoints_counts(folder):
         read_dataset(write_coco(folder / "m.json", annotations=found, categories=[*others, CATEGORY]))
 
 
-def test_what_cannot_be_used_is_left_out_and_told(folder):
+def test_what_cannot_be_used_is_left_out_and_reported(folder):
     nothing = annotation(3, 2, [0.0] * 9)
     crowd = annotation(4, 1, iscrowd=1)
     elsewhere = annotation(5, 99)
@@ -120,7 +120,7 @@ def test_what_cannot_be_used_is_left_out_and_told(folder):
     assert dataset.problems == ("1 image with several labelled animals, edgepose follows one; left out: img0.png",)
 
 
-def test_an_edge_to_nowhere_is_told(folder):
+def test_an_edge_to_nowhere_is_reported(folder):
     path = write_coco(folder / "m.json", categories=[CATEGORY | {"skeleton": [[1, 2], [3, 4]]}])
     dataset = read_dataset(path)
     assert dataset.skeleton.edges == (("snout", "leftear"),)
@@ -133,7 +133,7 @@ def test_nan_is_not_labelled(folder):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "not COCO keypoints"),
         ('{"images": [', "not COCO keypoints"),
@@ -144,15 +144,15 @@ def test_nan_is_not_labelled(folder):
         ("[" * 100_000, "not COCO keypoints"),
     ],
 )
-def test_a_bad_file_is_one_line(tmp_path, text, told):
+def test_a_bad_file_is_one_line(tmp_path, text, message):
     (tmp_path / "m.json").write_text(text)
-    with pytest.raises(DatasetError, match=told) as error:
+    with pytest.raises(DatasetError, match=message) as error:
         read_dataset(tmp_path / "m.json")
     assert len(str(error.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("annotations", "category", "told"),
+    ("annotations", "category", "message"),
     [
         ([annotation(1, 1, [1, 2, 2])], {}, r"annotations\[0\].keypoints: expected 3 numbers for each of 3 keypoints"),
         (None, {"flip_idx": [1, 2, 0]}, "flip_idx does not swap its 3 keypoints"),
@@ -160,6 +160,6 @@ def test_a_bad_file_is_one_line(tmp_path, text, told):
         (None, {"keypoints": ["a", "a", "b"]}, "keypoint names repeat"),
     ],
 )
-def test_contradictions_are_one_line(folder, annotations, category, told):
-    with pytest.raises(DatasetError, match=told):
+def test_contradictions_are_one_line(folder, annotations, category, message):
+    with pytest.raises(DatasetError, match=message):
         read_dataset(write_coco(folder / "m.json", annotations=annotations, categories=[CATEGORY | category]))

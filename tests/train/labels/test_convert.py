@@ -1,4 +1,4 @@
-"""`edgepose-train convert`: there and back again, to the last bit of every coordinate and every picture."""
+"""`edgepose-train convert`: there and back, every coordinate and every picture stays the same to the last bit."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ KINDS = ["maze-Ann-2024-05-01", "maze.slp", "maze.pkg.slp", "maze.json"]
 
 @pytest.fixture
 def project(tmp_path) -> Path:
-    """Two videos with images of the same names and two sizes; missing labels, an image without any, numbers that
-    32 bits cannot hold."""
+    """Makes two videos with images of the same names and two sizes, missing labels, an image without labels, and
+    numbers that 32 bits cannot hold."""
     root = tmp_path / "maze"
     rng = np.random.default_rng(5)
     for video, size_wh, suffix in (("cage1", (64, 48), ".png"), ("cage2", (80, 60), ".jpg")):
@@ -72,7 +72,7 @@ def read(path: Path) -> Dataset:
 
 @pytest.mark.parametrize("route", list(itertools.permutations(KINDS, 2)), ids=" ".join)
 def test_every_way_round_is_lossless(project, tmp_path, convert, route):
-    """DeepLabCut to one format, to another, and back to DeepLabCut."""
+    """Converts from DeepLabCut to one format, to another, and back to DeepLabCut."""
     source = project
     for step, name in enumerate((*route, "back-Ann-2024-05-01")):
         destination = tmp_path / str(step) / name
@@ -126,7 +126,7 @@ def test_what_coco_gets(project, tmp_path, convert):
 
 
 def coco_with_everything(path: Path) -> Path:
-    """Visible, hidden and missing keypoints; pairs that no name tells."""
+    """Writes visible, hidden and missing keypoints, and pairs that the names do not show."""
     write_image(path.with_name("img0.png"))
     category = {"id": 1, "name": "fly", "keypoints": ["a", "b", "c", "d"], "skeleton": [[4, 1], [1, 2]]}
     keypoints = [1.1, 2.2, 2, 3.3, 4.4, 1, 5.5, 6.6, 2, 0, 0, 0]
@@ -156,11 +156,11 @@ def test_visibility_and_pairs_survive_sleap(tmp_path, convert):
     assert coco_facts(tmp_path / "back.json") == coco_facts(path)
 
 
-def test_what_deeplabcut_cannot_hold_is_told(tmp_path, convert):
+def test_what_deeplabcut_cannot_hold_is_reported(tmp_path, convert):
     path = coco_with_everything(tmp_path / "fly.json")
     _, out, _ = convert(path, tmp_path / "fly")
     assert "note: 1 keypoint marked as not visible: DeepLabCut has no such mark; ordinary labels now" in out
-    assert "note: left/right pairs that the names do not tell: DeepLabCut has no place for b/c" in out
+    assert "note: left/right pairs that the names do not show: DeepLabCut cannot hold b/c" in out
     assert np.isfinite(read_dataset(tmp_path / "fly").images[0].xy_px).all(axis=1).tolist() == [True, True, True, False]
     convert(path, tmp_path / "fly.slp")
     _, out, _ = convert(tmp_path / "fly.slp", tmp_path / "fly2")
@@ -213,7 +213,7 @@ def test_images_of_one_name_are_all_kept(tmp_path, convert):
     assert len({image_hash(image.path) for image in dataset.images}) == 2
 
 
-# --- what is there stays there -----------------------------------------------------------------------------
+# --- what exists is not changed ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,4 +1,4 @@
-"""Images become BGR, frames are known by their bytes, left and right by their names."""
+"""Images become BGR, frames are identified by their bytes, left and right by their names."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_grey_alpha_and_16_bit_images_become_bgr(tmp_path):
 
 
 def test_an_orientation_that_a_camera_noted_moves_no_pixel(tmp_path):
-    """Labels are made on the pixels as they are stored."""
+    """Labels are made on the pixels as they are stored, without the rotation that a camera has noted."""
     jpeg = cv2.imencode(".jpg", np.zeros((10, 20, 3), np.uint8))[1].tobytes()
     turned = struct.pack(">2sHI HHHIHH I", b"MM", 42, 8, 1, 0x0112, 3, 1, 6, 0, 0)  # one tag: turn by 90 degrees
     exif = b"Exif\0\0" + turned
@@ -62,7 +62,7 @@ def test_an_image_is_known_by_its_bytes(tmp_path):
     ],
     ids=lambda pair: pair[0],
 )
-def test_sides_are_told_by_their_names(pair):
+def test_pairs_are_found_by_their_names(pair):
     assert find_flip_pairs(("tail", pair[1], "snout", pair[0])) == (pair,)
 
 
@@ -78,7 +78,7 @@ def test_what_has_no_clear_partner_is_no_pair(names):
     [("openfield-Pranav-2018-10-30", 93, 372), ("Reaching-Mackenzie-2018-08-30", 55, 233)],
 )
 def test_the_public_demo_projects(public_projects, name, images, labelled):
-    """Their CSV and H5 hold the same labels; counts measured once by hand."""
+    """Their CSV and H5 hold the same labels. The numbers were counted once by hand."""
     project = public_projects / name
     dataset = read_dataset(project)
     from_h5 = read_dataset(next(project.glob("labeled-data/*/*.h5")))

@@ -1,4 +1,4 @@
-"""Projects as they are found in the wild: their images are found, what is wrong is named and left out."""
+"""Projects as people have them: their images are found, and what is wrong is named and left out."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_label_with_one_coordinate_is_not_a_label(project):
     rewrite(project, str(labels(1)[0, 1, 1]), "")
     dataset = read_dataset(project)
     assert np.isnan(dataset.images[0].xy_px[1]).all()
-    assert "1 labels have x or y only" in dataset.problems[0]
+    assert "1 label with x or y only" in dataset.problems[0]
 
 
 def test_csv_and_h5_of_the_same_labels_count_once(project):
@@ -87,7 +87,7 @@ def test_the_config_orders_the_keypoints(tmp_path):
     dataset = read_dataset(root)
     assert dataset.skeleton.keypoints == ("rightear", "snout")
     np.testing.assert_array_equal(xy_of(dataset), labels(4)[:, [2, 0]])
-    assert "leftear" in dataset.problems[0]  # labelled, but not wanted
+    assert "leftear" in dataset.problems[0]  # it is labelled, but the config does not name it
 
 
 def test_without_a_config_the_file_orders_them(project):
@@ -180,7 +180,7 @@ def test_label_files_with_other_body_parts_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("part", [".", "labeled-data/cage1/CollectedData_Ann.csv"])
-def test_a_project_that_may_not_be_searched_is_told(project, part, lock):
+def test_a_project_that_may_not_be_searched_is_reported(project, part, lock):
     assert len(read_dataset(project / part).images) == 4
     lock(project)
     with pytest.raises(DatasetError, match="Permission denied") as error:
@@ -193,8 +193,8 @@ def test_a_row_too_long_for_a_file_name_is_a_missing_image(project):
     assert read_dataset(project).problems[0].startswith("1 image file missing: labeled-data/cage1/nnn")
 
 
-def test_a_date_that_is_none_stops_nobody(tmp_path):
-    """DeepLabCut writes `date: Oct30`, people 2018-30-10."""
+def test_a_date_that_does_not_exist_is_accepted(tmp_path):
+    """DeepLabCut writes `date: Oct30`, and people write 2018-30-10."""
     assert len(read_dataset(write_project(tmp_path, config="date: 2018-30-10")).images) == 4
 
 
@@ -214,7 +214,7 @@ def test_empty_data_sets_say_what_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("bodyparts: [a, b", "line 1: cannot read as YAML"),
         ("bodyparts: snout", "bodyparts: expected a list"),
@@ -226,9 +226,9 @@ def test_empty_data_sets_say_what_is_missing(tmp_path):
     ],
     ids=["cut off", "no list", "no pairs", "repeated", "code", "deep", "twice"],
 )
-def test_a_faulty_config_is_told(project, text, told):
+def test_a_faulty_config_is_reported(project, text, message):
     (project / "config.yaml").write_text(text, "utf-8")
     with pytest.raises(DatasetError) as error:
         read_dataset(project)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1

@@ -1,4 +1,4 @@
-"""DeepLabCut projects as we write them: what its own code reads, and nothing of what was there lost."""
+"""The DeepLabCut projects that we write: DeepLabCut's code can read them, and nothing that existed is lost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgepose_train.labels.deeplabcut_writer import (
 from edgepose_train.labels.reading import read_dataset
 
 SKELETON = Skeleton(NAMES, (("snout", "leftear"),))
-# What DeepLabCut 3 and napari-deeplabcut look up without asking whether it is there.
+# The keys that DeepLabCut 3 and napari-deeplabcut use without checking that they exist.
 KEYS = {"Task", "scorer", "date", "project_path", "video_sets", "bodyparts", "start", "stop", "numframes2pick"}
 KEYS |= {"skeleton", "skeleton_color", "pcutoff", "dotsize", "alphavalue", "colormap", "TrainingFraction", "iteration"}
 KEYS |= {"default_net_type", "snapshotindex", "batch_size", "cropping", "x1", "x2", "y1", "y2", "multianimalproject"}

@@ -1,4 +1,4 @@
-"""What a device saved for labelling: into the project, corrected there or where it lies, never a label by itself."""
+"""Frames that a device saved become labels only after a correction, in the project or where they lie."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COUNT = 4
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    """Four frames, as a device leaves them."""
+    """Makes four frames, as a device saves them."""
     for n in range(COUNT):
         config = HardFramesConfig(folder=str(tmp_path / "device"))
         made = HardFrames(config, "cage-07", SKELETON, "maze@123456", reporter=Reporter())
@@ -46,7 +46,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def save_in_napari(folder: Path, table: pd.DataFrame) -> None:
-    """One point of the second frame moved."""
+    """Moves one point of the second frame and saves, as napari-deeplabcut does."""
     table = table.drop("likelihood", axis=1, level="coords")
     columns = table.columns.to_frame(index=False)
     columns["scorer"] = "Ann"
@@ -82,7 +82,7 @@ def test_corrected_where_they_lie_they_are_a_data_set(saved: Path, project: Path
     assert [image.path.name for image in read_dataset(project).images] == ["img00002.png"]
 
 
-def test_other_pictures_and_body_parts_are_told(
+def test_other_pictures_and_body_parts_are_reported(
     saved: Path, project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = project / "labeled-data" / DAY / "img00001.png"

@@ -1,4 +1,4 @@
-"""`edgepose-train inspect`: the summary a newcomer reads, and an exit status a script can use."""
+"""`edgepose-train inspect`: a summary that people read, and an exit status and JSON that a script can use."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def test_says_what_is_there(tmp_path, inspect):
     root = write_project(tmp_path, count=5, config="skeleton: [[snout, leftear]]")
     status, out, err = inspect(root)
     assert (status, err) == (0, "")
-    for told in ("maze", "64x48", "colour", "cage1", "leftear/rightear", "snout-leftear", "only 5 images"):
-        assert told in out
+    for fact in ("maze", "64x48", "colour", "cage1", "leftear/rightear", "snout-leftear", "only 5 images"):
+        assert fact in out
     assert [line.split() for line in out.splitlines() if line.startswith("rightear")] == [["rightear", "5", "0%"]]
 
 
@@ -96,7 +96,7 @@ def test_too_few_images_cannot_be_trained_on(tmp_path, inspect):
 
 
 def test_copies_of_an_image_count_once(tmp_path, inspect):
-    """As `fit` counts them: all copies go to the same part of the split."""
+    """`fit` counts them so, because all copies go to the same part of the split."""
     root = write_project(tmp_path, count=FEWEST_IMAGES)
     folder = root / "labeled-data" / "cage1"
     shutil.copy(folder / "img000.png", folder / "img001.png")
@@ -118,7 +118,7 @@ def test_a_keypoint_nobody_labelled_is_warned_of(tmp_path, inspect):
 
 
 def test_planted_faults_are_named(tmp_path, inspect):
-    """Frame and keypoint, so that they can be looked at; and nothing but what was planted."""
+    """Frame and keypoint are named, so that people can check them, and nothing is named that was not planted."""
     mouse = Mouse(3, (640, 480))
     values = np.stack([mouse.truth(index) for index in range(0, 1200, 40)]).astype(np.float64)
     values[4, [1, 2]] = values[4, [2, 1]]
@@ -187,9 +187,9 @@ def test_help_and_inspect_do_not_load_tensorflow(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("argv", "told"), [(["--help"], "inspect"), (["inspect", "--help"], "example:")])
-def test_help_shows_an_example(argv, told, capsys):
+@pytest.mark.parametrize(("argv", "text"), [(["--help"], "inspect"), (["inspect", "--help"], "example:")])
+def test_help_shows_an_example(argv, text, capsys):
     with pytest.raises(SystemExit) as leaving:
         main(argv)
     assert leaving.value.code == 0
-    assert told in capsys.readouterr().out
+    assert text in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Tables to which rows are added: every other cell stays, in every layout."""
+"""Rows are added to label tables of every layout, and every other cell stays as it was."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgepose_train.labels.label_table import read_label_table, write_both
 
 @pytest.fixture(params=LAYOUTS)
 def table(request, tmp_path):
-    """Two rows, one label missing."""
+    """Makes a table of two rows with one label missing."""
     values = labels(2)
     values[1, 2] = np.nan
     rows = [LAYOUTS[request.param]("cage1", f"img{i}.png") for i in range(2)]
@@ -41,7 +41,7 @@ def test_a_row_takes_the_place_of_the_same_image(table):
 
 
 def test_columns_are_found_by_name(tmp_path):
-    """With an animal's name, another order of body parts, and the likelihood, which a person does not give."""
+    """The table has an animal, another order of body parts, and a likelihood, which a person does not give."""
     coords = ("x", "y", "likelihood")
     rows = LAYOUTS["three columns"]("cage1", "img0.png")
     path = write_csv(tmp_path / "t.csv", [rows], np.ones((1, 3, 3)), coords=coords, individuals=["mouse"])

@@ -1,4 +1,4 @@
-"""Planted faults are found, and what is right is left alone."""
+"""Planted faults are found, and correct labels are not reported."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ PAWS = Skeleton(
 
 @pytest.fixture
 def mice() -> np.ndarray:
-    """(120, 4, 2): the demo's mouse, turned every way."""
+    """Returns (120, 4, 2): the demo's mouse in every direction."""
     mouse = Mouse(3, SyntheticCameraConfig().size_wh)
     return np.stack([mouse.truth(index) for index in range(0, 1200, 10)]).astype(np.float64)
 
 
 def quadrupeds(seed: int, count: int = 150) -> np.ndarray:
-    """Seen from above: turned, bent, of two sizes; each paw anywhere along its step; a tenth of the labels missing."""
+    """Makes animals seen from above: turned, bent, of two sizes, each paw anywhere along its step, and without a tenth
+    of the labels."""
     rng = np.random.default_rng(seed)
     head = 1 + np.outer(np.exp(1j * rng.normal(0, 0.5, count)), [1.5, 0.9 + 0.5j, 0.9 - 0.5j])
     step = 1.5 * np.sin(rng.uniform(0, 2 * np.pi, count))
@@ -59,7 +60,7 @@ def test_the_pair_that_is_swapped_is_named_and_paws_that_point_anywhere_are_not(
     assert swapped_pairs(xy, PAWS) == [(frame, ("earL", "earR")) for frame in whole[:3]]
 
 
-def test_too_little_to_tell(mice):
+def test_too_little_to_compare(mice):
     swap(mice, [3], 1, 2)
     assert swapped_pairs(mice[:6], SKELETON) == []
     ears_only = mice[:, 1:3]
@@ -87,7 +88,7 @@ def test_duplicates():
 
 
 def test_the_swap_in_the_public_project(public_projects):
-    """A labeller's own mistake; nothing else of these labels is a fault."""
+    """The labeller made this mistake. Nothing else in these labels is a fault."""
     dataset = read_dataset(public_projects / "openfield-Pranav-2018-10-30")
     xy = np.stack([image.xy_px for image in dataset.images])
     found = swapped_pairs(xy, dataset.skeleton)

@@ -1,4 +1,4 @@
-"""One label file: CSV and H5 in every layout are read the same, every fault is one line that says where."""
+"""CSV and H5 in every layout give the same labels, and every fault is one line that says where it is."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize(("old", "new", "told"), FAULTS.values(), ids=FAULTS.keys())
-def test_a_faulty_label_file_is_one_line_that_says_where(project, old, new, told):
+@pytest.mark.parametrize(("old", "new", "message"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_faulty_label_file_is_one_line_that_says_where(project, old, new, message):
     rewrite(project, old, new)
     with pytest.raises(DatasetError) as error:
         read_dataset(project)
     assert str(error.value).startswith(str(label_file(project)))
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
 
 

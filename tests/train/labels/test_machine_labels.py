@@ -1,4 +1,4 @@
-"""Predictions never become labels by themselves."""
+"""Predictions become labels only when somebody has changed them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNT = 7
 
 
 def predictions(count=COUNT, start=0) -> dict[str, np.ndarray]:
-    """(K, 3) for each image; positions are float32, as the estimator gives them."""
+    """Returns (K, 3) for each image. Positions are float32, as the estimator returns them."""
     rng = np.random.default_rng(start)
     values = np.dstack([rng.uniform(2, 40, (count, 3, 2)).astype(np.float32), rng.uniform(0.2, 1, (count, 3))])
     return {f"img{start + i:03}.png": row for i, row in enumerate(values)}
@@ -26,7 +26,7 @@ def predictions(count=COUNT, start=0) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def project(tmp_path):
-    """Images and predictions, nothing labelled."""
+    """Makes a project with images and predictions, in which nothing is labelled."""
     create_project(tmp_path / "round2", "maze", "Ann", Skeleton(NAMES), {})
     for name in predictions():
         write_image(folder(tmp_path / "round2") / name)
@@ -39,7 +39,7 @@ def folder(project):
 
 
 def save_in_napari(project, changes=lambda frame: None):
-    """What napari-deeplabcut does at Ctrl+S: every point of the layer, under the project's scorer."""
+    """Does what napari-deeplabcut does at Ctrl+S: it saves every point of the layer under the project's scorer."""
     frame = pd.read_hdf(folder(project) / "machinelabels-iter0.h5").drop("likelihood", axis=1, level="coords")
     columns = frame.columns.to_frame(index=False)
     columns["scorer"] = "Ann"
@@ -83,7 +83,7 @@ def test_nothing_changed_is_no_data_set(project, capsys):
 
 
 def test_fit_does_not_learn_from_predictions(project, tmp_path, capsys):
-    """Two of seven were corrected, which is too few; with the five others it would have been enough."""
+    """Two of seven frames were corrected, which is too few. The five others would have been enough."""
     save_in_napari(project, move_and_delete)
     assert main(["fit", str(project), "-o", str(tmp_path / "run"), "--weights", "none"]) == 1
     assert "2 labelled frames are too few" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`edgepose-train merge`: labels come into the project, and none that is there is lost, whatever happens."""
+"""`edgepose-train merge`: labels are added to the project, and none of the project's labels is lost."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def project(tmp_path):
 
 @pytest.fixture
 def corrected(tmp_path):
-    """A frame of a video that the project has, two of one it does not, by somebody else."""
+    """Makes labels of another person: a frame of a video that the project has, and two of a video that it lacks."""
     return make_project(tmp_path / "round2", {"cage1": ["img5.png"], "cage3": ["img0.png", "img1.png"]}, scorer="Ben")
 
 
 def state(project: Path) -> dict[str, np.ndarray]:
-    """Labels of every frame, `video/image`."""
+    """Returns the labels of every frame by `video/image`."""
     return {f"{image.video}/{image.path.name}": image.xy_px for image in read_dataset(project).images}
 
 
@@ -95,7 +95,7 @@ def test_merging_again_changes_nothing(project, corrected, capsys):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_frame_that_both_label(project, tmp_path, overwrite, capsys):
-    """Also under another name: the pixels tell."""
+    """A frame is recognised by its pixels, also under another name."""
     other = make_project(tmp_path / "round2", {"renamed": ["img0.png", "img7.png"]}, offset=2.5)
     shutil.copy(tmp_path / "pictures" / "cage1" / "img0.png", other / "labeled-data" / "renamed" / "img0.png")
     before = state(project)
@@ -156,7 +156,7 @@ def test_labels_saved_as_h5_only_are_kept(project, corrected):
 
 
 def test_frames_can_come_from_another_format(project, corrected, tmp_path):
-    """Whoever corrects in SLEAP has a .slp."""
+    """A person who corrects in SLEAP has a .slp file."""
     expected = state(project) | state(corrected)
     assert main(["convert", str(corrected), str(tmp_path / "corrected.slp")]) == 0
     assert main(["merge", str(tmp_path / "corrected.slp"), str(project)]) == 0
@@ -167,12 +167,12 @@ def test_frames_can_come_from_another_format(project, corrected, tmp_path):
 
 
 class Killed(BaseException):
-    """No code may catch it, as none can catch a power cut."""
+    """No code catches it, as no code can catch a power cut."""
 
 
 @pytest.mark.parametrize("step", [0, 2, 3, 4, 5, 6, 7])
 def test_killed_at_any_moment_the_project_is_as_before_or_goes_on(project, corrected, monkeypatch, step):
-    """Killed before the n-th file takes its name; what would clean up does not run. The same call completes it."""
+    """The process dies before the n-th file takes its name, and nothing is cleaned up. The same call completes it."""
     source, before = read_dataset(corrected), state(project)
     complete = before | state(corrected)
     calls = []
@@ -222,7 +222,7 @@ def test_a_full_disk_changes_no_label(project, corrected, capsys, request):
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         ("scorer: A\nbodyparts: [snout, elbow]\n", "its body parts are snout, elbow"),
         ("scorer: A\nbodyparts: MULTI!\n", "several animals"),
@@ -230,17 +230,17 @@ def test_a_full_disk_changes_no_label(project, corrected, capsys, request):
         ("scorer: [\n", "cannot read as YAML"),
     ],
 )
-def test_what_does_not_fit_is_one_line(tmp_path, corrected, config, told, capsys):
+def test_what_does_not_fit_is_one_line(tmp_path, corrected, config, message, capsys):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "config.yaml").write_text(config, "utf-8")
     assert main(["merge", str(corrected), str(tmp_path / "p")]) == 1
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert [path.name for path in (tmp_path / "p").iterdir()] == ["config.yaml"]
 
 
-def test_project_and_source_are_told_apart(tmp_path, project, corrected, capsys):
+def test_project_and_source_may_not_be_one_folder(tmp_path, project, corrected, capsys):
     assert main(["merge", str(project), str(project)]) == 2
     assert main(["merge", str(corrected), str(tmp_path)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 2

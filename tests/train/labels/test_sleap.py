@@ -1,4 +1,4 @@
-"""SLEAP's files: what people labelled, at the pixel they meant, with the frame they saw."""
+"""SLEAP's files: the labels of people at the right pixel, with the frame that was labelled."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def images(tmp_path):
 
 @pytest.fixture
 def slp(tmp_path, images):
-    """Four labelled images as SLEAP refers to them."""
+    """Makes a file with four labelled images, to which it refers as SLEAP does."""
     frames = [(0, i, [(USER, xy(i))]) for i in range(4)]
     return write_slp(tmp_path / "labels.slp", [image_files([str(image) for image in images])], frames)
 
@@ -48,7 +48,7 @@ def test_labels_images_and_skeleton(slp, images):
 
 @pytest.mark.parametrize(("format_id", "shift"), [(1.0, 0.5), (1.1, 0), (1.2, 0), (1.3, 0)])
 def test_old_files_are_shifted_by_half_a_pixel_once(tmp_path, images, format_id, shift):
-    """Before 1.1, (0, 0) was the corner of the top-left pixel; since then its centre, as here."""
+    """Before 1.1, (0, 0) was the corner of the top-left pixel. Since then it is its centre, as in edgepose."""
     video = image_files([str(image) for image in images])
     path = write_slp(tmp_path / "old.slp", [video], [(0, 0, [(USER, xy(0))])], format_id)
     np.testing.assert_array_equal(read_dataset(path).images[0].xy_px, xy(0) - shift)
@@ -73,7 +73,7 @@ def test_frames_with_two_animals_are_left_out(tmp_path, images):
 
 
 def test_what_is_marked_as_not_visible_is_no_label(tmp_path, images):
-    """In SLEAP, such a point stays wherever the template put it."""
+    """In SLEAP, such a point stays where the template has put it."""
     points = xy(0)
     points[3] = np.nan
     visible = np.array([True, False, True, False])
@@ -110,7 +110,7 @@ def test_a_package_that_sleap_io_writes_holds_the_image_files(tmp_path, images, 
 
 
 def test_a_package_of_sleap_has_its_colours_right(tmp_path):
-    """SLEAP gives OpenCV RGB where that expects BGR, so that the pictures inside are blue where the mouse is red."""
+    """SLEAP gives RGB to OpenCV, which expects BGR, so that red and blue are swapped in its packages."""
     pictures = [np.random.default_rng(i).integers(0, 256, (48, 64, 3), dtype=np.uint8) for i in range(2)]
     encoded = [cv2.imencode(".png", bgr[..., ::-1])[1].tobytes() for bgr in pictures]
     frames = [(4, 17, [(USER, xy(0))]), (4, 230, [(USER, xy(1))])]  # video4: its number, not its place in the list

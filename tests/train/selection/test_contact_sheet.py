@@ -25,7 +25,7 @@ def centre_of(image, colour) -> np.ndarray:
 @pytest.mark.parametrize("size_wh", [(640, 480), (100, 80), (300, 900)])
 @pytest.mark.parametrize("points", [((20.0, 30), (60.0, 50)), ((1.0, 1), (98.0, 78)), ((50.0, 40), (51.0, 40))])
 def test_keypoints_lie_on_what_they_mark(size_wh, points):
-    """A white disc is painted at the last keypoint; in the picture it must be round the keypoint's dot."""
+    """A white disc is painted at the last keypoint. In the picture, it must surround the dot of the keypoint."""
     image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
     cv2.circle(image, (int(points[1][0]), int(points[1][1])), 12, (255, 255, 255), cv2.FILLED)
     before = image.copy()

@@ -1,4 +1,4 @@
-"""`edgepose-train extract`: frames worth labelling, into a project that keeps what it has."""
+"""`edgepose-train extract`: frames worth labelling are added to a project, which keeps what it has."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_shares_are_fair(available, total, expected):
 
 
 def clusters(sizes, seed=0) -> np.ndarray:
-    """Thumbnails of a still animal that moved between len(sizes) places."""
+    """Makes thumbnails of an animal that is still in len(sizes) places, one after another."""
     rng = np.random.default_rng(seed)
     places = rng.uniform(0, 255, (len(sizes), 60))
     return np.concatenate([place + rng.normal(0, 3, (n, 60)) for place, n in zip(places, sizes, strict=True)]).astype(
@@ -72,7 +72,7 @@ def clusters(sizes, seed=0) -> np.ndarray:
     )
 
 
-def test_kmeans_finds_rare_sights():
+def test_kmeans_finds_rare_frames():
     sizes = [300, 4, 200, 3, 5]
     where = np.repeat(np.arange(5), sizes)
     assert set(where[choose(clusters(sizes), 5, "kmeans", 0)]) == set(range(5))
@@ -152,7 +152,7 @@ def test_a_broken_video_does_not_stop_the_others(clip, tmp_path, extract):
     assert len(images(tmp_path / "maze")) == 5
 
 
-def test_fewer_frames_than_asked_for_is_told(tmp_path, extract):
+def test_fewer_frames_than_asked_for_is_reported(tmp_path, extract):
     clip = write_clip(tmp_path / "short.avi", 3)
     status, out, _ = extract(clip, "-o", tmp_path / "maze", "-n", 10)
     assert status == 0
@@ -160,7 +160,7 @@ def test_fewer_frames_than_asked_for_is_told(tmp_path, extract):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["absent.mp4", "-o", "new"], "no such video"),
         (["CLIP", "other/cage1.mp4", "-o", "new"], "two videos are called cage1"),
@@ -170,7 +170,7 @@ def test_fewer_frames_than_asked_for_is_told(tmp_path, extract):
         (["black.avi", "-o", "new"], "no frame of the videos is worth labelling"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(clip, tmp_path, monkeypatch, extract, arguments, told):
+def test_what_cannot_be_done_is_one_line(clip, tmp_path, monkeypatch, extract, arguments, message):
     monkeypatch.chdir(tmp_path)
     Path("full").mkdir()
     Path("full/thesis.tex").touch()
@@ -184,13 +184,13 @@ def test_what_cannot_be_done_is_one_line(clip, tmp_path, monkeypatch, extract, a
     status, out, err = extract(*[str(clip) if word == "CLIP" else word for word in arguments])
     assert status in {1, 2}
     assert out == ""
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert not list(Path("new").glob("*")) if Path("new").exists() else True
 
 
 def test_seeking_that_lands_elsewhere_is_noticed(clip):
-    """As in videos whose rate changes: the frame that was surveyed is written, wherever it is found."""
+    """This happens in videos whose rate changes. The sampled frame is written, wherever it is found."""
     found = sample_video(open_video(clip), lambda: None)
     positions = [2, 110]
     moved = [(index + 1, image) for index, image in read_frames(found.video, range(COUNT))]

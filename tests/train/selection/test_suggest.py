@@ -35,7 +35,7 @@ from edgepose_train.selection.thumbnails import Thumbnail
 
 SIZE_WH = (320, 240)
 COUNT = 160
-# Planted where the model must fail: a hand over the mouse, a frame of noise, a second mouse.
+# Frames in which the model must fail: a hand over the mouse, a frame of noise, a second mouse.
 OCCLUDED, NOISY, CROWDED = range(40, 43), (90,), (125,)
 
 
@@ -78,7 +78,7 @@ def frame_numbers(project: Path) -> list[int]:
     return sorted(int(path.stem[3:]) for path in project.glob("labeled-data/*/img*.png"))
 
 
-# --- what a model says about its own failures ----------------------------------------------------------------
+# --- faults that are seen in the model's poses ----------------------------------------------------------------
 
 
 def posed_video(xy, score=None, fps=25.0, indices=None) -> PosedVideo:
@@ -198,7 +198,7 @@ def test_planted_failures_are_found(suggested):
 
 
 def test_the_chosen_are_worse_than_chance(suggested, posed):
-    """Error against the truth, which the renderer knows; random frames are told by drawing them many times."""
+    """Their error, which the renderer's truth gives, is compared with that of many random choices of frames."""
     mouse = Mouse(5, SIZE_WH)
     truth = np.array([mouse.truth(i) for i in range(COUNT)])
     error_px = np.linalg.norm(posed.xy_px - truth, axis=2).mean(axis=1)
@@ -241,7 +241,7 @@ def test_predictions_alone_are_no_labels(suggested, capsys):
     assert "none labelled yet" in capsys.readouterr().err
 
 
-def test_the_table_and_the_sheet_tell_why(clip, demo_model, tmp_path, capsys, monkeypatch):
+def test_the_table_and_the_sheet_say_why(clip, demo_model, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     assert main(["suggest", str(demo_model), str(clip), "-o", str(tmp_path / "round2"), "-n", "6"]) == 0
     out = capsys.readouterr().out
@@ -254,7 +254,7 @@ def test_the_table_and_the_sheet_tell_why(clip, demo_model, tmp_path, capsys, mo
 
 
 def test_again_gives_others_and_keeps_the_first(suggested, clip, demo_model, tmp_path):
-    """Into a copy of the project, as the second round of one video."""
+    """The frames go into a copy of the project, as in the second round of one video."""
     project = tmp_path / "round3"
     shutil.copytree(suggested, project)
     first = {path.name: path.read_bytes() for path in project.glob("labeled-data/*/*.png")}
@@ -282,7 +282,7 @@ def test_frames_that_the_model_learnt_from_are_left_out(suggested, clip, demo_mo
     assert frame_numbers(tmp_path / "round2") == frame_numbers(suggested)[4:]
 
 
-def test_other_body_parts_are_told_before_the_work(clip, demo_model, tmp_path, capsys):
+def test_other_body_parts_are_reported_before_the_work(clip, demo_model, tmp_path, capsys):
     create_project(tmp_path / "maze", "maze", "Ann", Skeleton(("snout", "elbow")), {})
     assert main(["suggest", str(demo_model), str(clip), "-o", str(tmp_path / "maze")]) == 1
     err = capsys.readouterr().err
@@ -291,7 +291,7 @@ def test_other_body_parts_are_told_before_the_work(clip, demo_model, tmp_path, c
 
 
 def test_public_video(public_projects, demo_model, tmp_path):
-    """A model that never saw such a mouse: unsure everywhere, and still as many different frames as asked for."""
+    """The model has never seen such a mouse and is unsure everywhere, but as many frames as asked for are chosen."""
     video = public_projects / "openfield-Pranav-2018-10-30" / "videos" / "m3v1mp4.mp4"
     short = tmp_path / "short.avi"
     writer = cv2.VideoWriter(str(short), cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))

@@ -1,4 +1,4 @@
-"""Frames that nobody could label, told from those that look as they should."""
+"""Frames that nobody could label are separated from good ones."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_noise_of_the_camera_is_no_difference(frames):
 
 
 def test_pixels_make_the_identity(tmp_path, frames):
-    """Whatever program compressed the file."""
+    """A frame has one digest, whatever program compressed its file."""
     (tmp_path / "cage1").mkdir()
     for level in (0, 9):
         cv2.imwrite(str(tmp_path / "cage1" / f"img{level}.png"), frames[0], [cv2.IMWRITE_PNG_COMPRESSION, level])

@@ -1,9 +1,10 @@
 """COCO keypoints as COCO, CVAT and Label Studio write them (https://cocodataset.org/#format-data).
 
-A keypoint is x, y, v: v = 0 not labelled, 1 labelled but not visible, 2 labelled and visible. The latter two are both
-labels, as in COCO's own tools; v = 1 is kept as `hidden_px`. Edges are pairs of keypoint numbers from 1.
-COCO has no word for left/right pairs; `flip_idx` is Ultralytics' (the keypoint that takes each place in a mirror
-image, from 0). sleap-io's reader is not used: it keeps neither v nor more than 32 bits of a coordinate.
+A keypoint is x, y, v, where v = 0 means not labelled, 1 labelled but not visible, 2 labelled and visible. The last two
+are both labels, as in COCO's own tools; v = 1 is also kept as `hidden_px`. Edges are pairs of keypoint numbers from 1.
+COCO itself does not know left/right pairs. `flip_idx` comes from Ultralytics: for each keypoint, the number from 0 of
+the keypoint that takes its place in a mirror image. The reader of sleap-io is not used, because it keeps neither v nor
+more than 32 bits of a coordinate.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class _File(msgspec.Struct):
 
 
 def read_coco(path: Path) -> Dataset:
-    """Raises DatasetError with one line that names the entry at fault."""
-    path = Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links away from the images
+    """Reads a COCO file. Raises DatasetError with one line that names the faulty entry."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links, away from the images
     file = _load(path)
     problems: list[str] = []
     category = _only_category(path, file)
@@ -84,11 +85,11 @@ def read_coco(path: Path) -> Dataset:
 
 def _load(path: Path) -> _File:
     try:
-        # Python's own reader takes NaN too, which some programs write for a keypoint that is not there.
+        # Python's own parser accepts NaN, which some programs write for a keypoint that is missing.
         return msgspec.convert(json.loads(path.read_bytes()), _File)
     except OSError as exc:
         raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
-    except (ValueError, RecursionError) as exc:  # msgspec's and json's errors are ValueErrors
+    except (ValueError, RecursionError) as exc:  # the errors of msgspec and json are ValueErrors
         raise DatasetError(f"{path}: not COCO keypoints ({exc})") from None
 
 
@@ -107,7 +108,7 @@ def _only_category(path: Path, file: _File) -> _Category:
 def _annotations(
     path: Path, file: _File, category: _Category, problems: list[str]
 ) -> dict[int | str, list[_Annotation]]:
-    """Those with a label, by image."""
+    """Returns the annotations that hold a label, by image."""
     by_image: dict[int | str, list[_Annotation]] = {entry.id: [] for entry in file.images}
     unlisted = 0
     for number, annotation in enumerate(file.annotations):
@@ -128,7 +129,7 @@ def _annotations(
 
 
 def _points(found: list[_Annotation], keypoints: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """xy_px and hidden_px, (K, 2) each."""
+    """Returns xy_px and hidden_px, (K, 2) each."""
     values = found[0].keypoints if found else [0.0] * 3 * keypoints
     x, y, v = np.array(values, np.float64).reshape(-1, 3).T[..., None]
     xy = np.concatenate([x, y], axis=1)
@@ -136,7 +137,7 @@ def _points(found: list[_Annotation], keypoints: int) -> tuple[NDArray[np.float6
 
 
 def _edges(category: _Category) -> list[list[str]]:
-    """A number that is no keypoint's stays as it is, to be named in a problem."""
+    """Returns the names of each edge. A number without a keypoint stays a number, so that a problem can name it."""
     names = dict(enumerate(category.keypoints or [], 1))
     return [[names.get(number, str(number)) for number in edge] for edge in category.skeleton or []]
 
@@ -150,8 +151,8 @@ def _pairs(path: Path, category: _Category) -> list[tuple[str, str]]:
 
 
 def _find_image(path: Path, written: str) -> Path | None:
-    """Beside the file or in the folders where COCO, CVAT and Label Studio put images."""
-    subset = path.stem.rpartition("_")[2]  # person_keypoints_train2017
+    """Looks beside the file, and in the folders where COCO, CVAT and Label Studio put images."""
+    subset = path.stem.rpartition("_")[2]  # train2017 of person_keypoints_train2017
     tail = written.replace("\\", "/").lstrip("/")
     for root in (path.parent, path.parent.parent):
         for folder in ("", "images", "imgs", "data", subset, f"images/{subset}"):
@@ -165,7 +166,7 @@ def _find_image(path: Path, written: str) -> Path | None:
 
 
 def write_coco(path: Path, name: str, skeleton: Skeleton, images: Sequence[LabelledImage]) -> None:
-    """Images are named relative to the file's folder, in which they must lie. Raises OSError."""
+    """Writes a COCO file. The images must lie in its folder, and are named relative to it. Raises OSError."""
     number = {keypoint: i for i, keypoint in enumerate(skeleton.keypoints, 1)}
     category = {
         "id": 1,
@@ -193,7 +194,7 @@ def write_coco(path: Path, name: str, skeleton: Skeleton, images: Sequence[Label
 
 
 def _triples(image: LabelledImage) -> NDArray[np.float64]:
-    """(K, 3) of x, y, v."""
+    """Returns (K, 3) of x, y, v."""
     hidden = np.full_like(image.xy_px, np.nan) if image.hidden_px is None else image.hidden_px
     marked, labelled = is_labelled(hidden), is_labelled(image.xy_px)
     xy = np.where(marked[:, None], hidden, np.where(labelled[:, None], image.xy_px, 0.0))

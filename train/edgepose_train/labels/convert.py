@@ -1,7 +1,7 @@
-"""One label format into another: DeepLabCut project, SLEAP file, COCO keypoints.
+"""Converts one label format into another: DeepLabCut project, SLEAP file, COCO keypoints.
 
-Coordinates are not shifted: all three put (0, 0) at the centre of the top-left pixel. Nothing that exists is written
-over, and files appear only when they are complete.
+Coordinates are not shifted, because all three put (0, 0) at the centre of the top-left pixel. Nothing that exists is
+overwritten, and files appear only when they are complete.
 """
 
 from __future__ import annotations
@@ -27,44 +27,54 @@ from edgepose_train.labels.project_files import LABELS
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.labels.sleap import write_slp
 
-SCORER = "edgepose"  # where the project's name tells no other
+SCORER = "edgepose"  # where the name of the project does not name one
 
 
 def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
-    """What was converted, and a line for each thing that the new format cannot hold.
+    """Writes the labels of `source` in another format.
 
-    destination: `.json` COCO, its images in the folder `…-images` beside it; `.slp`, which refers to the images where
-    they are; `.pkg.slp`, which holds them; else a DeepLabCut project folder, `Task-scorer-YYYY-MM-DD` as DeepLabCut
-    names them. Raises UsageError where something is there already, DatasetError where `source` is of no use.
+    Args:
+        source: any data set that `read_dataset` can read.
+        destination: its ending chooses the format. `.json` is COCO, with the images in the folder `…-images` beside
+            it; `.slp` refers to the images where they are; `.pkg.slp` holds them. Anything else is the folder of a
+            DeepLabCut project, which DeepLabCut names `Task-scorer-YYYY-MM-DD`.
+
+    Returns:
+        What was converted, and a line for each thing that the new format cannot hold.
+
+    Raises:
+        UsageError: the destination exists already.
+        DatasetError: the source cannot be used.
+        EdgeposeError: the destination cannot be written.
     """
     write = {".json": _to_coco, ".slp": _to_sleap}.get(destination.suffix.lower(), _to_deeplabcut)
     destination = destination.absolute()
     if destination.suffix.lower() in {".csv", ".h5", ".yaml", ".yml", ".zip"}:
         raise UsageError(f"{destination}: give a .slp, .pkg.slp or .json file, or a folder for a DeepLabCut project")
-    _refuse_what_exists(destination)
+    _refuse_existing(destination)
     dataset = read_dataset(source, keep_unlabelled=True)
     try:
         with _staging(destination) as folder:
             return dataset, write(dataset, destination, folder)
     except OSError as exc:
-        by_hdf5 = re.search("error message = '(.+?)'", str(exc))  # among much else
+        by_hdf5 = re.search("error message = '(.+?)'", str(exc))  # the only useful part of a long text
         why = by_hdf5[1] if by_hdf5 else exc.strerror or exc
         raise EdgeposeError(f"{destination}: cannot write ({why})") from None
 
 
-def _refuse_what_exists(path: Path) -> None:
+def _refuse_existing(path: Path) -> None:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         raise UsageError(f"{path}: is already there; give another name, or move it away")
 
 
 def _pictures(destination: Path) -> Path:
-    """The folder for the images of a label file; of another name than the project may have that they come from."""
+    """Returns the folder for the images of a label file. A project that they come from has another name."""
     return destination.with_name(re.sub(r"(\.pkg)?\.[^.]*$", "-images", destination.name))
 
 
 @contextmanager
 def _staging(destination: Path) -> Iterator[Path]:
-    """A hidden folder beside it, on the same disk, so that what is complete takes its place in one step."""
+    """Yields a hidden folder beside the destination, on the same disk, so that renaming it is one step."""
     folder = destination.with_name(f".{destination.name}.part")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -74,9 +84,9 @@ def _staging(destination: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _place(images: Sequence[LabelledImage], folder: Path) -> list[LabelledImage]:
-    """Copies every image to `folder/<video>/<name>`, byte for byte where it has bytes."""
-    placed: list[LabelledImage] = []
+def _copy_images(images: Sequence[LabelledImage], folder: Path) -> list[LabelledImage]:
+    """Copies every image to `folder/<video>/<name>`, byte for byte where the frame has a file of its own."""
+    copied: list[LabelledImage] = []
     taken: set[Path] = set()
     with progress_bar() as bar:
         for image in bar.track(images, description="copying images"):
@@ -86,12 +96,12 @@ def _place(images: Sequence[LabelledImage], folder: Path) -> list[LabelledImage]
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             taken.add(path)
-            placed.append(replace(image, path=path))
-    return placed
+            copied.append(replace(image, path=path))
+    return copied
 
 
 def _free_names(path: Path) -> Iterator[Path]:
-    """`img1.png`, `img1-2.png`…: folders of one name may hold images of one name."""
+    """Yields `img1.png`, `img1-2.png`…, because two folders of one name may hold images of one name."""
     yield path
     number = 2
     while True:
@@ -104,14 +114,14 @@ def _free_names(path: Path) -> Iterator[Path]:
 
 def _to_coco(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
     pictures = _pictures(destination)
-    _refuse_what_exists(pictures)
-    images = _place(dataset.images, folder / pictures.name)
+    _refuse_existing(pictures)
+    images = _copy_images(dataset.images, folder / pictures.name)
     write_coco(folder / destination.name, dataset.name, dataset.skeleton, images)
-    _take_place(folder / pictures.name, pictures)
-    _take_place(folder / destination.name, destination)
-    _, unlearnt = _hidden(images)
-    if unlearnt:
-        return [f"{count(unlearnt, 'keypoint')} marked as not visible: COCO's tools learn from them, SLEAP does not"]
+    _rename(folder / pictures.name, pictures)
+    _rename(folder / destination.name, destination)
+    _, others = _hidden(images)
+    if others:
+        return [f"{count(others, 'keypoint')} marked as not visible: COCO's tools learn from them, SLEAP does not"]
     return []
 
 
@@ -119,21 +129,21 @@ def _to_sleap(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
     embed = destination.name.lower().endswith(".pkg.slp")
     loose = [image for image in dataset.images if holder(image.path)]  # frames without a file to refer to
     if loose and not embed:
-        _refuse_what_exists(_pictures(destination))
+        _refuse_existing(_pictures(destination))
     pictures = folder / _pictures(destination).name
-    placed = _place(loose, pictures)
+    copied = _copy_images(loose, pictures)
     if loose and not embed:
-        _take_place(pictures, _pictures(destination))
-        placed = [replace(i, path=_pictures(destination) / i.path.relative_to(pictures)) for i in placed]
-    files = dict(zip((image.path for image in loose), placed, strict=True))
+        _rename(pictures, _pictures(destination))
+        copied = [replace(i, path=_pictures(destination) / i.path.relative_to(pictures)) for i in copied]
+    files = dict(zip((image.path for image in loose), copied, strict=True))
     images = [files.get(image.path, image) for image in dataset.images]
     write_slp(folder / destination.name, dataset.skeleton, images, embed=embed)
     notes = [] if embed else ["the file refers to the images where they are; a .pkg.slp holds them"]
-    _take_place(folder / destination.name, destination)
-    learnt, _ = _hidden(images)
-    if learnt:
+    _rename(folder / destination.name, destination)
+    labels, _ = _hidden(images)
+    if labels:
         notes.append(
-            f"{count(learnt, 'keypoint')} marked as not visible: SLEAP does not learn from them, COCO's tools do"
+            f"{count(labels, 'keypoint')} marked as not visible: SLEAP does not learn from them, COCO's tools do"
         )
     return notes
 
@@ -142,35 +152,35 @@ def _to_deeplabcut(dataset: Dataset, destination: Path, folder: Path) -> list[st
     named = re.fullmatch(r"(.+)-([^-]+)-\d{4}-\d{2}-\d{2}", destination.name)
     task, scorer = named.groups() if named else (destination.name, SCORER)
     by_video: dict[str, list[LabelledImage]] = {}
-    for image in _place(dataset.images, folder / LABELS):
+    for image in _copy_images(dataset.images, folder / LABELS):
         by_video.setdefault(image.path.parent.name, []).append(image)
     for video, images in by_video.items():
         xy_px = np.stack([image.xy_px for image in images])
         write_labels(folder / LABELS / video, scorer, dataset.skeleton.keypoints, [i.path.name for i in images], xy_px)
-    # DeepLabCut finds labels by its videos' names; the videos themselves need not be there.
+    # DeepLabCut finds labels by the names of the videos; the videos need not exist.
     videos = {str(destination / "videos" / f"{video}.mp4"): _size_wh(images[0]) for video, images in by_video.items()}
-    _take_place(folder, destination)
+    _rename(folder, destination)
     create_project(destination, task, scorer, dataset.skeleton, videos)
     return _not_in_deeplabcut(dataset)
 
 
 def _not_in_deeplabcut(dataset: Dataset) -> list[str]:
     notes = []
-    learnt, unlearnt = _hidden(dataset.images)
-    if learnt:
+    labels, others = _hidden(dataset.images)
+    if labels:
         notes.append(
-            f"{count(learnt, 'keypoint')} marked as not visible: DeepLabCut has no such mark; ordinary labels now"
+            f"{count(labels, 'keypoint')} marked as not visible: DeepLabCut has no such mark; ordinary labels now"
         )
-    if unlearnt:
-        notes.append(f"{count(unlearnt, 'keypoint')} marked as not visible, positions too: not labelled in DeepLabCut")
-    told = find_flip_pairs(dataset.skeleton.keypoints)
-    if lost := [f"{a}/{b}" for a, b in dataset.skeleton.flip_pairs if (a, b) not in told and (b, a) not in told]:
-        notes.append(f"left/right pairs that the names do not tell: DeepLabCut has no place for {', '.join(lost)}")
+    if others:
+        notes.append(f"{count(others, 'keypoint')} marked as not visible, positions too: not labelled in DeepLabCut")
+    by_name = find_flip_pairs(dataset.skeleton.keypoints)
+    if lost := [f"{a}/{b}" for a, b in dataset.skeleton.flip_pairs if (a, b) not in by_name and (b, a) not in by_name]:
+        notes.append(f"left/right pairs that the names do not show: DeepLabCut cannot hold {', '.join(lost)}")
     return notes
 
 
 def _hidden(images: Sequence[LabelledImage]) -> tuple[int, int]:
-    """How many keypoints are marked as not visible: those that count as labels, and those that do not."""
+    """Counts the keypoints that are marked as not visible: those that are labels, and those that are not."""
     marked = [
         (is_labelled(image.hidden_px), is_labelled(image.xy_px)) for image in images if image.hidden_px is not None
     ]
@@ -182,7 +192,7 @@ def _size_wh(image: LabelledImage) -> tuple[int, int]:
     return width, height
 
 
-def _take_place(made: Path, destination: Path) -> None:
-    if destination.is_dir():  # empty, or it had been refused
+def _rename(made: Path, destination: Path) -> None:
+    if destination.is_dir():  # it is empty, or it would have been refused
         destination.rmdir()
     made.replace(destination)

@@ -1,4 +1,4 @@
-"""DeepLabCut and Lightning Pose projects: which label files count, which image each row means, one skeleton."""
+"""Reads DeepLabCut and Lightning Pose projects: which label files count, and which image each row refers to."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from edgepose_train.labels.project_files import CONFIG, LABELS, find_file, folde
 
 @dataclass(frozen=True, slots=True)
 class _Config:
-    """What counts here of a `config.yaml`; every part may be empty."""
+    """The part of a `config.yaml` that is used here. Every field may be empty."""
 
     task: str = ""
     scorer: str = ""
@@ -33,8 +33,8 @@ class _Config:
 
 
 def read_project(path: Path) -> Dataset:
-    """`path`: a project folder, its labeled-data folder, or one label file. Raises DatasetError."""
-    path = Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links away from the images
+    """Reads a project, given by its folder, its labeled-data folder, or one label file. Raises DatasetError."""
+    path = Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links, away from the images
     config = _find_config(path)
     problems: list[str] = []
     files = _label_files(path, config.scorer, problems)
@@ -48,7 +48,7 @@ def read_project(path: Path) -> Dataset:
 
 
 def has_labels(folder: Path) -> bool:
-    """Is it one of the folders that `read_project` takes?"""
+    """Returns True for a folder that `read_project` can read."""
     return bool(_found_in(folder))
 
 
@@ -61,7 +61,7 @@ def _name(path: Path, config: _Config) -> str:
 
 
 class ConfigLoader(Loader):
-    """Old configs hold tuples, which plain YAML has no word for."""
+    """Reads the Python tuples that old configs hold, which are no plain YAML."""
 
     def construct_tuple(self, node: yaml.Node) -> list[Any]:
         assert isinstance(node, yaml.SequenceNode)
@@ -72,7 +72,7 @@ ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", ConfigLoader.cons
 
 
 def _find_config(path: Path) -> _Config:
-    """The nearest `config.yaml` of DeepLabCut at or above `path`, else an empty one."""
+    """Reads the nearest `config.yaml` of DeepLabCut in `path` or above it, or returns an empty one."""
     for folder in [path, *folder_and_ancestors(path.parent)]:
         file = folder / CONFIG
         if not is_file(file):
@@ -82,14 +82,14 @@ def _find_config(path: Path) -> _Config:
         except (OSError, UnicodeDecodeError) as exc:
             raise DatasetError(f"{file}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
         data = read_yaml(text, str(file), DatasetError, ConfigLoader)
-        if isinstance(data, dict) and "bodyparts" in data:  # others keep a config.yaml too
+        if isinstance(data, dict) and "bodyparts" in data:  # other programs keep a config.yaml too
             return _config(file, data)
     return _Config()
 
 
 def _config(file: Path, data: dict[str, Any]) -> _Config:
     bodyparts = data["bodyparts"]
-    if bodyparts == "MULTI!":  # a multi-animal project; fine where the label files hold one animal
+    if bodyparts == "MULTI!":  # a multi-animal project, which is fine where its label files hold one animal
         bodyparts = [*_listed(file, data, "multianimalbodyparts"), *_listed(file, data, "uniquebodyparts")]
     else:
         bodyparts = _listed(file, data, "bodyparts")
@@ -106,7 +106,7 @@ def _config(file: Path, data: dict[str, Any]) -> _Config:
 
 
 def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
-    """A list, which old configs write as nothing, an empty string or a Python tuple."""
+    """Reads a list, which old configs write as nothing, an empty string or a Python tuple."""
     value = data.get(key)
     if isinstance(value, str) and value.strip().startswith(("(", "[")):
         try:
@@ -124,7 +124,7 @@ def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
 
 
 def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
-    """Every file to read. Only the project's own scorer counts, as in DeepLabCut."""
+    """Returns every file to read. Only the files of the project's scorer count, as in DeepLabCut."""
     if is_file(path):
         return [path]
     found = _found_in(path)
@@ -142,8 +142,8 @@ def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
         how_many = count(len(others), "label file")
         problems.append(f"{how_many} of another scorer than {scorer}; left out: {listing(others)}")
         found = own
-    # DeepLabCut writes both. The CSV is the one that people edit, and reading it needs nothing installed;
-    # file times would be the better judge, but copying and cloning forget them.
+    # DeepLabCut writes CSV and H5. The CSV counts, because people edit it, and reading it needs no other package.
+    # The newer file would be the better choice, but copying and cloning do not keep the times of files.
     chosen = {p.with_suffix(""): p for p in sorted(found, key=lambda p: p.suffix.lower() in CSV_SUFFIXES)}
     return sorted(chosen.values())
 
@@ -157,7 +157,7 @@ def _found_in(folder: Path) -> list[Path]:
 
 
 def _images(tables: Sequence[LabelTable], names: Sequence[str], problems: list[str]) -> list[LabelledImage]:
-    """One entry per row, keypoints in the order of `names`. Raises DatasetError when a body part is missing."""
+    """Returns one image for each row, keypoints as in `names`. Raises DatasetError where a body part is missing."""
     images = []
     absent = []
     for table in tables:
@@ -173,7 +173,8 @@ def _images(tables: Sequence[LabelTable], names: Sequence[str], problems: list[s
         xy_px = table.xy_px[:, [table.names.index(name) for name in names]]
         half = np.isfinite(xy_px).sum(axis=2) == 1
         if half.any():
-            problems.append(f"{table.path.name}: {half.sum()} labels have x or y only; taken as not labelled")
+            labels = count(int(half.sum()), "label with x or y only", "labels with x or y only")
+            problems.append(f"{table.path.name}: {labels}; taken as not labelled")
             xy_px = np.where(half[..., None], np.nan, xy_px)
         for row, xy in zip(table.images, xy_px, strict=True):
             image = find_file(row, table.path.parent)

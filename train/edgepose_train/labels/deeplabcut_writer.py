@@ -1,10 +1,6 @@
-"""Writes DeepLabCut projects: `config.yaml`, and the label files beside each video's images.
+"""Writes DeepLabCut projects: `config.yaml`, images, and the label files beside the images of each video.
 
-    PROJECT/config.yaml
-    PROJECT/labeled-data/<video>/img0042.png
-    PROJECT/labeled-data/<video>/CollectedData_<scorer>.csv and .h5
-
-Files appear only when they are complete, and the CSV, which edgepose reads, after the H5.
+The layout is in `project_files.py`. Files appear only when they are complete.
 """
 
 from __future__ import annotations
@@ -36,10 +32,17 @@ from edgepose_train.labels.project_files import CONFIG, LABELS
 def create_project(
     project: Path, task: str, scorer: str, skeleton: Skeleton, videos: Mapping[str, tuple[int, int]]
 ) -> None:
-    """A folder with a `config.yaml` that DeepLabCut and napari-deeplabcut open, and an empty `labeled-data`.
+    """Makes a folder with a `config.yaml` that DeepLabCut and napari-deeplabcut open, and an empty `labeled-data`.
 
-    videos: path to frame size (w, h); DeepLabCut reads the labels of `labeled-data/<stem>` for these only.
-    Raises DatasetError where a `config.yaml` is already there.
+    Args:
+        project: the folder.
+        task: the name of the project.
+        scorer: who labels.
+        skeleton: body parts and edges.
+        videos: frame size (w, h) by path; DeepLabCut reads the labels in `labeled-data/<stem>` for these only.
+
+    Raises:
+        DatasetError: the folder has a `config.yaml` already.
     """
     if (project / CONFIG).exists():
         raise DatasetError(f"{project / CONFIG}: is already there; give another folder")
@@ -51,7 +54,7 @@ def create_project(
 def _config(
     project: Path, task: str, scorer: str, skeleton: Skeleton, videos: Mapping[str, tuple[int, int]]
 ) -> dict[str, Any]:
-    """The keys and defaults of a new DeepLabCut 3 project (deeplabcut/create_project/new.py)."""
+    """Returns the keys and defaults of a new DeepLabCut 3 project (deeplabcut/create_project/new.py)."""
     today = dt.datetime.now(tz=dt.UTC).astimezone()
     return {
         "Task": task,
@@ -95,9 +98,10 @@ def _crop(size_wh: tuple[int, int]) -> dict[str, str]:
 
 
 def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
-    """Adds to `video_sets` what it does not have yet; every other line of `config.yaml` stays as it is.
+    """Adds the videos that `video_sets` lacks. Every other line of `config.yaml` stays as it is.
 
-    Raises DatasetError when the file is not laid out as DeepLabCut writes it.
+    Raises:
+        DatasetError: the file is not laid out as DeepLabCut writes it.
     """
     path = project / CONFIG
     before = read_config(project)
@@ -122,7 +126,7 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
 
 
 def read_config(project: Path) -> dict[str, Any]:
-    """Raises DatasetError."""
+    """Reads the `config.yaml` of a project. Raises DatasetError."""
     path = project / CONFIG
     try:
         data = read_yaml(path.read_text("utf-8"), str(path), DatasetError, ConfigLoader)
@@ -134,16 +138,19 @@ def read_config(project: Path) -> dict[str, Any]:
 
 
 def image_name(index: int, frame_count: int) -> str:
-    """`img0042.png`: as many digits as DeepLabCut takes, ceil(log10(number of frames))."""
+    """Returns a name such as `img0042.png`, with as many digits as DeepLabCut uses: ceil(log10(number of frames))."""
     digits = math.ceil(math.log10(max(2, frame_count)))
     return f"img{index:0{digits}d}.png"
 
 
 @contextmanager
 def new_frames(project: Path, video: str) -> Iterator[Callable[[str, U8], None]]:
-    """A function that takes name and BGR image of each new frame of a video; all appear at the end, or none.
+    """Yields a function that takes name and BGR image of each new frame of a video.
 
-    Raises DatasetError where another picture has the name already.
+    All frames appear in the project when the block ends, and none when it fails.
+
+    Raises:
+        DatasetError: the project has another picture with that name.
     """
     folder = project / LABELS / video
     staging = folder.with_name(f".{video}.part")
@@ -167,11 +174,19 @@ def new_frames(project: Path, video: str) -> Iterator[Callable[[str, U8], None]]
 
 
 def write_labels(
-    folder: Path, scorer: str, names: Sequence[str], images: Sequence[str], xy: NDArray[np.float64]
+    folder: Path, scorer: str, names: Sequence[str], images: Sequence[str], xy_px: NDArray[np.float64]
 ) -> None:
-    """`CollectedData_<scorer>.h5` and `.csv` in `folder`, which is `labeled-data/<video>`.
+    """Writes `CollectedData_<scorer>.h5` and `.csv`.
 
-    images: N file names in that folder. xy: (N, K, 2), NaN = not labelled. Raises OSError.
+    Args:
+        folder: `labeled-data/<video>`.
+        scorer: who labelled.
+        names: the K keypoints.
+        images: N file names in the folder.
+        xy_px: (N, K, 2), NaN where a keypoint is not labelled.
+
+    Raises:
+        OSError: nothing was written.
     """
-    cells = new_cells(scorer, names, coords=2).with_rows(folder.name, names, dict(zip(images, xy, strict=True)))
+    cells = new_cells(scorer, names, coords=2).with_rows(folder.name, names, dict(zip(images, xy_px, strict=True)))
     write_both(folder / f"CollectedData_{scorer}", cells)

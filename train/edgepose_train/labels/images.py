@@ -24,10 +24,10 @@ from edgepose.types import U8
 from edgepose.video.frames import FrameFinder
 from edgepose_train.labels.project_files import is_file
 
-_VIDEO = "-"  # stands where a package has the name of its data set
-_reading = threading.Lock()  # one video, one place in it
+_VIDEO = "-"  # in the path of a frame in a video, where a package has the name of its data set
+_reading = threading.Lock()  # an open video has one position, which threads must not share
 
-# We say in one line what is wrong; FFmpeg would add many. Its level is read once, at its first use.
+# FFmpeg would add many lines to the one line that says what is wrong. It reads this level once, at its first use.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
@@ -62,21 +62,31 @@ def pixel_digest(image: U8) -> bytes:
 
 
 def inside(file: Path, group: str, index: int, name: str) -> Path:
-    """The path of frame `index` of a package's video `group`, or of a video file where `group` is empty."""
+    """Makes the path of a frame that lies inside another file.
+
+    Args:
+        file: a SLEAP package or a video file.
+        group: the name of the video in the package, or nothing for a video file.
+        index: the number of the frame.
+        name: the file name that a copy of the frame gets.
+    """
     return file / (group or _VIDEO) / str(index) / name
 
 
 def holder(path: Path) -> Path | None:
-    """The file that a path of `inside` leads through; None for an image file."""
+    """Returns the file that a path of `inside` leads through, or None for an image file."""
     parents = path.parents
     return parents[2] if len(parents) > 3 and is_file(parents[2]) else None
 
 
 def stored_image(path: Path) -> bytes:
-    """An image file's bytes: the file's own, those that a package holds, or an uncompressed bitmap where pixels have
-    no file's bytes (frames of a video; pictures that SLEAP has stored with red and blue swapped).
+    """Returns a frame as the bytes of an image file: those of its file, or those that a package holds.
 
-    A bitmap's bytes are the same whatever wrote it, so that their hash is the frame's. Raises DatasetError.
+    A frame of a video, or a picture that SLEAP has stored with red and blue swapped, becomes an uncompressed bitmap,
+    whose bytes are the same whatever wrote it, so that their hash identifies the frame.
+
+    Raises:
+        DatasetError: the frame cannot be read.
     """
     if (file := holder(path)) is not None:
         group, index = path.parents[1].name, int(path.parent.name)
@@ -88,7 +98,7 @@ def stored_image(path: Path) -> bytes:
 
 
 def image_file(path: Path) -> tuple[str, bytes]:
-    """File name and bytes for a copy of the frame; losslessly compressed where it had no file of its own."""
+    """Returns file name and bytes for a copy of the frame. A frame that had no file of its own becomes a PNG."""
     data = stored_image(path)
     if data.startswith(b"BM") and path.suffix.lower() != ".bmp":
         pixels = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
@@ -105,19 +115,19 @@ def _embedded(file: Path, group: str, index: int) -> bytes:
 
     try:
         video = HDF5Video(str(file), dataset=f"{group}/video", keep_open=False)
-        # What SLEAP calls BGR is a file whose red and blue are swapped: OpenCV was given RGB to write.
+        # In files that SLEAP calls BGR, red and blue are swapped, because OpenCV was given RGB to write.
         raw = None if video.channel_order == "BGR" and video.stored_channels != 1 else video.get_frame_raw_bytes(index)
         if raw is not None:
             return bytes(raw)
         pixels = np.asarray(video.get_frame(index), np.uint8)
-    # h5py and the decoders raise a dozen kinds at a damaged file.
+    # h5py and the decoders raise a dozen kinds of errors at a damaged file.
     except Exception as exc:
         raise DatasetError(f"{file}: cannot read frame {index} of {group} ({exc}); copy the file again") from None
     return _bitmap(np.ascontiguousarray(pixels[..., ::-1]))
 
 
 def _from_video(file: Path, index: int) -> bytes:
-    """Decoding up to a frame takes a good part of a second, so each is decoded once; compressed, videos are large."""
+    """Decodes each frame once and keeps it in a file, because seeking to a frame takes a good part of a second."""
     kept = _scratch() / f"{hashlib.sha256(f'{file}:{index}'.encode()).hexdigest()}.png"
     if not kept.exists():
         fresh = kept.with_name(f"{kept.name}.{threading.get_ident()}")
@@ -130,7 +140,7 @@ def _from_video(file: Path, index: int) -> bytes:
 
 @cache
 def _scratch() -> Path:
-    """A folder for as long as this process lives."""
+    """Returns a folder that is removed when the process ends."""
     folder = tempfile.mkdtemp(prefix="edgepose-frames-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

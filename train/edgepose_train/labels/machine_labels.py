@@ -1,10 +1,10 @@
-"""Predictions that wait to be corrected, in the files that DeepLabCut and napari-deeplabcut know them by.
+"""Predictions that wait to be corrected, in the files that DeepLabCut and napari-deeplabcut use for them.
 
     labeled-data/<video>/machinelabels-iter<iteration>.h5     napari opens it beside the images
     labeled-data/<video>/machinelabels.csv                    every prediction that was ever made here
 
-Saving in napari writes all of the first, moved or not, as CollectedData. So a frame of which no keypoint was moved
-or deleted is told by comparing with the second: nobody may have looked at it, and it is no label.
+When somebody saves in napari, all points of the first file become CollectedData, moved or not. A frame in which no
+point was moved or deleted is found by comparing with the second file. Perhaps nobody has checked it, so it is no label.
 """
 
 from __future__ import annotations
@@ -23,16 +23,25 @@ from edgepose_train.labels.label_cells import new_cells
 from edgepose_train.labels.label_table import read_label_table, write_csv, write_h5
 
 CSV = "machinelabels.csv"
-_UNMOVED_PX = 0.01  # files keep more digits than that; a hand does not
+_UNMOVED_PX = 0.01  # a file keeps more digits than this, and a hand moves a point farther
 
 
 def write_machine_labels(
     folder: Path, iteration: int, scorer: str, names: Sequence[str], predictions: dict[str, NDArray[np.float64]]
 ) -> None:
-    """Adds rows to the files in `folder`, which is `labeled-data/<video>`.
+    """Adds predictions to both files.
 
-    predictions: by image file name, (K, 3) of x, y and score. What is labelled meanwhile leaves the H5, so that napari
-    does not show it once more. Raises DatasetError where other body parts are there.
+    Frames that somebody has labelled since are taken out of the H5, so that napari does not show them once more.
+
+    Args:
+        folder: `labeled-data/<video>`.
+        iteration: DeepLabCut's number of the training round, which is part of the file's name.
+        scorer: the model.
+        names: the K keypoints.
+        predictions: by file name of the image, (K, 3) of x, y and score.
+
+    Raises:
+        DatasetError: the files hold other body parts.
     """
     table = folder / CSV
     cells = new_cells(scorer, names, coords=3)
@@ -52,7 +61,7 @@ def write_machine_labels(
 
 
 def _labelled(folder: Path) -> set[str]:
-    """File names of the images that a person labelled, or took over."""
+    """Returns the file names of the images that have labels."""
     labelled = set()
     for path in folder.glob("CollectedData*.csv"):
         table = read_label_table(path)
@@ -62,6 +71,7 @@ def _labelled(folder: Path) -> set[str]:
 
 
 def unchecked_problem(number: int) -> str:
+    """Returns the line for `Dataset.problems` about images whose predictions nobody changed."""
     return (
         f"{count(number, 'image')} with predictions that nobody changed; left out "
         "(edgepose-train merge --unchanged takes them as labels)"
@@ -71,7 +81,10 @@ def unchecked_problem(number: int) -> str:
 def split_unchecked(
     images: Sequence[LabelledImage], names: Sequence[str]
 ) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """(labelled by a person, predictions that nobody changed); names: of the K keypoints of `images`."""
+    """Separates the images that a person has labelled from those with predictions that nobody changed.
+
+    names: the K keypoints of the images.
+    """
     predicted = {folder: _predictions(folder, names) for folder in {image.path.parent for image in images}}
     parts: tuple[list[LabelledImage], list[LabelledImage]] = ([], [])
     for image in images:
@@ -82,7 +95,7 @@ def split_unchecked(
 
 
 def _predictions(folder: Path, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
-    """(K, 2) of each image; NaN where the file does not name a keypoint."""
+    """Returns (K, 2) by file name of the image, NaN where the file does not have a keypoint."""
     if not (folder / CSV).is_file():
         return {}
     table = read_label_table(folder / CSV)

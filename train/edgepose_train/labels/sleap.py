@@ -1,8 +1,8 @@
-"""SLEAP's label files, through sleap-io: `.slp` beside its videos or images, `.pkg.slp` with the frames inside.
+"""SLEAP's label files, read by sleap-io: `.slp` beside its videos or images, `.pkg.slp` with the frames inside.
 
-Only what people labelled counts, not SLEAP's predictions. Keypoints that are marked as not visible are no labels, as
-in SLEAP's own training; their positions are kept as `hidden_px`. sleap-io shifts the points of files older than
-format 1.1 by half a pixel to this project's convention, so nothing is shifted here.
+Only what people labelled counts, and not SLEAP's predictions. Keypoints that are marked as not visible are no labels,
+as in SLEAP's own training; their positions are kept as `hidden_px`. In files older than format 1.1, (0, 0) is the
+corner of the top-left pixel; sleap-io shifts their points by half a pixel, so that nothing is shifted here.
 """
 
 from __future__ import annotations
@@ -25,8 +25,13 @@ from edgepose_train.labels.project_files import find_file
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """One frame as the file describes it. path: None where it is not here; `written` is what was looked for.
-    origin: the folder or video file that it was taken from."""
+    """One frame as the label file describes it.
+
+    Attributes:
+        path: the frame, or None where it was not found.
+        written: the image or video file as the label file names it.
+        origin: the folder or video file that the frame was taken from.
+    """
 
     path: Path | None
     written: str
@@ -34,7 +39,7 @@ class _Source:
 
 
 def read_slp(path: Path) -> Dataset:
-    """Raises DatasetError with one line."""
+    """Reads a SLEAP file. Raises DatasetError with one line."""
     path = path.absolute()
     labels = _load(path)
     problems: list[str] = []
@@ -62,14 +67,14 @@ def _load(path: Path) -> Any:
         raise DatasetError(f"{path}: SLEAP files need sleap-io; pip install 'edgepose[train]'") from None
     try:
         return sleap_io.load_slp(str(path))
-    # h5py and sleap-io raise a dozen kinds (OSError, KeyError, JSONDecodeError…) at a damaged or foreign file.
+    # At a damaged or foreign file, h5py and sleap-io raise a dozen kinds of errors (OSError, KeyError…).
     except Exception as exc:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise DatasetError(f"{path}: cannot read as a SLEAP file ({first}); copy it again, or save it anew") from None
 
 
 def _one_animal(frames: Sequence[Any], problems: list[str]) -> list[tuple[Any, Any | None]]:
-    """Frames with the one instance that a person labelled; None in frames that hold nothing."""
+    """Returns the frames with the one instance that a person labelled, or None where a frame holds no instance."""
     several = [frame for frame in frames if len(frame.user_instances) > 1]
     if several:
         named = listing([f"frame {frame.frame_idx}" for frame in several])
@@ -91,7 +96,7 @@ def _only_skeleton(path: Path, skeletons: Sequence[Any]) -> Any:
 
 
 def _points(instance: Any | None, keypoints: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """xy_px and hidden_px, (K, 2) each."""
+    """Returns xy_px and hidden_px, (K, 2) each."""
     if instance is None:
         return np.full((keypoints, 2), np.nan), np.full((keypoints, 2), np.nan)
     xy = np.array(instance.points["xy"], np.float64)
@@ -103,7 +108,7 @@ def _points(instance: Any | None, keypoints: int) -> tuple[NDArray[np.float64], 
 
 
 def _source(path: Path, video: Any, index: int, width: int) -> _Source:
-    """width: digits of a frame's number in the name it gets."""
+    """Finds a frame. `width` is the number of digits of the frame number in the name that the frame gets."""
     if video.is_cropped:
         raise DatasetError(f"{path}: holds a cropped video, which edgepose cannot read; save it uncropped")
     group = str(video.backend_metadata.get("dataset") or "").removesuffix("/video")
@@ -124,7 +129,7 @@ def _source(path: Path, video: Any, index: int, width: int) -> _Source:
 
 
 def _video_names(origins: set[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """The last part of each, with as much of the folders before it as tells it from the others."""
+    """Names each origin by its last part, after as many folders as make the name different from the others."""
     names = {}
     for origin in origins:
         parts = [part for part in origin.with_suffix("").parts if part != "/"] or ["video"]
@@ -140,7 +145,7 @@ def _video_names(origins: set[PurePosixPath]) -> dict[PurePosixPath, str]:
 
 
 def write_slp(path: Path, skeleton: Skeleton, images: Sequence[LabelledImage], *, embed: bool) -> None:
-    """Frames refer to the image files at `images[i].path`; embed: the file holds them as well. Raises OSError."""
+    """Writes a SLEAP file that refers to the image files, and with `embed` holds them as well. Raises OSError."""
     import sleap_io
 
     nodes = [sleap_io.Node(name) for name in skeleton.keypoints]
@@ -166,12 +171,12 @@ def write_slp(path: Path, skeleton: Skeleton, images: Sequence[LabelledImage], *
 
 
 def _kind(image: LabelledImage) -> tuple[object, ...]:
-    """SLEAP's videos have one size; and those of one file type are embedded byte for byte."""
+    """Returns what the images of one SLEAP video share: only then are their files embedded byte for byte."""
     return image.video, image.path.suffix.lower(), read_image(image.path).shape
 
 
 def _instances(sleap_io: Any, image: LabelledImage, skeleton: Any) -> list[Any]:
-    """One, or none where nothing is labelled."""
+    """Returns one instance, or none where nothing is labelled."""
     hidden = np.full_like(image.xy_px, np.nan) if image.hidden_px is None else image.hidden_px
     marked = np.isfinite(hidden[:, :1])
     xy = np.where(marked, hidden, image.xy_px)
