@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 from brokers import free_port, wait_until
+from clips import write_clip
 
 from edgepose.cli import demo
 from edgepose.cli.main import main
 from edgepose.collect.device_state import DeviceState
 from edgepose.errors import BrokerError
 from edgepose.mqtt import demo_broker
+from edgepose.system.shipped_files import DEMO_MODEL
 
 SUMMARY = re.compile(
     r"^demo: (?P<poses>\d+) poses delivered of (?P<frames>\d+) frames "
@@ -72,8 +74,8 @@ def test_leaves_no_process_behind(command, how):
     wait_until(lambda: not any(alive(pid) for pid in started), "daemon and broker to end")
 
 
-def test_the_shipped_model_is_small(command):
-    assert demo.MODEL.stat().st_size <= 400_000
+def test_the_shipped_model_is_small():
+    assert DEMO_MODEL.stat().st_size <= 400_000
 
 
 def test_a_daemon_that_dies_is_told(command):
@@ -96,10 +98,23 @@ def test_a_daemon_that_cannot_start_is_told(tmp_path):
         demo.run_demo(model, 1.0, None)
 
 
-def test_a_missing_model_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "MODEL", tmp_path / "none.tflite")
-    assert main(["demo"]) == 78
-    assert "`make demo-model` trains it" in capsys.readouterr().err
+@pytest.mark.parametrize(("words", "status"), [(["--model", "none.tflite"], 78), (["--video", "none.mp4"], 1)])
+def test_a_missing_file_is_one_line(words, status, capsys):
+    assert main(["demo", *words]) == status
+    error = capsys.readouterr().err
+    assert words[1] in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_runs_on_a_video_again_and_again(command, tmp_path):
+    video = write_clip(tmp_path / "mouse.avi")
+    words = ["--video", str(video), "--seconds", "2"]
+    done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert int(re.search(r"(\d+) poses delivered", last)[1]) > 10
+    assert "error" not in last
 
 
 @pytest.mark.parametrize(
@@ -138,4 +153,4 @@ def test_without_any_broker_it_says_what_to_install(monkeypatch):
 
 
 def test_summary_without_truth():
-    assert demo.summary(DeviceState("demo")).endswith("mean error unknown")
+    assert demo.summary(DeviceState("demo")).startswith("demo: 0 poses delivered of 0 frames (0 skipped, 0 lost)")

@@ -14,10 +14,11 @@ from mouse_messages import pose as mouse_pose
 from mouse_messages import send, status
 from paho.mqtt import publish
 
-from edgepose.cli import purge
 from edgepose.cli.main import main
 from edgepose.cli.terminal_view import TerminalView
 from edgepose.delivery.delivery import MqttDelivery
+from edgepose.mqtt.connection import Connection
+from edgepose.mqtt.purge import Purge, PurgeTiming
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.protocol.home_assistant import discovery_topic
 from edgepose.protocol.messages import is_purged
@@ -50,7 +51,7 @@ def test_nothing_is_left_of_a_device_that_is_gone(mosquitto: Mosquitto, capsys: 
     removed = [DISCOVERY, "edgepose/cage-07/command/ping", *OWN]
     assert capsys.readouterr().out.splitlines() == [f"removed {topic}" for topic in removed]
     assert run_purge(mosquitto.port) == 0
-    assert capsys.readouterr().out == "nothing is kept of cage-07\n"
+    assert capsys.readouterr().out == "the broker keeps nothing of cage-07\n"
 
 
 def test_a_device_that_runs_is_left_alone(
@@ -80,14 +81,16 @@ def test_a_device_that_runs_is_left_alone(
 
 
 def test_a_status_that_outlived_its_device_counts_for_nothing(
-    mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    mosquitto: Mosquitto,
 ) -> None:
     """The broker was killed with the device connected: there was nobody to send the last will."""
-    monkeypatch.setattr(purge, "ALIVE_S", 0.3)
     mosquitto.start()
     send(mosquitto.port, status(), "status", retain=True)
-    assert run_purge(mosquitto.port) == 0
-    assert "cage-07 is online, says the broker; listening for a sign of life" in capsys.readouterr().out
+    connection, lines = Connection(at(mosquitto), "purge", None), []
+    Purge(connection, "cage-07", lines.append, PurgeTiming(alive_s=0.3)).run()
+    connection.cut()
+    assert lines[0] == "the broker says that cage-07 is online; waiting 0.3 s for a sign of life"
+    assert lines[1:] == ["removed edgepose/cage-07/status"]
     assert retained(mosquitto.port) == {}
 
 
@@ -110,7 +113,7 @@ def test_what_the_broker_refuses_is_told(mosquitto: Mosquitto, capsys: pytest.Ca
     mosquitto.start("allow_anonymous true", "persistence true", users, f"acl_file {rules}")
     assert run_purge(mosquitto.port, user="lab:word@") == 1
     error = capsys.readouterr().err
-    assert f"edgepose: the broker keeps {', '.join(OWN)}: it refuses; give --broker a user who may" in error
+    assert f"edgepose: the broker refuses to remove {', '.join(OWN)}; give --broker a user who may" in error
     assert sorted(retained(mosquitto.port)) == [*OWN, DISCOVERY]
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from edgepose.cli.demo import MODEL
 from edgepose.cli.main import main
 from edgepose.geometry.pixels import light, sharpness
+from edgepose.system.shipped_files import DEMO_MODEL
 
 
 def snapshot(tmp_path: Path, name: str = "view.png", **more: object) -> int:
-    config = {"model": str(MODEL), "camera": {"source": "synthetic", "seed": 1, "rate_hz": 100}, **more}
+    config = {"model": str(DEMO_MODEL), "camera": {"source": "synthetic", "seed": 1, "rate_hz": 100}, **more}
     (tmp_path / "edgepose.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     return main(["snapshot", "-c", str(tmp_path / "edgepose.yaml"), "-o", str(tmp_path / name)])
 
