@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from edgepose.cli.run import log_to_stderr
-from edgepose.config.schema import read_config
+from edgepose.config.loading import read_config
 from edgepose.daemon.assembly import Daemon, DaemonTiming
 from edgepose.system.exit_status import exit_status
 from edgepose.system.signals import stop_on_signals

@@ -143,7 +143,7 @@ def test_a_model_whose_verification_is_killed_is_tried_later(
     switching.runtime.made = 10
     wait_until(lambda: switching.selection().trial is None, "its proof")
     assert switching.selection().wanted == switching.keys["ccc"]
-    assert "model" not in switching.reporter.alerts
+    wait_until(lambda: "model" not in switching.reporter.alerts, "the end of the alert")
 
 
 @pytest.mark.parametrize("failing", [True, False])
