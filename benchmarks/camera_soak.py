@@ -26,7 +26,8 @@ from edgepose.camera.picamera2.camera import Picamera2Source  # noqa: E402
 from edgepose.config.camera import Picamera2Config  # noqa: E402
 from edgepose.daemon.pipeline import Pipeline  # noqa: E402
 from edgepose.geometry.letterbox import ModelInput  # noqa: E402
-from edgepose.protocol.messages import PoseMessage, encode  # noqa: E402
+from edgepose.protocol.codec import encode  # noqa: E402
+from edgepose.protocol.messages import PoseMessage  # noqa: E402
 from edgepose.system.reporter import Reporter  # noqa: E402
 from edgepose.types import Frame, Pose  # noqa: E402
 

@@ -14,7 +14,7 @@ from delivery_lab import DURABLE, Reader, lab, started_broker
 
 from edgepose.config.schema import MqttConfig
 from edgepose.mqtt.connection import Connection
-from edgepose.protocol.messages import encode
+from edgepose.protocol.codec import encode
 
 OPEN = "allow_anonymous true"
 QUEUES = tuple(line for line in DURABLE if line.startswith(("max_queued", "persistence")))

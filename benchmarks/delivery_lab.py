@@ -24,8 +24,10 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgepose.protocol.messages import BatchMessage, PoseMessage, decode, split_topic
+from edgepose.protocol.codec import decode
+from edgepose.protocol.messages import BatchMessage, PoseMessage
 from edgepose.protocol.seq_ranges import SeqRanges
+from edgepose.protocol.topics import split_topic
 from edgepose.system.clock import wall_us
 
 HERE = Path(__file__).parent

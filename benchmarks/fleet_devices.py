@@ -19,15 +19,9 @@ import sys
 import time
 from dataclasses import dataclass
 
-from edgepose.protocol.messages import (
-    EventMessage,
-    InfoMessage,
-    Keypoint,
-    PoseMessage,
-    Settings,
-    encode,
-    topic_name,
-)
+from edgepose.protocol.codec import encode
+from edgepose.protocol.messages import EventMessage, InfoMessage, Keypoint, PoseMessage, Settings
+from edgepose.protocol.topics import topic_name
 from edgepose.types import Skeleton
 
 NAMES = ("snout", "leftear", "rightear", "tailbase")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 U8: TypeAlias = NDArray[np.uint8]
@@ -63,9 +64,11 @@ class Pose:
 class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names of the K keypoints in order; `edges` to draw; `flip_pairs` that swap in a mirror image."""
 
-    keypoints: tuple[str, ...]
-    edges: tuple[tuple[str, str], ...] = ()
-    flip_pairs: tuple[tuple[str, str], ...] = ()
+    keypoints: Annotated[tuple[str, ...], Meta(description="Names of the keypoints, in their order.")]
+    edges: Annotated[tuple[tuple[str, str], ...], Meta(description="Pairs of keypoints to join when drawing.")] = ()
+    flip_pairs: Annotated[
+        tuple[tuple[str, str], ...], Meta(description="Pairs of keypoints that swap in a mirror image.")
+    ] = ()
 
     def __post_init__(self) -> None:
         if not self.keypoints:

@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgepose.protocol.messages import decode
+from edgepose.protocol.codec import decode
 from edgepose.protocol.schemas import schemas
 
 _VALID = jsonschema.Draft202012Validator(schemas()["reply"])

@@ -23,8 +23,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgepose.protocol.asyncapi import asyncapi
-from edgepose.protocol.messages import split_topic
 from edgepose.protocol.schemas import schemas
+from edgepose.protocol.topics import split_topic
 
 _NUMBERS = itertools.count()
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")

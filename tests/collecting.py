@@ -16,6 +16,7 @@ from brokers import wait_until
 from paho.mqtt import publish
 
 from edgepose.collect.hours import read_hour
+from edgepose.protocol.codec import encode
 from edgepose.protocol.messages import (
     BatchMessage,
     EventMessage,
@@ -24,9 +25,8 @@ from edgepose.protocol.messages import (
     Message,
     PoseMessage,
     StatusMessage,
-    encode,
-    topic_name,
 )
+from edgepose.protocol.topics import topic_name
 
 HOUR_US = 3_600_000_000
 _LEAVES = {

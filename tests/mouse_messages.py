@@ -6,6 +6,7 @@ import msgspec
 from paho.mqtt import publish
 
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
+from edgepose.protocol.codec import encode
 from edgepose.protocol.messages import (
     HealthMessage,
     InfoMessage,
@@ -14,9 +15,8 @@ from edgepose.protocol.messages import (
     PoseMessage,
     Settings,
     StatusMessage,
-    encode,
-    topic_name,
 )
+from edgepose.protocol.topics import topic_name
 from edgepose.types import F64
 
 MOUSE = Mouse(1, (640, 480))

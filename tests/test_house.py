@@ -21,8 +21,8 @@ import yaml
 import edgepose
 from edgepose.cli import main as device
 from edgepose.errors import ConfigError, EdgeposeError, ModelError
-from edgepose.protocol.messages import TOPICS
 from edgepose.protocol.schemas import schemas
+from edgepose.protocol.topics import TOPICS
 from edgepose_train import cli as desk
 
 ROOT = Path(__file__).parents[1]

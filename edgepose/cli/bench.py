@@ -24,7 +24,8 @@ from edgepose.daemon.pipeline import Pipeline
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
-from edgepose.protocol.messages import PoseMessage, encode
+from edgepose.protocol.codec import encode
+from edgepose.protocol.messages import PoseMessage
 from edgepose.system.clock import wall_us
 from edgepose.system.reporter import Reporter
 from edgepose.system.rolling_stats import RollingStats

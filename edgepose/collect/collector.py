@@ -22,18 +22,9 @@ from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, ConfigError
 from edgepose.mqtt.broker import where
 from edgepose.mqtt.connection import Connection, ConnectionLostError, UnreadableError
-from edgepose.protocol.messages import (
-    TOPICS,
-    BatchMessage,
-    EventMessage,
-    InfoMessage,
-    PoseMessage,
-    StatusMessage,
-    as_json,
-    decode,
-    is_purged,
-    split_topic,
-)
+from edgepose.protocol.codec import as_json, decode
+from edgepose.protocol.messages import BatchMessage, EventMessage, InfoMessage, PoseMessage, StatusMessage
+from edgepose.protocol.topics import TOPICS, is_purged, split_topic
 
 log = logging.getLogger(__name__)
 

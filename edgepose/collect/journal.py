@@ -14,7 +14,9 @@ import msgspec
 
 from edgepose.collect.streams import Run
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.messages import TOPICS, BatchMessage, EventMessage, PoseMessage, as_json, decode
+from edgepose.protocol.codec import as_json, decode
+from edgepose.protocol.messages import BatchMessage, EventMessage, PoseMessage
+from edgepose.protocol.topics import TOPICS
 from edgepose.system.database import is_damage, open_database
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from edgepose.config.schema import GeometryConfig
 from edgepose.geometry.coordinates import lies_within
 from edgepose.geometry.ground import Ground
 from edgepose.inference.viewer import RegionEstimator
-from edgepose.protocol.messages import PoseMessage, Region, Settings, keypoints_of
+from edgepose.protocol.codec import keypoints_of
+from edgepose.protocol.messages import PoseMessage, Region, Settings
 from edgepose.system.clock import SyncFlag, boot_id, boot_us
 from edgepose.system.mailbox import Mailbox
 from edgepose.system.rate_limiter import RateLimiter

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from edgepose.protocol.messages import TOPICS, BatchMessage, Message, PoseMessage, decode, encode
+from edgepose.protocol.codec import decode, encode
+from edgepose.protocol.messages import BatchMessage, Message, PoseMessage
+from edgepose.protocol.topics import TOPICS
 from edgepose.system.clock import boot_id
 
 BATCH_POSES, BATCH_BYTES = 60, 40_000  # in one message of the backlog

@@ -18,8 +18,9 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edgepose.errors import EdgeposeError
+from edgepose.protocol.codec import decode
 from edgepose.protocol.commands import COMMANDS, LONGEST_ID, Command, ReplyMessage
-from edgepose.protocol.messages import decode, split_topic, topic_name
+from edgepose.protocol.topics import split_topic, topic_name
 from edgepose.system.strict import convert
 
 log = logging.getLogger(__name__)

@@ -26,9 +26,10 @@ from edgepose.delivery.outbox import Outbox
 from edgepose.delivery.spool import SpoolRules
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.mqtt.broker import check_settings, where
+from edgepose.protocol.codec import encode
 from edgepose.protocol.commands import ReplyMessage
 from edgepose.protocol.home_assistant import discovery, discovery_topic
-from edgepose.protocol.messages import EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage, encode
+from edgepose.protocol.messages import EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Event, Reporter
 

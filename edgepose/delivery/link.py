@@ -24,7 +24,7 @@ from edgepose.mqtt.broker import CLOSED, TAKEN_OVER, read_password, where
 from edgepose.mqtt.connection import CONNECT_S, Connection, ConnectionLostError, UnreadableError, Will
 from edgepose.mqtt.limits import AT_ONCE_S, TOO_LARGE, Limit, reason_word
 from edgepose.mqtt.reconnect import STABLE_S, Reconnect
-from edgepose.protocol.messages import TOPICS, topic_name
+from edgepose.protocol.topics import TOPICS, topic_name
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Reporter
 

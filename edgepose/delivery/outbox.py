@@ -22,7 +22,8 @@ from edgepose.delivery.spool import KEEP_ACKED_S, Spool, SpoolRules
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.delivery.spool_memory import SpoolMemory
 from edgepose.mqtt.limits import may_be_size
-from edgepose.protocol.messages import PoseMessage, decode
+from edgepose.protocol.codec import decode
+from edgepose.protocol.messages import PoseMessage
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Reporter
 

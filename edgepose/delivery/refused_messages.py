@@ -15,7 +15,8 @@ import msgspec
 from edgepose.delivery.batching import Batch, Item, pack
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.mqtt.limits import TOO_LARGE, may_be_size
-from edgepose.protocol.messages import BatchMessage, decode, encode
+from edgepose.protocol.codec import decode, encode
+from edgepose.protocol.messages import BatchMessage
 
 RETRY_REFUSED_S = 300.0
 SOONEST_S = 10.0  # between two trials, whatever the occasion

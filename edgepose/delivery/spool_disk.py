@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgepose.delivery.batching import Batch
-from edgepose.protocol.messages import TOPICS, as_json
+from edgepose.protocol.codec import as_json
+from edgepose.protocol.topics import TOPICS
 from edgepose.system.clock import boot_id, boot_us, wall_us
 from edgepose.system.database import is_damage, open_database, set_aside
 

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgepose.protocol.messages import TOPICS, as_json
+from edgepose.protocol.codec import as_json
+from edgepose.protocol.topics import TOPICS
 from edgepose.system.clock import boot_id
 from edgepose.system.reporter import Reporter
 

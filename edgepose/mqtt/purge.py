@@ -10,8 +10,10 @@ import msgspec
 
 from edgepose.errors import BrokerError, EdgeposeError
 from edgepose.mqtt.connection import Connection
+from edgepose.protocol.codec import decode
 from edgepose.protocol.home_assistant import discovery_topic
-from edgepose.protocol.messages import TOPICS, StatusMessage, decode, topic_name
+from edgepose.protocol.messages import StatusMessage
+from edgepose.protocol.topics import TOPICS, topic_name
 
 _TICK_S = 0.05
 

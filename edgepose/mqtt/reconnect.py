@@ -9,7 +9,7 @@ import time
 from edgepose.config.schema import MqttConfig
 from edgepose.mqtt.broker import CLOSED, TAKEN_OVER, client_id, where
 from edgepose.mqtt.limits import remedy
-from edgepose.protocol.messages import TOPICS, topic_name
+from edgepose.protocol.topics import TOPICS, topic_name
 from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)

@@ -16,18 +16,16 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgepose.config.schema import MqttConfig, TlsConfig
 from edgepose.errors import BrokerError, UsageError
 from edgepose.mqtt.broker import DENIED, TOO_NEW, is_host, new_client, trouble, where
+from edgepose.protocol.codec import decode
 from edgepose.protocol.messages import (
-    TOPICS,
     BatchMessage,
     EventMessage,
     HealthMessage,
     InfoMessage,
     PoseMessage,
     StatusMessage,
-    decode,
-    is_purged,
-    split_topic,
 )
+from edgepose.protocol.topics import TOPICS, is_purged, split_topic
 
 AnyMessage: TypeAlias = PoseMessage | BatchMessage | EventMessage | InfoMessage | StatusMessage | HealthMessage
 

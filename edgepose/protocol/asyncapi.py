@@ -1,6 +1,6 @@
-"""The AsyncAPI 3.0 document of the topics: who sends what where, made from the structs and the topic table.
+"""Makes the AsyncAPI 3.0 document of the topics, which says who sends what where, from the structs and the topic table.
 
-AsyncAPI's own schemas are JSON Schema draft 7, those of `schemas` are draft 2020-12.
+Schemas within AsyncAPI are JSON Schema draft 7, those of `schemas` are draft 2020-12.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import msgspec
 
 from edgepose.protocol import examples
 from edgepose.protocol.commands import COMMANDS
-from edgepose.protocol.messages import TOPICS, topic_name
 from edgepose.protocol.schemas import payloads, tidy
+from edgepose.protocol.topics import TOPICS, topic_name
 
 _ABOUT = (
-    "Keypoints of animals from cameras, each of which is one `device`. Seen from the device: it sends poses and what "
-    "it tells of itself, and receives commands. Everything is QoS 1, so a message may come twice: "
-    "`(device, boot, seq)` tells poses apart, `(device, boot, event)` events."
+    "Keypoints of animals from cameras, each of which is one `device`. A device sends poses and reports about "
+    "itself, and receives commands. Everything is QoS 1, so a message may come twice: `(device, boot, seq)` identifies "
+    "a pose, `(device, boot, event)` an event."
 )
 _REPLIES = (
     "Goes to the command's MQTT 5 response topic, with its correlation data; "
@@ -35,7 +35,7 @@ _ASKED = {
 
 
 def asyncapi() -> dict[str, Any]:
-    """The document, as JSON or YAML would hold it. Its version is the payloads' `v`."""
+    """Returns the document, as JSON or YAML would hold it. Its version is the payloads' `v`."""
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -65,7 +65,7 @@ def _server() -> dict[str, Any]:
 
 
 def _channels() -> dict[str, Any]:
-    """One for each topic; all commands share one, and so do all replies."""
+    """Returns one channel for each topic; all commands share one, and so do all replies."""
     device = _ref("components", "parameters", "device")
     both = {"parameters": {"device": device, "name": _ref("components", "parameters", "command")}}
     channels = {
@@ -136,13 +136,13 @@ def _messages() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    """Every struct's schema by the struct's name."""
+    """Returns the schema of every struct, by the struct's name."""
     _, found = msgspec.json.schema_components(payloads().values(), ref_template="#/components/schemas/{name}")
     return {name: _draft_7(tidy(schema)) for name, schema in found.items()}
 
 
 def _draft_7(schema: Any) -> Any:
-    """There the members of a tuple stand in `items`."""
+    """Converts a schema of draft 2020-12: in draft 7 the members of a tuple stand in `items`."""
     if isinstance(schema, list):
         return [_draft_7(member) for member in schema]
     if not isinstance(schema, dict):
@@ -156,11 +156,11 @@ def _ref(*path: str) -> dict[str, str]:
 
 
 def _command(name: str) -> str:
-    """Commands have message names of their own: there is a /health too."""
+    """Returns the name of a command's message: the command `health` and the topic /health need different ones."""
     return f"command_{name}"
 
 
 def _summary(kind: type[msgspec.Struct]) -> str:
-    """The first sentence of its docstring."""
+    """Returns the first sentence of a struct's docstring."""
     first = " ".join((kind.__doc__ or "").split()).split(". ")[0]
     return first if first.endswith((".", "?")) else f"{first}."

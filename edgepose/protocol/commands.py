@@ -1,4 +1,8 @@
-"""What may be asked of a device on `edgepose/<device>/command/<name>`, and how it answers."""
+"""What may be asked of a device on `edgepose/<device>/command/<name>`, and how it answers.
+
+To add a command, add its struct here with descriptions, a row to `COMMANDS` and `CommandName`, and an example to
+`examples`; the daemon's dispatcher says what it does.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,12 @@ CommandName = Literal["ping", "health", "snapshot", "set", "mark", "restart", "m
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """id: comes back in the reply, and a command with an id is carried out once."""
+    """What every command may have."""
 
-    id: Annotated[str, Meta(max_length=LONGEST_ID)] | None = None
+    id: Annotated[
+        Annotated[str, Meta(max_length=LONGEST_ID)] | None,
+        Meta(description="Comes back in the reply. A command with an id is carried out once."),
+    ] = None
 
 
 class Ping(Command, frozen=True, kw_only=True):
@@ -32,18 +39,27 @@ class Snapshot(Command, frozen=True, kw_only=True):
 
 
 class Set(Command, frozen=True, kw_only=True):
-    """Changes those Settings that are given; null goes back to the default. Kept over restarts."""
+    """Changes those settings that are given; null goes back to the default. They are kept over restarts."""
 
-    rate_hz: Rate | UnsetType | None = UNSET
-    min_score: Score | UnsetType | None = UNSET
-    region: Region | UnsetType | None = UNSET
+    rate_hz: Annotated[
+        Rate | UnsetType | None, Meta(description="Most poses per second of a live camera; null is without a limit.")
+    ] = UNSET
+    min_score: Annotated[
+        Score | UnsetType | None, Meta(description="Keypoints with a lower score are left out; null is 0.")
+    ] = UNSET
+    region: Annotated[
+        Region | UnsetType | None,
+        Meta(description="Part of the frame that the model sees: x, y, width, height in pixels; null is all of it."),
+    ] = UNSET
 
 
 class Mark(Command, frozen=True, kw_only=True):
     """Puts an event into the stream: an experiment begins, ends, or something is worth a note."""
 
-    phase: Literal["start", "stop", "note"] = "note"
-    text: Annotated[str, Meta(max_length=500)] = ""
+    phase: Annotated[
+        Literal["start", "stop", "note"], Meta(description="What the event says; recording on a mark follows it.")
+    ] = "note"
+    text: Annotated[str, Meta(max_length=500, description="The event's text.")] = ""
 
 
 class Restart(Command, frozen=True, kw_only=True):
@@ -51,15 +67,21 @@ class Restart(Command, frozen=True, kw_only=True):
 
 
 class Model(Command, frozen=True, kw_only=True):
-    """The device's models. list: those in its store. activate: `model` by its id, such as openfield@3fa2c1. rollback:
-    to the one that ran well before. install: fetches the .tflite at `url` and the card beside it, whose sha256 must be
-    the one that is told, and activates it where `activate` says so. Answers at once; events tell what becomes of it."""
+    """Lists the device's models, or changes which one runs. Answers at once; events say what becomes of it."""
 
-    action: Literal["list", "activate", "rollback", "install"] = "list"
-    model: Annotated[str, Meta(max_length=200)] = ""
-    url: Annotated[str, Meta(max_length=2000)] = ""
-    sha256: Annotated[str, Meta(pattern=r"^([0-9a-fA-F]{64})?$")] = ""
-    activate: bool = False
+    action: Annotated[
+        Literal["list", "activate", "rollback", "install"],
+        Meta(
+            description="`list`: the models in the device's store. `activate`: runs `model`. `rollback`: runs the one "
+            "that ran well before. `install`: fetches the .tflite at `url` and the card beside it."
+        ),
+    ] = "list"
+    model: Annotated[str, Meta(max_length=200, description="Id of a model, such as openfield@3fa2c1.")] = ""
+    url: Annotated[str, Meta(max_length=2000, description="Where the .tflite is.")] = ""
+    sha256: Annotated[
+        str, Meta(pattern=r"^([0-9a-fA-F]{64})?$", description="SHA-256 of the .tflite; another file is not taken.")
+    ] = ""
+    activate: Annotated[bool, Meta(description="Whether a model that was installed is to run then.")] = False
 
 
 COMMANDS: dict[str, type[Command]] = {
@@ -74,17 +96,17 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 class ReplyMessage(Message, frozen=True, kw_only=True):
-    """id: of the command. error: why it was not carried out, empty when it was."""
+    """The answer to a command."""
 
-    command: str
-    id: str | None
-    ok: bool
-    error: str
-    result: dict[str, Any]
+    command: Annotated[str, Meta(description="Name of the command.")]
+    id: Annotated[str | None, Meta(description="Id of the command.")]
+    ok: Annotated[bool, Meta(description="Whether the command was carried out.")]
+    error: Annotated[str, Meta(description="Why it was not carried out; empty when it was.")]
+    result: Annotated[dict[str, Any], Meta(description="What the command gives.")]
 
 
 def changed(settings: Settings, command: Set) -> Settings:
-    """The settings after the command."""
+    """Returns the settings after the command."""
     names = [field.name for field in msgspec.structs.fields(Settings)]
     given = {name: value for name in names if (value := getattr(command, name)) is not UNSET}
     defaults = {name: getattr(Settings(), name) for name, value in given.items() if value is None}

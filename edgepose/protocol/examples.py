@@ -1,4 +1,4 @@
-"""One message of each kind, as a device sends it, for the AsyncAPI document."""
+"""One message of each kind, as a device sends or receives it, for the AsyncAPI document."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""What Home Assistant (2024.11 or later) is told once, so that it shows the device: which values of /health and /status
-are which entity."""
+"""The discovery message that makes Home Assistant (2024.11 or later) show a device.
+
+It says which values of /health and /status are which entity. Format:
+https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,10 @@ import hashlib
 import re
 from typing import Any
 
-from edgepose.protocol.messages import InfoMessage, topic_name
+from edgepose.protocol.messages import InfoMessage
+from edgepose.protocol.topics import topic_name
 
-EXPIRES_S = 100  # three of /health's, which comes every 30 s
+EXPIRES_S = 100  # a little more than three periods of /health
 _MEASURED = {"platform": "sensor", "state_class": "measurement"}
 _DIAGNOSTIC = {"entity_category": "diagnostic"}
 
@@ -64,8 +68,11 @@ _OF_HEALTH: dict[str, dict[str, Any]] = {
 
 
 def discovery_topic(device: str) -> str:
-    """Of the retained message that makes the device known; an empty one makes Home Assistant forget it. Only letters,
-    digits, _ and - may stand in it: a name with others gets a hash, so that no two devices share a topic."""
+    """Returns the topic of the retained message that makes the device known; an empty one makes it forgotten.
+
+    Only letters, digits, _ and - are allowed in it. A name with other characters gets a hash, so that no two devices
+    share a topic.
+    """
     plain = re.sub(r"[^A-Za-z0-9_-]", "-", device)
     if plain != device:
         plain = f"{plain}-{hashlib.sha256(device.encode()).hexdigest()[:6]}"
@@ -73,7 +80,7 @@ def discovery_topic(device: str) -> str:
 
 
 def discovery(info: InfoMessage) -> dict[str, Any]:
-    """The message's payload, as JSON would hold it. Values count while /status says `online`."""
+    """Returns the payload of that message, as JSON would hold it. Values are valid while /status says `online`."""
     device, version = info.device, info.versions.get("edgepose", "")
     status, health = topic_name(device, "status"), topic_name(device, "health")
     entities = {
@@ -87,7 +94,7 @@ def discovery(info: InfoMessage) -> dict[str, Any]:
         "device_class": "connectivity",
         "state_topic": status,
         "value_template": "{{ 'ON' if value_json.state == 'online' else 'OFF' }}",
-        "availability": [],  # it tells of the absence itself
+        "availability": [],  # this entity itself says whether the device is there
     }
     return {
         "dev": {"ids": [f"edgepose-{device}"], "name": f"edgepose {device}", "mdl": info.model, "sw": version},

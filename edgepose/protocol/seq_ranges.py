@@ -1,4 +1,4 @@
-"""Which sequence numbers have come: few ranges, however many the numbers and in whatever order they come."""
+"""A set of sequence numbers that needs little memory: it holds ranges, not numbers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from bisect import bisect_left, bisect_right
 
 
 class SeqRanges:
-    """A set of integers, kept as ranges that do not touch."""
+    """A set of integers, kept as ranges that do not touch. Numbers may be added in any order."""
 
     def __init__(self) -> None:
         self._firsts: list[int] = []
         self._lasts: list[int] = []
 
     def add(self, seq: int) -> bool:
-        """False when it was there already."""
+        """Adds a number. Returns False when it was there already."""
         return self.add_range(seq, seq) > 0
 
     def add_range(self, first: int, last: int) -> int:
-        """How many of them are new."""
+        """Adds the numbers `first` to `last`. Returns how many of them are new."""
         begin = bisect_left(self._lasts, first - 1)  # the ranges that overlap it or touch it
         end = bisect_right(self._firsts, last + 1, begin)
         firsts, lasts = self._firsts[begin:end], self._lasts[begin:end]
@@ -34,12 +34,13 @@ class SeqRanges:
         return sum(last - first + 1 for first, last in self.ranges())
 
     def ranges(self) -> list[tuple[int, int]]:
-        """(first, last) of each, in order."""
+        """Returns (first, last) of each range, in order."""
         return list(zip(self._firsts, self._lasts, strict=True))
 
     def gaps(self) -> list[tuple[int, int]]:
-        """(first, last) of what is missing between the least and the greatest."""
+        """Returns (first, last) of each range that is missing between the least and the greatest number."""
         return [(last + 1, first - 1) for last, first in zip(self._lasts, self._firsts[1:], strict=False)]
 
     def missing(self) -> int:
+        """Returns how many numbers are missing between the least and the greatest."""
         return sum(last - first + 1 for first, last in self.gaps())

@@ -17,7 +17,7 @@ from clips import write_clip
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.cli.main import main
 from edgepose.inference.estimator import Estimator
-from edgepose.protocol.messages import keypoints_of
+from edgepose.protocol.codec import keypoints_of
 
 COUNT, SIZE_WH = 12, (320, 240)
 NAMES = ("snout", "leftear", "rightear", "tailbase")

@@ -21,7 +21,7 @@ from edgepose.mqtt.connection import Connection
 from edgepose.mqtt.purge import Purge, PurgeTiming
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.protocol.home_assistant import discovery_topic
-from edgepose.protocol.messages import is_purged
+from edgepose.protocol.topics import is_purged
 
 OWN = [f"edgepose/cage-07/{leaf}" for leaf in ("health", "info", "status")]
 DISCOVERY = discovery_topic("cage-07")

@@ -18,7 +18,8 @@ from paho.mqtt import publish
 from edgepose.cli.main import main
 from edgepose.collect.hours import read_hour
 from edgepose.collect.reports import read_events
-from edgepose.protocol.messages import encode, topic_name
+from edgepose.protocol.codec import encode
+from edgepose.protocol.topics import topic_name
 
 pytest.importorskip("pyarrow")
 

@@ -21,7 +21,8 @@ from edgepose.collect.hours import hour_path, read_hour
 from edgepose.collect.reports import read_events, write_events
 from edgepose.collect.streams import Stream
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.messages import EventMessage, Keypoint, Message, PoseMessage, encode
+from edgepose.protocol.codec import encode
+from edgepose.protocol.messages import EventMessage, Keypoint, Message, PoseMessage
 from edgepose.types import Skeleton
 
 pyarrow = pytest.importorskip("pyarrow")

@@ -15,7 +15,8 @@ from paho.mqtt.properties import Properties
 from edgepose.collect.archive import Archive
 from edgepose.collect.collector import Collector
 from edgepose.config.schema import MqttConfig
-from edgepose.protocol.messages import encode, topic_name
+from edgepose.protocol.codec import encode
+from edgepose.protocol.topics import topic_name
 
 pytest.importorskip("pyarrow")
 

@@ -38,7 +38,8 @@ from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.errors import EdgeposeError
 from edgepose.mqtt import reconnect as patience
 from edgepose.protocol.commands import COMMANDS, Health
-from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage, topic_name
+from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage
+from edgepose.protocol.topics import topic_name
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 

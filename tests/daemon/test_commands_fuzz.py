@@ -23,9 +23,11 @@ from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.settings import read_settings
 from edgepose.delivery.command_inbox import Address, Inbox
 from edgepose.errors import ModelError
+from edgepose.protocol.codec import decode, encode
 from edgepose.protocol.commands import COMMANDS, ReplyMessage
-from edgepose.protocol.messages import Settings, decode, encode, split_topic
+from edgepose.protocol.messages import Settings
 from edgepose.protocol.schemas import schemas
+from edgepose.protocol.topics import split_topic
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 

@@ -24,7 +24,8 @@ from edgepose.delivery.outbox import Outbox, Parcel
 from edgepose.delivery.spool import SpoolRules
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.delivery.spool_memory import SpoolMemory
-from edgepose.protocol.messages import BatchMessage, Keypoint, decode, encode
+from edgepose.protocol.codec import decode, encode
+from edgepose.protocol.messages import BatchMessage, Keypoint
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Reporter
 

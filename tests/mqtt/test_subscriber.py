@@ -15,7 +15,7 @@ from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, UsageError
 from edgepose.mqtt.demo_broker import embedded
 from edgepose.mqtt.subscriber import Subscriber
-from edgepose.protocol.messages import encode
+from edgepose.protocol.codec import encode
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from edgepose.cli.main import main
 from edgepose.protocol import examples
 from edgepose.protocol.asyncapi import asyncapi
 from edgepose.protocol.commands import COMMANDS
-from edgepose.protocol.messages import TOPICS, split_topic, topic_name
+from edgepose.protocol.topics import TOPICS, split_topic, topic_name
 
 ROOT = Path(__file__).parents[2]
 OFFICIAL = jsonschema.Draft7Validator(

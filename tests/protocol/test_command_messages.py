@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepose.protocol.codec import decode, encode
 from edgepose.protocol.commands import COMMANDS, LONGEST_ID, CommandName, ReplyMessage, Set, changed
-from edgepose.protocol.messages import Settings, decode, encode
+from edgepose.protocol.messages import Settings
 from edgepose.protocol.schemas import schemas
 
 RATES = st.none() | st.floats(0.001, 1000)

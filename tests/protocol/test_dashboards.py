@@ -22,7 +22,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edgepose.delivery.batching import bundle
 from edgepose.protocol import examples
-from edgepose.protocol.messages import TOPICS, PoseMessage, decode, encode, topic_name
+from edgepose.protocol.codec import decode, encode
+from edgepose.protocol.messages import PoseMessage
+from edgepose.protocol.topics import TOPICS, topic_name
 
 FILES = Path(__file__).parents[2] / "firmware_configs"
 CONFIG = tomllib.loads((FILES / "telegraf" / "edgepose.conf").read_text(encoding="utf-8"))

@@ -18,9 +18,9 @@ from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
 from edgepose.delivery.delivery import MqttDelivery
+from edgepose.protocol.codec import encode
 from edgepose.protocol.examples import HEALTH, INFO, STATUS
 from edgepose.protocol.home_assistant import discovery, discovery_topic
-from edgepose.protocol.messages import encode
 
 TOPIC = "homeassistant/device/edgepose/cage-07/config"
 ACL = Path(__file__).parents[2] / "firmware_configs" / "broker" / "edgepose.acl"

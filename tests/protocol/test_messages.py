@@ -13,21 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgepose.protocol.codec import as_json, decode, encode, keypoints_of
 from edgepose.protocol.commands import COMMANDS
 from edgepose.protocol.examples import POSE as POSE_MESSAGE
-from edgepose.protocol.messages import (
-    TOPICS,
-    Keypoint,
-    PoseMessage,
-    StatusMessage,
-    as_json,
-    decode,
-    encode,
-    keypoints_of,
-    split_topic,
-    topic_name,
-)
-from edgepose.protocol.schemas import schemas
+from edgepose.protocol.messages import Keypoint, PoseMessage, StatusMessage
+from edgepose.protocol.schemas import payloads, schemas
+from edgepose.protocol.topics import TOPICS, split_topic, topic_name
 from edgepose.types import Pose, Skeleton
 
 POSE: dict[str, Any] = {
@@ -78,6 +69,13 @@ def test_every_topic_has_a_valid_schema() -> None:
     assert set(schemas()) == {*TOPICS, *(f"command/{name}" for name in COMMANDS), "reply"}
     for schema in schemas().values():
         jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_every_field_of_every_payload_has_a_description_of_its_own() -> None:
+    _, structs = msgspec.json.schema_components(payloads().values())
+    fields = {(name, field): one for name, struct in structs.items() for field, one in struct["properties"].items()}
+    assert [field for field, one in fields.items() if not one.get("description", "").endswith(".")] == []
+    assert all(struct.get("description") for struct in structs.values())
 
 
 def test_what_the_device_says_of_itself_is_retained() -> None:

@@ -27,8 +27,8 @@ import numpy as np
 from edgepose.camera.synthetic.mouse import LOOP_FRAMES
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.inference.estimator import Estimator
-from edgepose.protocol.messages import split_topic
 from edgepose.protocol.schemas import schemas
+from edgepose.protocol.topics import split_topic
 from edgepose.types import Frame
 
 HERE = Path(__file__).parent

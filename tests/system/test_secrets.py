@@ -24,7 +24,7 @@ from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, ConfigError, UsageError
 from edgepose.mqtt import broker, connection
 from edgepose.mqtt.connection import probe_broker
-from edgepose.protocol.messages import encode
+from edgepose.protocol.codec import encode
 
 SECRET = "hunter2-Tr0ub4dor"
 NO_ARROW = pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow (pip install 'edgepose[collect]')")

@@ -1,0 +1,69 @@
+"""From messages to the bytes that are sent, and back; from a pose to the keypoints of its message."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgepose.protocol.messages import Keypoint, Message
+from edgepose.types import F64, Pose, Skeleton
+
+M = TypeVar("M")
+
+
+def encode(message: Message) -> bytes:
+    """Returns the message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode(payload: bytes, kind: type[M]) -> M:
+    """Reads JSON. Raises msgspec.DecodeError or UnicodeDecodeError for what is not JSON, or does not fit the schema."""
+    found: M = _decoder(kind)(payload)  # type: ignore[arg-type]  # a class is hashable
+    return found
+
+
+@functools.cache
+def _decoder(kind: type[Any]) -> Callable[[bytes], Any]:
+    return msgspec.json.Decoder(kind).decode
+
+
+def as_json(payload: bytes) -> bytes:
+    """Returns a payload as JSON, also one that an earlier version has written as MessagePack.
+
+    The maps of MessagePack begin with a byte beyond ASCII, and JSON never does. What is neither is returned as it is.
+    """
+    if payload[:1] < b"\x80":
+        return payload
+    try:
+        return msgspec.json.encode(msgspec.msgpack.decode(payload, type=dict[str, Any]))
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return payload
+
+
+def keypoints_of(
+    pose: Pose, skeleton: Skeleton, min_score: float = 0.0, xy_mm: F64 | None = None
+) -> dict[str, Keypoint]:
+    """Returns the keypoints of a message, by name, without those whose score is below `min_score`.
+
+    They are rounded to 0.01 px, 0.001 mm and 0.001 of the score: ten times finer than the best human label, and short.
+
+    Args:
+        pose: the keypoints in the order of the skeleton.
+        skeleton: the names of the keypoints.
+        min_score: between 0 and 1.
+        xy_mm: (K, 2) positions on the ground, NaN where they are unknown; None where there is no geometry.
+    """
+    found = {
+        name: Keypoint(round(x, 2), round(y, 2), round(score, 3))
+        for name, (x, y), score in zip(skeleton.keypoints, pose.xy_px.tolist(), pose.score.tolist(), strict=True)
+        if score >= min_score
+    }
+    if xy_mm is not None:
+        for name, (x_mm, y_mm) in zip(skeleton.keypoints, xy_mm.tolist(), strict=True):
+            if name in found and math.isfinite(x_mm + y_mm):
+                found[name] = msgspec.structs.replace(found[name], x_mm=round(x_mm, 3), y_mm=round(y_mm, 3))
+    return found
