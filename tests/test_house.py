@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path.relative_to(ROOT) for folder in ("edgepose", "train") for path in (ROOT / folder).rglob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 FLEET = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
-HEAVY = {"tensorflow", "keras", "pandas", "tables", "matplotlib"}
+HEAVY = {"tensorflow", "keras", "pandas", "tables", "matplotlib", "h5py", "pyarrow"}
 
 
 def commands_in(text: str) -> list[list[str]]:

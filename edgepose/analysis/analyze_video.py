@@ -16,8 +16,8 @@ from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import GeometryConfig
 from edgepose.errors import EdgeposeError
 from edgepose.inference.viewer import Viewer
+from edgepose.system.pose_tables import PoseTable, write_table
 from edgepose.system.progress import progress_bar
-from edgepose.system.table_files import PoseTable, write_table
 from edgepose.types import F64
 
 

@@ -18,7 +18,8 @@ from edgepose.geometry.coordinates import animal_px
 from edgepose.geometry.ground import Ground
 from edgepose.pose.kinematics import centre, measures, speed, zone_times
 from edgepose.pose.smoothing import Method, smooth
-from edgepose.system.table_files import PoseTable, write_columns, write_table
+from edgepose.system.pose_tables import PoseTable, write_table
+from edgepose.system.table_files import write_columns
 from edgepose.types import F64
 
 _ANIMAL_SHARE = 0.1  # of the frame's longer side: the animal's length where no frame shows two keypoints

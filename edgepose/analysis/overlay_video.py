@@ -12,8 +12,8 @@ import numpy as np
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.errors import CameraError, EdgeposeError
 from edgepose.pose.drawing import draw_pose, draw_trails, keypoint_colours
+from edgepose.system.pose_tables import PoseTable
 from edgepose.system.progress import progress_bar
-from edgepose.system.table_files import PoseTable
 from edgepose.types import F64, U8, Pose
 
 

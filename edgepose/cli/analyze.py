@@ -19,7 +19,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.pose.smoothing import Method
 from edgepose.system.arguments import add_output_argument, model_path
-from edgepose.system.table_files import open_writer
+from edgepose.system.pose_tables import check_format
 from edgepose.system.wording import count
 
 P_CUTOFF, MAX_GAP_S = 0.6, 0.5
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
 
     Returns the exit status of the last failure, or 0.
     """
-    open_writer(args.output)
+    check_format(args.output)
     if args.overlay and args.overlay.suffix.lower() != ".mp4":
         raise UsageError(f"{args.overlay}: the overlay is an .mp4")
     if args.plots:

@@ -48,11 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from edgepose.cli.run import log_to_stderr
     from edgepose.collect.hours import need_pyarrow
-    from edgepose.system.table_files import open_writer
+    from edgepose.system.pose_tables import check_format
 
     need_pyarrow()
     for ending in args.also:
-        open_writer(Path(f"<hour>.{ending}"))
+        check_format(Path(f"<hour>.{ending}"))
     log_to_stderr()
     if args.what:
         return _merge(args.what, args.also)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -24,20 +23,21 @@ _MOST = 1_000  # keypoints
 
 def base_schema() -> Any:
     """The columns that every file has, in their order."""
-    arrow: Any = importlib.import_module("pyarrow")
+    import pyarrow as pa
+
     types = {
-        "boot": arrow.string(),
-        "seq": arrow.int64(),
-        "frame": arrow.int64(),
-        "time": arrow.timestamp("us", tz="UTC"),
-        "synced": arrow.bool_(),
-        "replay": arrow.bool_(),
-        "latency_ms": arrow.float64(),
-        "model": arrow.string(),
-        "width": arrow.int32(),
-        "height": arrow.int32(),
+        "boot": pa.string(),
+        "seq": pa.int64(),
+        "frame": pa.int64(),
+        "time": pa.timestamp("us", tz="UTC"),
+        "synced": pa.bool_(),
+        "replay": pa.bool_(),
+        "latency_ms": pa.float64(),
+        "model": pa.string(),
+        "width": pa.int32(),
+        "height": pa.int32(),
     }
-    return arrow.schema(list(types.items()))
+    return pa.schema(list(types.items()))
 
 
 def tables_of(poses: Iterable[PoseMessage]) -> Iterator[Table]:
@@ -48,7 +48,8 @@ def tables_of(poses: Iterable[PoseMessage]) -> Iterator[Table]:
 
 
 def _table(poses: Sequence[PoseMessage]) -> Table:
-    arrow: Any = importlib.import_module("pyarrow")
+    import pyarrow as pa
+
     schema = base_schema()
     values: list[list[Any]] = [
         [pose.boot for pose in poses],
@@ -62,13 +63,13 @@ def _table(poses: Sequence[PoseMessage]) -> Table:
         [pose.size_wh[0] for pose in poses],
         [pose.size_wh[1] for pose in poses],
     ]
-    columns = {field.name: arrow.array(column, field.type) for field, column in zip(schema, values, strict=True)}
+    columns = {field.name: pa.array(column, field.type) for field, column in zip(schema, values, strict=True)}
     for name in _bounded(name for pose in poses for name in pose.keypoints):
         points = [pose.keypoints.get(name) for pose in poses]
-        columns[f"{name}_x"] = arrow.array([point and point.x for point in points], arrow.float32())
-        columns[f"{name}_y"] = arrow.array([point and point.y for point in points], arrow.float32())
-        columns[f"{name}_score"] = arrow.array([point and point.score for point in points], arrow.float32())
-    return arrow.table(columns)
+        columns[f"{name}_x"] = pa.array([point and point.x for point in points], pa.float32())
+        columns[f"{name}_y"] = pa.array([point and point.y for point in points], pa.float32())
+        columns[f"{name}_score"] = pa.array([point and point.score for point in points], pa.float32())
+    return pa.table(columns)
 
 
 def _bounded(names: Iterable[str]) -> list[str]:
@@ -81,9 +82,10 @@ def _bounded(names: Iterable[str]) -> list[str]:
 
 def keypoints_in(table: Table) -> list[str]:
     """Names, in the order of the columns."""
-    arrow: Any = importlib.import_module("pyarrow")
+    import pyarrow as pa
+
     scores = [name for name in table.column_names if name.endswith("_score")]
-    return [name.removesuffix("_score") for name in scores if table[name].type == arrow.float32()]
+    return [name.removesuffix("_score") for name in scores if table[name].type == pa.float32()]
 
 
 def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> tuple[str, ...]:
@@ -93,36 +95,39 @@ def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> tuple[str, .
 
 def plain(table: Table) -> Table:
     """Tags as strings: dictionaries of several files do not mix."""
-    arrow: Any = importlib.import_module("pyarrow")
+    import pyarrow as pa
+
     for name in _tags_in(table):
-        table = table.set_column(table.column_names.index(name), name, table[name].cast(arrow.string()))
+        table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
     return table
 
 
 def in_order(table: Table, keypoints: Sequence[str]) -> Table:
     """Every file's columns, tags as dictionaries, and the keypoints: these first, whether the table has them or not."""
-    arrow: Any = importlib.import_module("pyarrow")
+    import pyarrow as pa
+
     found = dict(zip(table.column_names, table.columns, strict=True))
-    nothing = arrow.nulls(len(table), arrow.float32())
+    nothing = pa.nulls(len(table), pa.float32())
     columns = {name: found[name] for name in base_schema().names}
     columns |= {name: found[name].combine_chunks().dictionary_encode() for name in _tags_in(table)}
     for name in _bounded([*keypoints, *keypoints_in(table)]):
         columns |= {f"{name}_{part}": found.get(f"{name}_{part}", nothing) for part in PARTS}
-    return arrow.table(columns)
+    return pa.table(columns)
 
 
 def with_tags(table: Table, starts: Iterable[EventMessage]) -> Table:
     """The tags of each start for the poses up to the next one of the same boot. Poses before all starts keep those they
     have. table: plain. starts: events of the kind `started`."""
-    arrow: Any = importlib.import_module("pyarrow")
-    compute: Any = importlib.import_module("pyarrow.compute")
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     known = sorted(starts, key=lambda start: start.seq)
     at = _latest(table, known)
     for name in sorted({name for start in known for name in start.tags}):
         column = f"{_TAG}{name}"
-        values = arrow.array([*(start.tags.get(name) for start in known), None], arrow.string()).take(arrow.array(at))
+        values = pa.array([*(start.tags.get(name) for start in known), None], pa.string()).take(pa.array(at))
         if column in _tags_in(table):
-            values = compute.if_else(arrow.array(at < len(known)), values, table[column].combine_chunks())
+            values = pc.if_else(pa.array(at < len(known)), values, table[column].combine_chunks())
             table = table.set_column(table.column_names.index(column), column, values)
         elif column not in table.column_names:  # a keypoint may be called so
             table = table.append_column(column, values)
@@ -132,18 +137,20 @@ def with_tags(table: Table, starts: Iterable[EventMessage]) -> Table:
 def _latest(table: Table, starts: Sequence[EventMessage]) -> Any:
     """For each row the index of the last start at or before its seq, len(starts) where there is none. starts: by
     seq."""
-    compute: Any = importlib.import_module("pyarrow.compute")
+    import pyarrow.compute as pc
+
     at = np.full(len(table), len(starts))
     seqs = table["seq"].to_numpy()
     for boot in table["boot"].unique().to_pylist():
         indices = [index for index, start in enumerate(starts) if start.boot == boot]
-        rows = np.flatnonzero(compute.equal(table["boot"], boot).to_numpy())
+        rows = np.flatnonzero(pc.equal(table["boot"], boot).to_numpy())
         found = np.searchsorted([starts[index].seq for index in indices], seqs[rows], "right")
         at[rows] = np.array([len(starts), *indices])[found]
     return at
 
 
 def _tags_in(table: Table) -> list[str]:
-    arrow: Any = importlib.import_module("pyarrow")
+    import pyarrow as pa
+
     names = [name for name in table.column_names if name.startswith(_TAG)]
-    return sorted(name for name in names if table[name].type != arrow.float32())
+    return sorted(name for name in names if table[name].type != pa.float32())

@@ -6,17 +6,15 @@ place nor likelihood."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgepose.collect.columns import PARTS, Table, keypoints_in, skeleton_of
 from edgepose.collect.hours import boot_changes
 from edgepose.protocol.messages import InfoMessage
-from edgepose.system.table_files import PoseTable, write_table
+from edgepose.system.pose_tables import PoseTable, write_table
 from edgepose.types import Skeleton
 
 ENDINGS = ("csv", "h5")
@@ -38,10 +36,11 @@ def _starts(table: Table) -> list[Table]:
     """By time. From one start to the next `frame` begins anew and `seq` does not, so it falls behind."""
     if not len(table):
         return []
-    compute: Any = importlib.import_module("pyarrow.compute")
+    import pyarrow.compute as pc
+
     models = table["model"].combine_chunks()
     behind = np.diff(table["frame"].to_numpy() - table["seq"].to_numpy()) < 0
-    changes = compute.not_equal(models[1:], models[:-1]).to_numpy(zero_copy_only=False)
+    changes = pc.not_equal(models[1:], models[:-1]).to_numpy(zero_copy_only=False)
     ends = (np.flatnonzero(boot_changes(table) | behind | changes) + 1).tolist()
     parts = [table.slice(a, b - a) for a, b in zip([0, *ends], [*ends, len(table)], strict=True)]
     return sorted(parts, key=lambda part: part["time"][0].value)

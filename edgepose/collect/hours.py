@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from edgepose.collect.streams import Run
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
 from edgepose.system.atomic_files import sync_folder
+from edgepose.system.extras import extra
 from edgepose.system.table_files import write_whole
 
 _NAME = "%Y-%m-%dT%HZ"
@@ -22,10 +22,8 @@ _NAME = "%Y-%m-%dT%HZ"
 
 def need_pyarrow() -> None:
     """Raises EdgeposeError where it is not installed: now, not after an hour."""
-    try:
-        importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise EdgeposeError("writing Parquet needs pyarrow; pip install 'edgepose[collect]'") from None
+    with extra("collect", "writing Parquet"):
+        import pyarrow.parquet  # noqa: F401
 
 
 def hour_path(folder: Path, device: str, hour: int) -> Path:
@@ -55,25 +53,27 @@ def write_hour(
     """Adds rows to those that the file has (`before`), in the order of boot and seq, each pose once; returns all of
     it, on the disk then. starts: of the device's daemons, for the tags. info: the device's, for the order of the
     columns. Raises EdgeposeError."""
-    arrow: Any = importlib.import_module("pyarrow")
-    parquet: Any = importlib.import_module("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = [plain(table) for table in ([*more] if before is None else [before, *more])]
-    table = _once(arrow.concat_tables(parts, promote_options="default"))
+    table = _once(pa.concat_tables(parts, promote_options="default"))
     table = in_order(with_tags(table, starts), skeleton_of(info, table["model"].unique().to_pylist()))
     if before is None or not table.equals(before):
-        write_whole(path, lambda temporary: parquet.write_table(table, temporary, compression="zstd"))
+        write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
         sync_folder(path.parent)
     return table
 
 
 def read_hour(path: Path, columns: list[str] | None = None) -> Table:
     """Raises EdgeposeError for a file that is not one of ours."""
-    arrow: Any = importlib.import_module("pyarrow")
-    parquet: Any = importlib.import_module("pyarrow.parquet")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
-        table = parquet.read_table(path, columns=columns, partitioning=None)
-    except (OSError, arrow.ArrowException) as exc:
+        table = pq.read_table(path, columns=columns, partitioning=None)
+    except (OSError, pa.ArrowException) as exc:
         raise EdgeposeError(f"{path}: cannot read ({' '.join(str(exc).split())}); move it away") from None
     for field in base_schema():
         if columns is None or field.name in columns:
@@ -99,17 +99,19 @@ def runs_in(table: Table) -> list[Run]:
 
 def boot_changes(table: Table) -> Any:
     """For each row but the first, whether its boot is another one's than the row before's."""
-    compute: Any = importlib.import_module("pyarrow.compute")
+    import pyarrow.compute as pc
+
     boots = table["boot"].combine_chunks()
-    return compute.not_equal(boots[1:], boots[:-1]).to_numpy(zero_copy_only=False)
+    return pc.not_equal(boots[1:], boots[:-1]).to_numpy(zero_copy_only=False)
 
 
 def _once(table: Table) -> Table:
     """Sorted, and of what came twice only the first."""
-    arrow: Any = importlib.import_module("pyarrow")
-    table = table.append_column("row", arrow.array(np.arange(len(table))))
+    import pyarrow as pa
+
+    table = table.append_column("row", pa.array(np.arange(len(table))))
     table = table.sort_by([("boot", "ascending"), ("seq", "ascending"), ("row", "ascending")]).drop_columns(["row"])
     if len(table) > 1:
         keep = boot_changes(table) | (np.diff(table["seq"].to_numpy()) != 0)
-        table = table.filter(arrow.array(np.concatenate([[True], keep])))
+        table = table.filter(pa.array(np.concatenate([[True], keep])))
     return table

@@ -27,8 +27,9 @@ from edgepose.config.schema import HardFramesConfig
 from edgepose.geometry.pixels import as_bgr, i420_planes
 from edgepose.pose.pose_quality import animal_length, judge_poses
 from edgepose.recording.retention import usable_bytes
+from edgepose.system.pose_tables import csv_header
 from edgepose.system.reporter import Reporter
-from edgepose.system.table_files import csv_cells, csv_header
+from edgepose.system.table_files import csv_cells
 from edgepose.types import Frame, Pose, Skeleton
 
 TABLE = "machinelabels.csv"

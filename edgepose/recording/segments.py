@@ -23,7 +23,8 @@ from typing import IO, Any
 import numpy as np
 
 from edgepose.system.atomic_files import sync_file, sync_folder
-from edgepose.system.table_files import csv_cells, csv_header
+from edgepose.system.pose_tables import csv_header
+from edgepose.system.table_files import csv_cells
 from edgepose.types import Frame, Pose, Skeleton
 from edgepose.video import h264
 

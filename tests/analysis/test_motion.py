@@ -20,7 +20,7 @@ from edgepose.cli.main import main
 from edgepose.errors import CameraError
 from edgepose.geometry.coordinates import animal_px
 from edgepose.pose.smoothing import smooth
-from edgepose.system.table_files import PoseTable
+from edgepose.system.pose_tables import PoseTable
 from edgepose.types import Skeleton
 
 COUNT, SIZE_WH, FPS = 30, (320, 240), 25.0

@@ -94,9 +94,9 @@ def test_merge_writes_them_when_asked_also_for_what_was_there(tmp_path: Path) ->
     assert names(tmp_path / "b") == []
 
 
-def test_h5_without_pandas_says_so_at_once(
+def test_h5_without_h5py_says_so_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "edgepose_train.labels.dlc_h5", None)
+    monkeypatch.setitem(sys.modules, "h5py", None)
     assert main(["collect", "-o", str(tmp_path / "out"), "--also", "h5"]) == 1
-    assert "pip install 'edgepose[train]'" in capsys.readouterr().err
+    assert "pip install 'edgepose[h5]'" in capsys.readouterr().err
