@@ -1,4 +1,4 @@
-"""One tiny training run that the tests of the desktop side share: started, killed, gone on, and finished."""
+"""One small training run that the tests of the desktop side share: it is started, killed, continued and finished."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ from brokers import wait_until
 
 from edgepose_train.demo_model import write_project
 
-PATIENCE_S = 120.0  # a busy machine takes this long to import TensorFlow and trace a network
+LONGEST_S = 120.0  # a busy machine takes this long to import TensorFlow and trace a network
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """folder: as `fit` leaves it, killed_folder: as it was when the first process was killed.
-    killed, finished: the two processes that made it."""
+    """A finished run.
+
+    Attributes:
+        folder: the result of `fit`.
+        killed_folder: a copy of the folder after the first process was killed.
+        project: the labelled frames.
+        weights: the folder that `--weights` takes.
+        killed, finished: the two processes that made it.
+    """
 
     folder: Path
     killed_folder: Path
@@ -34,14 +41,16 @@ class FinishedRun:
         return self.folder / "model.tflite"
 
     def arguments(self, **changed: object) -> list[str]:
-        """Of the command that made it; changed: what is to be given otherwise."""
+        """Returns the arguments of the command that made it, with these options changed."""
         given = {"project": self.project, "output": self.folder, "weights": self.weights} | changed
         return fit_arguments(**given)
 
 
 def fit_arguments(project: object, **options: object) -> list[str]:
-    """Options given twice count as given last. How much int8 loses of so small and so short a training differs from
-    processor to processor, and is not what these runs are for."""
+    """Returns the arguments of a short training; an option that is given twice has its last value.
+
+    The loss of int8 after so short a training differs between processors, so it is allowed to be large.
+    """
     words = ["fit", str(project), "--recipe", "fast", "--backbone", "mobilenet_v1_0.25", "--input", "96x96"]
     words += ["--epochs", "30", "--max-int8-loss", "1000"]
     return words + [word for name, value in options.items() for word in (f"--{name}", str(value))]
@@ -49,7 +58,7 @@ def fit_arguments(project: object, **options: object) -> list[str]:
 
 @pytest.fixture(scope="session")
 def rendered_project(tmp_path_factory) -> Path:
-    """20 frames of 96 x 96."""
+    """A project with 20 frames of 96 x 96 pixels."""
     project = tmp_path_factory.mktemp("rendered") / "project"
     write_project(project, range(200, 204), 5, (96, 96))
     return project
@@ -57,13 +66,13 @@ def rendered_project(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def reaching(public_projects) -> Path:
-    """Frames of two sizes, a seventh of the labels missing."""
+    """A project with frames of two sizes, in which a seventh of the labels are missing."""
     return public_projects / "Reaching-Mackenzie-2018-08-30"
 
 
 @pytest.fixture
 def eagerly() -> Iterator[None]:
-    """A few steps are done long before a graph of them is traced; the whole runs below trace theirs."""
+    """Runs TensorFlow without tracing graphs: tracing takes longer than the few steps of a test."""
     import tensorflow as tf  # noqa: TID251
 
     tf.config.run_functions_eagerly(True)
@@ -73,7 +82,7 @@ def eagerly() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def weights_folder(tmp_path_factory) -> Path:
-    """What `--weights FOLDER` takes: one trunk with weights, random ones, and names of others."""
+    """A folder for `--weights`, with random weights of one trunk and files with the names of other trunks."""
     import keras
 
     folder = tmp_path_factory.mktemp("backbones")
@@ -86,7 +95,7 @@ def weights_folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, rendered_project, weights_folder) -> FinishedRun:
-    """Killed after its first checkpoint, then gone on to the end."""
+    """A run that is killed after its first checkpoint and then continued to the end."""
     folder = tmp_path_factory.mktemp("fit") / "run"
     killed_folder, log = folder.with_name("killed"), folder.with_name("log")
     arguments = fit_arguments(rendered_project, output=folder, weights=weights_folder)
@@ -98,7 +107,7 @@ def finished_run(tmp_path_factory, rendered_project, weights_folder) -> Finished
 def run_fit(
     arguments: list[str], log: Path, kill_when: Callable[[], bool] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """As a person runs it; log: where what it says is kept."""
+    """Runs `fit` as a person does; its output is kept in files beside `log`."""
     out, err = log.with_suffix(".out"), log.with_suffix(".err")
     command = [sys.executable, "-m", "edgepose_train.cli", *arguments]
     with (
@@ -107,7 +116,7 @@ def run_fit(
         subprocess.Popen(command, stdout=stdout, stderr=stderr) as process,
     ):
         if kill_when is not None:
-            wait_until(lambda: process.poll() is not None or kill_when(), "the first checkpoint", PATIENCE_S)
+            wait_until(lambda: process.poll() is not None or kill_when(), "the first checkpoint", LONGEST_S)
             process.kill()
-        process.wait(PATIENCE_S)
+        process.wait(LONGEST_S)
     return subprocess.CompletedProcess(command, process.returncode, out.read_text(), err.read_text())

@@ -26,8 +26,10 @@ RIGHT_PX = 4.8
 
 @dataclass
 class Case:
-    """Change what a test is about, then `made()`. Every label is `LABELS`; every prediction is 1 px to the right of
-    it, in float too. errors_px: (N, K), how far the int8 file's are instead."""
+    """A report's data; a test changes what it is about and then calls `made`.
+
+    Every label is `LABELS`. Every prediction, also that of the float network, is 1 px to the right of its label.
+    """
 
     folder: Path
     frames: int = 12

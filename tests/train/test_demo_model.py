@@ -1,4 +1,4 @@
-"""The project that the demo's model is trained on, and how its result is put into the package."""
+"""The project that the demo's model is trained on, and how the model is installed in the package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def project(tmp_path_factory):
     return folder
 
 
-def test_is_a_project_that_the_reader_reads_without_complaint(project):
+def test_the_project_is_read_without_a_problem(project):
     dataset = read_dataset(project)
     assert dataset.name == "demo"
     assert dataset.problems == ()
@@ -32,7 +32,7 @@ def test_is_a_project_that_the_reader_reads_without_complaint(project):
     assert len(dataset.images) == 6
 
 
-def test_labels_are_the_truth_unrounded(project):
+def test_labels_are_the_exact_truth(project):
     for image in read_dataset(project).images:
         seed, index = int(image.path.parent.name.removeprefix("mouse")), int(image.path.stem.removeprefix("img"))
         np.testing.assert_array_equal(image.xy_px, Mouse(seed, SIZE_WH).truth(index))

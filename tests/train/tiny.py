@@ -16,12 +16,12 @@ from edgepose_train.training.trainer import TrainingPlan, TrainingViews
 
 KEYPOINTS = 3
 PLAN = TrainingPlan(steps=7, batch=4, learning_rate=1e-3, stride=8, seed=5)
-HOW = Augmentation((64, 48), 180.0, None)
+AUGMENTATION = Augmentation((64, 48), 180.0, None)
 FRAME_WH = (80, 60)
 
 
-def network(size_wh=HOW.crop_wh, keypoints=KEYPOINTS) -> keras.Model:
-    """Of the shape that `network.build` has."""
+def network(size_wh=AUGMENTATION.crop_wh, keypoints=KEYPOINTS) -> keras.Model:
+    """Returns a network with inputs and outputs like those of `network.build`."""
     picture = keras.Input((size_wh[1], size_wh[0], 3))
     x = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(8, 8, strides=8, activation="relu")(picture))
     heatmap, offset = layers.Conv2D(keypoints, 1)(x), layers.Conv2D(2 * keypoints, 1)(x)
@@ -29,13 +29,13 @@ def network(size_wh=HOW.crop_wh, keypoints=KEYPOINTS) -> keras.Model:
 
 
 def samples(folder: Path, pictures: PictureCache, labels: np.ndarray) -> list[TrainingSample]:
-    """labels: (N, K, 2) of N frames of noise, always the same."""
+    """Writes N frames of noise, always the same, and returns their samples; labels: (N, K, 2)."""
     rng, found = np.random.default_rng(0), []
     folder.mkdir(exist_ok=True)
     for i, xy in enumerate(labels):
         path = folder / f"{i}.png"
         cv2.imwrite(str(path), rng.integers(0, 256, (FRAME_WH[1], FRAME_WH[0], 3), np.uint8))
-        found.append(pictures.sample(LabelledImage(path, xy, ""), HOW.crop_wh))
+        found.append(pictures.sample(LabelledImage(path, xy, ""), AUGMENTATION.crop_wh))
     return found
 
 
@@ -46,4 +46,4 @@ def some_labels(count: int) -> np.ndarray:
 def views(folder: Path) -> TrainingViews:
     pictures = PictureCache()
     train = samples(folder / "train", pictures, some_labels(6))
-    return TrainingViews(train, samples(folder / "validation", pictures, some_labels(2)), HOW, pictures)
+    return TrainingViews(train, samples(folder / "validation", pictures, some_labels(2)), AUGMENTATION, pictures)

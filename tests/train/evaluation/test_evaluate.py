@@ -1,4 +1,4 @@
-"""`edgepose-train evaluate`: the error of the shipped file, on frames it has not seen whatever they are called."""
+"""`edgepose-train evaluate`: the error of the shipped file on frames that it was not trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBERS = {field.name for field in msgspec.structs.fields(Score)}
 
 @pytest.fixture
 def evaluate(finished_run, tmp_path, capsys):
-    """evaluate(dataset, *options) -> (exit status, the JSON report or None, stdout, stderr)."""
+    """Returns a function of data set and options; its result is exit status, JSON report or None, stdout, stderr."""
 
     def call(dataset, *options):
         report = tmp_path / "score.json"
@@ -35,7 +35,7 @@ def evaluate(finished_run, tmp_path, capsys):
 
 
 def renamed(project, folder):
-    """The same frames under other names, in another folder, of another scorer."""
+    """Copies the frames into another folder and renames frames and videos."""
     shutil.copytree(project, folder)
     for video in sorted((folder / "labeled-data").iterdir()):
         table = next(video.glob("CollectedData_*.csv"))
@@ -46,7 +46,7 @@ def renamed(project, folder):
     return folder
 
 
-def test_scores_what_the_card_says(finished_run, evaluate):
+def test_the_score_is_that_of_the_card(finished_run, evaluate):
     status, report, out, err = evaluate(finished_run.project)
     assert (status, err) == (0, "")
     assert report.keys() == NUMBERS
@@ -55,7 +55,7 @@ def test_scores_what_the_card_says(finished_run, evaluate):
     assert "ALSO" not in out
 
 
-def test_frames_it_has_seen_are_told_by_content(finished_run, evaluate, tmp_path):
+def test_the_content_identifies_frames_that_it_was_trained_on(finished_run, evaluate, tmp_path):
     project = renamed(finished_run.project, tmp_path / "elsewhere")
     assert evaluate(project)[1] == evaluate(finished_run.project)[1]
 
@@ -120,7 +120,7 @@ def test_a_keypoint_without_labels_is_null_not_nan(finished_run, evaluate, tmp_p
     assert all(isinstance(report[name], float) for name in ("mean_px", "median_px", "p95_px"))
 
 
-def test_a_report_that_cannot_be_written_is_told_before_the_work(finished_run, capsys, tmp_path):
+def test_a_report_that_cannot_be_written_is_an_error_before_the_work(finished_run, capsys, tmp_path):
     arguments = ["evaluate", str(finished_run.model), str(finished_run.project), "--json"]
     assert cli.main([*arguments, str(tmp_path / "nowhere" / "score.json")]) == 2
     out, err = capsys.readouterr()

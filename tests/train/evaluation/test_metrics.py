@@ -1,4 +1,4 @@
-"""Errors in pixels and what is made of them, against cases worked out by hand and against chance."""
+"""Errors in pixels and the measures computed from them, compared with results by hand and with random numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMES = ("snout", "leftear", "tailbase")
 
 
 def predictions(errors, score=None) -> Predictions:
-    """Of animals 100 px long, found to the right of their labels by `errors` (N, K); NaN = not labelled."""
+    """Returns predictions `errors` (N, K) px to the right of their labels; animals are 100 px long, NaN is no label."""
     errors = np.asarray(errors, np.float64)
     labels = np.tile(np.array([[0.0, 0.0], [50.0, 0.0], [100.0, 0.0]])[: errors.shape[1]], (len(errors), 1, 1))
     xy = labels + np.stack([np.nan_to_num(errors), np.zeros_like(errors)], axis=2)
@@ -31,7 +31,7 @@ def test_each_labelled_keypoint_counts_once():
     assert score.p95_per_keypoint["tailbase"] == pytest.approx(np.percentile([3, 5, 25], 95), abs=1e-3)
 
 
-def test_a_keypoint_nobody_labelled_has_no_error_and_no_label_at_all_is_told():
+def test_an_unlabelled_keypoint_has_no_error_and_no_label_at_all_is_an_error():
     found = predictions([[1, np.nan, 3], [3, np.nan, 5]])
     assert summarize(found, NAMES).per_keypoint["leftear"] is None
     with pytest.raises(DatasetError, match="no labelled keypoint among the frames to evaluate on"):
@@ -45,7 +45,7 @@ def test_pck_is_the_share_within_parts_of_the_animal():
 
 
 def test_oks_is_that_of_its_formula():
-    """The box of a straight animal is 100 x 10 px: a width of a tenth of its length stands for none."""
+    """The box of a straight animal is 100 x 10 px, because its width is at least a tenth of its length."""
     score = summarize(predictions([[0, 5, 10]]), NAMES)
     expected = np.mean([np.exp(-(d**2) / (2 * 1000 * (2 * OKS_SIGMA) ** 2)) for d in (0, 5, 10)])
     assert score.oks == pytest.approx(expected, abs=1e-3)
@@ -66,7 +66,7 @@ def test_the_certain_ones_are_those_above_the_cutoff():
 
 
 def test_the_interval_holds_the_true_mean_as_often_as_it_says():
-    """Frames whose keypoints are wrong together: an interval that drew keypoints would be far too narrow."""
+    """The errors of one frame are equal; an interval that draws keypoints would be much too narrow."""
     rng = np.random.default_rng(0)
     inside, trials, mean = 0, 300, 3.0
     for _ in range(trials):

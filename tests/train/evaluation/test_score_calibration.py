@@ -1,4 +1,4 @@
-"""What a score is worth: a distortion that is known is found, and the mapped score is the share that is right."""
+"""Score calibration: a known distortion is found, and the mapped score is the share of right predictions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgepose_train.labels.reading import read_dataset
 
 
 def scored(count, slope, shift):
-    """Scores of a network, and whether each is right, where the true chance is sigmoid(slope * logit + shift)."""
+    """Returns random scores, and which are right with the probability sigmoid(slope * logit + shift)."""
     rng = np.random.default_rng(0)
     score = rng.uniform(0.02, 0.99, count)
     return score, rng.random(count) < ScoreMap(slope, shift, 1.0).apply(score)
@@ -34,8 +34,8 @@ def test_without_a_single_mistake_or_hit_there_is_still_a_map(right):
     assert (ScoreMap(slope, shift, 1.0).apply(np.array([0.9]))[0] > 0.5) == right
 
 
-def test_a_map_never_turns_the_order_round():
-    """Scores that mean nothing, or the opposite: the slope stays above zero, so a threshold still cuts the lowest."""
+def test_a_map_never_reverses_the_order():
+    """The slope is positive even for scores without meaning, so a threshold always removes the lowest scores."""
     rng = np.random.default_rng(0)
     score = rng.uniform(0.02, 0.98, 500)
     slope, shift = _logistic(_logit(score), rng.random(500) > score)
@@ -44,22 +44,22 @@ def test_a_map_never_turns_the_order_round():
 
 
 def test_mapped_scores_are_the_share_that_is_right():
-    """The reliability diagram of a network twice as sure as it should be, before and after the map."""
+    """The reliability diagram of a network that is much too sure, before and after the mapping."""
     score, right = scored(8000, 0.5, 0.0)
     labels = np.zeros((4000, 2, 2))
     xy = labels + np.where(right, 1.0, 50.0).reshape(4000, 2, 1)
     found = Predictions(labels, xy, ScoreMap(0.5, 0.0, 5.0).apply(score).reshape(4000, 2))
-    told = reliability(found, score.reshape(4000, 2), 5.0)
-    assert max(abs(one.score - one.right) for one in told.after) < 0.05
-    assert max(abs(one.score - one.right) for one in told.before) > 0.1
-    assert sum(one.points for one in told.before) == sum(one.points for one in told.after) == 8000
+    diagram = reliability(found, score.reshape(4000, 2), 5.0)
+    assert max(abs(one.score - one.right) for one in diagram.after) < 0.05
+    assert max(abs(one.score - one.right) for one in diagram.before) > 0.1
+    assert sum(one.points for one in diagram.before) == sum(one.points for one in diagram.after) == 8000
 
 
 def test_unlabelled_keypoints_are_in_no_bin():
     labels = np.full((20, 2, 2), np.nan)
     labels[:, 0] = 0
-    told = reliability(Predictions(labels, labels, np.full((20, 2), 0.9)), np.full((20, 2), 0.5), 3.0)
-    assert sum(one.points for one in told.after) == 20
+    diagram = reliability(Predictions(labels, labels, np.full((20, 2), 0.9)), np.full((20, 2), 0.5), 3.0)
+    assert sum(one.points for one in diagram.after) == 20
 
 
 def test_right_is_a_tenth_of_the_animal_or_a_part_of_the_frame():

@@ -43,7 +43,7 @@ def picture_of(card):
 
 
 def outputs_of_the_file(data, picture):
-    """By name, dequantized."""
+    """Returns the outputs of the file and their scales by name; the outputs are dequantized."""
     interpreter = open_runtime(data, 1, "the file").interpreter
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture[None])
     interpreter.invoke()

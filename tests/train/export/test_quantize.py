@@ -1,4 +1,4 @@
-"""The int8 file: what the device relies on, read from the file itself."""
+"""The int8 file has what the device relies on; the file itself is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow  # a network is trained
 
 @pytest.fixture(scope="module")
 def interpreter(finished_run):
-    """Without the delegate, which hides the operations."""
+    """An interpreter without the delegate, which hides the operations."""
     plain = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     with pytest.warns(UserWarning, match="tf.lite.Interpreter is deprecated"):
         found = tf.lite.Interpreter(str(finished_run.model), experimental_op_resolver_type=plain)
@@ -27,7 +27,7 @@ def outputs(interpreter):
 
 
 def test_input_is_the_cameras_bytes(interpreter):
-    """Scale and zero point are the normalisation to -1..1, for whatever pixels the frames happen to have."""
+    """Scale and zero point are the normalisation to -1..1, whatever pixels the frames have."""
     (details,) = interpreter.get_input_details()
     assert details["dtype"] is np.uint8
     assert details["shape"].tolist() == [1, 96, 96, 3]
@@ -61,7 +61,7 @@ def test_offsets_are_clipped_so_that_their_scale_is_fine(outputs):
 
 
 def test_every_weight_is_quantized(interpreter):
-    """int8 kernels, int32 biases: a float tensor would be an operation that runs in float."""
+    """Kernels are int8 and biases int32; a float tensor would mean an operation that runs in float."""
     assert {np.dtype(tensor["dtype"]).name for tensor in interpreter.get_tensor_details()} <= {
         "int8",
         "int32",

@@ -1,4 +1,4 @@
-"""What is read from a `.tflite`: checked against the interpreter, and against published counts."""
+"""What is read from a `.tflite` file, compared with the interpreter and with published counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_first_convolution(demo):
     assert op.macs == 120 * 160 * 8 * 27
 
 
-def test_a_batch_that_is_not_fixed_is_told():
+def test_a_batch_that_is_not_fixed_is_minus_one():
     import keras
 
     picture = keras.Input((6, 8, 3))
@@ -66,7 +66,7 @@ def _converted(model):
 
 @pytest.mark.slow
 def test_multiply_accumulates_are_the_published_ones():
-    """MobileNetV2 1.0 at 224: 300 million (Sandler et al. 2018, table 4)."""
+    """MobileNetV2 1.0 at 224x224 has 300 million (Sandler et al. 2018, table 4)."""
     import keras
 
     graph = read_graph(_converted(keras.applications.MobileNetV2(weights=None)), "MobileNetV2")
@@ -101,7 +101,7 @@ def test_what_is_no_model_is_one_line(data):
 
 
 def test_every_truncation_is_an_error_or_the_same_operations(demo):
-    """The weights lie behind the tables, so the last bytes may be missing unnoticed; the card's hash tells."""
+    """The weights are behind the tables, so a graph can be read without its last bytes; the card's hash finds that."""
     data = DEMO.read_bytes()
     kinds = [op.kind for op in demo.ops]
     failed = 0

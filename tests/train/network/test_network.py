@@ -1,4 +1,4 @@
-"""The network: outputs, which weights are taken, and what of them stays frozen."""
+"""The network: its outputs, where its weights come from, and which of them are not trained."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_file_that_holds_no_weights(tmp_path, name):
 
 
 def test_weights_of_another_backbone(weights_folder, tmp_path):
-    """Under a name that promises the right one."""
+    """The file has the name of the right backbone."""
     other = tmp_path / "mobilenet_v1_0.05_128_imagenet_no_top.weights.h5"
     shutil.copy(weights_folder / "mobilenet_v1_0.25_128_imagenet_no_top.weights.h5", other)
     assert "not weights of mobilenet_v1_0.05 without top (" in refused(Backbone(1, 0.05, 11), tmp_path)
@@ -138,7 +138,7 @@ def test_imagenet_without_a_network_names_the_other_choices(tmp_path, monkeypatc
         raise socket.gaierror(-3, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
-    monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path))  # nothing downloaded before counts
+    monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path))  # a file that was downloaded earlier is not used
     line = refused(SMALL, "imagenet")
     assert line.startswith("cannot download the ImageNet weights of mobilenet_v1_0.25 (URL fetch failure on https://")
     assert line.endswith("give --weights FILE or FOLDER with weights you have, or --weights none to train from scratch")
@@ -154,7 +154,7 @@ def batch_norms(model) -> list[layers.BatchNormalization]:
 def test_without_pretrained_weights_everything_is_trained():
     model = build(Backbone(2, 0.05, 13), Head(3, 8, 16), (64, 64), "none")
     assert all(layer.trainable for layer in model.layers)
-    # Keras' own momentum of MobileNetV2 ruins inference after short trainings.
+    # After a short training, Keras' own momentum for MobileNetV2 leaves statistics that are useless in inference.
     assert {layer.momentum for layer in batch_norms(model)} == {0.9}
 
 
@@ -176,7 +176,7 @@ def test_training_leaves_pretrained_statistics_and_first_blocks_bit_identical(pr
 
 
 def train(model, steps) -> None:
-    """On noise."""
+    """Trains on noise."""
     random = np.random.default_rng(0)
     trainer = Trainer(model, TrainingPlan(steps, 2, 1e-3, 8, 0))
     for _ in range(steps):

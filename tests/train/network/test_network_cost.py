@@ -1,4 +1,4 @@
-"""Costs from the description alone are those of the converted network, operation by operation."""
+"""The costs that are computed from the description equal those of the converted network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_the_demos_int8_file():
     ("backbone", "head", "size_wh"), [((2, 0.35, 13), (3, 4, 24), (96, 64)), ((1, 0.5, 8), (5, 16, 16), (64, 96))]
 )
 def test_other_trunks_sizes_and_strides(backbone, head, size_wh):
-    """A float file lacks the int8 one's first operation, from uint8 to int8."""
+    """A float file lacks the first operation of the int8 file, from uint8 to int8."""
     import tensorflow as tf  # noqa: TID251
 
     from edgepose_train.network import network

@@ -1,4 +1,4 @@
-"""Sizes of the model's input, from the frames or from `--input`."""
+"""The size of the model's input, from the frames or from `--input`."""
 
 from __future__ import annotations
 

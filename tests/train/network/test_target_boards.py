@@ -84,14 +84,14 @@ def test_the_estimate_is_that_of_the_network_that_was_chosen():
     assert choice.estimate_ms == TARGET_BOARDS["pi-4"].estimate_ms(_cost(choice))
 
 
-def test_more_frames_a_second_never_buy_more_computing():
+def test_a_higher_frame_rate_never_gives_a_slower_network():
     choices = [choose_network(TARGET_BOARDS["pi-4"], fps, *OPEN_FIELD) for fps in (5, 10, 20, 40, 60)]
     assert all(a.estimate_ms >= b.estimate_ms for a, b in pairwise(choices))
     assert choices[0].backbone == "mobilenet_v2_1"
     assert choices[-1].backbone == "mobilenet_v1_0.25:8"
 
 
-def test_faster_boards_get_more():
+def test_faster_boards_get_slower_networks():
     names = ("pi-zero-2w", "pi-3", "pi-4", "pi-5")
     costs = [
         TARGET_BOARDS["pi-4"].estimate_ms(_cost(choose_network(TARGET_BOARDS[name], 20, *OPEN_FIELD))) for name in names
@@ -114,7 +114,7 @@ def test_a_large_animal_needs_no_more_input_than_a_small_one_in_a_smaller_frame(
     assert near == far
 
 
-def test_an_animal_of_unknown_size_is_taken_for_half_a_frame():
+def test_an_animal_of_unknown_size_is_assumed_to_fill_half_a_frame():
     assert choose_network(TARGET_BOARDS["pi-4"], 30, (640, 480), float("nan"), 4) == choose_network(
         TARGET_BOARDS["pi-4"], 30, (640, 480), 320, 4
     )

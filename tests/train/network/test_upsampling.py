@@ -1,4 +1,4 @@
-"""Upsampling for the Edge TPU is bilinear resizing, in float and in int8, and keeps the coordinate rule."""
+"""Upsampling for the Edge TPU equals bilinear resizing in float and in int8, and keeps the coordinate rule."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgepose_train.network.upsampling import upsample_2x
 from edgepose_train.quiet import quiet
 
 SHAPE = (1, 5, 7, 6)
-# Said of float ends, whose range nobody has to state.
+# TensorFlow warns of this where inputs and outputs are float; they need no range.
 float_ends = pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
 
 
 def _models():
-    """The same convolutions round both kinds of upsampling."""
+    """Returns two models with the same convolutions and one kind of upsampling each."""
     before, after = layers.Conv2D(SHAPE[3], 1, activation="relu6"), layers.Conv2D(3, 1)
     built = []
     for enlarge in (layers.UpSampling2D(2, interpolation="bilinear"), upsample_2x):
@@ -49,7 +49,7 @@ def test_equal_to_bilinear_resizing_also_at_the_border(h, w, channels):
 
 
 def test_a_ramp_keeps_its_pixel_coordinates():
-    """Cells that hold their own pixel coordinate still do, at half the stride."""
+    """Cells whose value is their own pixel coordinate have that value at half the stride, too."""
     coarse = np.array([cell_to_px(float(x), 16) for x in range(6)], np.float32)
     source = keras.Input((4, 6, 1))
     fine = keras.Model(source, upsample_2x(source))(np.tile(coarse, (4, 1))[None, :, :, None])
@@ -86,7 +86,7 @@ def test_int8_graph_has_no_resizing_and_no_operation_that_computes_shapes(models
 
 
 def _int8(model, pictures):
-    """int8 inside, float at both ends."""
+    """Converts the model to int8 with float inputs and outputs."""
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: ([picture] for picture in pictures)

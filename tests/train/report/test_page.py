@@ -1,4 +1,4 @@
-"""The report is one valid file that needs nothing else, tells no lies, and survives whatever the user's data hold."""
+"""The report is one valid file that loads nothing else, shows what was measured, and is safe for all user data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "b
 
 
 class Document(HTMLParser):
-    """Fails on anything but balanced tags that a report is made of. words: the text that a reader sees."""
+    """Accepts only balanced tags that a report may have; `words` is the text that a reader sees."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ def row_of(text: str, name: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def real(demo_model, rendered_project):
-    """Rendered mice, as the demo's model finds them: its card, the data, the page."""
+    """Card, data and page of the demo's model on rendered mice."""
     dataset = read_dataset(rendered_project)
     split, estimator = split_images(dataset, 0), Estimator(demo_model)
     names = dataset.skeleton.keypoints
@@ -195,7 +195,7 @@ def test_the_worst_frame_is_shown_first(tmp_path):
     ]
 
 
-def test_missing_labels_are_said_to_be_missing(tmp_path):
+def test_missing_labels_have_no_numbers(tmp_path):
     case = Case(tmp_path)
     case.labels[:, 2] = np.nan
     case.labels[4, 1:] = np.nan
@@ -213,7 +213,7 @@ def test_any_number_of_keypoints_fits(tmp_path, names):
     assert ("PCK" in document.words) == (len(names) > 1)  # one point has no length
 
 
-def test_a_frame_that_is_gone_does_not_cost_the_report(tmp_path):
+def test_a_report_is_written_when_a_frame_has_disappeared(tmp_path):
     case = Case(tmp_path)
     card, data = case.made()
     data.split.test[2].path.unlink()
@@ -240,7 +240,7 @@ def test_the_file_stays_small_however_many_and_large_the_frames(tmp_path):
 
 
 def test_what_is_unknown_is_left_out(tmp_path):
-    """Such as the scores of an older card, which are means and medians alone."""
+    """An older card only has means and medians."""
     card, data = Case(tmp_path).made()
     bare = {"interval_px": None, "length_px": None, "pck": {}, "oks": None, "certain": None}
     scores = {name: msgspec.structs.replace(score, **bare) for name, score in card.scores.items()}

@@ -1,4 +1,4 @@
-"""Labels and predictions are drawn where they are in the frame, and what is drawn can be read."""
+"""Labels and predictions are drawn at their places in the frame, and the texts can be read."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ NAMES = ("a", "b", "c", "d", "e", "f")
 
 
 def drawn(svg: str) -> tuple[ET.Element, np.ndarray]:
-    """The picture, and the pixels in it."""
+    """Returns the picture and the pixels in it."""
     root = ET.fromstring(svg)
     data = base64.b64decode(root.find("image").get("href").split(",")[1])
     return root, cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
 
 
 def circles(root: ET.Element, kind: str) -> np.ndarray:
-    """(n, 2), in the frame's pixels."""
+    """Returns the centres (n, 2) in frame pixels."""
     path = ".//circle[@class='dot']" if kind == "dot" else f".//g[@class='{kind}']/circle"
     return np.array([[float(c.get("cx")), float(c.get("cy"))] for c in root.iterfind(path)])
 
 
 def brightest(picture: np.ndarray, around_xy: np.ndarray, radius: float) -> np.ndarray:
-    """Centre of what is bright near a place."""
+    """Returns the centre of the bright pixels near a place."""
     ys, xs = np.indices(picture.shape)
     weight = np.where(np.hypot(xs - around_xy[0], ys - around_xy[1]) < radius, picture.astype(float), 0)
     weight[weight < 40] = 0
@@ -45,7 +45,7 @@ def brightest(picture: np.ndarray, around_xy: np.ndarray, radius: float) -> np.n
     ],
 )
 def test_marks_lie_on_what_they_mark(size_wh, points):
-    """A disc is painted at every label and at every prediction: the marks must be where the discs are in the JPEG."""
+    """A disc is painted at every label and prediction; the marks must be where the discs are in the JPEG."""
     label_px = np.array(points, float)
     xy_px = label_px[::-1] * 0.4 + label_px * 0.6
     image = np.zeros((size_wh[1], size_wh[0], 3), np.uint8)
@@ -63,7 +63,7 @@ def test_marks_lie_on_what_they_mark(size_wh, points):
     assert picture.shape[0] == pytest.approx(h * scale, abs=1)
     inner = label_px[((label_px > radius + 1) & (label_px < np.array(size_wh) - radius - 2)).all(axis=1)]
     for point in inner:
-        place = (point - [x, y]) * scale - 0.5  # the middle of a JPEG's pixel is half a pixel from its edge
+        place = (point - [x, y]) * scale - 0.5  # the centre of a JPEG's pixel is half a pixel from its edge
         np.testing.assert_allclose(brightest(picture, place, 1.5 * radius * scale), place, atol=0.3)
 
 

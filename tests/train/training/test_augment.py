@@ -1,4 +1,4 @@
-"""Random views: the keypoints follow the pixels, and left stays left."""
+"""Random views: the keypoints follow the pixels, and left and right are exchanged in a mirrored view."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOLERANCE_PX = 0.3
 
 
 def spotted(size_wh, xy_px, bright) -> np.ndarray:
-    """Grey, with a soft spot at every keypoint: white where `bright` holds, else black."""
+    """Returns a grey picture with a soft spot at every keypoint, white where `bright` is True, otherwise black."""
     x, y = np.meshgrid(np.arange(size_wh[0]), np.arange(size_wh[1]))
     image = np.full((size_wh[1], size_wh[0]), float(PAD_VALUE))
     for (px, py), up in zip(xy_px, bright, strict=True):
@@ -29,7 +29,7 @@ def spotted(size_wh, xy_px, bright) -> np.ndarray:
 
 
 def find_spot(view, xy, radius=9) -> tuple[np.ndarray, float]:
-    """Centroid of what differs from the background round `xy`, and by how much at most (negative: darker)."""
+    """Returns the centroid of the spot near `xy`, and its largest difference from the background (negative: darker)."""
     x0, y0 = np.round(xy).astype(int) - radius
     patch = view.astype(float).mean(axis=2)
     patch = (patch - np.median(patch))[y0 : y0 + 2 * radius + 1, x0 : x0 + 2 * radius + 1]
@@ -46,7 +46,7 @@ def well_inside(xy, wh, margin=12) -> bool:
 @pytest.mark.parametrize("frame_wh", [(128, 96), (300, 200), (640, 480)])
 @pytest.mark.parametrize("flip_order", [None, FLIP_ORDER], ids=["never mirrored", "mirrored"])
 def test_keypoints_follow_the_pixels(frame_wh, flip_order, tmp_path):
-    """Through everything that lies between a frame and a view: shrinking, letterbox, turn, zoom, mirror, shift."""
+    """They do so through every step from frame to view: reducing, letterbox, turn, zoom, mirror and shift."""
     xy = np.array([[0.5, 0.35], [0.4, 0.6], [0.65, 0.62]]) * frame_wh
     image = spotted(frame_wh, xy, [True, False, True])
     if frame_wh[0] > 400:  # a spot must stay visible
@@ -55,21 +55,21 @@ def test_keypoints_follow_the_pixels(frame_wh, flip_order, tmp_path):
     cv2.imwrite(str(tmp_path / "frame.png"), image)
     pictures = PictureCache()
     sample = pictures.sample(LabelledImage(tmp_path / "frame.png", xy, ""), (192, 160))
-    how = Augmentation(CROP_WH, 180.0, flip_order)
+    augmentation = Augmentation(CROP_WH, 180.0, flip_order)
     measured, mirrored = 0, 0
     for seed in range(60):
         view, found = random_view(
-            pictures.source(sample), sample.xy_px, sample.to_model, how, np.random.default_rng(seed)
+            pictures.source(sample), sample.xy_px, sample.to_model, augmentation, np.random.default_rng(seed)
         )
         assert view.shape == (CROP_WH[1], CROP_WH[0], 3)
-        # Whether mirrored or not, the animal's left is on its left: seen from above, clockwise after its nose.
+        # In every view, the animal's left is on its left side; seen from above, it follows the nose clockwise.
         (ax, ay), (bx, by) = found[LEFT] - found[NOSE], found[RIGHT] - found[NOSE]
         assert ax * by - ay * bx < 0
         for keypoint in range(3):
             if not well_inside(found[keypoint], CROP_WH):
                 continue
             spot, height = find_spot(view, found[keypoint])
-            if abs(height) < 40:  # washed out by the light
+            if abs(height) < 40:  # the light hides it
                 continue
             np.testing.assert_allclose(spot, found[keypoint], atol=TOLERANCE_PX)
             measured += 1
@@ -78,8 +78,8 @@ def test_keypoints_follow_the_pixels(frame_wh, flip_order, tmp_path):
     assert (mirrored > 10) == (flip_order is not None)
 
 
-def test_a_large_frame_is_shrunk_by_areas_and_a_small_one_is_left_alone():
-    """One-pixel stripes average out to grey; a warp that samples points would make them flicker."""
+def test_a_large_frame_is_reduced_by_areas_and_a_small_one_is_not_changed():
+    """Stripes of one pixel become grey; a warp that samples points would show some of them."""
     stripes = np.zeros((480, 640, 3), np.uint8)
     stripes[:, ::2] = 254
     source, matrix = source_of(stripes, FrameMap.fit((640, 480), (160, 128), "letterbox"), 1.0)
@@ -91,16 +91,16 @@ def test_a_large_frame_is_shrunk_by_areas_and_a_small_one_is_left_alone():
     np.testing.assert_array_equal(identity, np.eye(3))
 
 
-def test_what_a_window_will_show_is_not_shrunk_away():
+def test_the_picture_keeps_the_detail_that_a_window_shows():
     frame_map, image = FrameMap.fit((640, 480), (160, 128), "letterbox"), np.zeros((480, 640, 3), np.uint8)
     assert [source_of(image, frame_map, zoom)[0].shape[1] for zoom in (1.0, 1.5, 3.0)] == [240, 360, 640]
 
 
 def test_half_of_the_views_are_as_large_as_a_window_shows_them():
-    """The animal's length in the view tells: 1 or `zoom` times its own, a quarter more or less."""
+    """The animal's length in the view is 1 or `zoom` times its own length, a quarter more or less."""
     xy, image = np.array([[40.0, 50.0], [60.0, 50.0]]), np.zeros((100, 100, 3), np.uint8)
-    how = Augmentation(CROP_WH, 180.0, None, zoom=3.0)
-    views = [random_view(image, xy, np.eye(3), how, np.random.default_rng(seed))[1] for seed in range(200)]
+    augmentation = Augmentation(CROP_WH, 180.0, None, zoom=3.0)
+    views = [random_view(image, xy, np.eye(3), augmentation, np.random.default_rng(seed))[1] for seed in range(200)]
     larger = np.array([np.linalg.norm(found[1] - found[0]) / 20 for found in views])
     followed = larger > 2
     assert 70 < followed.sum() < 130
@@ -111,17 +111,17 @@ def test_half_of_the_views_are_as_large_as_a_window_shows_them():
 def test_unlabelled_stays_unlabelled_on_the_right_side():
     xy = np.array([[50.0, 50.0], [np.nan, np.nan], [60.0, 60.0]])
     image = np.zeros((100, 100, 3), np.uint8)
-    how, unlabelled = Augmentation(CROP_WH, 30.0, FLIP_ORDER), set()
+    augmentation, unlabelled = Augmentation(CROP_WH, 30.0, FLIP_ORDER), set()
     for seed in range(20):
-        _, found = random_view(image, xy, np.eye(3), how, np.random.default_rng(seed))
+        _, found = random_view(image, xy, np.eye(3), augmentation, np.random.default_rng(seed))
         assert np.isnan(found).all(axis=1).sum() == 1
         unlabelled.add(int(np.isnan(found[:, 0]).argmax()))
     assert unlabelled == {LEFT, RIGHT}
 
 
 def test_a_frame_without_any_label_still_gives_views():
-    how = Augmentation(CROP_WH, 30.0, None)
-    view, xy = random_view(np.zeros((50, 60, 3), np.uint8), np.full((3, 2), np.nan), np.eye(3), how, rng())
+    augmentation = Augmentation(CROP_WH, 30.0, None)
+    view, xy = random_view(np.zeros((50, 60, 3), np.uint8), np.full((3, 2), np.nan), np.eye(3), augmentation, rng())
     assert view.shape == (80, 96, 3)
     assert np.isnan(xy).all()
 
@@ -130,11 +130,11 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_a_view_is_a_function_of_its_generator_and_leaves_the_image_alone():
+def test_a_view_is_a_function_of_its_generator_and_does_not_change_the_image():
     image = rng().integers(0, 256, (100, 120, 3), np.uint8)
     before, xy = image.copy(), np.array([[40.0, 30.0]])
-    how = Augmentation(CROP_WH, 180.0, None)
-    first, second = (random_view(image, xy, np.eye(3), how, rng()) for _ in range(2))
+    augmentation = Augmentation(CROP_WH, 180.0, None)
+    first, second = (random_view(image, xy, np.eye(3), augmentation, rng()) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(image, before)
@@ -148,22 +148,22 @@ def test_light_changes_but_never_shape_or_type():
 
 
 def animals(angles_deg) -> np.ndarray:
-    """Labels (N, 3, 2) of animals that lie that way round."""
+    """Returns labels (N, 3, 2) of animals with these orientations."""
     body = np.array([[30.0, 0], [0, 3], [-30, 0]])
     turns = [np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) for a in np.deg2rad(angles_deg)]
     return np.array([body @ turn + 100 for turn in turns])
 
 
-def test_animals_that_lie_every_way_round_may_be_turned_over():
+def test_animals_of_every_orientation_may_be_turned_by_any_angle():
     assert turn_range_deg(animals(rng().uniform(0, 360, 50))) == 180
 
 
-def test_animals_that_always_stand_the_same_way_may_not():
+def test_animals_of_one_orientation_may_only_be_turned_a_little():
     assert turn_range_deg(animals(rng().normal(30, 10, 50))) < 90
 
 
-def test_keypoints_that_nobody_labelled_tell_nothing_about_orientation():
-    """And raise no warning, which here would be an error."""
+def test_unlabelled_keypoints_do_not_count_for_the_orientation():
+    """They also cause no warning, which would be an error here."""
     labels = animals(rng().uniform(0, 360, 50))
     labels[:, 2] = np.nan
     assert turn_range_deg(labels) == 180

@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved comes back, and a damaged file is told from another run's."""
+"""Checkpoints: they are loaded as they were saved; a damaged file and a file of another run are different errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def path(tmp_path):
     return tmp_path / "checkpoint.npz"
 
 
-def test_comes_back_as_saved(path):
+def test_it_is_loaded_as_it_was_saved(path):
     groups, notes = checkpoint.load(path, IDENTITY)
     assert notes["best"] == {"step": 3}
     assert groups.keys() == GROUPS.keys()
@@ -41,7 +41,7 @@ def test_another_runs_checkpoint_is_refused(path):
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 2000, -1])
-def test_a_torn_file_is_told_in_one_line(path, keep):
+def test_a_truncated_file_is_an_error_of_one_line(path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(EdgeposeError, match=r"damaged checkpoint .* delete it to start this run anew") as error:
         checkpoint.load(path, IDENTITY)
@@ -49,7 +49,7 @@ def test_a_torn_file_is_told_in_one_line(path, keep):
 
 
 @pytest.mark.parametrize("content", [b"garbage", b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00"])
-def test_a_foreign_file_is_told_in_one_line(path, content):
+def test_a_foreign_file_is_an_error_of_one_line(path, content):
     path.write_bytes(content)
     with pytest.raises(EdgeposeError, match="damaged checkpoint") as error:
         checkpoint.load(path, IDENTITY)

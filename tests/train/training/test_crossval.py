@@ -1,4 +1,4 @@
-"""`fit --folds`: every labelled frame is tested once, by a model that never saw it."""
+"""`fit --folds`: every labelled frame is tested once, by a model that was not trained on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_each_frame_is_tested_by_one_fold_that_did_not_train_on_it(folds_run, re
     assert sorted(tested) == sorted(image_hash(image.path) for image in read_dataset(rendered_project).images)
 
 
-def test_the_score_of_the_folds_stands_in_the_card_of_the_model(folds_run):
+def test_the_score_of_the_folds_is_in_the_card_of_the_model(folds_run):
     run, result = folds_run
     score = read_card(run / "model.tflite").scores["folds"]
     assert (score.n_frames, score.n_points) == (20, 80)

@@ -1,4 +1,4 @@
-"""`edgepose-train fit`: real runs that are killed, stopped, resumed and misused."""
+"""`edgepose-train fit`: real runs that are killed, stopped and continued, and wrong usage."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from edgepose_train.labels.reading import read_dataset
 pytestmark = pytest.mark.slow  # a network is trained
 
 
-def test_a_killed_run_leaves_a_checkpoint_alone(finished_run):
+def test_a_killed_run_leaves_only_a_checkpoint(finished_run):
     assert finished_run.killed.returncode == -signal.SIGKILL
     assert "Traceback" not in finished_run.killed.stderr
     assert "quantizing" not in finished_run.killed.stdout
 
 
-def test_the_same_command_goes_on_and_finishes(finished_run):
+def test_the_same_command_continues_and_finishes(finished_run):
     run = finished_run.finished
     assert run.returncode == 0, run.stderr
     assert "Traceback" not in run.stderr
@@ -100,7 +100,7 @@ def test_a_seed_gives_the_same_file_also_when_killed_in_between(finished_run, tm
     assert (tmp_path / "run" / "model.tflite").read_bytes() == finished_run.model.read_bytes()
 
 
-# Said by TensorFlow's converter at every quantization; `fit` shows its users none of what it says.
+# TensorFlow's converter warns of this at every quantization; `fit` hides it from its users.
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
 def test_what_int8_costs_decides_the_exit_status(finished_run, tmp_path, capsys):
     shutil.copytree(finished_run.folder, tmp_path / "run")
@@ -116,11 +116,11 @@ def test_what_int8_costs_decides_the_exit_status(finished_run, tmp_path, capsys)
     ) == costs
 
 
-def test_a_model_for_following_says_how_and_what_it_is_worth(finished_run, tmp_path, capsys):
-    """Frames of 240x240 at an input of 96x96, in which the mouse is small."""
+def test_a_model_for_following_has_a_zoom_and_a_score_for_it(finished_run, tmp_path, capsys):
+    """The frames are 240x240, the input is 96x96, and the mouse is small."""
     write_project(tmp_path / "large", range(200, 204), 5, (240, 240))
     options = {"project": tmp_path / "large", "output": tmp_path / "run", "epochs": 2}
-    # So short a training leaves int8's cost to chance, and that decides the exit status.
+    # After so short a training, the loss of int8 is random, and it would decide the exit status.
     done = run_fit([*finished_run.arguments(**options), "--follow", "--max-int8-loss", "1000"], tmp_path / "log")
     assert done.returncode == 0, done.stderr
     card = read_card(tmp_path / "run" / "model.tflite")
@@ -136,12 +136,12 @@ def test_a_model_for_following_says_how_and_what_it_is_worth(finished_run, tmp_p
     assert scores["mean_px"] == pytest.approx(card.scores["int8"].mean_px, abs=1e-3)
 
 
-def test_no_path_of_this_machine_gets_into_the_card(finished_run):
+def test_the_card_has_no_path_of_this_machine(finished_run):
     assert str(finished_run.folder.parent.parent) not in (finished_run.folder / "model.json").read_text()
 
 
-def told(capsys, arguments, status) -> str:
-    """The one line that the command says on stderr."""
+def error_line(capsys, arguments, status) -> str:
+    """Returns the only line that the command prints on stderr."""
     capsys.readouterr()
     assert cli.main(list(map(str, arguments))) == status
     err = capsys.readouterr().err
@@ -152,16 +152,16 @@ def told(capsys, arguments, status) -> str:
 
 def test_other_settings_are_refused_in_the_same_folder(finished_run, capsys):
     before = finished_run.model.read_bytes()
-    assert "give another folder with -o" in told(capsys, finished_run.arguments(seed=1), 2)
+    assert "give another folder with -o" in error_line(capsys, finished_run.arguments(seed=1), 2)
     assert finished_run.model.read_bytes() == before
 
 
-def test_a_damaged_checkpoint_is_told(finished_run, tmp_path, capsys):
+def test_a_damaged_checkpoint_is_an_error(finished_run, tmp_path, capsys):
     damaged = tmp_path / "run" / "checkpoint.npz"
     damaged.parent.mkdir()
     data = (finished_run.folder / "checkpoint.npz").read_bytes()
     damaged.write_bytes(data[: len(data) // 2])
-    assert "delete it to start this run anew" in told(capsys, finished_run.arguments(output=damaged.parent), 1)
+    assert "delete it to start this run anew" in error_line(capsys, finished_run.arguments(output=damaged.parent), 1)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_damaged_checkpoint_is_told(finished_run, tmp_path, capsys):
 def test_wrong_usage_is_one_line(finished_run, tmp_path, capsys, options, status, line):
     arguments = finished_run.arguments(output=tmp_path / "run")
     arguments += [option.format(finished_run.project) for option in options]
-    assert line in told(capsys, arguments, status)
+    assert line in error_line(capsys, arguments, status)
     assert not (tmp_path / "run" / "model.tflite").exists()
 
 
@@ -202,14 +202,14 @@ def test_what_the_parser_refuses(finished_run, capsys, options):
     assert f"argument {options[0]}" in err.splitlines()[-1]
 
 
-def test_a_dataset_with_too_few_frames_is_told(finished_run, tmp_path, capsys):
+def test_a_dataset_with_too_few_frames_is_an_error(finished_run, tmp_path, capsys):
     write_project(tmp_path / "few", [200], 3, (96, 96))
     arguments = finished_run.arguments(project=tmp_path / "few", output=tmp_path / "run")
-    assert "3 labelled frames are too few" in told(capsys, arguments, 1)
+    assert "3 labelled frames are too few" in error_line(capsys, arguments, 1)
 
 
 def test_problems_are_named_in_full(finished_run, tmp_path, capsys):
-    """On one line each, also where a name looks like markup to rich."""
+    """Each of them is on one line, even if a name contains what rich takes for markup."""
     project = tmp_path / "with [bold] brackets, and a name that is longer than a line of a terminal is wide" / "mice"
     shutil.copytree(finished_run.project, project)
     images = sorted(project.rglob("*.png"))

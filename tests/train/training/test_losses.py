@@ -1,4 +1,4 @@
-"""What training minimizes: unlabelled is unknown, and the place that is trained is the one that `decode` finds."""
+"""The losses: an unlabelled keypoint is unknown, and the position that is trained is the one that `decode` finds."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gradients(out, wanted, parts=slice(None)):
 
 
 def test_an_unlabelled_keypoint_is_unknown_not_absent():
-    """Whatever the network says about it costs nothing and teaches nothing; the others do."""
+    """The network's output for it changes neither loss nor weights; that for the others does."""
     wanted = targets([[20.0, 20], [np.nan, np.nan], [40, 30]])
     random = np.random.default_rng(0)
     out = {"heatmap": random.normal(0, 3, (1, 6, 8, 3)), "offset": random.normal(0, 1, (1, 6, 8, 6))}
@@ -75,8 +75,8 @@ def test_a_perfect_network_has_no_loss():
 
 @pytest.mark.parametrize("shift_px", [(3.0, 0.0), (0.0, -3.0), (-2.0, 2.0)])
 def test_the_position_loss_is_the_error_of_decode(shift_px):
-    """In cells, for a peak in the right cell but at the wrong place in it."""
-    label = np.array([[28.0, 19.5]])  # the centre of a cell lies at 27.5, 19.5
+    """The peak is in the right cell, but at the wrong place in it; the error is in cells."""
+    label = np.array([[28.0, 19.5]])  # the centre of a cell is at 27.5, 19.5
     wanted = targets(label)
     drawn = render(label + shift_px, MAP_HW, STRIDE, OFFSET_SCALE, SIGMA_PX)
     heatmap, offset = logits(drawn.heatmap * 0.9), np.zeros((*MAP_HW, 2), np.float32)

@@ -1,4 +1,4 @@
-"""Labelled images as training sees them: exact in place, bounded in memory."""
+"""Labelled images as training uses them: their coordinates are exact, and their memory is bounded."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_sample_leads_to_the_models_input_exactly(tmp_path, frame_wh):
     assert np.isnan(sample.xy_px[2]).all()
 
 
-def test_pictures_beyond_the_limit_are_read_again_and_look_the_same(tmp_path):
+def test_pictures_beyond_the_limit_are_read_again_and_are_the_same(tmp_path):
     images = written(tmp_path, 4)
     roomy, tight = PictureCache(), PictureCache(limit_bytes=2 * 96 * 64 * 3)
     for image in images:
@@ -43,7 +43,7 @@ def test_pictures_beyond_the_limit_are_read_again_and_look_the_same(tmp_path):
     assert (roomy.held_bytes, tight.held_bytes) == (4 * 96 * 64 * 3, 2 * 96 * 64 * 3)
 
 
-def test_what_is_held_needs_no_file_any_more_and_the_rest_says_so(tmp_path):
+def test_pictures_in_memory_need_no_file_and_a_missing_file_is_an_error(tmp_path):
     images = written(tmp_path, 2)
     pictures = PictureCache(limit_bytes=96 * 64 * 3)
     held, read = (pictures.sample(image, (96, 64)) for image in images)
@@ -63,11 +63,11 @@ def test_a_picture_is_rgb(tmp_path):
     assert pictures.source(sample)[0, 0].tolist() == sample.fitted()[32, 48].tolist() == [0, 0, 255]
 
 
-def test_a_sample_through_a_window_is_the_same_place_seen_larger(tmp_path):
-    """What the window shows is what the device would cut out; what is found there comes back to the frame's pixels."""
+def test_a_sample_through_a_window_shows_the_same_place_enlarged(tmp_path):
+    """The window shows what the device would cut out, and keypoints in it are mapped back to frame pixels."""
     sample = PictureCache(zoom=2.0).sample(written(tmp_path, 1, (640, 480))[0], (160, 128))
     followed = sample.followed(2.0)
-    assert followed.window == (0, 0, 320, 256)  # the labels lie near the corner
+    assert followed.window == (0, 0, 320, 256)  # the labels are near the corner
     rgb = cv2.cvtColor(cv2.imread(str(sample.path)), cv2.COLOR_BGR2RGB)[:256, :320]
     expected = np.empty((128, 160, 3), np.uint8)
     FrameMap.fit((320, 256), (160, 128), "letterbox").resize(rgb, expected)

@@ -1,4 +1,4 @@
-"""Which images are trained on, chosen by and tested with: disjoint by content, the same for the same seed."""
+"""Splits: the parts are disjoint by content, and the same seed gives the same split."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgepose_train.training.splits import fold_splits, split_images
 
 
 def dataset_of(folder, contents, videos=None) -> Dataset:
-    """One "image" per string; the split looks at nothing but their bytes and their video."""
+    """Makes an "image" of each string; the split only uses their bytes and their video."""
     images = []
     for i, content in enumerate(contents):
         path = folder / f"{i:03}.png"
@@ -41,7 +41,7 @@ def parts(split) -> list[set[str]]:
 
 
 def test_split_is_disjoint_by_content_and_keeps_copies_together(tmp_path):
-    contents = [f"frame {i // 2}" for i in range(100)]  # each one twice
+    contents = [f"frame {i // 2}" for i in range(100)]  # each of them twice
     split = split_images(dataset_of(tmp_path, contents), seed=0)
     train, validation, test = parts(split)
     assert (len(train), len(validation), len(test)) == (35, 5, 10)
@@ -111,7 +111,7 @@ def test_learnt_frames_are_never_tested_on(tmp_path):
         assert learnt <= hashes(split.train) | hashes(split.validation)
 
 
-def test_few_new_frames_are_all_that_can_be_tested_on(tmp_path):
+def test_only_frames_that_the_earlier_model_does_not_know_are_tested_on(tmp_path):
     dataset = dataset_of(tmp_path, frames(40))
     split = split_images(dataset, 0, learnt=hashes(dataset.images[1:]))
     assert hashes(split.test) == hashes(dataset.images[:1])
@@ -142,7 +142,7 @@ def test_folds_of_whole_videos(tmp_path):
         assert not videos_of(split.test) & (videos_of(split.train) | videos_of(split.validation))
 
 
-@pytest.mark.parametrize(("folds", "by_video", "told"), [(1, False, "2 to 9"), (10, False, "9 labelled frames")])
-def test_more_folds_than_frames_are_refused(tmp_path, folds, by_video, told):
-    with pytest.raises(UsageError, match=told):
+@pytest.mark.parametrize(("folds", "by_video", "message"), [(1, False, "2 to 9"), (10, False, "9 labelled frames")])
+def test_more_folds_than_frames_are_refused(tmp_path, folds, by_video, message):
+    with pytest.raises(UsageError, match=message):
         fold_splits(dataset_of(tmp_path, frames(9)), 0, folds, by_video)

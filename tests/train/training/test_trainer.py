@@ -1,4 +1,4 @@
-"""Batches, and a trainer whose state comes back exactly."""
+"""Batches, and a trainer whose state is restored exactly."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tiny
 from keras import layers
-from tiny import HOW, PLAN
+from tiny import AUGMENTATION, PLAN
 
 from edgepose_train.evaluation.metrics import summarize
 from edgepose_train.labels.reading import read_dataset
@@ -38,16 +38,16 @@ def test_batches_are_a_function_of_seed_and_step(views):
     assert not np.array_equal(other_seed[0], whole[0][0])
 
 
-def told_apart(first: int, count: int, keypoints: int) -> np.ndarray:
-    """Labels by which a view tells its frame: frame i has only keypoint first + i."""
+def labels_by_frame(first: int, count: int, keypoints: int) -> np.ndarray:
+    """Returns labels that identify the frame of a view: frame i has only keypoint first + i."""
     labels = np.full((count, keypoints, 2), np.nan)
     labels[range(count), range(first, first + count)] = 30
     return labels
 
 
-def test_every_frame_is_seen_once_an_epoch(tmp_path):
+def test_every_frame_is_used_once_in_an_epoch(tmp_path):
     pictures = PictureCache()
-    views = TrainingViews(tiny.samples(tmp_path, pictures, told_apart(0, 6, 6)), [], HOW, pictures)
+    views = TrainingViews(tiny.samples(tmp_path, pictures, labels_by_frame(0, 6, 6)), [], AUGMENTATION, pictures)
     plan = TrainingPlan(steps=6, batch=2, learning_rate=1e-3, stride=8, seed=0)
     seen = np.concatenate([known for *_, known in batches(views, plan, 0)]).argmax(axis=1)
     assert sorted(seen[:6]) == sorted(seen[6:]) == list(range(6))
@@ -56,16 +56,16 @@ def test_every_frame_is_seen_once_an_epoch(tmp_path):
 
 def test_every_second_view_is_of_a_teachers_frame(tmp_path):
     pictures = PictureCache()
-    labelled = tiny.samples(tmp_path / "own", pictures, told_apart(0, 2, 6))
-    pseudo_labelled = tiny.samples(tmp_path / "pseudo", pictures, told_apart(2, 4, 6))
+    labelled = tiny.samples(tmp_path / "own", pictures, labels_by_frame(0, 2, 6))
+    pseudo_labelled = tiny.samples(tmp_path / "pseudo", pictures, labels_by_frame(2, 4, 6))
     plan = TrainingPlan(steps=4, batch=4, learning_rate=1e-3, stride=8, seed=0)
-    found = batches(TrainingViews(labelled, [], HOW, pictures, pseudo_labelled), plan, 0)
+    found = batches(TrainingViews(labelled, [], AUGMENTATION, pictures, pseudo_labelled), plan, 0)
     seen = np.concatenate([known for *_, known in found]).argmax(axis=1)
     assert sorted(seen[0::2]) == [0] * 4 + [1] * 4
     assert sorted(seen[1::2]) == sorted([2, 3, 4, 5] * 2)
 
 
-def test_a_restored_trainer_goes_on_identically(views):
+def test_a_restored_trainer_continues_identically(views):
     trainer = Trainer(tiny.network(), PLAN)
     for batch in batches(views, replace(PLAN, steps=3), 0):
         trainer.step(*batch)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 
-from edgepose_train.training import training_logs
 from edgepose_train.training.training_logs import EVERY, CurvePoint, TrainingLogs
 
 
@@ -32,7 +33,7 @@ def test_curves_are_read_back(tmp_path):
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_logs.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     write(tmp_path / "logs")
     assert not (tmp_path / "logs").exists()
 

@@ -1,4 +1,4 @@
-"""Beginning from an earlier run: all of its weights, or all but those of other keypoints."""
+"""Warm start: all weights of an earlier run are used, or all but those that depend on the keypoints."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_network_of_another_kind_is_refused(finished_run):
         start_from(str(finished_run.folder), like(finished_run, backbone="mobilenet_v2_0.35"))
 
 
-def test_files_that_do_not_belong_together_are_told(finished_run, tmp_path):
+def test_files_that_do_not_belong_together_are_an_error(finished_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished_run.folder, run)
     card = (run / "model.json").read_text()

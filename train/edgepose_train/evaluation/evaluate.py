@@ -68,15 +68,15 @@ def evaluate(model: Path, dataset: Dataset, every_frame: bool = False) -> dict[s
     """Measures a model on the frames of a data set that it was not trained on.
 
     Args:
-        model: The `.tflite` file, with its card beside it.
-        dataset: The labelled frames.
-        every_frame: Also use the frames that the model was trained on.
+        model: the `.tflite` file, with its card beside it.
+        dataset: the labelled frames.
+        every_frame: also use the frames that the model was trained on.
 
     Returns:
         The score "int8" of whole frames. Where the model can follow the animal, also the score "followed".
 
     Raises:
-        DatasetError: The labels have other keypoints, or no frame is left to test on.
+        DatasetError: the labels have other keypoints, or no frame is left to test on.
     """
     estimator = Estimator(model)
     names = estimator.card.skeleton.keypoints

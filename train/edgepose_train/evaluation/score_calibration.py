@@ -29,9 +29,9 @@ class ReliabilityBin(NamedTuple):
     """Predictions with similar scores.
 
     Attributes:
-        score: Their mean score.
-        right: The share of them that is right.
-        points: Their number.
+        score: their mean score.
+        right: the share of them that is right.
+        points: their number.
     """
 
     score: float
@@ -44,9 +44,9 @@ class Reliability:
     """How often predictions of a score are right on the test frames.
 
     Attributes:
-        right_px: The distance to the label up to which a prediction counts as right.
-        before: Bins of the network's own scores.
-        after: Bins of the scores after the card's mapping.
+        right_px: the distance to the label up to which a prediction counts as right.
+        before: bins of the network's own scores.
+        after: bins of the scores after the card's mapping.
     """
 
     right_px: float
@@ -58,8 +58,8 @@ def fit_score_map(estimator: Estimator, images: Sequence[LabelledImage]) -> Scor
     """Fits the mapping of the scores by logistic regression (Platt 1999) of right and wrong on the network's scores.
 
     Args:
-        estimator: The model, whose card has no mapping yet.
-        images: Labelled images that the model was not trained on. They are few, and the model finds nearly everything
+        estimator: the model, whose card has no mapping yet.
+        images: labelled images that the model was not trained on. They are few, and the model finds nearly everything
             in them. So they are also shown blurred, dark, noisy, half covered and without the animal, because a camera
             in a cage will show such pictures too.
 

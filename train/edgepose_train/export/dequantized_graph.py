@@ -51,13 +51,13 @@ class DequantizedOperation:
     """One operation of the int8 file.
 
     Attributes:
-        layer: The layer in words.
-        inputs: The computed tensors that it takes, by number.
-        output: The tensor that it gives, by number.
-        exact: The float operation with the float weights.
-        rounded: The float operation with the weights of the int8 file.
-        scale: The scale of its output in the int8 file.
-        zero_point: The zero point of its output in the int8 file.
+        layer: the layer in words.
+        inputs: the computed tensors that it takes, by number.
+        output: the tensor that it gives, by number.
+        exact: the float operation with the float weights.
+        rounded: the float operation with the weights of the int8 file.
+        scale: the scale of its output in the int8 file.
+        zero_point: the zero point of its output in the int8 file.
     """
 
     layer: str
@@ -86,9 +86,9 @@ class DequantizedGraph:
         """Computes every tensor and returns them by number.
 
         Args:
-            picture: The model's input, RGB (H, W, 3).
-            in_float: The places in `operations` that are not quantized.
-            known: Tensors that need not be computed again.
+            picture: the model's input, RGB (H, W, 3).
+            in_float: the places in `operations` that are not quantized.
+            known: tensors that need not be computed again.
         """
         found = {_PICTURE: picture[None].astype(np.float32), **(known or {})}
         for place, operation in enumerate(self.operations):

@@ -40,10 +40,10 @@ class EdgeTpuAudit:
     """The result of an audit.
 
     Attributes:
-        refusals: The refused operations in the order of the graph; empty when the Edge TPU would run all operations.
-        operations: The number of operations.
-        runtime: The oldest Edge TPU runtime that knows every operation.
-        parameter_bytes: Bytes of the weights.
+        refusals: the refused operations in the order of the graph; empty when the Edge TPU would run all operations.
+        operations: the number of operations.
+        runtime: the oldest Edge TPU runtime that knows every operation.
+        parameter_bytes: bytes of the weights.
     """
 
     refusals: tuple[RefusedOperation, ...]

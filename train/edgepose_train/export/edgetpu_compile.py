@@ -32,8 +32,8 @@ class CompilerLog:
     """The compiler's log.
 
     Attributes:
-        version: The compiler's version, empty where it is unknown.
-        rows: Operation, count and status as printed.
+        version: the compiler's version, empty where it is unknown.
+        rows: operation, count and status as printed.
     """
 
     version: str
@@ -75,8 +75,8 @@ def compile_model(model: Path, timeout_s: float = 600) -> CompilerLog:
     """Compiles `model`: the compiled file then lies beside it, and its name and hash are in the card.
 
     Raises:
-        ModelError: The model does not agree with its card.
-        EdgeposeError: The compiler is missing, fails, or does not end within `timeout_s`. Nothing has changed then.
+        ModelError: the model does not agree with its card.
+        EdgeposeError: the compiler is missing, fails, or does not end within `timeout_s`. Nothing has changed then.
     """
     _, card = read_model(model)
     with tempfile.TemporaryDirectory(dir=model.parent) as folder:

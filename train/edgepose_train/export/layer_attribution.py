@@ -30,10 +30,10 @@ class SuspectLayer:
     """A layer that may cause the loss.
 
     Attributes:
-        layer: The layer in words.
-        alone_px: How far the keypoints move when only this layer is int8; the mean over the frames that int8 changes
+        layer: the layer in words.
+        alone_px: how far the keypoints move when only this layer is int8; the mean over the frames that int8 changes
             most.
-        without_px: The loss of int8 when only this layer stays in float.
+        without_px: the loss of int8 when only this layer stays in float.
     """
 
     layer: str
@@ -46,11 +46,11 @@ class LayerAttribution:
     """Where int8 loses accuracy.
 
     Attributes:
-        pictures: The number of labelled frames.
-        float_px: Mean px error on them of the float network.
-        int8_px: Mean px error on them as the int8 file computes it.
-        suspects: The suspect layers, the worst first.
-        together_px: The loss of int8 when all of them stay in float.
+        pictures: the number of labelled frames.
+        float_px: mean px error on them of the float network.
+        int8_px: mean px error on them as the int8 file computes it.
+        suspects: the suspect layers, the worst first.
+        together_px: the loss of int8 when all of them stay in float.
     """
 
     pictures: int
@@ -92,13 +92,13 @@ def attribute_layers(
     """Finds the layers in which the int8 file loses accuracy.
 
     Args:
-        model: The float network that the int8 file was made from.
-        tflite: The int8 file.
-        card: Its card.
-        images: Labelled images, of which the first `PICTURES` are used.
+        model: the float network that the int8 file was made from.
+        tflite: the int8 file.
+        card: its card.
+        images: labelled images, of which the first `PICTURES` are used.
 
     Raises:
-        ModelError: The file was made from another network.
+        ModelError: the file was made from another network.
     """
     graph, views = dequantize(model, tflite), [_LabelledView(image, card) for image in images[:PICTURES]]
     everything = range(len(graph.operations))

@@ -21,9 +21,9 @@ class BoardSpeed:
     """The estimate for one board.
 
     Attributes:
-        board: The board's name.
-        ms: Milliseconds per frame, None where the board cannot run all of the model.
-        basis: What the estimate rests on.
+        board: the board's name.
+        ms: milliseconds per frame, None where the board cannot run all of the model.
+        basis: what the estimate rests on.
     """
 
     board: str
@@ -36,11 +36,11 @@ class ModelSpeed:
     """What a model costs.
 
     Attributes:
-        macs: Multiply-accumulates per frame.
-        parameter_bytes: Bytes of all weights.
-        here_ms: Median milliseconds per frame on this machine with one thread, measured.
-        runtime: The runtime that was measured.
-        boards: The estimates for all boards.
+        macs: multiply-accumulates per frame.
+        parameter_bytes: bytes of all weights.
+        here_ms: median milliseconds per frame on this machine with one thread, measured.
+        runtime: the runtime that was measured.
+        boards: the estimates for all boards.
     """
 
     macs: int

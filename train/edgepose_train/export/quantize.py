@@ -38,11 +38,11 @@ def to_int8(model: keras.Model, pictures: list[U8]) -> bytes:
     The normalisation to -1..1 needs no operation, because it is the scale of the quantized input.
 
     Args:
-        model: The float network, with input (N, H, W, 3) in -1..1.
-        pictures: Model inputs (H, W, 3) uint8 of the user's own frames. They set the range of every tensor.
+        model: the float network, with input (N, H, W, 3) in -1..1.
+        pictures: model inputs (H, W, 3) uint8 of the user's own frames. They set the range of every tensor.
 
     Raises:
-        EdgeposeError: The converter fails.
+        EdgeposeError: the converter fails.
     """
     # Near a keypoint, offsets are trained to lie in -1..1; elsewhere they have any value. Clipping these values keeps
     # the single scale of the tensor fine.

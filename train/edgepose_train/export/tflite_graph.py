@@ -26,11 +26,11 @@ class GraphTensor:
     """A tensor of the graph.
 
     Attributes:
-        name: The name in the file.
-        shape: The sizes, -1 where the file leaves one open.
+        name: the name in the file.
+        shape: the sizes, -1 where the file leaves one open.
         dtype: TFLite's name of the type, such as INT8.
-        data: The bytes of a constant, None for a computed tensor.
-        scale: The scale of the quantization, one number or one per channel; empty where it is not quantized.
+        data: the bytes of a constant, None for a computed tensor.
+        scale: the scale of the quantization, one number or one per channel; empty where it is not quantized.
     """
 
     name: str
@@ -56,12 +56,12 @@ class TfliteOp:
     """One operation of the graph.
 
     Attributes:
-        index: Its place in the order in which the operations run.
+        index: its place in the order in which the operations run.
         kind: TFLite's name, such as CONV_2D.
-        version: The version of the operation.
-        inputs: Its inputs, None where an optional input is left out.
-        outputs: Its outputs.
-        options: Its options by the schema's names, such as halfPixelCenters.
+        version: the version of the operation.
+        inputs: its inputs, None where an optional input is left out.
+        outputs: its outputs.
+        options: its options by the schema's names, such as halfPixelCenters.
     """
 
     index: int

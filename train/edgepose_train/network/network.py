@@ -28,8 +28,8 @@ class Backbone(NamedTuple):
 
     Attributes:
         version: 1 or 2, for MobileNetV1 or MobileNetV2.
-        alpha: The width multiplier of the channels.
-        blocks: The block after which the trunk ends. Fewer blocks at stride 16 leave time for a larger input.
+        alpha: the width multiplier of the channels.
+        blocks: the block after which the trunk ends. Fewer blocks at stride 16 leave time for a larger input.
     """
 
     version: int
@@ -60,7 +60,7 @@ def parse_backbone(name: str) -> Backbone:
     A number after a colon (`v2_0.5:8`) says after which block the trunk ends.
 
     Raises:
-        UsageError: The name is not that of a MobileNet, or the trunk cannot end there.
+        UsageError: the name is not that of a MobileNet, or the trunk cannot end there.
     """
     match = re.fullmatch(r"(?:mobilenet)?[_-]?v?([12])[_-]?(\d(?:\.\d+)?)(?::(\d+))?", name.lower())
     if not match or not 0.05 <= float(match[2]) <= 2:
@@ -76,10 +76,10 @@ class Head(NamedTuple):
     """What is built on the trunk.
 
     Attributes:
-        keypoints: The number K of keypoints.
-        stride: Input pixels per output cell: 4, 8 or 16.
-        width: Channels between trunk and outputs.
-        edge_tpu: Upsample with operations that the Edge TPU runs itself; the numbers are the same.
+        keypoints: the number K of keypoints.
+        stride: input pixels per output cell: 4, 8 or 16.
+        width: channels between trunk and outputs.
+        edge_tpu: upsample with operations that the Edge TPU runs itself; the numbers are the same.
     """
 
     keypoints: int
@@ -95,16 +95,16 @@ def build(backbone: Backbone, head: Head, size_wh: tuple[int, int], weights: str
     {"heatmap": (N, h, w, K) logits, "offset": (N, h, w, 2K)} with h = H / stride, w = W / stride.
 
     Args:
-        backbone: The trunk.
-        head: The head.
-        size_wh: Width and height of the input.
-        weights: The trunk's first weights: "imagenet" (downloads them), "none", a `.h5` file, a folder of such files,
+        backbone: the trunk.
+        head: the head.
+        size_wh: width and height of the input.
+        weights: the trunk's first weights: "imagenet" (downloads them), "none", a `.h5` file, a folder of such files,
             or "given" for weights that the caller sets later. Unless it is "none", the trunk's batch normalisation and
             first blocks are frozen.
 
     Raises:
-        EdgeposeError: The weights cannot be downloaded, or do not fit the backbone.
-        UsageError: There are no such weights.
+        EdgeposeError: the weights cannot be downloaded, or do not fit the backbone.
+        UsageError: there are no such weights.
     """
     trunk = _trunk(backbone, size_wh, weights)
     _prepare(trunk, backbone, pretrained=weights != "none")

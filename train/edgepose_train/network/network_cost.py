@@ -15,8 +15,8 @@ class NetworkCost:
     """What one frame costs.
 
     Attributes:
-        macs: Multiply-accumulate operations.
-        written: Numbers that the operations write; each of them passes through memory.
+        macs: multiply-accumulate operations.
+        written: numbers that the operations write; each of them passes through memory.
     """
 
     macs: int = 0
@@ -35,9 +35,9 @@ def network_cost(
     """Returns the cost of the int8 file.
 
     Args:
-        backbone: Version, alpha and blocks, as in `network.Backbone`.
-        head: Keypoints, stride and width, as in `network.Head`.
-        input_wh: Width and height of the input, multiples of 16.
+        backbone: version, alpha and blocks, as in `network.Backbone`.
+        head: keypoints, stride and width, as in `network.Head`.
+        input_wh: width and height of the input, multiples of 16.
     """
     (version, alpha, blocks), (keypoints, stride, width) = backbone, head
     pixels = input_wh[0] * input_wh[1]

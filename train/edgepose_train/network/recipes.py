@@ -17,17 +17,17 @@ class Recipe:
     """A network and how it is trained.
 
     Attributes:
-        backbone: The trunk, unless `--backbone` names another one.
-        animal_px: Model pixels that the animal's longer side should span.
-        pixels: The smallest and the largest number of pixels of the model's input.
-        crop: The side of a training view in model pixels.
-        width: Channels of the head.
-        steps: Batches to train on; `min_epochs` asks for more where the data set is large.
-        learning_rate: The highest learning rate of the schedule.
-        batch: Views in a batch.
-        stride: Model pixels per heatmap cell.
-        min_epochs: How often each labelled image is shown at least.
-        edge_tpu: Every operation must run on a Coral Edge TPU.
+        backbone: the trunk, unless `--backbone` names another one.
+        animal_px: model pixels that the animal's longer side should span.
+        pixels: the smallest and the largest number of pixels of the model's input.
+        crop: the side of a training view in model pixels.
+        width: channels of the head.
+        steps: batches to train on; `min_epochs` asks for more where the data set is large.
+        learning_rate: the highest learning rate of the schedule.
+        batch: views in a batch.
+        stride: model pixels per heatmap cell.
+        min_epochs: how often each labelled image is shown at least.
+        edge_tpu: every operation must run on a Coral Edge TPU.
     """
 
     backbone: str
@@ -61,9 +61,9 @@ def input_size(recipe: Recipe, frame_wh: tuple[int, int], animal_px: float) -> t
     The input has the frame's shape and keeps the recipe's bounds on pixels. Frames are never enlarged.
 
     Args:
-        recipe: The recipe.
-        frame_wh: Width and height of the frames.
-        animal_px: Frame pixels that the animal's longer side spans, NaN where that is unknown.
+        recipe: the recipe.
+        frame_wh: width and height of the frames.
+        animal_px: frame pixels that the animal's longer side spans, NaN where that is unknown.
     """
     area = math.prod(frame_wh)
     fewest, most = (math.sqrt(bound / area) for bound in recipe.pixels)

@@ -21,12 +21,12 @@ class TargetBoard:
     """A board, and the rates that estimate how long a network takes on it.
 
     Attributes:
-        name: The name that `--target` takes.
-        fps: The frame rate that `--target` aims at unless `--fps` gives another one.
-        mac_ms: Milliseconds per million multiply-accumulates.
-        written_ms: Milliseconds per million numbers written.
-        fixed_ms: Milliseconds per frame that do not depend on the network.
-        basis: Where the rates come from, for the reader of a report.
+        name: the name that `--target` takes.
+        fps: the frame rate that `--target` aims at unless `--fps` gives another one.
+        mac_ms: milliseconds per million multiply-accumulates.
+        written_ms: milliseconds per million numbers written.
+        fixed_ms: milliseconds per frame that do not depend on the network.
+        basis: where the rates come from, for the reader of a report.
     """
 
     name: str
@@ -83,10 +83,10 @@ class CandidateNetwork:
     """A network that `--target` may choose.
 
     Attributes:
-        backbone: Version, alpha and blocks, as in `network.Backbone`.
-        width: Channels of the head.
-        stride: Model pixels per heatmap cell.
-        relative_error: Its px error, divided by that of MobileNetV2 1.0 at the same input. It was measured on
+        backbone: version, alpha and blocks, as in `network.Backbone`.
+        width: channels of the head.
+        stride: model pixels per heatmap cell.
+        relative_error: its px error, divided by that of MobileNetV2 1.0 at the same input. It was measured on
             DeepLabCut's open field with five splits of the frames. Each network was trained as `recipe_for` says, at
             another input (EXPERIMENTS.md), and `ERROR_EXPONENT` converted its error to one common input.
     """
@@ -129,12 +129,12 @@ class InputSizeChoice:
     """The network and the input size that `--target` has chosen.
 
     Attributes:
-        backbone: The name that `--backbone` takes.
-        input_wh: Width and height of the model's input.
-        stride: Model pixels per heatmap cell.
-        width: Channels of the head.
-        animal_px: Model pixels that the animal's longer side spans.
-        estimate_ms: Estimated milliseconds of the network per frame on the board.
+        backbone: the name that `--backbone` takes.
+        input_wh: width and height of the model's input.
+        stride: model pixels per heatmap cell.
+        width: channels of the head.
+        animal_px: model pixels that the animal's longer side spans.
+        estimate_ms: estimated milliseconds of the network per frame on the board.
     """
 
     backbone: str
@@ -152,9 +152,9 @@ def input_size(frame_wh: tuple[int, int], animal_px: float, span_px: float = ANI
     `LONGEST_SIDE`. Sides are multiples of 16.
 
     Args:
-        frame_wh: Width and height of the frames.
-        animal_px: Frame pixels that the animal's longer side spans.
-        span_px: Model pixels that it should span.
+        frame_wh: width and height of the frames.
+        animal_px: frame pixels that the animal's longer side spans.
+        span_px: model pixels that it should span.
     """
     return scaled_size(frame_wh, min(1.0, span_px / animal_px, LONGEST_SIDE / max(frame_wh)))
 
@@ -165,15 +165,15 @@ def choose_network(
     """Returns the network with the smallest expected error that takes at most `NETWORK_SHARE` / fps on the board.
 
     Args:
-        board: The board.
-        fps: The wanted frame rate.
-        frame_wh: Width and height of the labelled frames.
-        animal_px: The longer side of the box round a frame's labels, median over frames, in frame pixels. It is NaN
+        board: the board.
+        fps: the wanted frame rate.
+        frame_wh: width and height of the labelled frames.
+        animal_px: the longer side of the box round a frame's labels, median over frames, in frame pixels. It is NaN
             where no frame has two labels; then the animal is assumed to fill half of the frame.
-        keypoints: The number of keypoints.
+        keypoints: the number of keypoints.
 
     Raises:
-        UsageError: No network is fast enough.
+        UsageError: no network is fast enough.
     """
     animal_px = max(frame_wh) / 2 if math.isnan(animal_px) else animal_px
     budget_ms = 1000 * NETWORK_SHARE / fps

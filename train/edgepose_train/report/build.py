@@ -20,12 +20,12 @@ def build_report_data(
     Where int8 loses more than is allowed, the layers that cause the loss are searched; this takes a minute.
 
     Args:
-        result: The finished fit.
-        model: The file that ships.
-        max_int8_loss: Pixels that int8 may add to the mean error. None allows one pixel of the model's input, and then
+        result: the finished fit.
+        model: the file that ships.
+        max_int8_loss: pixels that int8 may add to the mean error. None allows one pixel of the model's input, and then
             the frame to which int8 adds most does not count.
-        project: The labelled folder or file.
-        command: The command that made the model.
+        project: the labelled folder or file.
+        command: the command that made the model.
     """
     data, attribution = model.read_bytes(), None
     allowed_px, one_frame_excused = max_int8_loss or _input_pixel(result), max_int8_loss is None

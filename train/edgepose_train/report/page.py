@@ -34,9 +34,9 @@ def write_report(run: Path, card: ModelCard, data: ReportData) -> Path:
     """Replaces `run/report.html`, completely or not at all, and returns its path.
 
     Args:
-        run: The folder of the model.
-        card: The model's card, with the scores "float" and "int8".
-        data: What else the report shows.
+        run: the folder of the model.
+        card: the model's card, with the scores "float" and "int8".
+        data: what else the report shows.
     """
     path, text = run / REPORT, page(run, card, data)
     # A file name may contain bytes that are not UTF-8.

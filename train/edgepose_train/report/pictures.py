@@ -27,10 +27,10 @@ def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt:
 
     Args:
         image: BGR (H, W, 3).
-        label_px: The labels (K, 2) in frame pixels, NaN where not labelled.
-        xy_px: The predictions (K, 2) in frame pixels.
-        names: The keypoints' names.
-        alt: The text for those who cannot see the picture.
+        label_px: the labels (K, 2) in frame pixels, NaN where not labelled.
+        xy_px: the predictions (K, 2) in frame pixels.
+        names: the keypoints' names.
+        alt: the text for those who cannot see the picture.
     """
     x, y, w, h = crop(image.shape[:2], np.concatenate([label_px, xy_px]))
     unit = w / _WIDTH

@@ -27,17 +27,17 @@ class ReportData:
     """Everything that a report shows beside the card. What is None or empty is left out.
 
     Attributes:
-        split: The images by purpose.
-        in_int8: What the int8 file predicts on `split.test`.
-        in_float: What the float network predicts on `split.test`.
-        max_int8_loss: Pixels that int8 may add to the mean error.
-        one_frame_excused: As for `int8_loss_px`.
-        curve: The learning curves.
-        reliability: How often predictions of a score are right.
-        speed: What the model costs.
-        attribution: The layers in which int8 loses accuracy.
-        project: The labelled folder.
-        command: The command that made the model.
+        split: the images by purpose.
+        in_int8: what the int8 file predicts on `split.test`.
+        in_float: what the float network predicts on `split.test`.
+        max_int8_loss: pixels that int8 may add to the mean error.
+        one_frame_excused: as for `int8_loss_px`.
+        curve: the learning curves.
+        reliability: how often predictions of a score are right.
+        speed: what the model costs.
+        attribution: the layers in which int8 loses accuracy.
+        project: the labelled folder.
+        command: the command that made the model.
     """
 
     split: Split

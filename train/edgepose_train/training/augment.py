@@ -25,14 +25,14 @@ class Augmentation:
     """How much views may differ.
 
     Attributes:
-        crop_wh: Width and height of a view in model pixels.
-        turn_deg: Views are turned by up to this angle; 180 is any orientation.
-        flip_order: The keypoints' places in a mirrored view; None where views are never mirrored.
-        zoom: How much larger the animal is in a window that follows it than in the whole frame; 1 without such a
+        crop_wh: width and height of a view in model pixels.
+        turn_deg: views are turned by up to this angle; 180 is any orientation.
+        flip_order: the keypoints' places in a mirrored view; None where views are never mirrored.
+        zoom: how much larger the animal is in a window that follows it than in the whole frame; 1 without such a
             window.
-        followed: The share of views that are enlarged like such a window.
-        scale: Every view is also enlarged or reduced by up to this share.
-        near_animal: The share of crops near the animal. With fewer crops elsewhere, the network sees ghosts in the
+        followed: the share of views that are enlarged like such a window.
+        scale: every view is also enlarged or reduced by up to this share.
+        near_animal: the share of crops near the animal. With fewer crops elsewhere, the network sees ghosts in the
             background.
     """
 
@@ -81,25 +81,25 @@ def random_view(
     image: U8,
     xy_px: F64,
     to_model: Matrix,
-    how: Augmentation,
+    augmentation: Augmentation,
     rng: np.random.Generator,
 ) -> tuple[U8, F64]:
     """Returns a random crop (h, w, 3) and its keypoints (K, 2) in pixels of the crop.
 
     Args:
-        image: The picture that views are cut from, (H, W, 3).
-        xy_px: Its keypoints (K, 2), NaN where not labelled.
-        to_model: The matrix from its pixels to the model's input.
-        how: How much views may differ.
-        rng: The random numbers; the view is a function of their state.
+        image: the picture that views are cut from, (H, W, 3).
+        xy_px: its keypoints (K, 2), NaN where not labelled.
+        to_model: the matrix from its pixels to the model's input.
+        augmentation: how much views may differ.
+        rng: the random numbers; the view is a function of their state.
     """
-    w, h = how.crop_wh
-    angle = rng.uniform(-how.turn_deg, how.turn_deg)
-    zoom = np.exp(rng.uniform(-1, 1) * np.log1p(how.scale))
-    if how.zoom > 1 and rng.random() < how.followed:
-        zoom *= how.zoom
-    mirror = how.flip_order is not None and rng.random() < 0.5
-    centre = _centre(image, xy_px, how, rng)
+    w, h = augmentation.crop_wh
+    angle = rng.uniform(-augmentation.turn_deg, augmentation.turn_deg)
+    zoom = np.exp(rng.uniform(-1, 1) * np.log1p(augmentation.scale))
+    if augmentation.zoom > 1 and rng.random() < augmentation.followed:
+        zoom *= augmentation.zoom
+    mirror = augmentation.flip_order is not None and rng.random() < 0.5
+    centre = _centre(image, xy_px, augmentation, rng)
     m = to_model.copy()
     m = _linear(angle, zoom, mirror) @ m
     at = m @ np.array([*centre, 1.0])
@@ -110,13 +110,13 @@ def random_view(
     )
     xy = xy_px @ m[:2, :2].T + m[:2, 2]
     if mirror:
-        xy = xy[how.flip_order]
+        xy = xy[augmentation.flip_order]
     return photometric(np.asarray(view, np.uint8), rng), xy
 
 
-def _centre(image: U8, xy_px: F64, how: Augmentation, rng: np.random.Generator) -> F64:
+def _centre(image: U8, xy_px: F64, augmentation: Augmentation, rng: np.random.Generator) -> F64:
     known = xy_px[np.isfinite(xy_px).all(axis=1)]
-    if len(known) and rng.random() < how.near_animal:
+    if len(known) and rng.random() < augmentation.near_animal:
         return np.asarray(known.mean(axis=0) if rng.random() < 0.5 else known[rng.integers(len(known))])
     return rng.uniform((0, 0), (image.shape[1] - 1, image.shape[0] - 1))
 

@@ -18,8 +18,8 @@ def save(path: Path, groups: dict[str, list[Any]], notes: dict[str, Any]) -> Non
     """Replaces the checkpoint at `path`, completely or not at all.
 
     Args:
-        path: The file.
-        groups: Lists of arrays by name.
+        path: the file.
+        groups: lists of arrays by name.
         notes: JSON values. The value `identity` says which run the checkpoint belongs to.
     """
     # The type of the values is that of `np.savez`, whose stub takes every keyword for one of its own options.
@@ -33,8 +33,8 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
     """Returns groups and notes as they were saved, or None where there is no checkpoint.
 
     Raises:
-        EdgeposeError: The file is damaged.
-        UsageError: The checkpoint belongs to a run with another identity.
+        EdgeposeError: the file is damaged.
+        UsageError: the checkpoint belongs to a run with another identity.
     """
     if not path.exists():
         return None

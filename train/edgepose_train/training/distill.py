@@ -30,8 +30,8 @@ class DistillationSet:
     """Pseudo-labelled frames.
 
     Attributes:
-        teacher: The card of the model that labelled them.
-        images: Frames of the videos with the teacher's poses as their labels.
+        teacher: the card of the model that labelled them.
+        images: frames of the videos with the teacher's poses as their labels.
     """
 
     teacher: ModelCard
@@ -48,15 +48,15 @@ def prepare_distillation(
     """Runs a finished model over frames that are spread over the videos; frames that are labelled are left out.
 
     Args:
-        teacher: The `.tflite` file, with its card beside it.
-        videos: The unlabelled videos.
-        dataset: The labelled frames.
-        frames: How many frames are used of all videos together.
-        least_score: A keypoint with a lower score gets no label.
+        teacher: the `.tflite` file, with its card beside it.
+        videos: the unlabelled videos.
+        dataset: the labelled frames.
+        frames: how many frames are used of all videos together.
+        least_score: a keypoint with a lower score gets no label.
 
     Raises:
-        UsageError: The teacher has other keypoints, or a file is not a video.
-        DatasetError: No keypoint in any frame has a high enough score.
+        UsageError: the teacher has other keypoints, or a file is not a video.
+        DatasetError: no keypoint in any frame has a high enough score.
     """
     estimator, skeleton = Estimator(teacher), dataset.skeleton
     if estimator.card.skeleton.keypoints != skeleton.keypoints:

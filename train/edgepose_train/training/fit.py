@@ -59,13 +59,13 @@ class FitResult:
     """A finished fit.
 
     Attributes:
-        card: The card of the model that ships.
-        split: The images by purpose.
-        curve: The learning curves.
-        in_int8: What the shipped file predicts on the test frames.
-        in_float: What the float network predicts on them.
-        reliability: How often predictions of a score are right; None where the scores have no mapping.
-        network: The float network at the size of the model's input.
+        card: the card of the model that ships.
+        split: the images by purpose.
+        curve: the learning curves.
+        in_int8: what the shipped file predicts on the test frames.
+        in_float: what the float network predicts on them.
+        reliability: how often predictions of a score are right; None where the scores have no mapping.
+        network: the float network at the size of the model's input.
     """
 
     card: ModelCard
@@ -89,15 +89,15 @@ def fit(
     A run with the same options that was interrupted is continued.
 
     Args:
-        dataset: The labelled images.
-        run: The folder for the result.
-        options: What decides the result.
-        split: The images by purpose; None for the split that the options ask for.
-        distillation: Pseudo-labelled frames to train on, too.
+        dataset: the labelled images.
+        run: the folder for the result.
+        options: what decides the result.
+        split: the images by purpose; None for the split that the options ask for.
+        distillation: pseudo-labelled frames to train on, too.
 
     Raises:
-        EdgeposeError: The training, or the weights that it starts with, fail.
-        UsageError: The folder or the options do not fit the data.
+        EdgeposeError: the training, or the weights that it starts with, fail.
+        UsageError: the folder or the options do not fit the data.
     """
     split = split or split_images(dataset, options.seed, options.by_video, _learnt(options, distillation))
     _make_folder(run)
@@ -106,17 +106,17 @@ def fit(
     plan = _plan(options, len(views.train))
     keras.utils.set_random_seed(options.seed)
     keypoints = len(dataset.skeleton.keypoints)
-    trainer = Trainer(_network(options, views.how.crop_wh, keypoints, options.weights), plan)
+    trainer = Trainer(_network(options, views.augmentation.crop_wh, keypoints, options.weights), plan)
     predictor = Predictor(_network(options, input_wh, keypoints, "none"), plan)
     curve = train_network(trainer, predictor, views, run, _identity(dataset, options, split, distillation))
 
     print("quantizing to int8 ...", flush=True)
     samples = views.train[: CALIBRATION_FRAMES // (2 if options.follow else 1)]
-    pictures = [sample.fitted() for sample in (*samples, *_followed(samples, views.how.zoom))]
+    pictures = [sample.fitted() for sample in (*samples, *_followed(samples, views.augmentation.zoom))]
     data = to_int8(predictor.model, pictures)
     training = _provenance(dataset, options, split, trainer.steps_done, _data_settings(views, distillation))
     card = make_card(dataset, data, pictures[0], ModelOutput(plan.stride, plan.offset_scale), training)
-    card = msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, zoom=views.how.zoom))
+    card = msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, zoom=views.augmentation.zoom))
     in_float = predictor.predict([views.pictures.sample(image, input_wh) for image in split.test])
     card, in_int8, diagram = _install(run, data, card, in_float, split)
     return FitResult(card, split, curve, in_int8, in_float, diagram, predictor.model)
@@ -160,13 +160,13 @@ def _views(
         [pictures.sample(image, input_wh) for image in part]
         for part in (split.train, split.validation, distillation.images if distillation else [])
     )
-    how = Augmentation(
+    augmentation = Augmentation(
         crop_wh=(min(recipe.crop, input_wh[0]), min(recipe.crop, input_wh[1])),
         turn_deg=turn_range_deg(_labels(train)),
         flip_order=dataset.skeleton.flip_order() if dataset.skeleton.flip_pairs else None,
         zoom=zoom,
     )
-    return TrainingViews(train, [*validation, *_followed(validation, zoom)], how, pictures, pseudo_labelled)
+    return TrainingViews(train, [*validation, *_followed(validation, zoom)], augmentation, pictures, pseudo_labelled)
 
 
 def _labels(samples: list[TrainingSample]) -> F64:
@@ -248,7 +248,10 @@ def _hashes(split: Split) -> dict[str, tuple[str, ...]]:
 
 def _data_settings(views: TrainingViews, distillation: DistillationSet | None) -> dict[str, Any]:
     """Returns the settings that the data decided, for the card."""
-    settings: dict[str, Any] = {"turn_deg": views.how.turn_deg, "mirrored": views.how.flip_order is not None}
+    settings: dict[str, Any] = {
+        "turn_deg": views.augmentation.turn_deg,
+        "mirrored": views.augmentation.flip_order is not None,
+    }
     if distillation:
         settings |= {"teacher": distillation.teacher.model_id(), "pseudo_labelled_frames": len(distillation.images)}
     return settings

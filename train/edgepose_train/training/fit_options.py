@@ -12,14 +12,14 @@ class FitOptions:
     """Everything that decides the result of a fit, besides the data.
 
     Attributes:
-        recipe_name: The name of the recipe, or of the board that the network was chosen for.
-        recipe: The recipe.
-        weights: The first weights, as `fit --weights` takes them.
-        seed: Decides the split and all random choices of the training.
-        input_wh: Width and height of the model's input; None to choose them by the recipe.
-        epochs: How often each labelled image is shown; None for the recipe's number.
-        by_video: Test on whole videos.
-        follow: Also train on views as large as in a window that follows the animal.
+        recipe_name: the name of the recipe, or of the board that the network was chosen for.
+        recipe: the recipe.
+        weights: the first weights, as `fit --weights` takes them.
+        seed: decides the split and all random choices of the training.
+        input_wh: width and height of the model's input; None to choose them by the recipe.
+        epochs: how often each labelled image is shown; None for the recipe's number.
+        by_video: test on whole videos.
+        follow: also train on views as large as in a window that follows the animal.
     """
 
     recipe_name: str

@@ -19,10 +19,10 @@ def losses(out: dict[str, Any], targets: tuple[Any, Any, Any, Any], offset_cells
     """Returns the weighted losses of heatmap, offset and position, (3,).
 
     Args:
-        out: The network's outputs: "heatmap" logits (N, h, w, K) and "offset" (N, h, w, 2K).
-        targets: The stacked fields of `edgepose.pose.heatmap.Targets`: heatmap (N, h, w, K), offset (N, h, w, 2K),
+        out: the network's outputs: "heatmap" logits (N, h, w, K) and "offset" (N, h, w, 2K).
+        targets: the stacked fields of `edgepose.pose.heatmap.Targets`: heatmap (N, h, w, K), offset (N, h, w, 2K),
             offset mask (N, h, w, K), and which keypoints are known, (N, K).
-        offset_cells: The number of cells that an offset of 1.0 stands for.
+        offset_cells: the number of cells that an offset of 1.0 stands for.
     """
     heatmap, offset, near, known = targets
     known = known[:, None, None, :]

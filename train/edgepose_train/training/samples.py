@@ -27,11 +27,11 @@ class TrainingSample:
     """A labelled image, ready for training.
 
     Attributes:
-        path: The image.
-        frame_map: The map from the frame, or from its window, to the model's input.
-        to_source: The matrix from the frame's pixels to the picture that views are cut from.
-        frame_xy: The labels (K, 2) in frame pixels, NaN where not labelled.
-        window: The region of the frame that fills the model's input; None for the whole frame.
+        path: the image.
+        frame_map: the map from the frame, or from its window, to the model's input.
+        to_source: the matrix from the frame's pixels to the picture that views are cut from.
+        frame_xy: the labels (K, 2) in frame pixels, NaN where not labelled.
+        window: the region of the frame that fills the model's input; None for the whole frame.
     """
 
     path: Path
@@ -82,9 +82,9 @@ class PictureCache:
     its pictures would hardly ever have the right one.
 
     Attributes:
-        limit_bytes: The memory for pictures.
-        zoom: The largest enlargement of a view.
-        held_bytes: The memory that the pictures take.
+        limit_bytes: the memory for pictures.
+        zoom: the largest enlargement of a view.
+        held_bytes: the memory that the pictures take.
     """
 
     limit_bytes: int = KEPT_BYTES

@@ -20,9 +20,9 @@ class Split:
     """Images by purpose.
 
     Attributes:
-        train: Images to train on.
-        validation: Images that choose the model and end the training.
-        test: Images that only measure the finished model.
+        train: images to train on.
+        validation: images that choose the model and end the training.
+        test: images that only measure the finished model.
     """
 
     train: list[LabelledImage]
@@ -38,14 +38,14 @@ def split_images(dataset: Dataset, seed: int, by_video: bool = False, learnt: Co
     """Splits a data set by content: copies of a frame stay together, and the order of the label file does not matter.
 
     Args:
-        dataset: The labelled images.
-        seed: The same seed gives the same split.
-        by_video: Test on whole videos, because neighbouring frames of a video are nearly copies. Validation uses whole
+        dataset: the labelled images.
+        seed: the same seed gives the same split.
+        by_video: test on whole videos, because neighbouring frames of a video are nearly copies. Validation uses whole
             videos too where there are enough.
-        learnt: Hashes of frames that an earlier model was trained on; they are never tested on.
+        learnt: hashes of frames that an earlier model was trained on; they are never tested on.
 
     Raises:
-        DatasetError: There are too few frames or videos to split.
+        DatasetError: there are too few frames or videos to split.
     """
     groups = _shuffled(dataset, seed, by_video)
     new = [group for group in groups if not _overlap(group, learnt)]

@@ -30,12 +30,12 @@ class TrainingPlan:
     """How long and how fast a network is trained.
 
     Attributes:
-        steps: The number of batches.
-        batch: Views in a batch.
-        learning_rate: The highest learning rate of the schedule.
-        stride: Model pixels per heatmap cell.
-        seed: Decides all random choices.
-        validations: How often the network is validated during the training.
+        steps: the number of batches.
+        batch: views in a batch.
+        learning_rate: the highest learning rate of the schedule.
+        stride: model pixels per heatmap cell.
+        seed: decides all random choices.
+        validations: how often the network is validated during the training.
     """
 
     steps: int
@@ -64,16 +64,16 @@ class TrainingViews:
     """What is trained on and what the weights are chosen by.
 
     Attributes:
-        train: The labelled samples to train on.
-        validation: The labelled samples that the weights are chosen by.
-        how: How much training views differ.
-        pictures: The pictures that views are cut from.
-        pseudo_labelled: Samples that a teacher has labelled. Where there are any, every second view is of one of them.
+        train: the labelled samples to train on.
+        validation: the labelled samples that the weights are chosen by.
+        augmentation: how much training views differ.
+        pictures: the pictures that views are cut from.
+        pseudo_labelled: samples that a teacher has labelled. Where there are any, every second view is of one of them.
     """
 
     train: list[TrainingSample]
     validation: list[TrainingSample]
-    how: Augmentation
+    augmentation: Augmentation
     pictures: PictureCache
     pseudo_labelled: list[TrainingSample] = field(default_factory=list)
 
@@ -94,13 +94,13 @@ def batches(views: TrainingViews, plan: TrainingPlan, start: int) -> Iterator[tu
 
 def _batch(views: TrainingViews, plan: TrainingPlan, step: int) -> tuple[Any, ...]:
     rng = np.random.default_rng([plan.seed, _VIEW_STREAM, step])
-    w, h = views.how.crop_wh
+    w, h = views.augmentation.crop_wh
     map_hw = (h // plan.stride, w // plan.stride)
     pictures, targets = [], []
     for number in range(step * plan.batch, (step + 1) * plan.batch):
         sample = _sample_of(views, plan.seed, number)
         source = views.pictures.source(sample)
-        picture, xy_px = random_view(source, sample.xy_px, sample.to_model, views.how, rng)
+        picture, xy_px = random_view(source, sample.xy_px, sample.to_model, views.augmentation, rng)
         pictures.append(picture)
         targets.append(render(xy_px, map_hw, plan.stride, plan.offset_scale, plan.sigma_px))
     return np.stack(pictures), *(np.stack([getattr(t, name) for t in targets]) for name in Targets.__slots__)

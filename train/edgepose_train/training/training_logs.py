@@ -19,9 +19,9 @@ class CurvePoint(NamedTuple):
     """A point of the learning curves.
 
     Attributes:
-        step: The training step.
-        loss: The running mean of the sum of the losses.
-        validation_px: The typical error on the validation frames, as `training_loop.typical_px` computes it.
+        step: the training step.
+        loss: the running mean of the sum of the losses.
+        validation_px: the typical error on the validation frames, as `training_loop.typical_px` computes it.
     """
 
     step: int

@@ -34,11 +34,11 @@ class BestWeights:
     """The weights to ship so far: the last ones that were not clearly worse than the best.
 
     Attributes:
-        validation_px: Their typical error on the validation frames.
-        lowest_px: The lowest typical error of all validations.
-        step: The step that they are from.
-        checks_since: The number of validations after it.
-        weights: Their arrays.
+        validation_px: their typical error on the validation frames.
+        lowest_px: the lowest typical error of all validations.
+        step: the step that they are from.
+        checks_since: the number of validations after it.
+        weights: their arrays.
     """
 
     validation_px: float = math.inf
@@ -75,18 +75,18 @@ def train_network(
     """Trains a network and leaves the best weights in `predictor`.
 
     Args:
-        trainer: The network in training.
-        predictor: The same network at the size of the model's input.
-        views: What is trained on, and the validation frames.
-        run: The folder for the checkpoint, from which a later call continues, and for TensorBoard's `logs`.
+        trainer: the network in training.
+        predictor: the same network at the size of the model's input.
+        views: what is trained on, and the validation frames.
+        run: the folder for the checkpoint, from which a later call continues, and for TensorBoard's `logs`.
         identity: JSON values that are the same when this run is continued.
 
     Returns:
         The learning curves.
 
     Raises:
-        EdgeposeError: The training diverged.
-        KeyboardInterrupt: Ctrl-C was pressed; the checkpoint is saved.
+        EdgeposeError: the training diverged.
+        KeyboardInterrupt: ctrl-C was pressed; the checkpoint is saved.
     """
     path = run / checkpoint.CHECKPOINT
     best, curve = _resume(trainer, path, identity)

@@ -18,7 +18,7 @@ def start_from(folder: str, target: keras.Model) -> None:
     Where the run has other keypoints, the layers that depend on the keypoints are not changed.
 
     Raises:
-        EdgeposeError: The run has another network, or its files do not belong together.
+        EdgeposeError: the run has another network, or its files do not belong together.
     """
     run = Path(folder)
     card = read_card(run / "model.tflite")
