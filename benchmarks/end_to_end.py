@@ -1,9 +1,10 @@
-"""A video through the daemon and a real broker, against `analyze` of the same file; and the daemon's footprint.
+"""Compares a video that went through the daemon and a real broker with `analyze` of the file; measures the daemon.
 
     python benchmarks/end_to_end.py MODEL VIDEO
 
-Prints how many poses came, whether each came once and in order, how far they lie from analyze's, and, on the
-synthetic camera, the daemon's memory and the time from the start of its process to the first pose.
+Prints how many poses arrived, whether each arrived once and in order, and how far they are from those of `analyze`.
+With the synthetic camera, it also prints the daemon's memory and the time from the start of its process to the first
+pose.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgepose.mqtt.demo_broker import demo_broker
 
 
-class Listener:
-    """Every pose on the broker, with the monotonic time of its arrival."""
+class PoseListener:
+    """Collects every pose on the broker and the monotonic time of the first one."""
 
     def __init__(self, port: int) -> None:
         self.poses: list[dict[str, Any]] = []
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def compare(model: Path, video: Path, port: int, folder: Path) -> None:
-    listener = Listener(port)
+    listener = PoseListener(port)
     camera = {"source": "video", "path": str(video), "realtime": False}
     subprocess.run(daemon(model, camera, port, folder, "video"), check=True)
     time.sleep(1)
@@ -87,7 +88,7 @@ def compare(model: Path, video: Path, port: int, folder: Path) -> None:
 
 
 def footprint(model: Path, port: int, folder: Path) -> None:
-    listener = Listener(port)
+    listener = PoseListener(port)
     start = time.monotonic()
     process = subprocess.Popen(daemon(model, {"source": "synthetic"}, port, folder, "synthetic"))
     time.sleep(20)
@@ -101,7 +102,7 @@ def footprint(model: Path, port: int, folder: Path) -> None:
 
 
 def daemon(model: Path, camera: dict[str, Any], port: int, folder: Path, name: str) -> list[str]:
-    """The command line of the daemon with this camera, its config written."""
+    """Writes a config with this camera and returns the daemon's command line."""
     config = folder / f"{name}.yaml"
     mqtt = {"host": "127.0.0.1", "port": port}
     config.write_text(yaml.safe_dump({"device": name, "model": str(model), "camera": camera, "mqtt": mqtt}))

@@ -1,12 +1,13 @@
-"""What following the animal gains and costs, on labelled frames and on a video.
+"""Measures what following the animal gains and costs, on labelled frames and on a video.
 
     python benchmarks/follow.py MODEL DATASET VIDEO [--plain OTHER] [--reference LARGE] [--sheet sheet.png]
 
-MODEL: of `edgepose-train fit --follow`. On the frames that it has not seen: px error in the whole frame, and through
-a window round its own prediction there, off by up to a tenth of the window's sides, five times. OTHER: a model of the
-same input and split that was trained without --follow, the fairer one to compare with. Time: whole frames and windows
-in turn, in one run. On the video: how often the animal is lost and found again; LARGE is a better model that says
-where it really is. The sheet shows frames of the video with the window.
+MODEL is the result of `edgepose-train fit --follow`. On the frames that it was not trained on, the px error is measured
+in the whole frame, and five times through a window round the prediction there, moved by up to a tenth of its sides.
+OTHER is a model with the same input and split that was trained without --follow; it is the fairer comparison. For the
+times, whole frames and windows alternate in one run. On the video, the benchmark counts how often the animal is lost
+and found again; LARGE is a better model that says where the animal really is. The sheet shows frames of the video with
+the window.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def main() -> None:
     parser.add_argument("video", type=Path)
     parser.add_argument("--plain", type=Path)
     parser.add_argument("--reference", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="of the video's frames, as if it had fewer a second")
+    parser.add_argument(
+        "--every", type=int, default=1, help="use every Nth frame of the video, as with a lower frame rate"
+    )
     parser.add_argument("--sheet", type=Path)
     args = parser.parse_args()
     estimator = Estimator(args.model, 1)
@@ -54,31 +57,31 @@ def on_labels(estimator: Estimator, dataset: Path, plain: Estimator | None) -> N
     card = estimator.card
     images = held_out(read_dataset(dataset), card)
     w, h = card.input.size_wh
-    print(f"{card.model_id()}, input {w}x{h}, zoom {card.input.zoom:g}; {len(images)} frames it has not seen")
+    print(f"{card.model_id()}, input {w}x{h}, zoom {card.input.zoom:g}; {len(images)} frames it was not trained on")
     whole = measure(estimator, images).errors_px
     followed = np.stack([measure_followed(estimator, images, seed).errors_px for seed in SEEDS])
-    told("whole frame", whole)
+    print_error("whole frame", whole)
     each = ", ".join(f"{np.nanmean(errors):.2f}" for errors in followed)
-    told(f"window, off by up to {100 * JITTER:.0f} % of its sides (each time: {each})", followed.mean(axis=0))
+    print_error(f"window, off by up to {100 * JITTER:.0f} % of its sides (each time: {each})", followed.mean(axis=0))
     print(f"  {100 * (np.nanmean(followed) / np.nanmean(whole) - 1):+.0f} % against the whole frame")
     if plain is not None:
         assert plain.card.input.size_wh == card.input.size_wh
         assert plain.card.training.learnt_frames() == card.training.learnt_frames()
         beside = measure(plain, images).errors_px
-        told("whole frame, trained without --follow", beside)
+        print_error("whole frame, trained without --follow", beside)
         print(f"  {100 * (np.nanmean(followed) / np.nanmean(beside) - 1):+.0f} % against that")
     frames = [Frame(read_image(image.path), "bgr", i, 0, 0) for i, image in enumerate(images)]
     whole_ms, window_ms = times(frames, estimator)
     print(f"  ms a frame: {whole_ms:.2f} whole, {window_ms:.2f} through a window, {window_ms / whole_ms:.2f} as long")
 
 
-def told(what: str, errors_px: np.ndarray) -> None:
+def print_error(what: str, errors_px: np.ndarray) -> None:
     low, high = mean_interval(errors_px)
     print(f"  {what}: mean {np.nanmean(errors_px):.2f} px [{low:.2f}-{high:.2f}], median {np.nanmedian(errors_px):.2f}")
 
 
 def times(frames: list[Frame], estimator: Estimator) -> tuple[float, float]:
-    """Median milliseconds of `estimate` on whole frames, and of cutting and estimating windows, in turn."""
+    """Returns the median milliseconds for whole frames, and for cutting and estimating windows."""
     windows = []
     for frame in frames:
         size_wh = window_size(estimator.card, frame.size_wh, estimator.card.input.zoom)
@@ -95,7 +98,7 @@ def times(frames: list[Frame], estimator: Estimator) -> tuple[float, float]:
 def on_video(estimator: Estimator, args: argparse.Namespace) -> None:
     viewer = Viewer(estimator, ViewConfig(follow=True))
     reference = Estimator(args.reference, 1) if args.reference else estimator
-    looked, inside, apart, pictures = [], [], [], []
+    windows, inside, distances_px, pictures = [], [], [], []
     video = VideoFileSource(args.video)
     shown = max(1, video.frame_count // (SHEET[0] * SHEET[1]))
     for frame in video:
@@ -103,23 +106,23 @@ def on_video(estimator: Estimator, args: argparse.Namespace) -> None:
             continue
         window, lost = viewer.window, viewer.lost
         pose, known = viewer.estimate(frame), reference.estimate(frame)
-        looked.append(window)
+        windows.append(window)
         sure = known.score >= SURE
         if window is not None and sure.any():
             low, high = np.array(window[:2]), np.array(window[:2]) + window[2:] - 1
             inside.append(bool(((known.xy_px[sure] >= low) & (known.xy_px[sure] <= high)).all()))
         if sure.sum() * 2 >= len(sure):
-            apart.append(np.linalg.norm(np.median(pose.xy_px[sure] - known.xy_px[sure], axis=0)))
+            distances_px.append(np.linalg.norm(np.median(pose.xy_px[sure] - known.xy_px[sure], axis=0)))
         if frame.index % shown < args.every or viewer.lost > lost:
             pictures.append(drawn(frame, pose, window, estimator))
-    everywhere = [i for i, window in enumerate(looked) if window is None]
-    moves = sum(a is not None and b is not None and a != b for a, b in itertools.pairwise(looked))
-    print(f"{args.video.name}, every {args.every}. frame: {len(looked)} poses")
-    print(f"  lost {viewer.lost} times; looked at everything in {len(everywhere)} poses: {everywhere[:20]}")
+    everywhere = [i for i, window in enumerate(windows) if window is None]
+    moves = sum(a is not None and b is not None and a != b for a, b in itertools.pairwise(windows))
+    print(f"{args.video.name}, every {args.every}. frame: {len(windows)} poses")
+    print(f"  lost {viewer.lost} times; used the whole frame for {len(everywhere)} poses: {everywhere[:20]}")
     print(
         f"  all sure keypoints of {reference.card.model_id()} inside the window: {sum(inside)} of {len(inside)} poses"
     )
-    print(f"  animal more than 50 px from where that has it: {sum(d > 50 for d in apart)} of {len(apart)} poses")
+    print(f"  animal more than 50 px from there: {sum(d > 50 for d in distances_px)} of {len(distances_px)} poses")
     print(f"  the window moved {moves} times")
     if args.sheet:
         across = SHEET[0]

@@ -1,5 +1,7 @@
-"""`make soak`: the daemon as it ships, for an hour or longer, with all that may leak: rules on mock pins, own code,
-video, metrics, commands. Is its memory flat, does it run through, is every pose there?
+"""`make soak`: the daemon runs for an hour or longer with everything that may leak memory.
+
+That is rules on mock pins, own code, video, metrics and commands. The benchmark checks that the memory stays constant,
+that the daemon does not restart, and that every pose arrives.
 
     python benchmarks/soak.py [--minutes 60]
 """
@@ -27,7 +29,7 @@ from edgepose.protocol.seq_ranges import SeqRanges
 
 ROOT = Path(__file__).parents[1]
 MODEL = ROOT / "edgepose" / "demo" / "demo.tflite"
-WARM_S = 300.0  # caches fill, the first segments are written
+WARM_S = 300.0  # until then, caches are filled and the first segments are written
 METRICS = 19464
 CONFIG = """
 device: soak
@@ -48,8 +50,8 @@ record: {{folder: {folder}/recordings, segment_s: 60, max_gb: 0.2}}
 """
 
 
-class Reader:
-    """Everything the device says: numbers of poses and events, and each /health."""
+class DeviceListener:
+    """Collects the numbers of the poses, the starts, and each /health of the device."""
 
     def __init__(self, port: int) -> None:
         self.poses, self.twice = SeqRanges(), 0
@@ -91,7 +93,7 @@ def soak(folder: Path, port: int, seconds: float) -> int:
     hooks = ROOT / "firmware_configs" / "uses"
     text = CONFIG.format(model=MODEL, port=port, metrics=METRICS, hooks=hooks, folder=folder)
     config.write_text(text, encoding="utf-8")
-    reader = Reader(port)
+    listener = DeviceListener(port)
     env = {
         **os.environ,
         "GPIOZERO_PIN_FACTORY": "mock",
@@ -100,15 +102,17 @@ def soak(folder: Path, port: int, seconds: float) -> int:
     }
     words = [sys.executable, "-m", "edgepose", "run", "-c", str(config)]
     with subprocess.Popen(words, env=env, stderr=subprocess.DEVNULL) as daemon:
-        rows = watch(daemon, reader, seconds)
+        rows = watch(daemon, listener, seconds)
         daemon.send_signal(signal.SIGTERM)
         status = daemon.wait(60)
     time.sleep(2)
-    return report(reader, rows, status, seconds)
+    return report(listener, rows, status, seconds)
 
 
-def watch(daemon: subprocess.Popen[bytes], reader: Reader, seconds: float) -> list[tuple[float, float, int, int]]:
-    """(seconds, MB of its memory, threads, descriptors) every ten seconds."""
+def watch(
+    daemon: subprocess.Popen[bytes], listener: DeviceListener, seconds: float
+) -> list[tuple[float, float, int, int]]:
+    """Returns (seconds, MB of memory, threads, file descriptors) for every ten seconds."""
     rows, begin = [], time.monotonic()
     proc = Path(f"/proc/{daemon.pid}")
     while time.monotonic() - begin < seconds and daemon.poll() is None:
@@ -117,8 +121,8 @@ def watch(daemon: subprocess.Popen[bytes], reader: Reader, seconds: float) -> li
         mb = int(status["VmRSS"].split()[0]) / 1e3
         descriptors = len(list((proc / "fd").iterdir()))
         rows.append((time.monotonic() - begin, mb, int(status["Threads"]), descriptors))
-        reader.ask("health")
-        reader.ask("snapshot")
+        listener.ask("health")
+        listener.ask("snapshot")
         urllib.request.urlopen(f"http://127.0.0.1:{METRICS}/metrics", timeout=10).read()
         if len(rows) % 30 == 0:
             print(
@@ -127,18 +131,18 @@ def watch(daemon: subprocess.Popen[bytes], reader: Reader, seconds: float) -> li
     return rows
 
 
-def report(reader: Reader, rows: list[tuple[float, float, int, int]], status: int, seconds: float) -> int:
+def report(listener: DeviceListener, rows: list[tuple[float, float, int, int]], status: int, seconds: float) -> int:
     warm = np.array([row for row in rows if row[0] >= min(WARM_S, seconds / 3)])
     slope = np.polyfit(warm[:, 0] / 3600, warm[:, 1], 1)[0]
-    last = reader.health[-1]
-    missing = last["poses"] - len(reader.poses)
+    last = listener.health[-1]
+    missing = last["poses"] - len(listener.poses)
     skipped = sum(last["skipped"].values())
     print(f"{seconds / 60:.0f} min, {last['poses']} poses of {last['captured']} frames, {skipped} skipped")
-    print(f"missing {missing}, twice {reader.twice}, starts {reader.starts}, exit status {status}")
+    print(f"missing {missing}, twice {listener.twice}, starts {listener.starts}, exit status {status}")
     print(f"RSS {warm[0, 1]:.1f} -> {warm[-1, 1]:.1f} MB, slope {slope:+.2f} MB an hour")
     print(f"threads {int(warm[0, 2])} -> {int(warm[-1, 2])}, descriptors {int(warm[0, 3])} -> {int(warm[-1, 3])}")
     print(f"alerts at the end: {last['alerts'] or 'none'}")
-    return int(bool(missing or reader.starts != 1 or status))
+    return int(bool(missing or listener.starts != 1 or status))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Makes the model that ships with the package: renders a labelled project, trains on it, keeps the result.
+"""Makes the model that ships with the package: renders a labelled project, trains on it and installs the result.
 
     python -m edgepose_train.demo_model -o edgepose/demo
 
-The mice of these frames are never the demo's own: it shows a mouse, floor and light that the model has not seen.
+The demo shows another mouse, floor and light than these frames, so the model was not trained on what it shows.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ from edgepose.errors import EdgeposeError
 from edgepose.inference.model_card import read_card, write_card
 
 SCORER = "edgepose"
-SIZE_WH = SyntheticCameraConfig().size_wh  # the frames' size where nothing else is configured, as in the demo
+SIZE_WH = SyntheticCameraConfig().size_wh  # the camera's default size, which the demo uses
 SEEDS = range(100, 140)
 FRAMES_PER_SEED = 6
 
 
 def main() -> int:
+    """Makes the model and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m edgepose_train.demo_model", description="Trains the demo's model.")
-    parser.add_argument("-o", dest="out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="the folder for demo.tflite and its card"
+    )
     parser.add_argument("--weights", default="imagenet", help="as for edgepose-train fit (default: imagenet)")
     args = parser.parse_args()
     try:
@@ -41,16 +44,17 @@ def main() -> int:
             write_project(project, SEEDS, FRAMES_PER_SEED, SIZE_WH)
             print(f"rendered {len(SEEDS) * FRAMES_PER_SEED} labelled frames", flush=True)
             train(project, run, args.weights)
-            install(run / "model.tflite", args.out / "demo.tflite")
+            model = args.output / "demo.tflite"
+            install(run / "model.tflite", model)
     except EdgeposeError as exc:
         print(f"demo_model: {exc}", file=sys.stderr)
         return exc.exit_code
-    print(f"{args.out / 'demo.tflite'}: {(args.out / 'demo.tflite').stat().st_size / 1000:.0f} kB")
+    print(f"{model}: {model.stat().st_size / 1000:.0f} kB")
     return 0
 
 
 def write_project(project: Path, seeds: Iterable[int], frames: int, size_wh: tuple[int, int]) -> None:
-    """A DeepLabCut project folder: one video per seed, `frames` images each, spread over its walk."""
+    """Writes a DeepLabCut project folder with one video per seed and `frames` images of each, spread over its walk."""
     bodyparts = list(SKELETON.keypoints)
     for seed in seeds:
         scene = Scene(seed, size_wh)
@@ -58,7 +62,7 @@ def write_project(project: Path, seeds: Iterable[int], frames: int, size_wh: tup
         folder.mkdir(parents=True)
         rows = []
         for i in range(frames):
-            # Seeds begin at different places of the walk, so that no time of it is left out.
+            # The seeds begin at different times of the walk, so that the images show all of it.
             index = (i * LOOP_FRAMES // frames + seed * 37) % LOOP_FRAMES
             image = folder / f"img{index:04d}.png"
             if not cv2.imwrite(str(image), scene.render(index)):
@@ -75,6 +79,7 @@ def write_project(project: Path, seeds: Iterable[int], frames: int, size_wh: tup
 
 
 def train(project: Path, run: Path, weights: str) -> None:
+    """Trains on the project; raises EdgeposeError when the model is not made or int8 costs it too much."""
     from edgepose_train import cli
 
     if cli.main(["fit", str(project), "-o", str(run), "--recipe", "demo", "--weights", weights]) != 0:
@@ -82,7 +87,7 @@ def train(project: Path, run: Path, weights: str) -> None:
 
 
 def install(model: Path, target: Path) -> None:
-    """Copies a model with its card, whose entry takes the new name."""
+    """Copies a model and its card, in which the file gets its new name."""
     card = read_card(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(model.read_bytes())

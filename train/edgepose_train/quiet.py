@@ -1,4 +1,4 @@
-"""TensorFlow talks on stderr at every turn; an error arrives as an exception all the same."""
+"""Hides what TensorFlow prints. Its errors are exceptions, so no error is hidden."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silences Python's stdout and file descriptor 2, which C++ libraries write to directly."""
+    """Discards what is written to Python's stdout and to file descriptor 2, to which C++ libraries write directly."""
     saved = os.dup(2)
     with Path(os.devnull).open("w", encoding="utf-8") as null, contextlib.redirect_stdout(null):
         os.dup2(null.fileno(), 2)

@@ -129,6 +129,23 @@ def test_a_report_that_cannot_be_written_is_an_error_before_the_work(finished_ru
     assert "there is no folder" in err
 
 
+def test_the_folder_of_a_fit_is_a_model_and_json_is_printed_in_place_of_the_table(finished_run, evaluate, capsys):
+    report = evaluate(finished_run.project)[1]
+    assert cli.main(["evaluate", str(finished_run.folder), str(finished_run.project), "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out) == report
+
+
+def test_a_report_is_only_overwritten_with_force(finished_run, tmp_path, capsys):
+    report = tmp_path / "score.json"
+    report.write_text("mine")
+    arguments = ["evaluate", str(finished_run.model), str(finished_run.project), "--json", str(report)]
+    assert cli.main(arguments) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert report.read_text() == "mine"
+    assert cli.main([*arguments, "--force"]) == 0
+    assert json.loads(report.read_text())["n_frames"] == 4
+
+
 def test_a_missing_model(rendered_project, tmp_path, capsys):
     assert cli.main(["evaluate", str(tmp_path / "model.tflite"), str(rendered_project)]) == 78
     assert "no such model file" in capsys.readouterr().err

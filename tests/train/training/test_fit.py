@@ -156,6 +156,20 @@ def test_other_settings_are_refused_in_the_same_folder(finished_run, capsys):
     assert finished_run.model.read_bytes() == before
 
 
+def test_a_model_that_is_not_of_this_run_is_only_replaced_with_force(finished_run, tmp_path, capsys):
+    """The checkpoint says that a run is continued; without it, the model is somebody's result."""
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(finished_run.model, run)
+    assert "exists already; give another --output, or --force" in error_line(
+        capsys, finished_run.arguments(output=run), 2
+    )
+    shutil.copy(finished_run.folder / "checkpoint.npz", run)
+    few = [*finished_run.arguments(output=run, seed=1), "--force", "--weights", "nowhere.h5"]
+    assert "no such file or folder" in error_line(capsys, few, 2)
+    assert not (run / "checkpoint.npz").exists()
+
+
 def test_a_damaged_checkpoint_is_an_error(finished_run, tmp_path, capsys):
     damaged = tmp_path / "run" / "checkpoint.npz"
     damaged.parent.mkdir()
@@ -200,6 +214,16 @@ def test_what_the_parser_refuses(finished_run, capsys, options):
         cli.main([*finished_run.arguments(), *options])
     err = capsys.readouterr().err
     assert f"argument {options[0]}" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "meant"),
+    [("--target", "pi4", "pi-4"), ("--recipe", "balance", "balanced"), ("--split", "videos", "video")],
+)
+def test_a_choice_that_is_nearly_right_is_suggested(finished_run, capsys, option, given, meant):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*finished_run.arguments(), option, given])
+    assert f"did you mean {meant!r}?" in capsys.readouterr().err
 
 
 def test_a_dataset_with_too_few_frames_is_an_error(finished_run, tmp_path, capsys):
