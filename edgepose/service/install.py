@@ -1,4 +1,4 @@
-"""`sudo edgepose install`: units, user, rules and a checked configuration, in their places; and the way back."""
+"""`sudo edgepose install` and `uninstall`: the service's units, its user, its rules, and a checked configuration."""
 
 from __future__ import annotations
 
@@ -27,12 +27,21 @@ FILES = {
     "tmpfiles.conf": "/etc/tmpfiles.d/edgepose.conf",
     "udev.rules": "/etc/udev/rules.d/70-edgepose.rules",
 }
-_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108  from the service, by its hardening
+# The hardening of the service hides these folders from it.
+_HIDDEN = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108
 
 
 def install(steps: Steps, config: Path | None, instance: str, *, start: bool = True) -> None:
-    """config: to be checked and copied; None: what is there stays. instance: of several cameras, else empty. Raises
-    EdgeposeError before anything is changed where config or model are wrong."""
+    """Installs the service.
+
+    Args:
+        config: is checked and copied, with the files that it names; None keeps the one that is there.
+        instance: the name of one of several cameras, else empty.
+        start: whether the service is started, or restarted.
+
+    Raises:
+        EdgeposeError: where config or model are wrong, before anything is changed.
+    """
     name = instance or "edgepose"
     unit = f"edgepose@{instance}.service" if instance else "edgepose.service"
     checked = read_config(config) if config else None
@@ -68,15 +77,15 @@ def _enable(steps: Steps, unit: str, *, start: bool) -> None:
     steps.run("systemctl", "daemon-reload")
     steps.run("systemctl", "enable", unit, "edgepose-settle.service")
     if start:
-        # A running one goes on where nothing has changed.
+        # A service that runs goes on where nothing has changed.
         verb = "restart" if steps.changed else "start"
         steps.run("systemctl", "reset-failed", unit, needed=False)
         steps.run("systemctl", verb, "--no-block", unit)
-        print(f"see it with: systemctl status {unit}; journalctl -u {unit} -f")
+        print(f"inspect it with: systemctl status {unit}; journalctl -u {unit} -f")
 
 
 def uninstall(steps: Steps, *, purge: bool) -> None:
-    """purge: configuration, poses that wait, models and recordings too."""
+    """Removes the service. purge: also configuration, undelivered poses, models and recordings."""
     units = sorted({path.name for path in steps.place(f"{UNITS}/multi-user.target.wants").glob("edgepose*.service")})
     for unit in units or ["edgepose.service"]:
         if steps.root == Path("/"):
@@ -98,21 +107,25 @@ def uninstall(steps: Steps, *, purge: bool) -> None:
 
 
 def _with_program(data: bytes, steps: Steps) -> bytes:
-    """With the place of this program in it, where that is another than usual. Raises UsageError for one that the
-    service could not read."""
+    """Puts the place of this program into a unit, where it is not the usual one.
+
+    Raises UsageError for a place that the service cannot read.
+    """
     if steps.root != Path("/") or sys.prefix == PROGRAM:
         return data
     if sys.prefix.startswith(_HIDDEN):
         raise UsageError(
-            f"{sys.prefix}: the service may not look there; make the environment in {PROGRAM}: "
+            f"{sys.prefix}: the service may not read it; make the environment in {PROGRAM}: "
             f"sudo python3 -m venv --system-site-packages {PROGRAM}"
         )
     return data.replace(f"{PROGRAM}/".encode(), f"{sys.prefix}/".encode())
 
 
 def _copies(file: Path, config: Config) -> list[tuple[str, bytes, int]]:
-    """(path, content, mode) of what goes along: the model, and files that the config names beside itself. Raises
-    EdgeposeError where one is missing or wrong."""
+    """Path, content and mode of what is copied with the config: the model, and the files that it names beside itself.
+
+    Raises EdgeposeError where a file is missing or wrong.
+    """
     model = Path(config.model)
     read_card(model)
     found = [(f"{ETC}/{model.name}", model), (f"{ETC}/{card_path(model).name}", card_path(model))]
@@ -135,7 +148,7 @@ def _is_secret(path: str) -> bool:
 
 
 def _named(config: Config) -> list[tuple[str, str]]:
-    """(key, path) of the files that the config names, besides the model."""
+    """Key and path of each file that the config names, except the model."""
     tls, geometry, processor = config.mqtt.tls, config.geometry, config.processor
     paths: dict[str, Any] = {
         "mqtt.password_file": config.mqtt.password_file,
@@ -153,13 +166,16 @@ def _named(config: Config) -> list[tuple[str, str]]:
 
 
 def _text(file: Path, config: Config) -> str:
-    """The config as it is, with the model beside it."""
+    """The config's own text, with the model beside it."""
     text, _ = migrate(file.read_text("utf-8"))
     return re.sub(r"(?m)^model:[^#\n]*", lambda _: f"model: {Path(config.model).name}  ", text, count=1)
 
 
 def _folders(steps: Steps, unit: str, config: Config) -> None:
-    """Where the service has to write, besides its state. Raises ConfigError for a folder that it may not have."""
+    """Lets the service write into folders outside its state folder.
+
+    Raises ConfigError for a folder that it must not have.
+    """
     wanted = {
         f"{key}.folder": section.folder
         for key, section in (("spool", config.spool), ("record", config.record), ("hard_frames", config.hard_frames))
@@ -169,7 +185,7 @@ def _folders(steps: Steps, unit: str, config: Config) -> None:
     for key, folder in wanted.items():
         if folder.startswith((*_HIDDEN, f"{ETC}/")):
             raise ConfigError(f"{key}: the service may not write to {folder}; choose a folder in {STATE}, or a disk's")
-        if not folder.startswith(f"{STATE}/"):  # there the daemon makes its own
+        if not folder.startswith(f"{STATE}/"):  # the daemon makes those there
             steps.folder(folder, USER)
             more.append(folder)
     path = f"{UNITS}/{unit}.d/folders.conf"

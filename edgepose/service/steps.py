@@ -1,4 +1,4 @@
-"""What an administrator's command does to the system, one printed line each; the same again changes nothing."""
+"""The steps in which a command changes the system. Each prints one line; a step whose result is there does nothing."""
 
 from __future__ import annotations
 
@@ -12,22 +12,28 @@ from edgepose.system.atomic_files import write_durably
 
 
 class Steps:
-    """root: of the system, `/` or a mounted card. dry: only say it. changed: whether something was, or would be."""
+    """Changes a system.
+
+    Attributes:
+        root: the root folder of the system: `/`, or where a card is mounted.
+        dry: True prints the steps and does nothing.
+        changed: whether a step has changed something, or would have.
+    """
 
     def __init__(self, root: Path = Path("/"), *, dry: bool = False) -> None:
         self.root, self.dry, self.changed = root, dry, False
 
     def place(self, path: str) -> Path:
-        """An absolute path of the system."""
+        """Where an absolute path of that system lies."""
         return self.root / path.lstrip("/")
 
     def write(self, path: str, data: bytes, mode: int = 0o644, group: str = "") -> None:
-        """group: who else may read it. Raises EdgeposeError."""
+        """Writes a file. group: who else may read it. Raises EdgeposeError."""
         place = self.place(path)
         try:
             if place.is_file() and place.read_bytes() == data and place.stat().st_mode & 0o777 == mode:
                 return print(f"  as it is  {path}")
-            self._say("write", path)
+            self._print("write", path)
             if not self.dry:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 write_durably(place, data, mode)
@@ -38,11 +44,11 @@ class Steps:
         return None
 
     def folder(self, path: str, owner: str) -> None:
-        """Raises EdgeposeError."""
+        """Makes a folder for a user of that system. Raises EdgeposeError."""
         place = self.place(path)
         if place.is_dir():
             return
-        self._say("make", f"{path} for {owner}")
+        self._print("make", f"{path} for {owner}")
         if not self.dry:
             try:
                 place.mkdir(parents=True)
@@ -51,15 +57,19 @@ class Steps:
                 raise EdgeposeError(f"{path}: cannot be made ({exc})") from None
 
     def remove(self, path: str) -> None:
+        """Removes a file or a folder with all that is in it."""
         place = self.place(path)
         if not (place.exists() or place.is_symlink()):
             return
-        self._say("remove", path)
+        self._print("remove", path)
         if not self.dry:
             shutil.rmtree(place) if place.is_dir() and not place.is_symlink() else place.unlink()
 
     def run(self, *words: str, needed: bool = True) -> bool:
-        """needed: raises EdgeposeError where it fails. Not for a system that does not run."""
+        """Runs a program, but not for a system that is not running.
+
+        needed: then EdgeposeError is raised where the program fails. Returns whether it succeeded.
+        """
         if self.root != Path("/") and not any(word.startswith("--root") for word in words):
             return True
         print(f"  run       {' '.join(words)}")
@@ -72,28 +82,28 @@ class Steps:
                 raise EdgeposeError(f"{words[0]}: cannot be run ({exc.strerror}); has this system systemd?") from None
             return False
         if done.returncode and needed:
-            told = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-1:])
-            raise EdgeposeError(f"`{' '.join(words)}` failed ({done.returncode}): {told}")
+            said = " ".join((done.stderr.strip() or done.stdout.strip()).splitlines()[-1:])
+            raise EdgeposeError(f"`{' '.join(words)}` failed ({done.returncode}): {said}")
         return done.returncode == 0
 
     def root_option(self) -> list[str]:
-        """Of systemd's tools."""
+        """The option that tells systemd's tools which system is meant."""
         return [] if self.root == Path("/") else [f"--root={self.root}"]
 
     def _ids(self, user: str) -> tuple[int, int]:
-        """Of the system's own user: a card has others than this computer."""
+        """The ids that a user has on that system: on a card they may differ from this computer's."""
         for line in self.place("/etc/passwd").read_text(encoding="utf-8").splitlines():
             fields = line.split(":")
             if fields[0] == user:
                 return int(fields[2]), int(fields[3])
         raise LookupError(f"there is no user {user}")
 
-    def _say(self, what: str, path: str) -> None:
+    def _print(self, what: str, path: str) -> None:
         self.changed = True
         print(f"  {what:<9} {path}")
 
 
 def need_root(command: str) -> None:
-    """Raises EdgeposeError."""
+    """Raises EdgeposeError where this process is not root's."""
     if os.geteuid() != 0:
         raise EdgeposeError(f"needs root: sudo {command}")

@@ -1,7 +1,8 @@
-"""`sudo edgepose upgrade`: another version of the program, which has to prove itself; else the one before comes back.
+"""`sudo edgepose upgrade`: installs another version, which has to prove itself; otherwise the one before comes back.
 
-The new version is prepared beside the running one, as hard links to what stays the same. Both then change places in one
-step of the kernel, so that a power cut finds one or the other. What is not judged yet is judged at the next boot.
+The new version is prepared beside the running one; files that stay the same are hard links. Then both folders exchange
+their names in one step of the kernel, so that after a power cut one of the two versions is there, complete. An upgrade
+that is not judged by then is judged at the next boot.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -21,15 +22,53 @@ from edgepose.service.install import ETC, PROGRAM
 from edgepose.service.steps import Steps
 from edgepose.system.atomic_files import sync_folder, write_durably
 
-PENDING = Path("/var/lib/edgepose-upgrade/pending.json")
-HEALTHY_S = 200.0  # to the first pose; the unit's own patience is 180 s
-HELD_S = 20.0  # without a restart, after it
 MOST_RESTARTS = 3
 _AT_FDCWD, _EXCHANGE = -100, 2  # renameat2(2)
 
 
-class Pending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An upgrade that is not judged yet. units: that were at work before. configs: (file, what it was before)."""
+@dataclass(frozen=True, slots=True)
+class UpgradePaths:
+    """Where things lie.
+
+    Attributes:
+        program: the virtual environment that is upgraded.
+        configs: the folder of the configurations.
+        pending: the file of an upgrade that is not judged yet.
+    """
+
+    program: Path = Path(PROGRAM)
+    configs: Path = Path(ETC)
+    pending: Path = Path("/var/lib/edgepose-upgrade/pending.json")
+
+    @property
+    def other(self) -> Path:
+        """The version beside `program`: first the new one, then the one before."""
+        return self.program.with_name(f"{self.program.name}.previous")
+
+
+@dataclass(frozen=True, slots=True)
+class UpgradeTiming:
+    """When a new version counts as healthy, seconds.
+
+    Attributes:
+        healthy_s: from the start to the first pose; the unit itself allows 180 s.
+        held_s: from the first pose on without a restart.
+        poll_s: between two questions to systemd.
+    """
+
+    healthy_s: float = 200.0
+    held_s: float = 20.0
+    poll_s: float = 0.5
+
+
+class PendingUpgrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An upgrade that is not judged yet.
+
+    Attributes:
+        before, after: the versions.
+        units: the services that were running.
+        configs: each file and what it was before.
+    """
 
     before: str
     after: str
@@ -37,84 +76,88 @@ class Pending(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     configs: tuple[tuple[str, str], ...]
 
 
-def previous(program: Path) -> Path:
-    return program.with_name(f"{program.name}.previous")
-
-
-def upgrade(package: Path, program: Path = Path(PROGRAM)) -> None:
-    """package: a wheel, or a Debian package. Raises EdgeposeError, with the version before at work."""
+def upgrade(package: Path, paths: UpgradePaths = UpgradePaths(), timing: UpgradeTiming = UpgradeTiming()) -> None:
+    """Installs a wheel or a Debian package. Raises EdgeposeError; then the version before runs again."""
     if not package.is_file() or package.suffix not in {".whl", ".deb"}:
         raise UsageError(f"{package}: give a wheel (.whl) or a Debian package (.deb) of edgepose")
+    program, other = paths.program, paths.other
     if not (program / "pyvenv.cfg").exists():
         raise UsageError(f"{program}: no edgepose is installed there; see the README for the first installation")
     _check_kind(package, program)
-    before, units, other = version(program), active_units(), previous(program)
+    before, units = version(program), active_units()
     shutil.rmtree(other, ignore_errors=True)
     print(f"preparing {package.name} beside edgepose {before}")
     shutil.copytree(program, other, symlinks=True, copy_function=_link)
     if package.suffix == ".deb":
-        _keep(Pending(before, "", tuple(units), ()))
+        _keep(paths, PendingUpgrade(before, "", tuple(units), ()))
         _call("dpkg", "--install", str(package))
     else:
         _prepare(package, program, other)
-        # Written down first: a power cut in what follows must find the way back to each of them.
-        _keep(Pending(before, version(other), tuple(units), tuple(_configs())))
+        # This is written first: after a power cut in what follows, every config must become what it was.
+        configs = [(str(file), file.read_text(encoding="utf-8")) for file in _configs(paths)]
+        _keep(paths, PendingUpgrade(before, version(other), tuple(units), tuple(configs)))
         try:
-            _migrate(other)
+            for file in _configs(paths):
+                python = str(other / "bin" / "python")
+                print(_call(python, "-m", "edgepose", "config", "migrate", "-c", str(file)), end="")
         except EdgeposeError:
-            _forget()
+            _forget(paths)
             raise
         exchange(program, other)
     _restart(program, units)
-    settle(program)
+    settle(paths, timing)
 
 
-def settle(program: Path = Path(PROGRAM)) -> None:
-    """Judges the upgrade that is pending. Raises EdgeposeError where it went back."""
+def settle(paths: UpgradePaths = UpgradePaths(), timing: UpgradeTiming = UpgradeTiming()) -> None:
+    """Judges the upgrade that is pending. Raises EdgeposeError where it went back to the version before."""
+    program = paths.program
     try:
-        pending = msgspec.json.decode(PENDING.read_bytes(), type=Pending)
+        pending = msgspec.json.decode(paths.pending.read_bytes(), type=PendingUpgrade)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as exc:
-        PENDING.unlink(missing_ok=True)
-        raise EdgeposeError(f"{PENDING}: cannot read ({exc}); the version at work is kept") from None
+        paths.pending.unlink(missing_ok=True)
+        raise EdgeposeError(f"{paths.pending}: cannot read ({exc}); the version at work is kept") from None
     if version(program) == pending.before and pending.after != pending.before:
-        return _forget()  # interrupted before the two changed places
-    why = next((told for unit in pending.units if (told := trouble(unit))), "")
+        return _forget(paths)  # it was interrupted before the exchange
+    why = next((trouble for unit in pending.units if (trouble := unit_trouble(unit, timing))), "")
     if not why:
-        PENDING.unlink()
-        print(f"edgepose {version(program)} is at work; {pending.before} is kept in {previous(program)}")
+        paths.pending.unlink()
+        print(f"edgepose {version(program)} is at work; {pending.before} is kept in {paths.other}")
         return None
     print(f"{why}; going back to edgepose {pending.before}")
-    exchange(program, previous(program))
-    _forget()
+    exchange(program, paths.other)
+    _forget(paths)
     _restart(program, list(pending.units))
     raise EdgeposeError(f"the new version was given up ({why}); edgepose {pending.before} is at work again")
 
 
-def trouble(unit: str, clock: Callable[[], float] = time.monotonic) -> str:
-    """Why it is not healthy; empty once it is. Healthy: the first pose has been handed over (that is what makes the
-    unit active), and no restart for `HELD_S` after that."""
-    deadline, since, seen = clock() + HEALTHY_S, None, ""
+def unit_trouble(unit: str, timing: UpgradeTiming = UpgradeTiming()) -> str:
+    """Waits until a service is healthy; returns why it is not, or an empty text once it is.
+
+    A service is healthy when it has handed over its first pose, which makes the unit active, and has not been restarted
+    for `held_s` after that.
+    """
+    deadline, since_s, main_pid = time.monotonic() + timing.healthy_s, None, ""
     first = int(_show(unit).get("NRestarts") or 0)
-    while clock() < deadline:
+    while (now_s := time.monotonic()) < deadline:
         state = _show(unit)
         if state.get("ActiveState") == "failed":
             return f"{unit} has failed ({state.get('Result')}, status {state.get('ExecMainStatus')})"
         if int(state.get("NRestarts") or 0) - first >= MOST_RESTARTS:
             return f"{unit} was restarted {MOST_RESTARTS} times"
-        if state.get("ActiveState") != "active" or state.get("MainPID") != seen:
-            since, seen = None, state.get("MainPID", "")
+        if state.get("ActiveState") != "active" or state.get("MainPID") != main_pid:
+            since_s, main_pid = None, state.get("MainPID", "")
         if state.get("ActiveState") == "active":
-            since = clock() if since is None else since
-            if clock() - since >= HELD_S:
+            since_s = now_s if since_s is None else since_s
+            if now_s - since_s >= timing.held_s:
                 return ""
-        time.sleep(0.5)
-    return f"{unit} gave no pose within {HEALTHY_S:g} s"
+        time.sleep(timing.poll_s)
+    return f"{unit} gave no pose within {timing.healthy_s:g} s"
 
 
 def active_units() -> list[str]:
-    """Of ours, those that are at work, or try to be."""
+    """The services of edgepose that run, or try to."""
     done = subprocess.run(
         ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "edgepose*.service"],
         capture_output=True,
@@ -126,13 +169,12 @@ def active_units() -> list[str]:
 
 
 def version(program: Path) -> str:
-    """Raises EdgeposeError where that program does not even start."""
-    told = _call(str(program / "bin" / "python"), "-m", "edgepose", "--version")
-    return told.split()[-1]
+    """The version of an installed program. Raises EdgeposeError where it does not even start."""
+    return _call(str(program / "bin" / "python"), "-m", "edgepose", "--version").split()[-1]
 
 
 def exchange(one: Path, other: Path) -> None:
-    """They take each other's name, at once. Raises EdgeposeError."""
+    """Exchanges the names of two folders in one step. Raises EdgeposeError."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _EXCHANGE):
         raise EdgeposeError(f"{one} and {other} cannot change places ({os.strerror(ctypes.get_errno())})")
@@ -140,40 +182,38 @@ def exchange(one: Path, other: Path) -> None:
 
 
 def _prepare(wheel: Path, program: Path, other: Path) -> None:
-    python = str(other / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    """Installs the wheel into `other`, whose scripts then name `program` as their place."""
+    pip = [str(other / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _call(*pip, "--force-reinstall", "--no-deps", str(wheel))
-    _call(*pip, str(wheel))  # what it needs and is not there yet
+    _call(*pip, str(wheel))  # packages that it needs and that are not there yet
     for script in (other / "bin").iterdir():
         if script.is_file() and not script.is_symlink() and (data := script.read_bytes()).startswith(b"#!"):
             fixed = data.replace(os.fsencode(other), os.fsencode(program), 1)
             if fixed != data:
                 write_durably(script, fixed, script.stat().st_mode & 0o777)
-    os.sync()  # all of it is on the disk before it may be booted from
+    os.sync()  # all of it is on the disk before the system may boot from it
 
 
-def _configs() -> list[tuple[str, str]]:
-    """(file, content) of each."""
-    return [(str(file), file.read_text(encoding="utf-8")) for file in sorted(Path(ETC).glob("*.yaml"))]
+def _configs(paths: UpgradePaths) -> list[Path]:
+    return sorted(paths.configs.glob("*.yaml"))
 
 
-def _migrate(other: Path) -> None:
-    """Every config as the new version wants it. Raises EdgeposeError."""
-    for file, _ in _configs():
-        print(_call(str(other / "bin" / "python"), "-m", "edgepose", "config", "migrate", "-c", file), end="")
+def _keep(paths: UpgradePaths, pending: PendingUpgrade) -> None:
+    paths.pending.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_durably(paths.pending, msgspec.json.encode(pending), 0o600)
 
 
-def _forget() -> None:
-    """The upgrade that is pending did not come about: every config is what it was."""
-    pending = msgspec.json.decode(PENDING.read_bytes(), type=Pending)
+def _forget(paths: UpgradePaths) -> None:
+    """The upgrade that was pending did not happen: every config becomes what it was."""
+    pending = msgspec.json.decode(paths.pending.read_bytes(), type=PendingUpgrade)
     for file, text in pending.configs:
         if Path(file).read_text(encoding="utf-8") != text:
             write_durably(Path(file), text.encode())
-    PENDING.unlink()
+    paths.pending.unlink()
 
 
 def _restart(program: Path, units: list[str]) -> None:
-    """With the units of the version that is there now."""
+    """Installs the unit files of the version that is there now, and restarts the services."""
     _call(str(program / "bin" / "python"), "-m", "edgepose", "install", "--no-start")
     steps = Steps()
     for unit in units:
@@ -182,17 +222,13 @@ def _restart(program: Path, units: list[str]) -> None:
 
 
 def _check_kind(package: Path, program: Path) -> None:
-    """What Debian's package manager has put there, it alone may change. Raises UsageError."""
-    owner = subprocess.run(["dpkg", "--search", str(program)], capture_output=True, check=False)
-    packaged = owner.returncode == 0
+    """Only Debian's package manager may change what it has put there. Raises UsageError."""
+    packaged = shutil.which("dpkg") is not None and (
+        subprocess.run(["dpkg", "--search", str(program)], capture_output=True, check=False).returncode == 0
+    )
     if packaged != (package.suffix == ".deb"):
         kind = "a Debian package: give a .deb" if packaged else "a wheel: give a .whl"
         raise UsageError(f"{package}: edgepose was installed here from {kind}")
-
-
-def _keep(pending: Pending) -> None:
-    PENDING.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_durably(PENDING, msgspec.json.encode(pending), 0o600)
 
 
 def _show(unit: str) -> dict[str, str]:
@@ -204,19 +240,19 @@ def _show(unit: str) -> dict[str, str]:
 
 
 def _call(*words: str) -> str:
-    """What it prints. Raises EdgeposeError."""
+    """Runs a program and returns what it prints. Raises EdgeposeError."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
     except OSError as exc:
         raise EdgeposeError(f"{words[0]}: cannot be run ({exc.strerror})") from None
     if done.returncode:
-        told = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["no word why"]
-        raise EdgeposeError(f"`{' '.join(words)}` failed: {told[-1]}")
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it gave no reason"]
+        raise EdgeposeError(f"`{' '.join(words)}` failed: {said[-1]}")
     return done.stdout
 
 
 def _link(source: str, target: str) -> None:
-    """A hard link, or a copy where the file system has none: nobody writes into these files, they are replaced."""
+    """Makes a hard link, or a copy where the file system has no links. These files are replaced, never written into."""
     try:
         os.link(source, target)
     except OSError:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from edgepose.config.loading import parse_config
+from edgepose.cli.main import main
+from edgepose.config.loading import parse_config, read_config
 from edgepose.config.migrations import migrate
 
 START = "model: m.tflite\ncamera: {source: synthetic}\n"
@@ -63,3 +66,27 @@ def test_several_changes_in_one_file() -> None:
     assert new == ("hard_frames: # mine\n  folder: u\nrecord: {folder: r}\nmodel: m\ncamera:\n  source: synthetic\n")
     assert parse_config(new, "f.yaml").hard_frames is not None
     assert sorted(notes) == ["camera.type is called camera.source now", MJPEG, "uncertain is called hard_frames now"]
+
+
+def test_an_older_config_is_read_and_rewritten_with_its_comments(
+    demo_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = f"# mine\nmodel: {demo_model}  # good\ncamera: {{type: synthetic, seed: 3}} # the mouse\n"
+    path = tmp_path / "edgepose.yaml"
+    path.write_text(old, encoding="utf-8")
+    assert read_config(path).camera.seed == 3
+    assert main(["config", "migrate", "-c", str(path), "--dry-run"]) == 0
+    assert path.read_text(encoding="utf-8") == old
+    assert main(["config", "migrate", "-c", str(path)]) == 0
+    assert path.read_text(encoding="utf-8") == old.replace("type:", "source:")
+    (backup,) = tmp_path.glob("edgepose.yaml.before-*")
+    assert backup.read_text(encoding="utf-8") == old
+    out = capsys.readouterr().out
+    assert "+camera: {source: synthetic, seed: 3} # the mouse" in out
+    assert main(["config", "migrate", "-c", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}: is of this version already\n"
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "camera: 3", "camera: {source: usb, type: x}", "{", "a: &a [*a]", "\0"])
+def test_what_is_not_older_stays(text: str) -> None:
+    assert migrate(text) == (text, [])
