@@ -1,5 +1,4 @@
-"""`edgepose collect`: writes what devices publish to files. `edgepose collect merge`: joins what several collectors
-wrote."""
+"""`edgepose collect`: writes what devices publish to files, and joins what several collectors wrote."""
 
 from __future__ import annotations
 
@@ -15,33 +14,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from edgepose.collect.deeplabcut import ENDINGS
 
     parser.description = (
-        "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C,\n"
-        "what happened to DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what\n"
-        "comes while the collector is away.\n\n"
-        "collect merge DIR...  joins what several collectors of a --share group wrote into the first DIR,\n"
-        "where repeats, gaps and tags are settled. Of one DIR it makes the files that --also names."
+        "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C. Events go to "
+        "DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what comes while the collector "
+        "is away.\n\n"
+        "`collect merge DIR...` joins what several collectors of a --share group wrote into the first DIR, and settles "
+        "repeats, gaps and tags there. With one DIR it only makes the files that --also names."
     )
     parser.epilog = (
-        "example:\n  edgepose collect --broker mqtt://192.168.1.10 -o recordings --also csv\n"
+        "examples:\n  edgepose collect --broker mqtt://192.168.1.10 -o recordings --also csv\n"
         "  edgepose collect merge recordings recordings-a recordings-b"
     )
-    parser.add_argument("what", nargs="*", metavar="merge DIR", help="join folders instead of listening")
+    parser.add_argument("what", nargs="*", metavar="merge DIR", help="join these folders, do not listen")
     add_broker_arguments(parser)
-    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="where the files go")
     parser.add_argument(
-        "--name", default="collector", help="of this collector, another for each on a broker; default: %(default)s"
+        "-o", "--output", type=Path, metavar="DIR", help="the folder of the files; they are added to it"
+    )
+    parser.add_argument(
+        "--name",
+        default="collector",
+        help="the collector's name, another one for each collector of a broker (default: %(default)s)",
     )
     parser.add_argument(
         "--also",
         choices=ENDINGS,
         action="append",
         default=[],
-        help="beside each Parquet file one in DeepLabCut's layout, for each start of the daemon; may be given twice",
+        help="write a file in DeepLabCut's layout beside each Parquet file, one for each start of the daemon; may be "
+        "given twice",
     )
     parser.add_argument(
         "--share",
         metavar="GROUP",
-        help="split the load with the other collectors of this group; the part of one that is away waits for it",
+        help="share the work with the other collectors of this group; the share of one that is away waits for it",
     )
 
 
@@ -57,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     if args.what:
         return _merge(args.what, args.also)
     if args.output is None:
-        raise UsageError("collect: where to? Give a folder with -o DIR")
+        raise UsageError("collect: the folder for the files is missing; give it with -o DIR")
     return _collect(args)
 
 
@@ -65,7 +69,7 @@ def _merge(words: list[str], also: list[str]) -> int:
     from edgepose.collect.merge import merge
 
     if words[0] != "merge" or len(words) < 2:
-        raise UsageError(f"collect {' '.join(words)}: give `collect merge DIR...`, or `collect -o DIR`")
+        raise UsageError(f"collect {' '.join(words)}: not known; give `collect merge DIR...` or `collect -o DIR`")
     print(merge([Path(word) for word in words[1:]], also))
     return 0
 

@@ -1,4 +1,4 @@
-"""`edgepose schema`: what is on the topics, for programs that read them."""
+"""`edgepose schema`: prints the schemas of the topics, for programs that read them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from edgepose.protocol.schemas import schemas
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Prints one JSON object: the JSON Schema of each topic's payload, by what follows edgepose/<device>/.\n"
-        "With --asyncapi, who sends what on which topic as well, for documentation and code generators."
+        "Prints one JSON object with the JSON Schema of each topic's payload, by the part of the topic that follows "
+        "edgepose/<device>/. With --asyncapi, the document also says who sends what on which topic, for documentation "
+        "and code generators."
     )
-    parser.epilog = "example:\n  edgepose schema > edgepose-topics.json\n  edgepose schema --asyncapi > asyncapi.yaml"
-    parser.add_argument("--asyncapi", action="store_true", help="an AsyncAPI 3.0 document instead, as YAML")
+    parser.epilog = "examples:\n  edgepose schema > edgepose-topics.json\n  edgepose schema --asyncapi > asyncapi.yaml"
+    parser.add_argument("--asyncapi", action="store_true", help="print an AsyncAPI 3.0 document as YAML instead")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -27,5 +28,5 @@ def run(args: argparse.Namespace) -> int:
 
 
 def as_yaml(document: dict[str, Any]) -> str:
-    """Without anchors, which few readers of AsyncAPI know: what is the same object twice is written twice."""
+    """Returns YAML without anchors, which few readers of AsyncAPI support: a repeated object is written again."""
     return yaml.safe_dump(json.loads(json.dumps(document)), sort_keys=False, width=118).rstrip()

@@ -1,4 +1,4 @@
-"""`edgepose uninstall`: the daemon is no service any more."""
+"""`edgepose uninstall`: removes the service."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from edgepose.service.steps import Steps, need_root
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Stops the service and removes what `install` has put in place. Configuration, models, recordings and poses\n"
-        "that are not delivered yet stay, unless --purge says otherwise."
+        "Stops the service and removes what `edgepose install` has added. Configuration, models, recordings and poses "
+        "that are not delivered yet stay, unless --purge is given."
     )
     parser.epilog = "example:\n  sudo edgepose uninstall"
-    parser.add_argument("--purge", action="store_true", help="remove the data too")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    parser.add_argument(
+        "--purge", action="store_true", help="remove configuration, models, recordings and waiting poses too"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,12 +12,17 @@ from edgepose.service.upgrade import settle, upgrade
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Installs another version, migrates the configuration (showing what changes, keeping the old file), restarts\n"
-        "the service, and goes back by itself where that gives no poses. The version before stays beside the new one."
+        "Installs another version, migrates the configuration (it shows the changes and keeps the old file), and "
+        "restarts the service. It goes back by itself where the new version gives no poses. The earlier version stays "
+        "beside the new one."
     )
     parser.epilog = "example:\n  sudo edgepose upgrade edgepose-0.2.0-py3-none-any.whl"
-    parser.add_argument("package", nargs="?", type=Path, metavar="WHEEL|DEB")
-    parser.add_argument("--settle", action="store_true", help="judge an upgrade that was interrupted; done at boot")
+    parser.add_argument(
+        "package", nargs="?", type=Path, metavar="WHEEL|DEB", help="the wheel (.whl) or Debian package (.deb)"
+    )
+    parser.add_argument(
+        "--settle", action="store_true", help="decide about an upgrade that was interrupted; this happens at boot"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     if args.settle:
         settle()
     elif args.package is None:
-        raise UsageError("which package? Give a wheel (.whl) or a Debian package (.deb) of edgepose")
+        raise UsageError("the package is missing; give a wheel (.whl) or a Debian package (.deb) of edgepose")
     else:
         upgrade(args.package.resolve())
     return 0

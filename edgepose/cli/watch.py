@@ -1,4 +1,4 @@
-"""`edgepose watch`: live terminal view of devices' topics."""
+"""`edgepose watch`: shows devices live in the terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from edgepose.errors import UsageError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Shows keypoints, rate and latency of the devices on a broker, until Ctrl-C.\n"
-        "Where the output is no terminal, prints a line a second for each device."
+        "Shows keypoints, rate and latency of the devices on a broker, until Ctrl-C. Outside a terminal it prints one "
+        "line per second for each device."
     )
     parser.epilog = "example:\n  edgepose watch --broker mqtt://192.168.1.10 --device cage-07"
     add_broker_arguments(parser)
-    parser.add_argument("--device", metavar="NAME", help="default: every device on the broker")
+    parser.add_argument("--device", metavar="NAME", help="show this device only (default: every device)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
 
     device = args.device or "+"
     if args.device and any(mark in args.device for mark in "/+#"):
-        raise UsageError(f"--device {args.device}: not a device's name; leave it out to see every device")
+        raise UsageError(f"--device {args.device}: not a device's name; leave it out to show every device")
     stop = stop_on_signals(once=False)
     subscriber = Subscriber(broker_of(args), device)
     try:
