@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from edgepose.collect.deeplabcut import ENDINGS
 
     parser.description = (
-        "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C. Events go to "
-        "DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what comes while the collector "
-        "is away.\n\n"
+        "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C. Events go "
+        "to DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what comes while the "
+        "collector is away.\n\n"
         "`collect merge DIR...` joins what several collectors of a --share group wrote into the first DIR, and settles "
         "repeats, gaps and tags there. With one DIR it only makes the files that --also names."
     )

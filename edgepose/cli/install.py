@@ -22,11 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="the configuration, which is checked and copied with its model",
+        help="a configuration to check and to copy",
     )
-    parser.add_argument(
-        "--instance", default="", metavar="NAME", help="for one of several cameras: the service edgepose@NAME"
-    )
+    parser.add_argument("--instance", default="", metavar="NAME", help="the service edgepose@NAME, for several cameras")
     parser.add_argument("--no-start", action="store_true", help="neither start nor restart the service")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
     parser.add_argument(

@@ -14,9 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "that are not delivered yet stay, unless --purge is given."
     )
     parser.epilog = "example:\n  sudo edgepose uninstall"
-    parser.add_argument(
-        "--purge", action="store_true", help="remove configuration, models, recordings and waiting poses too"
-    )
+    parser.add_argument("--purge", action="store_true", help="remove this data too")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")
 
 

@@ -17,12 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "beside the new one."
     )
     parser.epilog = "example:\n  sudo edgepose upgrade edgepose-0.2.0-py3-none-any.whl"
-    parser.add_argument(
-        "package", nargs="?", type=Path, metavar="WHEEL|DEB", help="the wheel (.whl) or Debian package (.deb)"
-    )
-    parser.add_argument(
-        "--settle", action="store_true", help="decide about an upgrade that was interrupted; this happens at boot"
-    )
+    parser.add_argument("package", nargs="?", type=Path, metavar="WHEEL|DEB", help="the package of edgepose")
+    parser.add_argument("--settle", action="store_true", help="finish an interrupted upgrade, as at boot")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -129,7 +129,7 @@ def test_the_commands_want_root_and_good_words(
     for words in (["install"], ["uninstall"], ["upgrade", "x.whl"]):
         assert main(words) == 1
     said = capsys.readouterr().err.splitlines()
-    assert said[0].startswith("edgepose: --instance a/b: letters, digits")
+    assert said[0].startswith("edgepose: --instance a/b: give a name of letters, digits")
     assert said[2:] == [f"edgepose: needs root: sudo edgepose {name}" for name in ("install", "uninstall", "upgrade")]
 
 

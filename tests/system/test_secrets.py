@@ -186,15 +186,15 @@ def test_a_password_in_the_address_works_and_is_warned_of(
     command: list[str], guarded: Mosquitto, listen: Callable[..., str]
 ) -> None:
     said = listen(command, ["--broker", f"mqtt://cage-07:{SECRET}@127.0.0.1:{guarded.port}"], {})
-    assert "everybody on this machine can see the password (ps); better --password-file FILE" in said
+    assert "everybody on this computer can see the password; safer is --password-file FILE" in said
     assert SECRET not in said
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--password-file", __file__], "--password-file: whose? Give mqtt://USER@HOST as --broker"),
-        (["--ca", "ca.pem"], "--ca: give mqtts://HOST as --broker"),
+        (["--password-file", __file__], "--password-file: the user is missing; give mqtt://USER@HOST as --broker"),
+        (["--ca", "ca.pem"], "--ca: is for TLS; give mqtts://HOST as --broker"),
     ],
 )
 def test_what_lacks_its_other_half_is_wrong_usage(
