@@ -89,7 +89,7 @@ def test_merging_again_changes_nothing(project, corrected, capsys):
     main(["merge", str(corrected), str(project)])
     before = files(project)
     assert main(["merge", str(corrected), str(project)]) == 0
-    assert "3 frames were there already" in capsys.readouterr().out
+    assert "3 frames with the same labels, in the project already" in capsys.readouterr().out
     assert files(project) == before
 
 

@@ -23,12 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Nothing that exists is overwritten."
     )
     parser.add_argument("source", type=Path, metavar="DATASET", help=DATASET_HELP)
-    parser.add_argument(
-        "destination",
-        type=Path,
-        metavar="OUTPUT",
-        help="a .slp, .pkg.slp or .json file, whose ending chooses the format, or a folder for a DeepLabCut project",
-    )
+    text = "a .slp, .pkg.slp or .json file, whose ending chooses the format, or a folder for a DeepLabCut project"
+    parser.add_argument("destination", type=Path, metavar="OUTPUT", help=text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,15 +16,7 @@ from edgepose.video.frames import Video
 from edgepose_train.commands.labelling_project import add_video_arguments, is_project, make_or_extend, open_videos
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames
 from edgepose_train.labels.project_files import CONFIG, LABELS
-from edgepose_train.selection.extract import (
-    MOST_SAMPLED,
-    SampledVideo,
-    candidates,
-    choose,
-    sample_video,
-    shares,
-    write_frames,
-)
+from edgepose_train.selection import extract
 from edgepose_train.selection.thumbnails import as_rows, known_digests
 
 _PLACEHOLDERS = ("bodypart1", "bodypart2", "bodypart3")  # the names that DeepLabCut gives to a new project
@@ -76,8 +68,8 @@ def run(args: argparse.Namespace) -> int:
     videos, status = open_videos(args.videos)
     known = known_digests(args.output / LABELS)
     samples = _sample(videos)
-    positions = [candidates(sample, known) for sample in samples]
-    wanted = shares([len(available) for available in positions], args.frames)
+    positions = [extract.candidates(sample, known) for sample in samples]
+    wanted = extract.shares([len(available) for available in positions], args.frames)
     if not sum(wanted):
         raise DatasetError(
             "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
@@ -88,19 +80,22 @@ def run(args: argparse.Namespace) -> int:
     for sample, available, number in zip(samples, positions, wanted, strict=True):
         if number:
             rows = as_rows([sample.thumbnails[i] for i in available])
-            chosen = available[choose(rows, number, args.method, args.seed)]
+            chosen = available[extract.choose(rows, number, args.method, args.seed)]
             written[sample.video.stem] = _write(args.output, sample, chosen.tolist())
     _report(args, written)
     return status
 
 
-def _sample(videos: Sequence[Video]) -> list[SampledVideo]:
+def _sample(videos: Sequence[Video]) -> list[extract.SampledVideo]:
     with progress_bar() as progress:
-        tasks = [progress.add_task(video.path.name, total=min(video.count, MOST_SAMPLED)) for video in videos]
-        return [sample_video(video, partial(progress.advance, task)) for video, task in zip(videos, tasks, strict=True)]
+        tasks = [progress.add_task(video.path.name, total=min(video.count, extract.MOST_SAMPLED)) for video in videos]
+        return [
+            extract.sample_video(video, partial(progress.advance, task))
+            for video, task in zip(videos, tasks, strict=True)
+        ]
 
 
-def _write(project: Path, sample: SampledVideo, positions: Sequence[int]) -> int:
+def _write(project: Path, sample: extract.SampledVideo, positions: Sequence[int]) -> int:
     """Returns the number of frames that were written."""
     with progress_bar() as progress, new_frames(project, sample.video.stem) as write:
         task = progress.add_task(f"writing {sample.video.stem}", total=len(positions))
@@ -109,7 +104,7 @@ def _write(project: Path, sample: SampledVideo, positions: Sequence[int]) -> int
             write(image_name(index, sample.video.count), image)
             progress.advance(task)
 
-        return len(write_frames(sample, positions, save))
+        return len(extract.write_frames(sample, positions, save))
 
 
 def _report(args: argparse.Namespace, written: dict[str, int]) -> None:

@@ -27,14 +27,8 @@ def add_video_arguments(parser: argparse.ArgumentParser, output: str, frames: in
     """Adds the videos, `-o, --output` and `-n, --frames`. output: help for the project. frames: the default number."""
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="a video file that OpenCV can read")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PROJECT", help=output)
-    parser.add_argument(
-        "-n",
-        "--frames",
-        type=positive,
-        default=frames,
-        metavar="N",
-        help="number of frames, from all videos together (default: %(default)s)",
-    )
+    text = "number of frames, from all videos together (default: %(default)s)"
+    parser.add_argument("-n", "--frames", type=positive, default=frames, metavar="N", help=text)
 
 
 def is_project(folder: Path) -> bool:

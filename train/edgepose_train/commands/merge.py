@@ -29,19 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Frames that a device saved, and nobody has corrected yet, are added to be corrected in the project."
     )
     parser.epilog = "example:\n  edgepose-train merge round2 my-project"
-    parser.add_argument(
-        "corrected",
-        type=Path,
-        metavar="CORRECTED",
-        help="the corrected output of `suggest`, any labelled data set, or a folder copied from a device",
-    )
+    text = "the corrected output of `suggest`, any labelled data set, or a folder copied from a device"
+    parser.add_argument("corrected", type=Path, metavar="CORRECTED", help=text)
     parser.add_argument("project", type=Path, metavar="PROJECT", help="the DeepLabCut project that gets the labels")
     parser.add_argument("--force", action="store_true", help="where both label a frame, overwrite the project's labels")
-    parser.add_argument(
-        "--unchanged",
-        action="store_true",
-        help="also add predictions that nobody changed, because you have checked all frames",
-    )
+    text = "also add predictions that nobody changed, because you have checked all frames"
+    parser.add_argument("--unchanged", action="store_true", help=text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -89,13 +82,10 @@ def _source(args: argparse.Namespace) -> Dataset:
 def _report(args: argparse.Namespace, merged: Merged) -> None:
     print(f"{args.project}: {count(len(merged.added), 'frame')} added")
     if merged.equal:
-        have = "was there already" if len(merged.equal) == 1 else "were there already"
-        print(f"{count(len(merged.equal), 'frame')} {have}, with the same labels")
+        print(f"{count(len(merged.equal), 'frame')} with the same labels, in the project already")
     if merged.conflicts:
-        labels = (
-            "the new labels were taken" if args.force else "the project's labels are kept (--force overwrites them)"
-        )
-        print(f"{count(len(merged.conflicts), 'frame')} with other labels, {labels}: {listing(merged.conflicts)}")
+        kept = "overwritten" if args.force else "not changed (--force overwrites their labels)"
+        print(f"{count(len(merged.conflicts), 'frame')} with other labels {kept}: {listing(merged.conflicts)}")
     if merged.clashes:
         n = count(len(merged.clashes), "frame")
         print(f"{n} left out, the project has another picture of that name: {listing(merged.clashes)}")

@@ -25,17 +25,10 @@ from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames, read_config
 from edgepose_train.labels.machine_labels import write_machine_labels
 from edgepose_train.labels.project_files import CONFIG, LABELS
+from edgepose_train.selection import suggest
 from edgepose_train.selection.contact_sheet import Picture, make_picture, write_sheet
 from edgepose_train.selection.extract import write_frames
-from edgepose_train.selection.suggest import (
-    PosedVideo,
-    choose,
-    frames_to_pose,
-    make_pool,
-    pose_video,
-    quality_of,
-    reasons,
-)
+from edgepose_train.selection.suggest import PosedVideo
 from edgepose_train.selection.thumbnails import known_digests
 
 SHEET = "suggested.png"
@@ -108,9 +101,9 @@ def _check_project(folder: Path, card: ModelCard) -> None:
 
 def _pose(estimator: Estimator, videos: list[Video]) -> list[PosedVideo]:
     with progress_bar() as progress:
-        tasks = [progress.add_task(video.path.name, total=len(frames_to_pose(video.count))) for video in videos]
+        tasks = [progress.add_task(video.path.name, total=len(suggest.frames_to_pose(video.count))) for video in videos]
         posed_videos = [
-            pose_video(estimator, video, partial(progress.advance, task))
+            suggest.pose_video(estimator, video, partial(progress.advance, task))
             for video, task in zip(videos, tasks, strict=True)
         ]
     return [posed for posed in posed_videos if posed.indices]
@@ -120,13 +113,13 @@ def _choose(posed_videos: list[PosedVideo], card: ModelCard, number: int, known:
     """Returns the frames in the order of videos and time."""
     total_s = sum(posed.video.count / posed.video.fps for posed in posed_videos)
     min_gap_s = min(_LARGEST_GAP_S, total_s / (4 * number))
-    qualities = [quality_of(posed, card.skeleton) for posed in posed_videos]
-    failing, new = choose(make_pool(posed_videos, qualities, known, min_gap_s), number, min_gap_s)
+    qualities = [suggest.quality_of(posed, card.skeleton) for posed in posed_videos]
+    failing, new = suggest.choose(suggest.make_pool(posed_videos, qualities, known, min_gap_s), number, min_gap_s)
     positions = [(v, i) for v, posed in enumerate(posed_videos) for i in range(len(posed.indices))]
     found = []
     for p in sorted([*failing, *new]):
         v, i = positions[p]
-        why = "; ".join(reasons(posed_videos[v], qualities[v], i, card.skeleton)) or "pose unlike the others"
+        why = "; ".join(suggest.reasons(posed_videos[v], qualities[v], i, card.skeleton)) or "pose unlike the others"
         found.append(Chosen(posed_videos[v], i, why))
     return found
 

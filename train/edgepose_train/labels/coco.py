@@ -26,12 +26,12 @@ from edgepose_train.labels.images import read_image
 from edgepose_train.labels.project_files import find_file, is_file
 
 
-class _Image(msgspec.Struct):
+class _CocoImage(msgspec.Struct):
     id: int | str
     file_name: str
 
 
-class _Annotation(msgspec.Struct):
+class _CocoAnnotation(msgspec.Struct):
     image_id: int | str
     category_id: int | str
     keypoints: list[float] | None = None
@@ -41,7 +41,7 @@ class _Annotation(msgspec.Struct):
         return (self.keypoints or [])[2::3]
 
 
-class _Category(msgspec.Struct):
+class _CocoCategory(msgspec.Struct):
     id: int | str
     name: str = ""
     keypoints: list[str] | None = None
@@ -49,10 +49,10 @@ class _Category(msgspec.Struct):
     flip_idx: list[int] | None = None
 
 
-class _File(msgspec.Struct):
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
+class _CocoFile(msgspec.Struct):
+    images: list[_CocoImage]
+    annotations: list[_CocoAnnotation]
+    categories: list[_CocoCategory]
 
 
 def read_coco(path: Path) -> Dataset:
@@ -83,17 +83,17 @@ def read_coco(path: Path) -> Dataset:
     return Dataset(path.stem, skeleton, tuple(images), tuple(problems))
 
 
-def _load(path: Path) -> _File:
+def _load(path: Path) -> _CocoFile:
     try:
         # Python's own parser accepts NaN, which some programs write for a keypoint that is missing.
-        return msgspec.convert(json.loads(path.read_bytes()), _File)
+        return msgspec.convert(json.loads(path.read_bytes()), _CocoFile)
     except OSError as exc:
         raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
     except (ValueError, RecursionError) as exc:  # the errors of msgspec and json are ValueErrors
         raise DatasetError(f"{path}: not COCO keypoints ({exc})") from None
 
 
-def _only_category(path: Path, file: _File) -> _Category:
+def _only_category(path: Path, file: _CocoFile) -> _CocoCategory:
     of_pose = [category for category in file.categories if category.keypoints]
     if not of_pose:
         raise DatasetError(f"{path}: no category has keypoints; export the labels as COCO keypoints")
@@ -106,10 +106,10 @@ def _only_category(path: Path, file: _File) -> _Category:
 
 
 def _annotations(
-    path: Path, file: _File, category: _Category, problems: list[str]
-) -> dict[int | str, list[_Annotation]]:
+    path: Path, file: _CocoFile, category: _CocoCategory, problems: list[str]
+) -> dict[int | str, list[_CocoAnnotation]]:
     """Returns the annotations that hold a label, by image."""
-    by_image: dict[int | str, list[_Annotation]] = {entry.id: [] for entry in file.images}
+    by_image: dict[int | str, list[_CocoAnnotation]] = {entry.id: [] for entry in file.images}
     unlisted = 0
     for number, annotation in enumerate(file.annotations):
         if annotation.category_id != category.id or annotation.iscrowd or not any(annotation.visibility()):
@@ -128,7 +128,7 @@ def _annotations(
     return by_image
 
 
-def _points(found: list[_Annotation], keypoints: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _points(found: list[_CocoAnnotation], keypoints: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns xy_px and hidden_px, (K, 2) each."""
     values = found[0].keypoints if found else [0.0] * 3 * keypoints
     x, y, v = np.array(values, np.float64).reshape(-1, 3).T[..., None]
@@ -136,13 +136,13 @@ def _points(found: list[_Annotation], keypoints: int) -> tuple[NDArray[np.float6
     return np.where(v > 0, xy, np.nan), np.where(v == 1, xy, np.nan)
 
 
-def _edges(category: _Category) -> list[list[str]]:
+def _edges(category: _CocoCategory) -> list[list[str]]:
     """Returns the names of each edge. A number without a keypoint stays a number, so that a problem can name it."""
     names = dict(enumerate(category.keypoints or [], 1))
     return [[names.get(number, str(number)) for number in edge] for edge in category.skeleton or []]
 
 
-def _pairs(path: Path, category: _Category) -> list[tuple[str, str]]:
+def _pairs(path: Path, category: _CocoCategory) -> list[tuple[str, str]]:
     names = category.keypoints or []
     order = category.flip_idx or list(range(len(names)))
     if sorted(order) != list(range(len(names))) or any(order[order[i]] != i for i in order):

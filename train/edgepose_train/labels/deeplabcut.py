@@ -71,17 +71,27 @@ class ConfigLoader(Loader):
 ConfigLoader.add_constructor("tag:yaml.org,2002:python/tuple", ConfigLoader.construct_tuple)
 
 
+def load_config(file: Path) -> Any:
+    """Reads a `config.yaml`. Raises DatasetError."""
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise DatasetError(f"{file}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
+    return parse_config(text, file)
+
+
+def parse_config(text: str, file: Path) -> Any:
+    """Reads the text of a `config.yaml`. Raises DatasetError."""
+    return read_yaml(text, str(file), DatasetError, ConfigLoader)
+
+
 def _find_config(path: Path) -> _Config:
     """Reads the nearest `config.yaml` of DeepLabCut in `path` or above it, or returns an empty one."""
     for folder in [path, *folder_and_ancestors(path.parent)]:
         file = folder / CONFIG
         if not is_file(file):
             continue
-        try:
-            text = file.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise DatasetError(f"{file}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
-        data = read_yaml(text, str(file), DatasetError, ConfigLoader)
+        data = load_config(file)
         if isinstance(data, dict) and "bodyparts" in data:  # other programs keep a config.yaml too
             return _config(file, data)
     return _Config()

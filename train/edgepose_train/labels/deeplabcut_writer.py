@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.atomic_files import write_durably
-from edgepose.system.strict import read_yaml
 from edgepose.types import U8, Skeleton
-from edgepose_train.labels.deeplabcut import ConfigLoader
+from edgepose_train.labels.deeplabcut import load_config, parse_config
 from edgepose_train.labels.label_cells import new_cells
 from edgepose_train.labels.label_table import write_both
 from edgepose_train.labels.project_files import CONFIG, LABELS
@@ -117,7 +116,7 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
     start, end = found.span() if found else (0, 0)
     text = f"{text[:start]}video_sets:\n{added}{found['indent'] or '' if found else ''}{text[end:]}"
     try:
-        fine = read_yaml(text, str(path), DatasetError, ConfigLoader) == before | {"video_sets": known | new}
+        fine = parse_config(text, path) == before | {"video_sets": known | new}
     except DatasetError:
         fine = False
     if not fine:
@@ -128,10 +127,7 @@ def add_videos(project: Path, videos: Mapping[str, tuple[int, int]]) -> None:
 def read_config(project: Path) -> dict[str, Any]:
     """Reads the `config.yaml` of a project. Raises DatasetError."""
     path = project / CONFIG
-    try:
-        data = read_yaml(path.read_text("utf-8"), str(path), DatasetError, ConfigLoader)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise DatasetError(f"{path}: cannot read ({getattr(exc, 'strerror', 'not UTF-8 text')})") from None
+    data = load_config(path)
     if not isinstance(data, dict) or "bodyparts" not in data:
         raise DatasetError(f"{path}: names no bodyparts; not the config.yaml of a DeepLabCut project")
     return data
