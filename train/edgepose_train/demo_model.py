@@ -8,7 +8,6 @@ The demo shows another mouse, floor and light than these frames, so the model wa
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -16,13 +15,15 @@ from pathlib import Path
 
 import cv2
 import msgspec
-import yaml
+import numpy as np
 
 from edgepose.camera.synthetic.mouse import LOOP_FRAMES, SKELETON
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.config.camera import SyntheticCameraConfig
 from edgepose.errors import EdgeposeError
 from edgepose.inference.model_card import read_card, write_card
+from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
+from edgepose_train.labels.project_files import LABELS
 
 SCORER = "edgepose"
 SIZE_WH = SyntheticCameraConfig().size_wh  # the camera's default size, which the demo uses
@@ -54,28 +55,21 @@ def main() -> int:
 
 
 def write_project(project: Path, seeds: Iterable[int], frames: int, size_wh: tuple[int, int]) -> None:
-    """Writes a DeepLabCut project folder with one video per seed and `frames` images of each, spread over its walk."""
-    bodyparts = list(SKELETON.keypoints)
+    """Renders a DeepLabCut project with one video for each seed, and `frames` images of each, spread over its walk."""
+    create_project(project, "demo", SCORER, SKELETON, {})
     for seed in seeds:
         scene = Scene(seed, size_wh)
-        folder = project / "labeled-data" / f"mouse{seed}"
-        folder.mkdir(parents=True)
-        rows = []
+        folder = project / LABELS / f"mouse{seed}"
+        folder.mkdir()
+        xy_px = {}
         for i in range(frames):
             # The seeds begin at different times of the walk, so that the images show all of it.
             index = (i * LOOP_FRAMES // frames + seed * 37) % LOOP_FRAMES
             image = folder / f"img{index:04d}.png"
             if not cv2.imwrite(str(image), scene.render(index)):
                 raise EdgeposeError(f"{image}: cannot write; is the disk full?")
-            rows.append([image.relative_to(project).as_posix(), *scene.mouse.truth(index).ravel().tolist()])
-        with (folder / f"CollectedData_{SCORER}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["scorer", *[SCORER] * 2 * len(bodyparts)])
-            writer.writerow(["bodyparts", *(name for name in bodyparts for _ in "xy")])
-            writer.writerow(["coords", *"xy" * len(bodyparts)])
-            writer.writerows(sorted(rows))
-    config = {"Task": "demo", "scorer": SCORER, "bodyparts": bodyparts, "skeleton": [list(e) for e in SKELETON.edges]}
-    (project / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+            xy_px[image.name] = scene.mouse.truth(index)
+        write_labels(folder, SCORER, SKELETON.keypoints, list(xy_px), np.array(list(xy_px.values()), np.float64))
 
 
 def train(project: Path, run: Path, weights: str) -> None:
