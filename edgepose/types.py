@@ -1,4 +1,4 @@
-"""The three values that travel through edgepose: a Frame in, a Pose out, a Skeleton that names it."""
+"""The values that all rooms share: a Frame comes in, a Pose goes out, and a Skeleton names its keypoints."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ PixelOrder: TypeAlias = Literal["bgr", "rgb", "gray", "i420"]
 class Frame:
     """One captured image.
 
-    image: uint8, (H, W, 3); (H, W) when `order` is "gray"; (H * 3 / 2, W) when it is "i420", which is the planes Y, U
-        and V one under the other, BT.601 limited range, H and W even.
-    index: count of captured frames since the camera was opened; the first is 0.
-    captured_mono_ns: monotonic clock at mid-exposure, at capture where that is not known; nanoseconds.
-    captured_us: wall clock of the same moment, epoch microseconds.
-    field_wh: the frame whose pixels all coordinates are in, where `image` shows all of it, but smaller.
-    full: that frame, (H, W, 3) BGR, where somebody wants it and `image` is smaller.
-    exposure_us: how long the exposure took, where the camera tells.
+    Attributes:
+        image: uint8, (H, W, 3); (H, W) when `order` is "gray"; (H * 3 / 2, W) when it is "i420", which is the planes Y,
+            U and V one under the other, BT.601 limited range, H and W even.
+        index: count of captured frames since the camera was opened; the first is 0.
+        captured_mono_ns: monotonic clock in the middle of the exposure, or at capture where that is not known.
+        captured_us: wall clock of the same moment, epoch microseconds.
+        field_wh: the size of the frame whose pixels all coordinates are in, when `image` shows that frame smaller.
+        full: that frame, (H, W, 3) BGR, where somebody wants it and `image` is smaller.
+        exposure_us: the exposure time, where the camera reports it.
     """
 
     image: U8
@@ -62,7 +63,7 @@ class Pose:
 
 
 class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names of the K keypoints in order; `edges` to draw; `flip_pairs` that swap in a mirror image."""
+    """The names of K keypoints in order, the `edges` to draw, and the `flip_pairs` that a mirror image exchanges."""
 
     keypoints: Annotated[tuple[str, ...], Meta(description="Names of the keypoints, in their order.")]
     edges: Annotated[tuple[tuple[str, str], ...], Meta(description="Pairs of keypoints to join when drawing.")] = ()
@@ -82,10 +83,10 @@ class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         paired = [name for pair in self.flip_pairs for name in pair]
         for name in paired:
             if paired.count(name) > 1:
-                raise ValueError(f"keypoint {name!r} stands twice in the flip pairs; it has one mirror image")
+                raise ValueError(f"keypoint {name!r} occurs twice in the flip pairs; it has one mirror image")
 
     def flip_order(self) -> list[int]:
-        """Index of the keypoint that takes each place in a mirror image, (K,)."""
+        """Returns for each keypoint the index of the one that is in its place in a mirror image, (K,)."""
         order = list(range(len(self.keypoints)))
         for left, right in self.flip_pairs:
             i, j = self.keypoints.index(left), self.keypoints.index(right)
@@ -93,4 +94,5 @@ class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return order
 
     def edge_indices(self) -> list[tuple[int, int]]:
+        """Returns the edges as indices of keypoints."""
         return [(self.keypoints.index(a), self.keypoints.index(b)) for a, b in self.edges]

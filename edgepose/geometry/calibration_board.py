@@ -1,4 +1,4 @@
-"""From pictures of a checkerboard to the lens they were taken through."""
+"""Calibrates a lens by pictures of a checkerboard."""
 
 from __future__ import annotations
 
@@ -12,19 +12,24 @@ from edgepose.errors import EdgeposeError
 from edgepose.geometry.lens import Lens, undistorted
 from edgepose.types import F32, F64, U8
 
-FEWEST, MOST = 8, 40  # boards to calibrate by
-LEAST_TILT_DEG = 10.0  # between two of them; boards that all look the same way do not tell the focal length
-_BLURRED = 1.5  # times as wide as usual are the edges of a board that moved
-_MISFIT = 3.0  # times the usual error has a board whose corners were found wrongly
-_WORST_PX = 2.0  # of a usable calibration, for pictures of 1000 pixels
-_WORTH_IT = 0.9  # of the error without it is the error with a third radial coefficient, where a lens has one
+FEWEST, MOST = 8, 40  # boards that a calibration uses
+LEAST_TILT_DEG = 10.0  # between two boards: if all have the same tilt, the focal length cannot be found
+_BLURRED = 1.5  # a board has moved when its edges are so many times as wide as usual
+_MISFIT = 3.0  # the corners of a board were found wrongly when its error is so many times the usual one
+_WORST_PX = 2.0  # the error of a usable calibration, for pictures that are 1000 pixels wide
+_WORTH_IT = 0.9  # a third radial coefficient is used when it reduces the error to this share
 _SUBPIXEL = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-3)
-_CELLS = 4  # the frame is covered where each of so many cells across and down has a corner in it
+_CELLS = 4  # the frame is divided into so many cells across and down; a cell with a corner in it is covered
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBoard:
-    """corners: where four squares meet, row by row, (rows * columns, 2) pixels. edge_px: how wide the edges are."""
+    """A checkerboard in a picture.
+
+    Attributes:
+        corners: (rows * columns, 2) pixels, the points where four squares meet, row by row.
+        edge_px: how wide the edges between squares are.
+    """
 
     corners: F32
     edge_px: float
@@ -32,8 +37,15 @@ class CalibrationBoard:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """rms_px: distance of the corners from where the lens puts them. used: which boards. uncovered: share of the frame
-    that no board was in. unknown: share of the frame that the lens has no answer for. tilt_deg: between boards."""
+    """A lens and how well it is known.
+
+    Attributes:
+        rms_px: how far the corners lie from where the lens puts them.
+        used: the indices of the boards that were used.
+        uncovered: the share of the frame that no board was in.
+        unknown: the share of the frame that has no undistorted point.
+        tilt_deg: the largest angle between two boards.
+    """
 
     lens: Lens
     rms_px: float
@@ -44,13 +56,16 @@ class Calibration:
 
 
 def find_board(grey: U8, board_wh: tuple[int, int]) -> CalibrationBoard | None:
-    """board_wh: inner corners, where four squares meet. None where not all of the board is to be seen."""
+    """Finds a board in a grey picture; None where not all of it is visible.
+
+    board_wh: how many inner corners, where four squares meet, it has across and down.
+    """
     flags = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
     found, corners = cv2.findChessboardCornersSB(grey, board_wh, flags=flags)
     if not found:
         return None
     sharpness, _ = cv2.estimateChessboardSharpness(grey, board_wh, corners)
-    # Its corners are off by up to 0.1 px, all in one direction; cornerSubPix's, which needs them to start, are not.
+    # These corners are wrong by up to 0.1 px, all in one direction. cornerSubPix needs them and finds better ones.
     steps = np.linalg.norm(np.diff(corners.reshape(board_wh[1], board_wh[0], 2), axis=1), axis=2)
     reach = int(np.clip(steps.min() / 4, 2, 11))
     cv2.cornerSubPix(grey, corners, (reach, reach), (-1, -1), _SUBPIXEL)
@@ -58,7 +73,7 @@ def find_board(grey: U8, board_wh: tuple[int, int]) -> CalibrationBoard | None:
 
 
 def calibrate(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], size_wh: tuple[int, int]) -> Calibration:
-    """size_wh: of the pictures. Raises EdgeposeError where the boards cannot tell the lens."""
+    """Finds the lens by boards in pictures of `size_wh`. Raises EdgeposeError where they do not determine it."""
     used = choose(boards, board_wh, size_wh)
     enough(len(used), "sharp boards")
     rms, matrix, distortion, turns, errors = _solve([boards[i] for i in used], board_wh, size_wh)
@@ -70,7 +85,7 @@ def calibrate(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], siz
     tilt = _widest_deg(turns)
     if tilt < LEAST_TILT_DEG:
         raise EdgeposeError(
-            f"all boards are seen from one angle, within {tilt:.0f} degrees, which does not tell the focal length; "
+            f"all boards are seen from one angle, within {tilt:.0f} degrees, so the focal length cannot be found; "
             "take some with the board tilted by 20 to 40 degrees, to each side and up and down"
         )
     if rms > _WORST_PX * max(1.0, size_wh[0] / 1000):
@@ -84,7 +99,7 @@ def calibrate(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], siz
 
 
 def enough(count: int, what: str) -> None:
-    """Raises EdgeposeError."""
+    """Raises EdgeposeError where there are too few boards. what: which boards were counted."""
     if count < FEWEST:
         raise EdgeposeError(
             f"{count} {what} are too few; {FEWEST} or more are needed, better 20, in all parts of the picture, "
@@ -93,20 +108,20 @@ def enough(count: int, what: str) -> None:
 
 
 def choose(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], size_wh: tuple[int, int]) -> list[int]:
-    """At most `MOST` of the sharp ones, each as unlike the ones before as there is."""
+    """Chooses at most `MOST` sharp boards; each is as different from those before as possible."""
     edges = np.array([board.edge_px for board in boards])
     sharp = np.flatnonzero(edges <= _BLURRED * np.median(edges)).tolist() if len(boards) else []
-    looks = {i: _look(boards[i], board_wh, size_wh) for i in sharp}
+    views = {i: _view(boards[i], board_wh, size_wh) for i in sharp}
     chosen = sharp[:1]
     while len(chosen) < min(MOST, len(sharp)):
         rest = [i for i in sharp if i not in chosen]
-        apart = [min(float(np.linalg.norm(looks[i] - looks[j])) for j in chosen) for i in rest]
+        apart = [min(float(np.linalg.norm(views[i] - views[j])) for j in chosen) for i in rest]
         chosen.append(rest[int(np.argmax(apart))])
     return sorted(chosen)
 
 
-def _look(board: CalibrationBoard, board_wh: tuple[int, int], size_wh: tuple[int, int]) -> F64:
-    """Where a board is, how large and how tilted, as numbers of similar weight."""
+def _view(board: CalibrationBoard, board_wh: tuple[int, int], size_wh: tuple[int, int]) -> F64:
+    """Returns where a board is, how large and how tilted, as numbers of similar weight."""
     grid = board.corners.reshape(board_wh[1], board_wh[0], 2).astype(np.float64)
     top, bottom, left, right = (
         float(np.linalg.norm(a - b))
@@ -127,7 +142,7 @@ def _look(board: CalibrationBoard, board_wh: tuple[int, int], size_wh: tuple[int
 def _solve(
     boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], size_wh: tuple[int, int]
 ) -> tuple[float, F64, F64, list[F64], F64]:
-    """RMS error, camera matrix, distortion, each board's rotation vector and error."""
+    """Returns the RMS error, camera matrix, distortion, and each board's rotation vector and error."""
     flat = np.zeros((board_wh[0] * board_wh[1], 3), np.float32)
     flat[:, :2] = np.mgrid[: board_wh[0], : board_wh[1]].T.reshape(-1, 2)
     corners = [board.corners for board in boards]
@@ -143,12 +158,12 @@ def _solve(
         few, more = solved(cv2.CALIB_FIX_K3), solved(0)
     except cv2.error:
         raise EdgeposeError("no lens fits these boards; take pictures from more sides") from None
-    # One coefficient more always fits better, and bends what lies outside the boards: it has to be worth it.
+    # One more coefficient always fits better, but distorts the picture where no board was; it must reduce the error.
     return more if more[0] < _WORTH_IT * few[0] else few
 
 
 def _widest_deg(turns: Sequence[F64]) -> float:
-    """The largest angle between two boards' normals."""
+    """Returns the largest angle between the normals of two boards."""
     normals = np.stack([cv2.Rodrigues(turn)[0][:, 2] for turn in turns])
     return float(np.degrees(np.arccos(np.clip(np.abs(normals @ normals.T).min(), -1, 1))))
 

@@ -1,9 +1,9 @@
-"""The coordinate rule, stated once.
+"""The coordinate rule. This is its only statement; every other file calls these functions.
 
 Points are (x, y) floats and pixel (0, 0) is the *centre* of the top-left pixel, so
   cell i of a stride-s map is centred on pixel   i * s + (s - 1) / 2
   resizing by `scale` maps                       x' = (x + 0.5) * scale - 0.5
-which is also what cv2.resize does. Every other file calls these functions.
+cv2.resize follows the same rule.
 """
 
 from __future__ import annotations
@@ -19,24 +19,29 @@ _Number = TypeVar("_Number", float, NDArray[np.float64])
 
 
 def cell_to_px(cell: _Number, stride: int) -> _Number:
-    """Pixel coordinate of the centre of a cell (fractional cells allowed)."""
+    """The pixel coordinate of the centre of a cell, which may be fractional."""
     return cell * stride + (stride - 1) / 2
 
 
 def px_to_cell(px: _Number, stride: int) -> _Number:
-    """Inverse of `cell_to_px`; not rounded."""
+    """The inverse of `cell_to_px`; the result is not rounded."""
     return (px - (stride - 1) / 2) / stride
 
 
 def lies_within(region: tuple[int, int, int, int], frame_wh: tuple[int, int]) -> bool:
-    """Whether all of `region` (x, y, w, h) is in the frame."""
+    """Returns True when all of a region (x, y, w, h) is in the frame."""
     x, y, w, h = region
     return x + w <= frame_wh[0] and y + h <= frame_wh[1]
 
 
 def animal_px(xy: F64, percentile: float = 50) -> float:
-    """How long the animal is: median, or another percentile, over frames of the longer side of the box round the
-    keypoints; xy (N, K, 2). NaN where no frame has two."""
+    """How long the animal is, in pixels; NaN where no frame shows two keypoints.
+
+    In each frame that is the longer side of the box round the keypoints; over the frames, a percentile of it.
+
+    Args:
+        xy: (N, K, 2), keypoints of N frames.
+    """
     several = xy[np.isfinite(xy).all(axis=2).sum(axis=1) >= 2]
     if not len(several):
         return float("nan")

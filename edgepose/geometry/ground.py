@@ -1,4 +1,4 @@
-"""Pixels to millimetres on the ground: without the lens' distortion, then by a known length or a homography."""
+"""From pixels to millimetres on the ground: first without the lens' distortion, then by a length or a homography."""
 
 from __future__ import annotations
 
@@ -12,29 +12,39 @@ from edgepose.errors import ConfigError
 from edgepose.geometry.lens import Lens, undistorted
 from edgepose.types import F64
 
-_WORST_SHARE = 0.05  # of the points' extent, that a point may lie from where the others put it
+_WORST_SHARE = 0.05  # a point may lie so far from where the others put it, as a share of their extent
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """to_plane: (3, 3), from pixels without distortion to mm. worst_mm: how far a given point lies from where it comes
-    to lie; 0 where there is nothing to compare with."""
+    """How pixels map to the ground.
+
+    Attributes:
+        lens: None where its distortion is not known.
+        to_plane: (3, 3), the homography from pixels without distortion to mm.
+        worst_mm: the largest error at the points that the ground was found by; 0 where there is nothing to compare.
+    """
 
     lens: Lens | None
     to_plane: F64
     worst_mm: float
 
     def to_mm(self, xy_px: ArrayLike) -> F64:
-        """(..., 2). NaN beyond the horizon, and where the lens has no inverse."""
+        """Maps pixels (..., 2) to mm (..., 2); NaN beyond the horizon, and where the lens has no inverse."""
         xy = np.asarray(xy_px, np.float64)
         return _to_plane(self.to_plane, undistorted(self.lens, xy) if self.lens else xy)
 
 
 def ground_by_length(lens: Lens | None, between_px: F64, mm: float, size_wh: tuple[int, int]) -> Ground:
-    """The ground seen from straight above, by one known length on it.
+    """Finds the ground, seen from straight above, by one known length on it.
 
-    between_px: (2, 2), the two ends in pixels of frames of `size_wh`. mm: how far they are apart.
-    Raises ConfigError."""
+    Args:
+        between_px: (2, 2), the two ends in pixels of frames of `size_wh`.
+        mm: the distance between them.
+
+    Raises:
+        ConfigError: the ends are the same, or outside the frame.
+    """
     where = "geometry.length.between"
     straight = _undistorted(lens, between_px, size_wh, where)
     length_px = float(np.linalg.norm(straight[1] - straight[0]))
@@ -45,9 +55,15 @@ def ground_by_length(lens: Lens | None, between_px: F64, mm: float, size_wh: tup
 
 
 def ground_by_points(lens: Lens | None, px: F64, mm: F64, size_wh: tuple[int, int]) -> Ground:
-    """The ground seen from anywhere, by four or more points on it.
+    """Finds the ground, seen from anywhere, by four or more points on it.
 
-    px: (N, 2), in pixels of frames of `size_wh`. mm: (N, 2), where they are on the ground. Raises ConfigError."""
+    Args:
+        px: (N, 2), in pixels of frames of `size_wh`.
+        mm: (N, 2), where the same points are on the ground.
+
+    Raises:
+        ConfigError: the points do not give a plane.
+    """
     return _by_points(lens, _undistorted(lens, px, size_wh, "geometry.points"), mm)
 
 
@@ -86,15 +102,15 @@ def _by_points(lens: Lens | None, straight: F64, mm: F64) -> Ground:
 
 
 def _to_plane(plane: F64, xy: F64) -> F64:
-    """(..., 2); NaN beyond the horizon."""
+    """Maps points (..., 2); NaN beyond the horizon."""
     there = xy @ plane[:, :2].T + plane[:, 2]
     depth = there[..., 2:]
     return np.where(depth > 0, there[..., :2] / np.where(depth > 0, depth, 1.0), np.nan)
 
 
 def _decide(points: F64) -> bool:
-    """Whether points leave no more than one homography (Hartley & Zisserman 2004, section 4.1): of four, no three may
-    lie on a line."""
+    """Returns True when the points allow one homography only (Hartley & Zisserman 2004, section 4.1): of four points
+    no three may lie on a line."""
     x, y = (points - points.mean(axis=0)).T / max(float(points.std()), 1e-9)
     one, zero = np.ones_like(x), np.zeros_like(x)
     rows = [[x, y, one, zero, zero, zero, -x * x, -x * y, -x], [zero, zero, zero, x, y, one, -y * x, -y * y, -y]]

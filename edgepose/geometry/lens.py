@@ -1,7 +1,7 @@
-"""What a lens does to straight lines, from an OpenCV calibration file, and how to undo it.
+"""The distortion of a lens, read from an OpenCV calibration file, and how it is removed.
 
-`edgepose calibrate` writes such files, and so do OpenCV's own programs and ROS. Points are in pixels as everywhere
-here; undistorted, they are where a lens without distortion, of the same focal length, would put them.
+`edgepose calibrate` writes such files, and so do OpenCV's own programs and ROS. Undistorted points are in pixels too:
+they lie where a lens of the same focal length without distortion would put them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from edgepose.errors import ConfigError
 from edgepose.system.strict import Loader, read_yaml
 from edgepose.types import F64
 
-_COUNTS = (4, 5, 8, 12, 14)  # of coefficients that OpenCV's model may have
-_ASPECT_PX = 2  # rows that rounding a size may cost
+_COUNTS = (4, 5, 8, 12, 14)  # how many coefficients OpenCV's model may have
+_ASPECT_PX = 2  # rounding a size may cost so many rows
 _STEPS = 20
 _EXACT_PX = 1e-6
 _AT_ONCE = 10_000  # points
@@ -27,8 +27,12 @@ _NOWHERE = np.zeros(3)
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """matrix: (3, 3), focal lengths and centre in pixels of pictures of `size_wh`. distortion: (4, 5, 8, 12 or 14,)
-    coefficients, in OpenCV's order."""
+    """A pinhole camera with OpenCV's distortion model.
+
+    Attributes:
+        matrix: (3, 3), focal lengths and centre in pixels of pictures of `size_wh`.
+        distortion: (4, 5, 8, 12 or 14,) coefficients in OpenCV's order.
+    """
 
     matrix: F64
     distortion: F64
@@ -36,7 +40,7 @@ class Lens:
 
 
 class _OpenCVLoader(Loader):
-    """Matrices, which OpenCV tags, as the mappings that they are."""
+    """Reads the matrices that OpenCV tags as plain mappings."""
 
 
 _OpenCVLoader.add_multi_constructor(
@@ -45,10 +49,8 @@ _OpenCVLoader.add_multi_constructor(
 
 
 def parse_lens(text: str, where: str) -> Lens:
-    """The lens that a calibration file describes.
-
-    text: content of the YAML file. where: its name, which errors begin with. Raises ConfigError with one line."""
-    # The first line of OpenCV's files, %YAML:1.0, is none of YAML.
+    """Reads the content of a calibration file. where: its name, for messages. Raises ConfigError."""
+    # The first line of OpenCV's files, %YAML:1.0, is not valid YAML.
     data = read_yaml(text.partition("\n")[2] if text.startswith("%YAML:") else text, where, ConfigError, _OpenCVLoader)
     if not isinstance(data, dict):
         raise ConfigError(f"{where}: no calibration; give the YAML file that `edgepose calibrate` wrote")
@@ -67,7 +69,7 @@ def parse_lens(text: str, where: str) -> Lens:
 
 
 def format_lens(lens: Lens, rms_px: float) -> str:
-    """The calibration file of a lens, as OpenCV's own programs write it. rms_px: the reprojection error."""
+    """Returns the content of a calibration file, as OpenCV's own programs write it. rms_px: the reprojection error."""
     lines = ["%YAML:1.0", "---", f"image_width: {lens.size_wh[0]}", f"image_height: {lens.size_wh[1]}"]
     for key, values in (("camera_matrix", lens.matrix), ("distortion_coefficients", lens.distortion[None])):
         numbers = ", ".join(f"{value:.16e}" for value in values.ravel())
@@ -83,7 +85,7 @@ def format_lens(lens: Lens, rms_px: float) -> str:
 
 
 def _numbers(entry: Any, where: str) -> F64:
-    """(rows, cols)."""
+    """Reads a matrix (rows, cols)."""
     try:
         rows, cols = int(entry["rows"]), int(entry["cols"])
         values = np.array(entry["data"], np.float64).reshape(rows, cols)
@@ -105,7 +107,7 @@ def _checked(matrix: F64, distortion: F64, size_wh: tuple[Any, Any], where: str)
 
 
 def scaled(lens: Lens, size_wh: tuple[int, int]) -> Lens:
-    """Of the same camera when it gives the same picture in another size. Raises ConfigError where it cannot."""
+    """The lens of a camera that gives the same picture in another size. Raises ConfigError for another shape."""
     (w, h), (old_w, old_h) = size_wh, lens.size_wh
     if abs(w * old_h / old_w - h) > _ASPECT_PX:
         raise ConfigError(
@@ -115,7 +117,7 @@ def scaled(lens: Lens, size_wh: tuple[int, int]) -> Lens:
     matrix = lens.matrix.copy()
     for axis, scale in enumerate((w / old_w, h / old_h)):
         matrix[axis] *= scale
-        matrix[axis, 2] += (scale - 1) / 2  # pixel centres, see geometry.py
+        matrix[axis, 2] += (scale - 1) / 2  # pixel centres, see `coordinates`
     return Lens(matrix, lens.distortion, size_wh)
 
 
@@ -127,11 +129,13 @@ def distorted(lens: Lens, xy_px: ArrayLike) -> F64:
 
 
 def undistorted(lens: Lens, xy_px: ArrayLike) -> F64:
-    """Inverse of `distorted`, by Newton's method; (..., 2). NaN where the lens' polynomial has none, as it may be in
-    corners that the calibration has not seen."""
+    """The inverse of `distorted`, by Newton's method; (..., 2).
+
+    NaN where the lens' polynomial has no inverse, which may be so in corners that the calibration has not seen.
+    """
     xy = np.asarray(xy_px, np.float64)
     points = xy.reshape(-1, 2)
-    # A video's keypoints are many, and the slopes of one take 200 bytes.
+    # A video has many keypoints, and the derivatives of each take 200 bytes.
     parts = [_undistorted(lens, points[i : i + _AT_ONCE]) for i in range(0, len(points), _AT_ONCE)]
     return np.concatenate([np.empty((0, 2)), *parts]).reshape(xy.shape)
 
@@ -154,16 +158,20 @@ def _undistorted(lens: Lens, target: F64) -> F64:
 
 
 def _missed(lens: Lens, straight: F64, target: F64) -> tuple[F64, F64, F64]:
-    """How far the lens' picture of directions x / z, y / z (N, 2) is from the target, (N, 2); how it changes with them,
-    (N, 2, 2); and what becomes of a small area, (N,), negative where the picture is folded over."""
+    """Compares the picture of directions x / z, y / z (N, 2) with the target.
+
+    Returns:
+        The distance to the target (N, 2), its derivatives (N, 2, 2), and their determinant (N,), which is negative
+        where the picture is folded over.
+    """
     there, slope = _project(lens, straight)
     return target - there, slope, slope[:, 0, 0] * slope[:, 1, 1] - slope[:, 0, 1] * slope[:, 1, 0]
 
 
 def _project(lens: Lens, straight: F64) -> tuple[F64, F64]:
-    """Pixels (N, 2) of directions, and how they change with these, (N, 2, 2)."""
+    """Returns the pixels (N, 2) of directions (N, 2), and their derivatives (N, 2, 2)."""
     points = np.ones((len(straight), 3))
     points[:, :2] = straight
     there, slopes = cv2.projectPoints(points, _NOWHERE, _NOWHERE, lens.matrix, lens.distortion)
-    # Moving the points along x and y: columns 3 and 4.
+    # Columns 3 and 4 are the derivatives along the translation in x and y.
     return np.asarray(there, np.float64).reshape(-1, 2), np.asarray(slopes[:, 3:5], np.float64).reshape(-1, 2, 2)

@@ -1,7 +1,4 @@
-"""How a frame is fitted into the model's input, and back.
-
-The coordinate rule that this follows stands in `coordinates`.
-"""
+"""Fits a frame into the model's input, and maps points back. The coordinate rule is in `coordinates`."""
 
 from __future__ import annotations
 
@@ -18,12 +15,19 @@ from edgepose.types import F64, U8
 
 ResizeMode: TypeAlias = Literal["letterbox", "stretch"]
 
-PAD_VALUE = 128  # grey: what the network sees as zero, like the padding of its convolutions
+PAD_VALUE = 128  # grey, which is zero for the network, like the padding of its convolutions
 
 
 class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """size_wh: pixels. channels: 3 = RGB, 1 = luma. resize: how a frame of another size is fitted. zoom: how much
-    larger than in the whole frame the animal may be, in a window that follows it; 1: trained on whole frames alone."""
+    """What a model takes.
+
+    Attributes:
+        size_wh: pixels.
+        channels: 3 is RGB, 1 is brightness.
+        resize: how a frame of another size is fitted.
+        zoom: how much larger than in the whole frame the animal may be, in a window that follows it; 1 means that the
+            model was trained on whole frames only.
+    """
 
     size_wh: tuple[Annotated[int, Meta(ge=1)], Annotated[int, Meta(ge=1)]]
     channels: Literal[1, 3]
@@ -33,10 +37,10 @@ class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class FrameMap:
-    """How one frame size maps to the model's input: scale, then shift by whole pixels of padding.
+    """How frames of one size map to the model's input: they are scaled, then shifted by whole pixels of padding.
 
-    "letterbox" keeps the aspect ratio and centres the picture; "stretch" fills the input.
-    The scale is that of the *rounded* size, so the far edge is as exact as the near one.
+    "letterbox" keeps the aspect ratio and centres the picture; "stretch" fills the input. The scale is computed from
+    the rounded size, so that the right and bottom edges are as exact as the left and top ones.
     """
 
     frame_wh: tuple[int, int]
@@ -60,31 +64,32 @@ class FrameMap:
         return np.array([self.resized_wh[0] / self.frame_wh[0], self.resized_wh[1] / self.frame_wh[1]], np.float64)
 
     def to_model(self, xy_px: ArrayLike) -> F64:
-        """Frame pixels (..., 2) to model-input pixels."""
+        """Maps frame pixels (..., 2) to model-input pixels."""
         return (np.asarray(xy_px, np.float64) + 0.5) * self.scale_xy - 0.5 + np.array(self.pad_xy, np.float64)
 
     def to_frame(self, xy_px: ArrayLike) -> F64:
-        """Model-input pixels (..., 2) to frame pixels; inverse of `to_model`."""
+        """Maps model-input pixels (..., 2) to frame pixels; the inverse of `to_model`."""
         xy = np.asarray(xy_px, np.float64) - np.array(self.pad_xy, np.float64)
         return (xy + 0.5) / self.scale_xy - 0.5
 
     def matrix(self) -> F64:
-        """`to_model` as a 3 x 3 matrix acting on (x, y, 1)."""
+        """`to_model` as a matrix (3, 3) for (x, y, 1)."""
         scale = self.scale_xy
         shift = 0.5 * scale - 0.5 + np.array(self.pad_xy, np.float64)
         return np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]])
 
     def window_wh(self, zoom: float) -> tuple[int, int]:
-        """Of a part of the frame that fills the input when it is shown `zoom` times as large as the frame is."""
+        """Size (w, h) of the part of the frame that fills the input when it is shown `zoom` times as large."""
         wanted = np.array(self.input_wh) / (self.scale_xy * zoom)
         w, h = (min(side, max(1, round(part))) for side, part in zip(self.frame_wh, wanted.tolist(), strict=True))
         return w, h
 
     def resize(self, image: U8, out: U8) -> None:
-        """Writes the frame `image` (H, W[, C]), of any size that shows all of it, into the model input `out`
-        (h, w[, C]), padded with grey.
+        """Writes a frame into the model's input, padded with grey.
 
-        Shrinking by two or more averages areas: bilinear sampling would skip pixels there.
+        Args:
+            image: (H, W[, C]), of any size, as long as it shows the whole frame.
+            out: (h, w[, C]), which is overwritten.
         """
         (w, h), (x, y), size_wh = self.resized_wh, self.pad_xy, (image.shape[1], image.shape[0])
         if self.resized_wh != self.input_wh:
@@ -94,6 +99,7 @@ class FrameMap:
             return
         # cv2 writes into a contiguous `dst` only; rows inside a padded width are not.
         dst = out[y : y + h, x : x + w]
+        # Where the picture becomes half as large or smaller, bilinear sampling would skip pixels.
         shrink = min(size_wh[0] / w, size_wh[1] / h)
         how = cv2.INTER_AREA if shrink >= 2 else cv2.INTER_LINEAR
         if dst.flags.c_contiguous:

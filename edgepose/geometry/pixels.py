@@ -7,7 +7,7 @@ import numpy as np
 
 from edgepose.types import U8, Frame, image_size_wh
 
-_DARK, _BRIGHT = 8, 247  # grey values that are nearly black and nearly white
+_DARK, _BRIGHT = 8, 247  # grey values up to which, and from which on, a pixel counts as black or white
 
 
 def i420_planes(image: U8) -> tuple[U8, U8, U8]:
@@ -18,7 +18,7 @@ def i420_planes(image: U8) -> tuple[U8, U8, U8]:
 
 
 def as_bgr(frame: Frame) -> U8:
-    """A copy to draw on, (H, W, 3): the whole frame where there is one, else what the model looks at, enlarged."""
+    """Returns a copy to draw on, (H, W, 3): the full picture where the frame has one, else the model's, enlarged."""
     if frame.full is not None:
         return frame.full.copy()
     conversion = {
@@ -33,13 +33,15 @@ def as_bgr(frame: Frame) -> U8:
 
 
 def sharpness(picture: U8) -> float:
-    """How much fine detail a BGR picture shows: variance of its Laplacian (Pech-Pacheco et al., ICPR 2000). Only
-    comparable between pictures of the same scene and size: turn the lens until it is largest."""
+    """How much fine detail a BGR picture shows: the variance of its Laplacian (Pech-Pacheco et al., ICPR 2000).
+
+    Only pictures of the same scene and size can be compared. In focus, the number is largest.
+    """
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     return float(cv2.Laplacian(gray, cv2.CV_64F).var())
 
 
 def light(picture: U8) -> tuple[float, float, float]:
-    """(mean grey value 0..255, share of nearly black pixels, share of nearly white ones) of a BGR picture."""
+    """Returns a BGR picture's mean grey value 0..255, and its shares of nearly black and of nearly white pixels."""
     gray = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
     return float(gray.mean()), float(np.mean(gray <= _DARK)), float(np.mean(gray >= _BRIGHT))

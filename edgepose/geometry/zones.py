@@ -1,4 +1,4 @@
-"""Zones of the picture, drawn by hand: polygons in the frame's pixels, from a YAML file.
+"""Zones of the picture: polygons in the frame's pixels, which a YAML file holds like this.
 
 nest: [[20, 30], [200, 30], [200, 180], [20, 180]]
 feeder: [[500, 400], [600, 400], [550, 470]]
@@ -19,9 +19,17 @@ _ON_BORDER_PX = 1e-6
 
 
 def parse_zones(text: str, where: str) -> dict[str, F64]:
-    """The zones that a YAML file describes: corners (P, 2) of each, x and y in pixels of the frame.
+    """Reads the content of a YAML file with zones.
 
-    text: content of the file. where: its name, which errors begin with. Raises UsageError with one line."""
+    Args:
+        where: the file's name, for messages.
+
+    Returns:
+        The corners (P, 2) of each zone, pixels of the frame.
+
+    Raises:
+        UsageError: the text is not a set of zones.
+    """
     data = read_yaml(text, where, UsageError)
     if not isinstance(data, dict) or not data:
         raise UsageError(f"{where}: holds no zones; give lines such as `nest: [[20, 30], [200, 30], [200, 180]]`")
@@ -38,9 +46,10 @@ def _polygon(data: Any, where: str) -> F64:
 
 
 def inside(xy: F64, corners: F64) -> NDArray[np.bool_]:
-    """Which of the points (N, 2) lie in the polygon (P, 2) or on its border; NaN lies nowhere.
+    """Returns which of the points (N, 2) lie in the polygon (P, 2) or on its border. NaN lies nowhere.
 
-    By the number of edges that a ray to the right crosses (Shimrat, CACM 5(8), 1962)."""
+    A point is inside when a ray to its right crosses an odd number of edges (Shimrat, CACM 5(8), 1962).
+    """
     x, y = xy[:, 0], xy[:, 1]
     odd, on_border = np.zeros(len(xy), bool), np.zeros(len(xy), bool)
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):

@@ -1,7 +1,7 @@
-"""ModelCard: the JSON file beside every `.tflite`. What the file is, what it expects, how good it is.
+"""The model card: a JSON file beside every `.tflite` that says what the model expects, and how good it is.
 
-`model.tflite` has its card in `model.json`. Nothing is guessed from the model file: names, sizes, stride and
-resize mode are the card's, and loading checks the file against them.
+The card of `model.tflite` is `model.json`. Nothing is guessed from the model file: names, sizes, stride and resize mode
+are in the card, and loading checks the file against them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from edgepose.errors import ModelError
 from edgepose.geometry.letterbox import ModelInput
+from edgepose.system.atomic_files import replace_durably
 from edgepose.system.strict import convert
 from edgepose.types import U8, Skeleton
 
 CARD_VERSION = 1
-GOLDEN_REPEAT = 4  # the golden picture is stored this much smaller, and enlarged by repeating pixels: exact anywhere
+GOLDEN_REPEAT = 4  # the golden picture is stored so many times smaller; repeating pixels enlarges it exactly
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -37,29 +38,33 @@ class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelOutput(_Part, frozen=True):
-    """stride: input pixels per heatmap cell. offset_scale: input pixels that an offset of 1.0 stands for."""
+    """How outputs are read. stride: input pixels per heatmap cell. offset_scale: input pixels of an offset of 1.0."""
 
     stride: _Positive
     offset_scale: Annotated[float, Meta(gt=0)]
 
 
 class ModelFile(_Part, frozen=True):
+    """A file beside the card."""
+
     name: str
     sha256: str
 
 
 class ModelFiles(_Part, frozen=True):
-    """cpu: the int8 file any runtime can run. edgetpu: the same model, compiled for a Coral."""
+    """The model's files. cpu: int8, for every runtime. edgetpu: the same model, compiled for a Coral."""
 
     cpu: ModelFile
     edgetpu: ModelFile | None = None
 
 
 class Golden(_Part, frozen=True):
-    """One input with its known output. png: base64 of a small picture, enlarged by `GOLDEN_REPEAT`.
+    """One input with its known output.
 
-    heatmap_sha256, offset_sha256: of the int8 outputs, equal bit for bit wherever XNNPACK runs.
-    keypoints: decoded (x, y, score) in model-input pixels, for runtimes that round otherwise.
+    Attributes:
+        png: base64 of a small picture, which is enlarged by `GOLDEN_REPEAT`.
+        heatmap_sha256, offset_sha256: of the int8 outputs, which are equal bit for bit wherever XNNPACK runs.
+        keypoints: the decoded (x, y, score) in model-input pixels, for runtimes that round in another way.
     """
 
     png: str
@@ -68,13 +73,13 @@ class Golden(_Part, frozen=True):
     keypoints: tuple[tuple[float, float, float], ...]
 
     def picture(self, size_wh: tuple[int, int], channels: int) -> U8:
-        """The input, uint8 (H, W, C) in the model's channel order. Raises ModelError when it is damaged."""
+        """Returns the input, uint8 (H, W, C) in the model's channel order. Raises ModelError when it is damaged."""
         w, h = size_wh
         flag = cv2.IMREAD_GRAYSCALE if channels == 1 else cv2.IMREAD_COLOR
         small_hw = (-(-h // GOLDEN_REPEAT), -(-w // GOLDEN_REPEAT))
         try:
             data = base64.b64decode(self.png, validate=True)
-            # Looked at before decoding: a few kilobytes of PNG can unfold to gigabytes.
+            # The size is compared before decoding: a few kilobytes of PNG may become gigabytes.
             small = cv2.imdecode(np.frombuffer(data, np.uint8), flag) if _png_hw(data) == small_hw else None
         except (ValueError, cv2.error):  # not base64, or cut off
             small = None
@@ -87,7 +92,7 @@ class Golden(_Part, frozen=True):
 
 
 def _png_hw(data: bytes) -> tuple[int, int] | None:
-    """Rows and columns, as the header of a PNG says; None for anything else."""
+    """Returns rows and columns from the header of a PNG; None for anything else."""
     if len(data) < 24 or not data.startswith(_PNG):
         return None
     w, h = struct.unpack(">II", data[16:24])
@@ -95,7 +100,7 @@ def _png_hw(data: bytes) -> tuple[int, int] | None:
 
 
 class Certain(_Part, frozen=True):
-    """Error of the keypoints with a score of `p_cutoff` or more alone, as DeepLabCut reports it beside that of all."""
+    """The error of only those keypoints whose score is `p_cutoff` or more, which DeepLabCut reports too."""
 
     p_cutoff: float
     n_points: int
@@ -103,11 +108,16 @@ class Certain(_Part, frozen=True):
 
 
 class Score(_Part, frozen=True):
-    """Pixel error in the frames' own coordinates: Euclidean distance, one per labelled keypoint.
+    """The pixel error in the frames' own coordinates: Euclidean distances, one for each labelled keypoint.
 
-    interval_px: 95 % confidence interval of the mean, frames drawn again. per_keypoint: means. length_px: of the
-    animal, the median longer side of the box round a frame's labels. pck: share of the keypoints that lie within so
-    much of that length. oks: mean similarity as COCO defines it. What is None is unknown, as in older cards.
+    What is None or empty is unknown, as in older cards.
+
+    Attributes:
+        per_keypoint: means; the other dicts have the same keys.
+        interval_px: 95 % confidence interval of the mean, by a bootstrap over frames.
+        length_px: the animal's length, which is the median longer side of the box round a frame's labels.
+        pck: the share of keypoints that lie within a fraction of that length, by the fraction.
+        oks: the mean object keypoint similarity, as COCO defines it.
     """
 
     n_frames: int
@@ -126,24 +136,30 @@ class Score(_Part, frozen=True):
 
 
 class ScoreMap(_Part, frozen=True):
-    """What a score of the network is worth: the share of keypoints with that score that lie within `right_px` frame
-    pixels of where a person puts them is sigmoid(slope * logit(score) + shift). Found on frames not trained on."""
+    """Maps a score of the network to a probability, sigmoid(slope * logit(score) + shift).
+
+    It is the probability that the keypoint lies within `right_px` frame pixels of where a person would put it. It was
+    fitted on frames that the model was not trained on.
+    """
 
     slope: Annotated[float, Meta(gt=0)]
     shift: float
     right_px: Annotated[float, Meta(gt=0)]
 
     def apply(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
-        """score: (...) in 0..1, of the network."""
+        """Maps scores (...) of the network, in 0..1."""
         score = np.clip(score, 1e-9, 1 - 1e-9)
         return np.asarray(1 / (1 + (1 / score - 1) ** self.slope * math.exp(-self.shift)))
 
 
 class Training(_Part, frozen=True):
-    """Where the weights come from. versions: of the software that trained.
+    """Where the weights come from.
 
-    splits: sha256 of every image file used, by split name. A hash survives moving and renaming, so nobody
-    scores a model on frames it has seen."""
+    Attributes:
+        splits: the sha256 of every image file that was used, by the name of the split. A hash survives moving and
+            renaming, so that no model is evaluated on frames it was trained on.
+        versions: of the software that trained.
+    """
 
     dataset: str
     recipe: str
@@ -156,11 +172,13 @@ class Training(_Part, frozen=True):
     settings: dict[str, Any] = {}
 
     def learnt_frames(self) -> frozenset[str]:
-        """What was trained on or chosen by: the model, and whatever starts from it, must not be tested on these."""
+        """The frames that the model was trained on or chosen by: they must not test it, nor what starts from it."""
         return frozenset(digest for part in ("train", "validation") for digest in self.splits.get(part, ()))
 
 
 class ModelCard(_Part, frozen=True):
+    """The card. scores: by what was measured, such as `int8`. v: the version of the format."""
+
     name: str
     created: str
     skeleton: Skeleton
@@ -174,30 +192,32 @@ class ModelCard(_Part, frozen=True):
     v: int = CARD_VERSION
 
     def __post_init__(self) -> None:
-        # With a part of a cell left over, the padding of the convolutions shifts the cells' centres.
+        # Otherwise the padding of the convolutions would shift the centres of the cells.
         if any(side % self.output.stride for side in self.input.size_wh):
             raise ValueError("input.size_wh is not a multiple of output.stride")
 
     def model_id(self) -> str:
-        """Short name for messages, such as `openfield@3fa2c1`."""
+        """Returns the short name that messages use, such as `openfield@3fa2c1`."""
         return f"{self.name}@{self.files.cpu.sha256[:6]}"
 
     def map_hw(self) -> tuple[int, int]:
-        """Cells of the heatmap, (rows, columns)."""
+        """Returns how many cells the heatmap has, (rows, columns)."""
         w, h = self.input.size_wh
         return h // self.output.stride, w // self.output.stride
 
 
 def card_path(model: Path) -> Path:
+    """Where the card of a model is."""
     return model.with_suffix(".json")
 
 
 def sha256_of(data: bytes) -> str:
+    """Returns the SHA-256 in hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def read_card(model: Path) -> ModelCard:
-    """The card beside `model`; raises ModelError when it is missing or not a card."""
+    """Reads the card beside `model`. Raises ModelError when it is missing or not a card."""
     path = card_path(model)
     try:
         data = msgspec.json.decode(path.read_bytes())
@@ -213,17 +233,15 @@ def read_card(model: Path) -> ModelCard:
 
 
 def write_card(card: ModelCard, model: Path) -> None:
-    path = card_path(model)
+    """Writes the card beside `model`. Raises OSError."""
     text = msgspec.json.format(msgspec.json.encode(card), indent=1)
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_bytes(text)
-    temporary.replace(path)
+    replace_durably(card_path(model), lambda temporary: temporary.write_bytes(text))
 
 
 def read_model(model: Path) -> tuple[bytes, ModelCard]:
-    """The `.tflite` bytes and their card, the file checked against the card's sha256.
+    """Returns the content of a `.tflite` and its card. Raises ModelError.
 
-    Only the hash tells a damaged file from a good one: flipped bits in the weights load and run silently.
+    The file's hash is compared with the card's: a model with flipped bits in its weights loads and runs, but is wrong.
     """
     try:
         data = model.read_bytes()

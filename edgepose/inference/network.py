@@ -1,4 +1,4 @@
-"""A model's tensors, found by name and checked against its card, and its golden picture; wherever it runs."""
+"""A model's tensors, found by name and checked against its card, and its golden picture, on whatever it runs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edgepose.inference.runtime import Runtime
 from edgepose.pose.heatmap import OutputQuantization, Quantization, decode
 from edgepose.types import F64
 
-GOLDEN_TOLERANCE_PX = 2.0  # of a runtime that rounds otherwise
-_EXACT_TOLERANCE_PX = 0.01  # of equal outputs: they mean the same keypoints wherever they are decoded
+GOLDEN_TOLERANCE_PX = 2.0  # for a runtime that rounds in another way
+_EXACT_TOLERANCE_PX = 0.01  # for equal outputs, which are decoded to the same keypoints everywhere
 OUTPUTS = ("heatmap", "offset")
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """dtype: NumPy's name. quantization: scale and zero point."""
+    """A tensor of the model. dtype: its name in NumPy. quantization: scale and zero point."""
 
     index: int
     dtype: str
@@ -30,18 +30,18 @@ class Tensor:
 
 
 class Engine(Protocol):
-    """Where a network runs. input: its one input; outputs: by name."""
+    """What a network runs on. It has one input, and outputs by name."""
 
     input: Tensor
     outputs: dict[str, Tensor]
 
     def input_view(self) -> Any:
-        """The input tensor's own memory (1, H, W, C); must not be kept."""
+        """Returns the input tensor's own memory (1, H, W, C), which must not be kept."""
 
     def invoke(self) -> None: ...
 
     def output(self, tensor: Tensor) -> Any:
-        """The values of an output (1, h, w, channels)."""
+        """Returns the values of an output (1, h, w, channels)."""
 
 
 class LocalEngine:
@@ -60,7 +60,7 @@ class LocalEngine:
 
 
 class Network:
-    """Raises ModelError where the tensors are not those of the card."""
+    """The tensors of a model. Raises ModelError where they are not those of the card. where: the file, for messages."""
 
     def __init__(self, engine: Engine, card: ModelCard, where: str) -> None:
         self.card = card
@@ -81,17 +81,17 @@ class Network:
         )
 
     def input_view(self) -> Any:
-        """The input tensor's own memory (H, W, C); must not be kept, since `invoke` refuses while it is held."""
+        """Returns the input tensor's own memory (H, W, C). `invoke` refuses to run while somebody keeps it."""
         return self._view()[0]
 
     def decode(self) -> tuple[F64, F64]:
-        """Model-input pixels (K, 2) and scores (K,) of the last `invoke`."""
+        """Returns model-input pixels (K, 2) and scores (K,) of the last `invoke`."""
         output = self.card.output
         heatmap, offset = self._output(self._heatmap)[0], self._output(self._offset)[0]
         return decode(heatmap, offset, output.stride, output.offset_scale, self._quantization)
 
     def golden(self) -> Golden:
-        """The card's golden picture with the output that is computed for it here."""
+        """Returns the card's golden picture with the output that is computed for it here."""
         self.input_view()[...] = self.card.golden.picture(self.card.input.size_wh, self.card.input.channels)
         self.invoke()
         heatmap, offset = (sha256_of(self._output(tensor).tobytes()) for tensor in (self._heatmap, self._offset))
@@ -102,10 +102,10 @@ class Network:
         )
 
     def check_golden(self, where: str) -> bool:
-        """True when the outputs are equal to the card's bit for bit, as they are wherever XNNPACK runs.
+        """Compares the outputs for the golden picture with the card's. Raises ModelError where they differ too much.
 
-        Other kernels round differently, so then only the sure keypoints are compared, and less closely. Raises
-        ModelError.
+        Returns True when they are equal bit for bit, as they are wherever XNNPACK runs. Other kernels round in another
+        way; then only keypoints with a good score are compared, with a larger tolerance.
         """
         try:
             found, golden = self.golden(), self.card.golden
@@ -137,7 +137,7 @@ def _tensor(details: dict[str, Any]) -> Tensor:
 
 
 def _outputs_by_name(interpreter: Any) -> dict[str, Any]:
-    # The runner holds the interpreter, which refuses to run while anybody else does: it must not be kept.
+    # The runner must not be kept: it holds the interpreter, which then refuses to run.
     if len(interpreter.get_signature_list()) != 1:
         return {}
     return dict(interpreter.get_signature_runner().get_output_details())

@@ -1,6 +1,6 @@
-"""A model on an accelerator, in a process of its own: a driver that crashes, hangs or leaks takes nobody with it.
+"""A model on an accelerator, in a process of its own, so that a driver that crashes or hangs does not end the daemon.
 
-Pictures and outputs lie in memory that both processes see; a byte through a pipe says that it is the other's turn.
+Both processes share the memory of pictures and outputs. A byte through a pipe says that the other one may go on.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from edgepose.errors import ModelError
 from edgepose.inference.network import OUTPUTS, LocalEngine, Tensor
 from edgepose.inference.runtime import DelegateLibrary, open_runtime
 
-START_S = 60.0  # to load library and model: a Coral on USB takes new firmware first
-INVOKE_S = 3.0  # a hundred times what a frame takes
+START_S = 60.0  # to load library and model; a Coral on USB loads its firmware first
+INVOKE_S = 3.0  # a hundred times as long as a frame takes
 _TURN = b"."
 
 
 class WorkerError(Exception):
-    """The accelerator cannot be used (any more). The message says why."""
+    """The accelerator cannot be used, or not any longer. The message says why."""
 
 
 class Worker:
-    """The process, from outside: an `Engine`. name: of the runtime. Raises WorkerError."""
+    """An `Engine` whose work is done by the process. name: of the runtime. Raises WorkerError."""
 
     def __init__(self, library: DelegateLibrary, model: Path) -> None:
         memory, size = os.memfd_create("edgepose-worker"), 0
@@ -44,7 +44,7 @@ class Worker:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[memory]
         )
-        self._told: deque[str] = deque(maxlen=20)
+        self._said: deque[str] = deque(maxlen=20)
         self._listener = threading.Thread(target=self._listen, name="accelerator-log", daemon=True)
         self._listener.start()
         self._pipe_in, self._pipe_out = cast(Any, self._process.stdin), cast(Any, self._process.stdout)
@@ -59,7 +59,7 @@ class Worker:
             self._memory = mmap.mmap(memory, size)
         except (ValueError, KeyError, TypeError) as exc:
             self.close()
-            raise WorkerError(f"{library.path}: its process says what nobody understands ({exc!r})") from None
+            raise WorkerError(f"{library.path}: its process sent an answer that cannot be read ({exc!r})") from None
         except WorkerError:
             self.close()
             raise
@@ -85,7 +85,7 @@ class Worker:
             raise WorkerError(self._how_it_ended())
 
     def close(self) -> None:
-        """Kills it: whoever hangs in a driver does not listen."""
+        """Kills the process: one that hangs in a driver does not react to anything else."""
         self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
             self._process.wait(2)
@@ -104,7 +104,7 @@ class Worker:
         return line
 
     def _how_it_ended(self) -> str:
-        """In words."""
+        """Says how the process ended."""
         try:
             status = self._process.wait(1)
         except subprocess.TimeoutExpired:
@@ -112,18 +112,18 @@ class Worker:
         self._listener.join(1)
         if status < 0:
             return f"the accelerator's library crashed ({signal.Signals(-status).name})"
-        return " ".join(self._told[-1].split()) if self._told else f"the accelerator's process ended ({status})"
+        return " ".join(self._said[-1].split()) if self._said else f"the accelerator's process ended ({status})"
 
     def _listen(self) -> None:
-        """Libraries talk a lot, and would hang once nobody reads; the last lines say why one ended."""
+        """Reads what libraries print, since a full pipe would stop them. The last lines say why the process ended."""
         with contextlib.suppress(OSError, ValueError):
             for line in cast(Any, self._process.stderr):
                 if text := line.decode(errors="replace").strip():
-                    self._told.append(text)
+                    self._said.append(text)
 
 
 def main(settings: dict[str, Any]) -> int:
-    """The process, from inside."""
+    """The work of the process."""
     library = DelegateLibrary(**settings["library"])
     turns = os.dup(1)
     os.dup2(2, 1)  # libraries print to stdout
@@ -155,7 +155,7 @@ def main(settings: dict[str, Any]) -> int:
 
 
 def _views(memory: mmap.mmap, tensors: list[Tensor]) -> dict[int, Any]:
-    """Each tensor's place in the memory, one after the other."""
+    """Returns each tensor's part of the memory; they lie one after the other."""
     views, offset = {}, 0
     for tensor in tensors:
         flat = np.frombuffer(memory, tensor.dtype, int(np.prod(tensor.shape)), offset)
@@ -174,5 +174,5 @@ def _read_tensor(data: dict[str, Any]) -> Tensor:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the daemon's, which then ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then ends this process
     sys.exit(main(json.loads(sys.argv[1])))

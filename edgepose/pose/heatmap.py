@@ -1,9 +1,9 @@
-"""Keypoints to training targets, and network outputs back to keypoints.
+"""From keypoints to training targets, and from the network's outputs back to keypoints.
 
-One keypoint is a channel of `heatmap` (a Gaussian round the keypoint; the network outputs its logit) and
-two channels of `offset`, ordered [dx0, dy0, dx1, dy1, ...]: the way from a cell's centre to the keypoint,
-divided by `offset_scale` pixels. The two stay separate tensors because int8 has one scale per tensor: joined,
-the logits' range would coarsen the offsets to a pixel or more.
+Each keypoint has one channel of `heatmap` and two of `offset`. The heatmap is a Gaussian round the keypoint, of which
+the network outputs the logit. The offsets, ordered [dx0, dy0, dx1, dy1, ...], lead from a cell's centre to the keypoint
+and are divided by `offset_scale` pixels. Both are tensors of their own because int8 has one scale for each tensor: in
+one tensor, the range of the logits would make the steps of the offsets a pixel or more.
 """
 
 from __future__ import annotations
@@ -20,8 +20,14 @@ from edgepose.types import F32, F64, I8
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """heatmap (h, w, K) in 0..1; offset (h, w, 2K); offset_mask (h, w, K) 1 where the offset is to be learnt;
-    known (K,) 0 for keypoints nobody labelled, which must not be trained as absent."""
+    """What the network should output for one picture.
+
+    Attributes:
+        heatmap: (h, w, K) in 0..1.
+        offset: (h, w, 2K).
+        offset_mask: (h, w, K), 1 where the offset is to be learnt.
+        known: (K,), 0 for keypoints that nobody labelled, which must not be trained as absent.
+    """
 
     heatmap: F32
     offset: F32
@@ -30,10 +36,13 @@ class Targets:
 
 
 def render(xy_px: ArrayLike, map_hw: tuple[int, int], stride: int, offset_scale: float, sigma_px: float) -> Targets:
-    """Targets of one picture whose K keypoints lie at `xy_px` (K, 2) of the model input; NaN = not labelled.
+    """Makes the targets of one picture.
 
-    Offsets are learnt within `offset_scale` pixels of the keypoint, so they stay within -1..1, and at least
-    at the nearest cell. A labelled keypoint outside the map leaves an empty channel: it is known absent.
+    Offsets are learnt within `offset_scale` pixels of the keypoint, so that they stay within -1..1, and at least at the
+    nearest cell. A labelled keypoint outside the map leaves its channel empty: it is known to be absent.
+
+    Args:
+        xy_px: (K, 2), keypoints in model-input pixels; NaN where nobody labelled one.
     """
     xy = np.asarray(xy_px, np.float64)
     known = np.isfinite(xy[:, 0]) & np.isfinite(xy[:, 1])
@@ -56,7 +65,7 @@ def render(xy_px: ArrayLike, map_hw: tuple[int, int], stride: int, offset_scale:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """real = (stored - zero_point) * scale; a float tensor has scale 1 and zero point 0."""
+    """How a tensor stores numbers: real = (stored - zero_point) * scale. Floats have scale 1 and zero point 0."""
 
     scale: float = 1.0
     zero_point: int = 0
@@ -64,6 +73,8 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True)
 class OutputQuantization:
+    """How the two outputs store numbers."""
+
     heatmap: Quantization = Quantization()
     offset: Quantization = Quantization()
 
@@ -74,15 +85,22 @@ FLOAT = OutputQuantization()
 def decode(
     heatmap: I8 | F32, offset: I8 | F32, stride: int, offset_scale: float, quantization: OutputQuantization
 ) -> tuple[F64, F64]:
-    """Model-input pixels (K, 2) and scores (K,) from one picture's outputs (h, w, K) and (h, w, 2K).
+    """Reads the keypoints from one picture's outputs.
 
-    The peak is found on the stored values, which keep the order of the logits; only the nine logits round each
-    peak are dequantized. The logarithm of a Gaussian is a parabola, so the parabola through those nine has its
-    top at the keypoint, and averages the noise of nine cells (DARK, Zhang et al. 2020, does it by Taylor
-    expansion). A peak at the map's edge, or one without a top, has no such fit: there the offset leads on.
-    The score is the sigmoid of the peak's logit.
+    The peak is searched in the stored values, which have the order of the logits; only the nine logits round each peak
+    are dequantized. The logarithm of a Gaussian is a parabola, so a parabola through these nine has its top at the
+    keypoint, and averages the noise of nine cells (DARK, Zhang et al., CVPR 2020, uses a Taylor expansion). A peak at
+    the map's edge, or one without a top, cannot be fitted; there the offset is used. The score is the sigmoid of the
+    peak's logit.
+
+    Args:
+        heatmap: (h, w, K).
+        offset: (h, w, 2K).
+
+    Returns:
+        Model-input pixels (K, 2) and scores (K,).
     """
-    # Plain numbers, not arrays: after `invoke` the caches are cold, and fifteen NumPy calls took 0.6 ms for this.
+    # Plain numbers instead of arrays: after `invoke` the caches are cold, and fifteen NumPy calls took 0.6 ms here.
     rows, columns, count = heatmap.shape
     xy, scores = np.empty((count, 2)), np.empty(count)
     for k, peak in enumerate(heatmap.reshape(-1, count).argmax(axis=0).tolist()):
@@ -101,17 +119,17 @@ def decode(
 
 
 def _log_p(stored: float, quantization: Quantization) -> float:
-    """Logarithm of the sigmoid of a stored logit."""
+    """Returns the logarithm of the sigmoid of a stored logit."""
     logit = (stored - quantization.zero_point) * quantization.scale
     return min(logit, 0.0) - math.log1p(math.exp(-abs(logit)))
 
 
-_FLAT = -0.05  # a true Gaussian of one cell's sigma has curvature -1
+_FLAT = -0.05  # a Gaussian with a sigma of one cell has the curvature -1
 
 
 def _parabola_top(log_p: list[list[float]]) -> tuple[float, float] | None:
-    """Top (x, y) of the least-squares parabola through 3 x 3 values, in cells from the middle; None where it has
-    none within a cell."""
+    """Returns the top (x, y) of the least-squares parabola through 3 x 3 values, in cells from the middle; None where
+    it has no top within a cell."""
     left, middle, right = (sum(column) / 3 for column in zip(*log_p, strict=True))
     above, centre, below = (sum(row) / 3 for row in log_p)
     bend_x, bend_y = right + left - 2 * middle, below + above - 2 * centre

@@ -1,11 +1,13 @@
-"""Smooths the path of every keypoint: gaps, jumps, and three filters. Arrays are x, y over time; NaN is not seen.
+"""Smooths the path of every keypoint: jumps are removed, gaps are filled, and one of three filters is applied.
 
-- median: running median over 0.2 s. Keeps steps, removes what is left of spikes.
-- one-euro: Casiez, Roussel & Vogel, "1€ Filter", CHI 2012. Uses no later frame, so it lags a little behind; it is
-  what a live system could show.
-- kalman: the Kalman filter of a point of constant velocity, disturbed by white acceleration, and back through time as
-  Rauch, Tung & Striebel, AIAA Journal 3(8), 1965. Uses all frames and bridges a gap along the movement. How noisy a
-  keypoint is, and how lively, is measured for each keypoint by maximum likelihood.
+- median: a running median over 0.2 s. It keeps steps and removes single errors.
+- one-euro: Casiez, Roussel & Vogel, "1€ Filter", CHI 2012. It uses no later frame, so it lags a little, and is what a
+  live system could show.
+- kalman: the Kalman filter of a point with constant velocity, disturbed by white acceleration, and then backwards in
+  time as in Rauch, Tung & Striebel, AIAA Journal 3(8), 1965. It uses all frames and fills a gap along the movement. How
+  noisy a keypoint is, and how much it accelerates, is measured for each keypoint by maximum likelihood.
+
+Arrays (N, K, 2) are the x and y of K keypoints over N frames; NaN means that a keypoint was not seen.
 """
 
 from __future__ import annotations
@@ -21,18 +23,23 @@ from edgepose.types import F64
 Method: TypeAlias = Literal["median", "one-euro", "kalman"]
 
 _MEDIAN_S = 0.2  # window of the running median
-_JUMP_S = 0.15  # window in which a jump shows: a keypoint that comes back later did move
-_JUMP_LENGTHS = 0.25  # body lengths from the window's median; less is no jump
-_JUMP_MADS = 3 * 1.4826  # and median absolute deviations, three standard deviations where errors are normal
+_JUMP_S = 0.15  # window in which a jump is found: a keypoint that comes back later has moved
+_JUMP_LENGTHS = 0.25  # a jump is at least so many body lengths from the window's median
+_JUMP_MADS = 3 * 1.4826  # and so many median absolute deviations: 3 standard deviations where errors are normal
 _MIN_CUTOFF_HZ, _BETA, _SPEED_CUTOFF_HZ = 2.0, 10.0, 2.0  # One-Euro; beta in Hz for each body length per second
-_LIVELINESS = np.logspace(-5, 1, 13)  # tried ratios of acceleration to measurement noise, see `_likeliest`
+ACCELERATIONS = np.logspace(-5, 1, 13)  # ratios of acceleration to measurement noise, see `likeliest_density`
 
 
 def smooth(xy: F64, time_s: F64, method: Method, max_gap_s: float, length_px: float) -> F64:
-    """xy: (N, K, 2) pixels. time_s: (N,), rising. length_px: of the animal, what a jump and a speed are measured by.
+    """Smooths the paths of keypoints.
 
-    Jumps are dropped. Gaps of at most max_gap_s between two points are bridged; longer ones, and what lies before
-    the first and after the last point, stay NaN.
+    Jumps are removed. Gaps of at most `max_gap_s` between two points are filled. Longer ones stay NaN, and so do the
+    frames before the first and after the last point.
+
+    Args:
+        xy: (N, K, 2) pixels.
+        time_s: (N,), rising.
+        length_px: the animal's length, which jumps and speeds are measured by.
     """
     if len(xy) < 2:
         return xy.copy()
@@ -42,25 +49,25 @@ def smooth(xy: F64, time_s: F64, method: Method, max_gap_s: float, length_px: fl
     if method == "median":
         found = _running_median(bridged, _half_window(_MEDIAN_S, frame_s))
     elif method == "one-euro":
-        found = _one_euro(bridged, time_s, length_px)
+        found = one_euro(bridged, time_s, length_px)
     else:
-        found = _kalman(kept, time_s, frame_s, length_px)
+        found = kalman(kept, time_s, frame_s, length_px)
     return np.where(np.isnan(bridged), np.nan, found)
 
 
 def without_jumps(xy: F64, frame_s: float, length_px: float) -> F64:
-    """NaN where a keypoint is for a moment elsewhere: the identifier of Hampel (JASA 69, 1974) in a moving window."""
+    """Replaces a keypoint that jumps for a moment by NaN: Hampel's identifier (JASA 69, 1974) in a moving window."""
     half = _half_window(_JUMP_S, frame_s)
     median = _running_median(xy, half)
     distance = np.linalg.norm(xy - median, axis=2, keepdims=True)
-    # The distances of a window's points to that window's own median, not to theirs.
+    # These are the distances of a window's points to that window's median, not to the medians of their own windows.
     spread = _running_median(xy, half, about=median)
     limit = np.maximum(_JUMP_LENGTHS * length_px, _JUMP_MADS * spread)
     return np.where(distance > limit, np.nan, xy)
 
 
 def bridge(xy: F64, time_s: F64, longest_s: float) -> F64:
-    """Straight lines between points that are at most longest_s apart. xy: (N, K, 2)."""
+    """Fills gaps (N, K, 2) by straight lines between points that are at most `longest_s` apart."""
     seen = _seen(xy)
     row = np.arange(len(xy))[:, None]
     before = np.maximum.accumulate(np.where(seen, row, -1), axis=0)
@@ -75,23 +82,23 @@ def bridge(xy: F64, time_s: F64, longest_s: float) -> F64:
 
 
 def _seen(xy: F64) -> NDArray[np.bool_]:
-    """(N, K)."""
+    """Returns which keypoints were seen, (N, K)."""
     return np.asarray(np.isfinite(xy).all(axis=2))
 
 
 def _half_window(window_s: float, frame_s: float) -> int:
-    """Frames on either side; at least two, so that two wrong frames in a row are outvoted."""
+    """Returns how many frames a window has on either side: at least two, so that two wrong frames do not decide."""
     return max(2, round(window_s / frame_s / 2))
 
 
 def _running_median(xy: F64, half: int, about: F64 | None = None) -> F64:
-    """Median of what is seen in 2 * half + 1 frames, x and y apart, (N, K, 2); NaN where nothing is seen.
+    """Returns the median over 2 * half + 1 frames, of x and of y, (N, K, 2); NaN where nothing is seen.
 
-    about: (N, K, 2); then the median distance of the window's points from this one, (N, K, 1).
+    about: (N, K, 2); if given, the result is the median distance of the window's points from it, (N, K, 1).
     """
     padded = np.pad(xy, ((half, half), (0, 0), (0, 0)), constant_values=np.nan)
     found = np.empty((*xy.shape[:2], 2 if about is None else 1))
-    for k in range(xy.shape[1]):  # one keypoint at a time: the windows of all would fill the memory
+    for k in range(xy.shape[1]):  # one keypoint after the other: the windows of all would fill the memory
         window = np.lib.stride_tricks.sliding_window_view(padded[:, k], 2 * half + 1, axis=0)  # (N, 2, W)
         if about is not None:
             window = np.linalg.norm(window - about[:, k, :, None], axis=1, keepdims=True)
@@ -100,15 +107,15 @@ def _running_median(xy: F64, half: int, about: F64 | None = None) -> F64:
 
 
 def _median_of_finite(values: F64) -> F64:
-    """Over the last axis; NaN where there is nothing (numpy's nanmedian would warn)."""
+    """Returns the median over the last axis; NaN where nothing is finite, for which numpy's nanmedian would warn."""
     ordered = np.sort(values, axis=-1)  # NaN last
     count = np.isfinite(values).sum(axis=-1, keepdims=True)
     low, high = (np.take_along_axis(ordered, np.maximum(at, 0), axis=-1) for at in ((count - 1) // 2, count // 2))
     return np.asarray(np.where(count > 0, (low + np.where(count > 0, high, low)) / 2, np.nan)[..., 0])
 
 
-def _one_euro(xy: F64, time_s: F64, length_px: float) -> F64:
-    """Speed is that of the point in the plane, so that the filter is the same for every direction."""
+def one_euro(xy: F64, time_s: F64, length_px: float) -> F64:
+    """The One-Euro filter with the speed of the point in the plane, so that every direction is treated alike."""
     out = xy.copy()
     speed = np.zeros_like(xy[0])
     for i in range(1, len(xy)):
@@ -122,7 +129,7 @@ def _one_euro(xy: F64, time_s: F64, length_px: float) -> F64:
 
 
 def _weight(cutoff_hz: F64 | float, step_s: float) -> F64:
-    """Of the new value in a first-order low pass."""
+    """Returns the weight of the new value in a first-order low pass."""
     turn = 2 * np.pi * np.asarray(cutoff_hz) * step_s
     return np.asarray(turn / (turn + 1))
 
@@ -138,7 +145,7 @@ class _State:
     vv: F64
 
     def predicted(self, step_s: float, density: F64) -> _State:
-        """density: of the white acceleration, px²/s³."""
+        """The state one step later. density: of the white acceleration, px²/s³."""
         return _State(
             self.position + step_s * self.velocity,
             self.velocity,
@@ -148,7 +155,7 @@ class _State:
         )
 
     def updated(self, xy: F64, seen: NDArray[np.bool_], noise: F64 | float) -> _State:
-        """noise: variance of a measurement. Where nothing is seen the state stays."""
+        """The state after a measurement. noise: its variance. Where a keypoint is not seen, the state stays."""
         error = np.where(seen[:, None], xy - self.position, 0.0)
         total = self.pp + noise
         gain_p, gain_v = (np.where(seen, part / total, 0.0) for part in (self.pp, self.pv))
@@ -161,9 +168,9 @@ class _State:
         )
 
 
-def _kalman(xy: F64, time_s: F64, frame_s: float, length_px: float) -> F64:
-    """All in units of the measurement's variance, which then is 1 and cancels."""
-    density = _likeliest(xy, time_s, length_px, _LIVELINESS[:, None] / frame_s**3)
+def kalman(xy: F64, time_s: F64, frame_s: float, length_px: float) -> F64:
+    """Filters in units of the measurement's variance, which then is 1 and cancels."""
+    density = likeliest_density(xy, time_s, length_px, ACCELERATIONS[:, None] / frame_s**3)
     seen = _seen(xy)
     state = _begin(xy, length_px, density)
     states = []
@@ -182,7 +189,7 @@ def _kalman(xy: F64, time_s: F64, frame_s: float, length_px: float) -> F64:
 
 
 def _begin(xy: F64, length_px: float, density: F64) -> _State:
-    """At the first point seen, with next to nothing known about it: wide in body lengths."""
+    """Begins at the first point that is seen, with a variance that is large compared with the animal."""
     first = np.isfinite(xy).all(axis=2).argmax(axis=0)
     position = np.nan_to_num(xy[first, np.arange(xy.shape[1])])
     position = np.broadcast_to(position, (*density.shape, 2))
@@ -191,7 +198,7 @@ def _begin(xy: F64, length_px: float, density: F64) -> _State:
 
 
 def _smoothed(state: _State, later: _State, step_s: float, density: F64) -> _State:
-    """One step back: the smoothed state of a frame from its filtered one and the smoothed one after it.
+    """Returns the smoothed state of a frame, from its filtered state and the smoothed state of the next frame.
 
     The smoothed positions need no smoothed covariance, so that of the filtered state is passed on.
     """
@@ -213,9 +220,12 @@ def _smoothed(state: _State, later: _State, step_s: float, density: F64) -> _Sta
     )
 
 
-def _likeliest(xy: F64, time_s: F64, length_px: float, densities: F64) -> F64:
-    """(K,) of the densities (G, 1), in units of the measurement's variance, the one under which each keypoint's path
-    is most likely. The variance itself is concentrated out of the likelihood (Harvey 1989, section 3.4)."""
+def likeliest_density(xy: F64, time_s: F64, length_px: float, densities: F64) -> F64:
+    """Returns for each keypoint the density under which its path is most likely, (K,).
+
+    densities: (G, 1), in units of the measurement's variance, which is concentrated out of the likelihood (Harvey 1989,
+    section 3.4).
+    """
     density = np.broadcast_to(densities, (len(densities), xy.shape[1]))
     seen = _seen(xy)
     state = _begin(xy, length_px, density)

@@ -1,4 +1,4 @@
-"""Clocks: which boot this is, how long since it, and whether the wall clock can be trusted.
+"""Clocks: the boot id, the time since boot, the wall clock, and whether it is synchronised.
 
 Timeouts and rates use `time.monotonic`; only `t_us` of a message is wall time.
 """
@@ -19,17 +19,17 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_ERROR = 5  # adjtimex(2): "the system clock is not synchronized"
 ASK_S = 30.0
 _TIMEDATECTL = ["timedatectl", "show", "--property=NTPSynchronized", "--value"]
-_TIMEX_BYTES = 512  # more than any platform's struct timex; its first field, modes = 0, only reads
+_TIMEX_BYTES = 512  # more than struct timex has on any platform; its first field, modes = 0, means read only
 
 
 def wall_us() -> int:
-    """Wall clock, epoch microseconds."""
+    """Returns the wall clock in epoch microseconds."""
     return time.time_ns() // 1000
 
 
 @functools.cache
 def boot_id() -> str:
-    """The kernel's id of this boot; where there is none (not Linux), a new one for this process."""
+    """Returns the kernel's id of this boot. Where there is none (not Linux), this process gets a new one."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
@@ -37,17 +37,18 @@ def boot_id() -> str:
 
 
 def boot_us() -> int:
-    """Microseconds since boot, on Linux with suspended time: it never goes back while the boot id stays."""
+    """Returns microseconds since boot. On Linux they include suspended time, and never go back within one boot id."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
     return time.monotonic_ns() // 1000
 
 
 class SyncFlag:
-    """Asks the kernel whether any time service (NTP, PTP, GPS) has set the wall clock. Costs about 1 us.
+    """Asks the kernel whether a time service (NTP, PTP, GPS) has set the wall clock, which takes about 1 us.
 
-    Only Linux can be asked; elsewhere the answer is no. A hardened service may not ask, because the same system call
-    sets the clock: systemd then asks for it."""
+    Only Linux has such a question; elsewhere the answer is no. A hardened service must not ask, because the same system
+    call sets the clock. Then timedatectl is asked.
+    """
 
     def __init__(self) -> None:
         linux = sys.platform == "linux"  # CDLL(None) is an error on Windows
@@ -62,7 +63,7 @@ class SyncFlag:
 
 
 class _Asked:
-    """What timedatectl says, now and then; asking takes too long for a pose."""
+    """Asks timedatectl every `ASK_S`, in a thread of its own, because one answer takes longer than a pose."""
 
     def __init__(self) -> None:
         self.synced = False

@@ -1,4 +1,4 @@
-"""SQLite files that stop no daemon: one that is damaged or foreign is set aside, and a new one begins."""
+"""SQLite files that never stop the daemon: a damaged or foreign one is renamed, and a new one is made."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x45504F53  # "EPOS", in the file's header
-KEPT_ASIDE = 3  # damaged files of one name that are kept for whoever wants to look
-CHECKED_BYTES = 50e6  # of a larger file damage shows when it is reached: a card would be read for minutes at each start
+KEPT_DAMAGED = 3  # damaged files of one name that are kept, so that somebody can examine them
+CHECKED_BYTES = 50e6  # larger files are not read as a whole, which would take minutes at each start
 _PARTS = ("", "-wal", "-shm", "-journal")
 
 
 def open_database(path: Path, version: int, schema: str, *pragmas: str) -> sqlite3.Connection:
-    """In autocommit mode, usable by several threads that take turns. Raises OSError or sqlite3.OperationalError where
-    the folder cannot be made or written, or another process has the file open."""
+    """Opens a database in autocommit mode, for several threads that take turns.
+
+    Args:
+        version: of the format; a file of another one is set aside.
+        schema: SQL that makes the tables of a new file.
+
+    Raises:
+        OSError, sqlite3.OperationalError: the folder cannot be made or written, or another process has the file open.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         return _open(path, version, schema, pragmas)
-    except (sqlite3.Error, UnicodeDecodeError, _ForeignError) as exc:  # SQLite quotes what it read
+    except (sqlite3.Error, UnicodeDecodeError, _ForeignError) as exc:  # SQLite quotes in its messages what it has read
         if not is_damage(exc):
             raise
         why = str(exc)
@@ -30,10 +37,10 @@ def open_database(path: Path, version: int, schema: str, *pragmas: str) -> sqlit
 
 
 def set_aside(path: Path, why: str) -> None:
-    """Renames the file and its companions, and tells so. Older ones set aside make way."""
+    """Renames a file, logs why, and removes the oldest of those that were renamed before."""
     numbers = sorted(int(found.suffix[1:]) for found in path.parent.glob(f"{path.name}.damaged.*") if _numbered(found))
     aside = path.with_name(f"{path.name}.damaged.{numbers[-1] + 1 if numbers else 1}")
-    for number in numbers[: len(numbers) - KEPT_ASIDE + 1]:
+    for number in numbers[: len(numbers) - KEPT_DAMAGED + 1]:
         path.with_name(f"{path.name}.damaged.{number}").unlink(missing_ok=True)
     log.warning("%s: %s; kept as %s, beginning a new one", path, why, aside.name)
     path.replace(aside)
@@ -46,11 +53,11 @@ def _numbered(path: Path) -> bool:
 
 
 class _ForeignError(Exception):
-    """A database, but not ours."""
+    """The file is a database of another program or version."""
 
 
 def is_damage(exc: Exception) -> bool:
-    """A file that is not what it should be; not a full disk, a lock or a missing right."""
+    """Returns True when the file is not what it should be; a full disk, a lock or a missing right is no damage."""
     words = ("no such", "malformed", "unsupported file format", "no column", "has no", "invalid")
     return not isinstance(exc, sqlite3.OperationalError) or any(word in str(exc) for word in words)
 
@@ -59,14 +66,16 @@ def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sq
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     new = not path.exists() or path.stat().st_size == 0
-    if new:  # a log without its file is no news of ours
+    if new:  # a log without its database belongs to a lost one
         for part in _PARTS[1:]:
             Path(f"{path}{part}").unlink(missing_ok=True)
     database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
-    database.text_factory = lambda text: text.decode("utf-8", "replace")  # of a damaged row
+    database.text_factory = lambda text: text.decode("utf-8", "replace")  # a damaged row may hold anything
     with contextlib.ExitStack() as failed:
         failed.callback(database.close)
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")  # no shared-memory file, and nobody else reads or writes
+        database.execute(
+            "PRAGMA locking_mode = EXCLUSIVE"
+        )  # then there is no shared-memory file, and no other process reads or writes
         if new:
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in ("journal_mode = WAL", *pragmas):
@@ -81,7 +90,7 @@ def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sq
 
 
 def _examine(database: sqlite3.Connection, version: int, *, whole: bool) -> None:
-    """whole: every page. Raises _ForeignError, or sqlite3.DatabaseError for a damaged file."""
+    """Examines a file, and with `whole` every page. Raises _ForeignError, or sqlite3.DatabaseError for damage."""
     found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     if found[0] != APPLICATION_ID:
         raise _ForeignError("not a file of edgepose")

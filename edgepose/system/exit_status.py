@@ -1,4 +1,4 @@
-"""The one place where an error becomes a line on stderr and an exit status, for both command lines."""
+"""Turns an error into one line on stderr and an exit status, for both command lines."""
 
 from __future__ import annotations
 
@@ -10,35 +10,37 @@ from edgepose.errors import EdgeposeError
 
 
 def exit_status(program: str, command: Callable[[], int]) -> int:
-    """Runs `command`. Returns 0 done, 1 failed, 2 usage, 78 configuration or model, 130 Ctrl-C, 141 broken pipe.
+    """Runs a command and returns the exit status.
 
-    program: what the line begins with, such as `edgepose`.
+    It is 0 done, 1 failed, 2 usage, 78 configuration or model, 130 Ctrl-C, 141 broken pipe.
+
+    program: the name that the error line begins with, such as `edgepose`.
     """
     try:
         status = command()
         sys.stdout.flush()
     except EdgeposeError as exc:
-        _tell(program, str(exc))
+        _print_error(program, str(exc))
         return exc.exit_code
     except KeyboardInterrupt:
-        _tell(program, "interrupted")
+        _print_error(program, "interrupted")
         return 130
     except BrokenPipeError:  # the reader (head, less) has left
         _give_up_stdout()
         return 141
     except OSError as exc:  # a full disk, a file that may not be written
-        _tell(program, f"{exc.filename or 'output'}: {exc.strerror or exc}")
+        _print_error(program, f"{exc.filename or 'output'}: {exc.strerror or exc}")
         _give_up_stdout()
         return 1
     return status
 
 
-def _tell(program: str, text: str) -> None:
+def _print_error(program: str, text: str) -> None:
     print(f"{program}: {' '.join(text.splitlines())}", file=sys.stderr)
 
 
 def _give_up_stdout() -> None:
-    """The interpreter flushes stdout once more at exit, and would complain: what cannot be written goes nowhere."""
+    """Discards what cannot be written: the interpreter flushes stdout once more at exit, and would report it again."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""A bounded queue between two threads that says what it displaced."""
+"""A bounded queue between two threads that counts the items it displaces."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ T = TypeVar("T")
 
 
 class Mailbox(Generic[T]):
-    """A bounded queue between two threads. When it is full, `put` waits, or, with `newest_wins`, displaces the
-    oldest item and counts it."""
+    """A bounded queue between two threads. When it is full, `put` waits, or displaces the oldest item.
+
+    Attributes:
+        displaced: how many items were displaced, with `newest_wins`.
+    """
 
     def __init__(self, size: int, *, newest_wins: bool) -> None:
         self.displaced = 0
@@ -22,7 +25,7 @@ class Mailbox(Generic[T]):
         self._changed = threading.Condition()
 
     def put(self, item: T) -> bool:
-        """False when the other side has closed: nobody will take the item."""
+        """Puts an item in. Returns False when the mailbox is closed, so that nobody will take the item."""
         with self._changed:
             while not self._closed and len(self._items) >= self._size:
                 if self._newest_wins:
@@ -37,7 +40,7 @@ class Mailbox(Generic[T]):
             return True
 
     def get(self, seconds: float | None = None) -> T | None:
-        """The oldest item, waiting for one; None once closed and empty. Raises TimeoutError when none comes in time."""
+        """Takes the oldest item, and waits for one. Returns None once all is closed and empty. Raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._items or self._closed, seconds):
                 raise TimeoutError
@@ -48,7 +51,7 @@ class Mailbox(Generic[T]):
             return item
 
     def close(self) -> None:
-        """Takes no more items; those inside can still be got."""
+        """From here on no item is put in; those inside can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

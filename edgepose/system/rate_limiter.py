@@ -1,19 +1,19 @@
-"""How often something may happen."""
+"""Limits how often something happens."""
 
 from __future__ import annotations
 
-_MOST = 3.0  # one to take, and what came while a chance was awaited that was nearly one period late
+_MOST = 3.0  # what is saved at most: the next chance may come nearly one period late, and must not be lost
 
 
 class RateLimiter:
-    """So many a second on average, however the chances fall, as long as there are enough of them."""
+    """Allows a number of events a second on average, at whatever moments the chances come."""
 
     def __init__(self) -> None:
         self._saved = 1.0
         self._at_s = 0.0
 
     def take(self, rate_hz: float, now_s: float) -> bool:
-        """Whether one may be taken now; the rate may change at any time. now_s: of a clock that cannot jump."""
+        """Returns True when one may happen now. The rate may change at any time. now_s: of the monotonic clock."""
         self._saved = min(_MOST, self._saved + (now_s - self._at_s) * rate_hz)
         self._at_s = now_s
         if self._saved < 1:

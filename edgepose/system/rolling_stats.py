@@ -1,14 +1,14 @@
-"""Figures over what came lately."""
+"""Rates and percentiles of the latest values."""
 
 from __future__ import annotations
 
 import numpy as np
 
-RECENT = 500  # numbers that rates and percentiles look back on
+RECENT = 500  # how many values are kept
 
 
 class RollingStats:
-    """The last `RECENT` numbers; one thread adds, any may read."""
+    """The last `RECENT` values. One thread adds them, every thread may read."""
 
     def __init__(self) -> None:
         self._ring = np.zeros(RECENT)
@@ -19,14 +19,14 @@ class RollingStats:
         self._count += 1
 
     def percentiles(self) -> tuple[float, float, float]:
-        """Median, 95th and 99th percentile; zeros while there is nothing."""
+        """Returns the median, the 95th and the 99th percentile; zeros while there is no value."""
         if self._count == 0:
             return 0.0, 0.0, 0.0
         p50, p95, p99 = np.percentile(self._ring[: self._count], (50, 95, 99)).round(3).tolist()
         return p50, p95, p99
 
     def per_second(self, now: float) -> float:
-        """Rate of the stored instants, in seconds, up to `now`; it falls when no more are added."""
+        """Returns the rate of the values, which are instants in seconds. It falls when no more are added."""
         if self._count < 2:
             return 0.0
         oldest = self._ring[0 if self._count <= RECENT else self._count % RECENT]

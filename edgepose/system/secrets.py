@@ -1,4 +1,4 @@
-"""Passwords: from a file of their own, from systemd or from the environment, never from a config."""
+"""Passwords, which come from a file of their own, from systemd or from the environment, and never from a config."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from edgepose.errors import ConfigError
 
 
 def find_password(section: str, username: str | None, password_file: str | None) -> str | None:
-    """Of a section of the config, such as `mqtt`: from its `password_file`, systemd's credential `mqtt-password` or the
-    variable EDGEPOSE_MQTT_PASSWORD, whichever comes first; None where there is no user. Raises ConfigError."""
+    """Finds the password for a section of the config, such as `mqtt`.
+
+    It comes from the section's `password_file`, else from systemd's credential `mqtt-password`, else from the variable
+    EDGEPOSE_MQTT_PASSWORD. Returns None where there is no user or no password. Raises ConfigError.
+    """
     if password_file is not None:
         if username is None:
             raise ConfigError(f"{section}.password_file: needs {section}.username as well; add it")
@@ -25,7 +28,7 @@ def find_password(section: str, username: str | None, password_file: str | None)
 
 
 def first_line(path: Path, what: str) -> str:
-    """Of a file that holds a password. Raises ConfigError, whose message begins with `what` names the file."""
+    """Reads a file that holds a password. what: the setting that names the file, for messages. Raises ConfigError."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as exc:  # ValueError: not text, or a path that cannot be one

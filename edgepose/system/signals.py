@@ -8,10 +8,10 @@ from types import FrameType
 
 
 def stop_on_signals(*, once: bool) -> threading.Event:
-    """An event that SIGTERM, Ctrl-C and a closed terminal set, the last one not where `nohup` has forbidden it.
+    """Returns an event that SIGTERM, Ctrl-C and a closed terminal set; with `nohup` a closed terminal does not.
 
-    once: a second signal ends the process as if this had not been called, so that nothing can make it hang.
-    Otherwise it changes nothing, for a command that has processes of its own to clean up after.
+    once: True lets a second signal end the process at once, so that nothing can make it hang. False ignores it, for a
+        command that must end processes of its own first.
     """
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

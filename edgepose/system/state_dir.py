@@ -1,4 +1,4 @@
-"""Where the daemon keeps what must outlive it: systemd's StateDirectory, or the user's own state folder."""
+"""The state folder, for what must survive a restart: systemd's StateDirectory, or the user's own state folder."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SERVICE_STATE = Path("/var/lib/edgepose")
 
 
 def state_dir() -> Path:
-    """Also right for an administrator who works on the service's state from a shell."""
+    """Returns the state folder. An administrator in a shell gets the service's."""
     if state := os.environ.get("STATE_DIRECTORY", "").split(":")[0]:
         return Path(state)
     if "XDG_STATE_HOME" not in os.environ and os.getuid() == 0 and SERVICE_STATE.is_dir():

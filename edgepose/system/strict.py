@@ -1,4 +1,4 @@
-"""Strict decoding: unknown keys are errors; every error names the key, its place and what was meant."""
+"""Strict decoding: unknown keys are errors, and every error names the key, where it is, and what was probably meant."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edgepose.system.wording import did_you_mean
 T = TypeVar("T")
 
 _AT = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
-_STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # of a path such as mqtt.host, size_wh[0] or scores[...]
+_STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # one step of a path such as mqtt.host, size_wh[0] or scores[...]
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _CHOICE = re.compile(r"Invalid (?:enum )?value '?(?P<name>[^']*)'?$")
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which a key may stand only once. Dates stay text: nothing here is one, and 2018-30-10 is none."""
+    """Reads YAML in which each key may occur once. Dates stay text: no setting is a date, and 2018-30-10 is not one."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML's own class attribute
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
@@ -33,17 +33,17 @@ class Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if (key.tag, key.value) in seen:
-                    problem = f"the key {key.value!r} stands twice"
+                    problem = f"the key {key.value!r} occurs twice"
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(text: str, where: str, error: type[Exception], loader: type[Loader] = Loader) -> Any:
-    """Raises `error` with one line that names the line and the mistake."""
+    """Reads YAML; `where` is the file's name, for messages. Raises `error`, whose one line names line and mistake."""
     try:
         return yaml.load(text, loader)  # noqa: S506  every Loader is a SafeLoader
-    # Besides YAMLError: RecursionError at deep nesting, and whatever a value raises that is not of its !!tag.
+    # Not only YAMLError: deep nesting raises RecursionError, and a value that does not suit its !!tag raises anything.
     except Exception as exc:
         mark = getattr(exc, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -52,8 +52,10 @@ def read_yaml(text: str, where: str, error: type[Exception], loader: type[Loader
 
 
 def convert(data: Any, kind: type[T], where: str, error: type[Exception]) -> T:
-    """`data` (of a YAML or JSON file) as `kind`; raises `error` with one line such as
-    `edgepose.yaml: mqtt.hots: unknown key; did you mean 'host'?`"""
+    """Converts the content of a YAML or JSON file to `kind`.
+
+    Raises `error` with one line such as `edgepose.yaml: mqtt.hots: unknown key; did you mean 'host'?`.
+    """
     try:
         return msgspec.convert(data, kind)
     except msgspec.ValidationError as exc:
@@ -76,20 +78,20 @@ def _explain(message: str, kind: type[Any], data: Any) -> str:
 
 
 def _keys(kind: type[Any], data: Any, path: str) -> set[str]:
-    """The keys that the struct at `path` may have."""
+    """Returns the keys that the struct at `path` may have."""
     structs = [found for found in _kinds_at(kind, data, path) if isinstance(found, kinds.StructType)]
     tags = {struct.tag_field for struct in structs if struct.tag_field}
     return {field.encode_name for struct in structs for field in struct.fields} | tags
 
 
 def _choices(kind: type[Any], data: Any, path: str) -> set[str]:
-    """The words that may stand at `path`."""
+    """Returns the words that are allowed at `path`."""
     found = (literal for literal in _kinds_at(kind, data, path) if isinstance(literal, kinds.LiteralType))
     return {str(value) for literal in found for value in literal.values}
 
 
 def _kinds_at(kind: type[Any], data: Any, path: str) -> list[kinds.Type]:
-    """What may stand at `path` of `data`, several kinds where that is a union."""
+    """Returns the types that are allowed at `path` of `data`; several for a union."""
     found = _alternatives(kinds.type_info(kind), data)
     for step in _STEP.findall(path):
         data = data.get(step) if isinstance(data, dict) else None
@@ -113,7 +115,7 @@ def _inner(outer: kinds.Type, step: str) -> list[kinds.Type]:
 
 
 def _alternatives(kind: kinds.Type, data: Any) -> list[kinds.Type]:
-    """The members of a union; of tagged structs only the one that `data` says it is."""
+    """Returns the members of a union; of tagged structs only the one whose tag `data` has."""
     if isinstance(kind, kinds.Metadata):
         return _alternatives(kind.type, data)
     if not isinstance(kind, kinds.UnionType):

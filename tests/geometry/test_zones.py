@@ -63,7 +63,7 @@ def test_zones_are_read_in_their_order(tmp_path):
         ("nest: [[1, 2], [3, 4], [5]]", "nest: [2]: "),
         ("nest: [[1, 2], [3, 4], [5, six]]", "nest: [2][1]: expected `float`"),
         ("nest: 5", "nest: expected `array`"),
-        ("nest: [[1, 2], [3, 4], [5, 6]]\nnest: [[1, 2], [3, 4], [5, 6]]", "the key 'nest' stands twice"),
+        ("nest: [[1, 2], [3, 4], [5, 6]]\nnest: [[1, 2], [3, 4], [5, 6]]", "the key 'nest' occurs twice"),
         ("nest: [[1, 2], [3, 4]", "line 1: cannot read as YAML"),
     ],
 )

@@ -139,7 +139,7 @@ def edit(change):
         (edit(lambda card: card["output"].update(stride="8")), "output.stride"),
         (edit(lambda card: card.update(colour="red")), "colour: unknown key"),
         (edit(lambda card: card["skeleton"].update(edges=[["snout", "nose"]])), "'nose'"),
-        (edit(lambda card: card["skeleton"].update(flip_pairs=[["snout", "snout"]])), "'snout' stands twice"),
+        (edit(lambda card: card["skeleton"].update(flip_pairs=[["snout", "snout"]])), "'snout' occurs twice"),
         (edit(lambda card: card["output"].update(stride=0)), "output.stride: expected `int` >= 1"),
         (edit(lambda card: card["output"].update(stride=7)), "not a multiple of output.stride"),
         (edit(lambda card: card["output"].update(offset_scale=-5)), "output.offset_scale: expected `float` > 0"),

@@ -130,8 +130,8 @@ def test_a_still_keypoint_stays_where_it_is():
 def test_one_euro_uses_no_later_frame():
     truth, time_s = walk(200)
     seen = noisy(truth)
-    whole = smoothing._one_euro(seen, time_s, LENGTH_PX)
-    np.testing.assert_array_equal(smoothing._one_euro(seen[:120], time_s[:120], LENGTH_PX), whole[:120])
+    whole = smoothing.one_euro(seen, time_s, LENGTH_PX)
+    np.testing.assert_array_equal(smoothing.one_euro(seen[:120], time_s[:120], LENGTH_PX), whole[:120])
 
 
 def test_gaps_are_bridged_in_a_straight_line_of_time():
@@ -182,8 +182,8 @@ def test_kalman_is_that_of_the_textbook(monkeypatch, density):
     seen = noisy(truth)
     seen[30:36] = np.nan
     time_s = time_s + np.random.default_rng(3).uniform(0, 0.01, 80)  # a camera that is not quite regular
-    monkeypatch.setattr(smoothing, "_likeliest", lambda *_: np.full(2, density))
-    found = smoothing._kalman(seen, time_s, 1 / FPS, LENGTH_PX)
+    monkeypatch.setattr(smoothing, "likeliest_density", lambda *_: np.full(2, density))
+    found = smoothing.kalman(seen, time_s, 1 / FPS, LENGTH_PX)
     for keypoint in range(2):
         for axis in range(2):
             expected = rauch_tung_striebel(seen[:, keypoint, axis], time_s, density, 100 * LENGTH_PX**2)
@@ -193,5 +193,5 @@ def test_kalman_is_that_of_the_textbook(monkeypatch, density):
 def test_a_noisier_keypoint_is_smoothed_more():
     truth, time_s = walk()
     seen = truth + np.random.default_rng(0).normal(0, 1, truth.shape) * np.array([[[1.0], [12.0]]])
-    found = smoothing._likeliest(seen, time_s, LENGTH_PX, smoothing._LIVELINESS[:, None] * FPS**3)
+    found = smoothing.likeliest_density(seen, time_s, LENGTH_PX, smoothing.ACCELERATIONS[:, None] * FPS**3)
     assert found[0] > 3 * found[1]

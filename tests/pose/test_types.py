@@ -35,7 +35,7 @@ def test_flip_order_swaps_the_pairs_and_nothing_else(skeleton):
 def test_whatever_pairs_are_accepted_the_mirror_is_a_permutation(pairs):
     named = [name for pair in pairs for name in pair]
     if len(set(named)) < len(named):
-        with pytest.raises(ValueError, match="stands twice in the flip pairs"):
+        with pytest.raises(ValueError, match="occurs twice in the flip pairs"):
             Skeleton(tuple("abcde"), (), tuple(pairs))
     else:
         assert sorted(Skeleton(tuple("abcde"), (), tuple(pairs)).flip_order()) == list(range(5))
