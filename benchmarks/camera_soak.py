@@ -23,6 +23,7 @@ from fake_picamera2 import Hardware, install  # noqa: E402
 from fakes import FakeEstimator  # noqa: E402
 
 from edgepose.camera.picamera2.camera import Picamera2Source  # noqa: E402
+from edgepose.camera.supervisor import CameraSupervisor  # noqa: E402
 from edgepose.config.camera import Picamera2Config  # noqa: E402
 from edgepose.daemon.pipeline import Pipeline  # noqa: E402
 from edgepose.geometry.letterbox import ModelInput  # noqa: E402
@@ -69,15 +70,16 @@ def main() -> int:
         hardware = install(patch, Hardware(lazy=True))
         camera = Picamera2Source(Picamera2Config(size_wh=(128, 96)), ModelInput((64, 48), 3, "letterbox"))
         sink, stop = Sink(), threading.Event()
-        pipeline = Pipeline(camera, Estimator(camera), sink, "soak", reporter=Reporter())
+        supervised = CameraSupervisor(lambda: camera, reporter=Reporter())
+        pipeline = Pipeline(supervised, Estimator(camera), sink, "soak", reporter=Reporter())
         running = threading.Thread(target=pipeline.run, args=(stop,))
         begin = time.monotonic()
         running.start()
         samples = []
-        while pipeline.captured < frames and running.is_alive():
-            if pipeline.captured >= len(samples) * frames / SAMPLES:
+        while supervised.captured < frames and running.is_alive():
+            if supervised.captured >= len(samples) * frames / SAMPLES:
                 gc.collect()
-                samples.append((pipeline.captured, *resources()))
+                samples.append((supervised.captured, *resources()))
             time.sleep(0.01)
         seconds, held, dead = time.monotonic() - begin, hardware.camera.held, not running.is_alive()
         stop.set()
@@ -86,8 +88,8 @@ def main() -> int:
         np.array(column) for column in zip(*samples[SAMPLES // 10 :], strict=True)
     )
     slope_kb = np.polyfit(captured / 1e6, rss_mb, 1)[0] * 1e3
-    rate = pipeline.captured / seconds
-    print(f"{pipeline.captured} frames, {pipeline.poses} poses, {seconds:.0f} s ({rate:.0f} a second)")
+    rate = supervised.captured / seconds
+    print(f"{supervised.captured} frames, {pipeline.poses} poses, {seconds:.0f} s ({rate:.0f} a second)")
     print(f"memory   {rss_mb[0]:.1f} MB, after all {rss_mb[-1]:.1f} MB; slope {slope_kb:+.0f} kB a million frames")
     print(f"threads  {threads.min()} to {threads.max()}   descriptors  {descriptors.min()} to {descriptors.max()}")
     print(f"buffers  {held} held at the end")

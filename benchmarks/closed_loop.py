@@ -24,6 +24,7 @@ os.environ["GPIOZERO_PIN_FACTORY"] = "mock"
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.closed_loop.closed_loop import ClosedLoop
 from edgepose.config.closed_loop import GpioConfig, RuleConfig
+from edgepose.daemon.observers import Observers
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.inference.estimator import Estimator
 from edgepose.system.reporter import Reporter
@@ -107,7 +108,8 @@ def main() -> int:
         reporter=reporter,
     )
     timed = Timed(loop)
-    pipeline = Pipeline(Camera(args.poses), _View(estimator), Nowhere(), "bench", [timed], reporter=reporter)
+    observers = Observers([timed], reporter=reporter)
+    pipeline = Pipeline(Camera(args.poses), _View(estimator), Nowhere(), "bench", observers, reporter=reporter)
     pipeline.run(threading.Event())
     edges = np.array(timed.edges_s)  # one at each pose but the first, which finds the pin low and leaves it so
     added_ms = (edges - np.array(timed.there_s)[-len(edges) :]) * 1e3

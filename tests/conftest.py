@@ -64,11 +64,11 @@ def subscribe() -> Iterator[Callable[..., Subscriber]]:
 
 @pytest.fixture
 def run() -> Iterator[Callable[..., Daemon]]:
-    """run(config) starts `edgepose run`."""
+    """run(config) starts `edgepose run`; further arguments are those of `Daemon`."""
     made: list[Daemon] = []
 
-    def start(config: Path, env: Mapping[str, str] | None = None) -> Daemon:
-        made.append(Daemon(config, env))
+    def start(config: Path, env: Mapping[str, str] | None = None, **more: Any) -> Daemon:
+        made.append(Daemon(config, env, **more))
         return made[-1]
 
     yield start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,16 +10,38 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from brokers import wait_until
 
+TIMED_DAEMON = Path(__file__).parent / "timed_daemon.py"
+
 
 class Daemon:
-    """lines: of its stderr, our own only."""
+    """A daemon in a process of its own.
 
-    def __init__(self, config: Path, env: Mapping[str, str] | None = None) -> None:
+    Args:
+        config: its config file.
+        env: more environment variables.
+        timing: other times than the usual ones, as `edgepose.daemon.assembly.DaemonTiming` names them.
+        board_root: the folder with the board's `sys` and `proc`, where it is not `/`.
+
+    Attributes:
+        lines: the lines that it wrote to stderr.
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        env: Mapping[str, str] | None = None,
+        *,
+        timing: Mapping[str, Any] | None = None,
+        board_root: Path = Path("/"),
+    ) -> None:
         self.lines: list[str] = []
         words = [sys.executable, "-m", "edgepose", "run", "-c", str(config)]
+        if timing is not None:
+            words = [sys.executable, str(TIMED_DAEMON), str(config), json.dumps(timing), str(board_root)]
         self.process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self._reader = threading.Thread(target=self._read)
         self._reader.start()

@@ -31,7 +31,9 @@ def card() -> ModelCard:
 
 
 class FakeCamera:
-    """`frames` pictures, one every `period_s`, or as fast as they are taken; raises `error` at the end if given."""
+    """A source of `frames` pictures, one every `period_s`, or as fast as they are taken; raises `error` at the end."""
+
+    rate_hz = None
 
     def __init__(
         self, frames: int, *, live: bool = False, period_s: float = 0.0, error: Exception | None = None

@@ -1,8 +1,9 @@
 """`edgepose run` with other times than it is shipped with.
 
-    python timed_daemon.py TIMING CONFIG
+    python timed_daemon.py CONFIG TIMING [BOARD_ROOT]
 
-TIMING is JSON with the fields of `edgepose.daemon.assembly.DaemonTiming`; what it leaves out stays as it is.
+TIMING is JSON with the fields of `edgepose.daemon.assembly.DaemonTiming`; what it leaves out stays as it is. BOARD_ROOT
+is the folder that holds the board's `sys` and `proc`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import msgspec
 from edgepose.cli.run import log_to_stderr
 from edgepose.config.loading import read_config
 from edgepose.daemon.assembly import Daemon, DaemonTiming
+from edgepose.daemon.board import ROOT
 from edgepose.system.exit_status import exit_status
 from edgepose.system.signals import stop_on_signals
 
 
 def run() -> int:
     log_to_stderr()
-    timing = msgspec.json.decode(sys.argv[1], type=DaemonTiming)
-    Daemon(read_config(Path(sys.argv[2])), stop_on_signals(once=True), timing).run()
+    config, timing, *root = sys.argv[1:]
+    times = msgspec.json.decode(timing, type=DaemonTiming)
+    Daemon(read_config(Path(config)), stop_on_signals(once=True), times, Path(*root) if root else ROOT).run()
     return 0
 
 

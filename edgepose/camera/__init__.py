@@ -20,6 +20,13 @@ from edgepose.geometry.letterbox import ModelInput
 from edgepose.system.secrets import find_password
 
 
+def is_live(camera: camera_config.CameraConfig) -> bool:
+    """Returns True where the source that the config describes will be live, as `base.Camera` says."""
+    if isinstance(camera, camera_config.VideoFileConfig):
+        return camera.realtime
+    return not isinstance(camera, camera_config.ImageFolderConfig) or camera.rate_hz is not None
+
+
 def open_camera(
     camera: camera_config.CameraConfig,
     model: ModelInput,

@@ -1,4 +1,4 @@
-"""What a source of frames has, so that whoever watches it can revive it."""
+"""What the pipeline needs of a camera, and what a source of frames must have so that it can be supervised."""
 
 from __future__ import annotations
 
@@ -7,32 +7,45 @@ from typing import Protocol, runtime_checkable
 from edgepose.types import Frame
 
 
-class Source(Protocol):
-    """live: frames come at their own pace and a late one is skipped; otherwise every frame waits its turn.
-    rate_hz: frames a second that it means to give, so that a slow one is not taken for dead; None: it does not know.
+class Camera(Protocol):
+    """What the pipeline reads frames from.
 
-    All methods but `close` are called by one thread at a time; `close` by any, also while another one hangs."""
+    Attributes:
+        live: True when frames come at their own pace and a late one is skipped; False when every frame waits its turn.
+    """
 
     live: bool
 
-    @property
-    def rate_hz(self) -> float | None: ...
-
     def read(self) -> Frame | None:
-        """The next frame, waiting for it; None at the end and after `close`. Drivers may hang.
-        Raises CameraError where only opening it anew can help, TimeoutError where no frame came in time."""
+        """The next frame, after waiting for it; None at the end and after `close`. Raises CameraError."""
 
     def close(self) -> None:
-        """May hang, and may be called more than once."""
+        """Another thread may call it: a waiting `read` then returns None. May be called more than once."""
+
+
+class Source(Camera, Protocol):
+    """One camera, stream or file.
+
+    One thread at a time calls its methods, except `close`, which any thread may call, also while `read` hangs in a
+    driver. Then `close` may hang too. `read` raises CameraError where only opening the source anew can help, and
+    TimeoutError where no frame came in time.
+    """
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Frames a second that the source means to give, so that a slow one is not taken for dead; None if unknown."""
 
 
 @runtime_checkable
 class Revivable(Protocol):
-    """A source with milder remedies than to be opened anew. A thread that hangs in `read` has then been left behind
-    there: what it still gets is thrown away."""
+    """A source that can be revived without being opened anew.
+
+    When the supervisor calls these methods, a thread that hangs in `read` has been left behind there. The frame that
+    it may still get is thrown away.
+    """
 
     def flush(self) -> None:
-        """For a stream that has stopped: throws away what is on its way. May hang, may raise."""
+        """Throws away what is on its way in a stream that has stopped. May hang and may raise."""
 
     def restart(self) -> None:
-        """The next one: stops and starts the stream of the same device. May hang, may raise."""
+        """Stops and starts the stream of the open device. May hang and may raise."""

@@ -1,29 +1,45 @@
-"""A thread that reads a source, and can be left behind when a driver holds it for ever."""
+"""A thread that reads a source, and that can be left behind when a driver never returns."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from edgepose.camera.base import Source
+from edgepose.system.rolling_stats import RollingStats
 from edgepose.types import Frame
 
 _SLICE_S = 0.5
 
 
-class Reader:
-    """begin: gives the source; it runs in the thread as well, for it may hang as any read may.
+class FrameReader:
+    """Reads a source in a thread of its own, and keeps the newest frame until it is taken.
 
-    source: once `begin` has given it. captured: frames; displaced: those among them that nobody took in time, of a live
-    source. A source that is not live is read one frame ahead, and waits."""
+    This is the only place where a frame of a live source waits for the model: a newer frame displaces it. A source that
+    is not live is read one frame ahead, and then waits.
 
-    def __init__(self, begin: Callable[[], Source]) -> None:
+    Args:
+        begin: returns the source. It runs in the thread as well, since opening may hang as any read may.
+        first_index: `index` of the first frame.
+        on_frame: called with each frame before anybody else has it. It must not wait.
+        latency: gets the time of each read, milliseconds.
+
+    Attributes:
+        source: the source, once `begin` has returned it.
+        captured: number of frames.
+        displaced: number of frames of a live source that nobody took in time.
+    """
+
+    def __init__(
+        self, begin: Callable[[], Source], first_index: int, on_frame: Callable[[Frame], None], latency: RollingStats
+    ) -> None:
         self.source: Source | None = None
         self.captured = 0
         self.displaced = 0
-        self._begin = begin
-        self._slot: tuple[int, Frame] | None = None
+        self._begin, self._first_index, self._on_frame, self._latency = begin, first_index, on_frame, latency
+        self._newest: Frame | None = None
         self._failure: Exception | None = None
         self._over = False
         self._left = False
@@ -34,18 +50,20 @@ class Reader:
     @property
     def failure(self) -> Exception | None:
         """What the source raised, unless a frame that came before still waits to be taken."""
-        return None if self._slot is not None else self._failure
+        return None if self._newest is not None else self._failure
 
     @property
     def hangs(self) -> bool:
         return not self._over
 
     def wait(self, seconds: float) -> bool:
-        """Until there is a frame, the end or a failure; False when none of them comes in time.
+        """Waits for a frame, the end or a failure; returns False when none of them comes in time.
 
-        Time that this process did not get, since it was stopped or starved, is not the camera's and does not count."""
+        Time that this process did not get, because it was stopped or starved, is not the camera's fault and does not
+        count.
+        """
         with self._changed:
-            while not (self._slot or self._over or self._left):
+            while not (self._newest or self._over or self._left):
                 if seconds <= 0:
                     return False
                 before = time.monotonic()
@@ -55,24 +73,29 @@ class Reader:
                     seconds -= passed
         return True
 
-    def take(self, seconds: float) -> tuple[int, Frame] | None:
-        """The next frame with its number, counted from 0; None at the end, or once left. Raises TimeoutError when none
-        comes in time, and what the source raised."""
+    def take(self, seconds: float) -> Frame | None:
+        """The newest frame; None at the end, and once the thread has been left behind.
+
+        Raises TimeoutError when none comes in time, and what the source raised.
+        """
         if not self.wait(seconds):
             raise TimeoutError(f"no frame for {seconds:g} s")
         with self._changed:
-            if self._slot is None and self._failure is not None and not self._left:
+            if self._newest is None and self._failure is not None and not self._left:
                 raise self._failure
-            taken, self._slot = self._slot, None
+            frame, self._newest = self._newest, None
             self._changed.notify_all()
-            return taken
+            return frame
 
     def leave(self) -> Source | None:
-        """From here on nothing is heard of it. Gives the source, to be closed or read by another; one that is still
-        being opened it closes itself, if ever."""
+        """Leaves the thread behind: what it still brings is thrown away.
+
+        Returns the source, to be closed or to be read by another thread. A source that is still being opened is closed
+        by the thread itself.
+        """
         with self._changed:
-            self.displaced += self._slot is not None
-            self._slot, self._left = None, True
+            self.displaced += self._newest is not None
+            self._newest, self._left = None, True
             self._changed.notify_all()
             return self.source
 
@@ -80,11 +103,11 @@ class Reader:
         try:
             source = self._begin()
             if self._adopt(source):
-                while self._put(source.read(), source.live):
+                while self._read(source):
                     pass
             else:
                 source.close()
-        except Exception as exc:  # raised again where it is read
+        except Exception as exc:  # raised again by `take`
             self._failure = exc
         with self._changed:
             self._over = True
@@ -96,17 +119,23 @@ class Reader:
                 self.source = source
             return not self._left
 
-    def _put(self, frame: Frame | None, live: bool) -> bool:
-        """Whether to read on."""
+    def _read(self, source: Source) -> bool:
+        """Reads one frame; returns True where there may be more."""
+        begin = time.perf_counter()
+        frame = source.read()
         if frame is None:
             return False
+        self._latency.add((time.perf_counter() - begin) * 1e3)
         with self._changed:
-            while self._slot is not None and not live and not self._left:
+            while self._newest is not None and not source.live and not self._left:
                 self._changed.wait()
             if self._left:
                 return False
-            self.displaced += self._slot is not None
-            self._slot = self.captured, frame
+            index = self._first_index + self.captured
+            frame = frame if frame.index == index else replace(frame, index=index)
             self.captured += 1
+            self._on_frame(frame)
+            self.displaced += self._newest is not None
+            self._newest = frame
             self._changed.notify_all()
             return True

@@ -12,14 +12,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import NoReturn
 
 from edgepose.camera.base import Revivable, Source
-from edgepose.camera.reader import Reader
+from edgepose.camera.reader import FrameReader
 from edgepose.errors import CameraError, EdgeposeError
+from edgepose.geometry.masks import Masks
 from edgepose.system.reporter import Reporter
+from edgepose.system.rolling_stats import RollingStats
 from edgepose.types import Frame
 
 log = logging.getLogger(__name__)
@@ -61,12 +63,20 @@ class CameraSupervisor:
     A source that is not live is never opened anew, since its frames would come twice: the supervisor waits for it, and
     then gives up.
 
+    Args:
+        open_source: opens the source.
+        reporter: gets an event for each stall and each step, and the alert `camera`.
+        masks: privacy masks, burned into each frame before anybody else has it.
+        on_frame: called with each frame by the thread that reads the source, also with frames that the model will
+            never see. It must not wait.
+        timing: how long to wait.
+
     Attributes:
         live: as of the source.
         name: name of the source, where it has one.
         slow_s: longest time from frame to frame of a source that is slow by itself; 0 where the source does not say.
         counts: number of stalls, of steps taken and of recoveries since the start, by name.
-        displaced: number of frames that made way for a newer one before anybody took them.
+        latency: time that the source took for each frame, milliseconds.
 
     Raises:
         CameraError: No first frame comes. What `open_source` raises is passed on.
@@ -77,17 +87,21 @@ class CameraSupervisor:
         open_source: Callable[[], Source],
         *,
         reporter: Reporter,
+        masks: Masks | None = None,
+        on_frame: Callable[[Frame], None] = lambda _: None,
         timing: SupervisorTiming = SupervisorTiming(),
     ) -> None:
+        self.latency = RollingStats()
         self.counts = dict.fromkeys(("stalls", "flushes", "restarts", "reopens", "recovered", "abandoned"), 0)
         self._open_source, self._reporter, self._timing = open_source, reporter, timing
+        self._masks, self._on_frame = masks, on_frame
         self._lock = threading.Lock()  # guards what `close` takes away: the reader and its source
         self._ended = threading.Event()
         self._earlier = self._earlier_displaced = 0  # frames of earlier readers
         self._hanging: list[threading.Thread] = []
         self._stalled = False
         self._next_step, self._openings = FLUSH, 0
-        self._reader = Reader(open_source)
+        self._reader = self._new_reader(open_source)
         self._source: Source | None = None
         self._source = self._first_source()
         self.live, self.name = self._source.live, str(getattr(self._source, "name", ""))
@@ -96,7 +110,14 @@ class CameraSupervisor:
         self._since_s = self._last_s = time.monotonic()
 
     @property
+    def captured(self) -> int:
+        """Number of frames that the source gave."""
+        with self._lock:
+            return self._earlier + self._reader.captured
+
+    @property
     def displaced(self) -> int:
+        """Number of frames that made way for a newer one before anybody took them."""
         with self._lock:
             return self._earlier_displaced + self._reader.displaced
 
@@ -107,13 +128,15 @@ class CameraSupervisor:
         """
         while True:
             try:
-                taken = self._reader.take(self._limit_s)
+                frame = self._reader.take(self._limit_s)
             except TimeoutError as exc:
                 self._on_silence(str(exc))
             except Exception as exc:  # drivers raise anything
                 self._on_failure(_as_camera_error(exc))
             else:
-                return None if taken is None else self._arrived(*taken)
+                if frame is not None:
+                    self._note_arrival()
+                return frame
 
     def close(self) -> None:
         """Closes the source. Another thread may call it: a waiting `read` then returns None. Never hangs."""
@@ -134,13 +157,19 @@ class CameraSupervisor:
         assert reader.source is not None
         return reader.source
 
-    def _arrived(self, number: int, frame: Frame) -> Frame:
+    def _new_reader(self, begin: Callable[[], Source]) -> FrameReader:
+        return FrameReader(begin, self._earlier, self._pass_on, self.latency)
+
+    def _pass_on(self, frame: Frame) -> None:
+        if self._masks is not None:
+            self._masks.burn(frame)
+        self._on_frame(frame)
+
+    def _note_arrival(self) -> None:
         now = time.monotonic()
         if self._stalled:
             self._recovered(now)
         self._last_s = now
-        index = self._earlier + number
-        return frame if frame.index == index else replace(frame, index=index)
 
     def _on_silence(self, why: str) -> None:
         if self.live:
@@ -196,7 +225,7 @@ class CameraSupervisor:
             self._earlier += self._reader.captured
             self._earlier_displaced += self._reader.displaced
             self._source = None if step == REOPEN else source
-            self._reader = Reader(begin)
+            self._reader = self._new_reader(begin)
         self.counts[count] += 1
         self._report(kind, why)
 

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.config.schema import ViewConfig
@@ -58,7 +59,7 @@ class Result:
 class _Preloaded:
     """A camera whose driver is the memory: each frame is copied out, as from any camera's buffer."""
 
-    live = False
+    live, rate_hz = False, None
 
     def __init__(self, images: list[U8]) -> None:
         self._images = images
@@ -173,9 +174,11 @@ def measure(estimator: Estimator, images: list[U8], seconds: float) -> Result:
     """Frames through the real pipeline for about `seconds`, in turn with the bare interpreter."""
     stop = threading.Event()
     timed = _TimedEstimator(estimator, seconds, stop)
-    pipeline = Pipeline(_Preloaded(images), Viewer(timed, ViewConfig()), _Encoded(), "bench", reporter=Reporter())
+    reporter = Reporter()
+    camera = CameraSupervisor(lambda: _Preloaded(images), reporter=reporter)
+    pipeline = Pipeline(camera, Viewer(timed, ViewConfig()), _Encoded(), "bench", reporter=reporter)
     pipeline.run(stop)
-    stages = {"copy": pipeline.stages["capture"], **timed.stages, "encode": pipeline.stages["publish"]}
+    stages = {"copy": camera.latency, **timed.stages, "encode": pipeline.stages["publish"]}
     percentiles = {name: stage.percentiles() for name, stage in stages.items()}
     return Result(timed.frames, timed.frames / timed.frames_s, timed.frames / timed.raw_s, percentiles)
 

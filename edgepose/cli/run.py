@@ -23,15 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Config and model are read before anything else is touched, so their errors are told alone."""
     log_to_stderr()
-    config = read_config(args.config)
-    Daemon(config, stop_on_signals(once=True)).run()
+    Daemon(read_config(args.config), stop_on_signals(once=True)).run()
     return 0
 
 
 def log_to_stderr() -> None:
-    """One line an event. The journal stamps lines itself."""
+    """One line for each message; with the time, unless systemd's journal adds it."""
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=f"{stamp}%(levelname)s %(message)s")
     logging.getLogger("edgepose").setLevel(logging.INFO)

@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 
 from edgepose.camera import open_camera
-from edgepose.camera.masked import MaskedCamera
 from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.config.loading import read_config
 from edgepose.config.schema import Config
 from edgepose.errors import CameraError, EdgeposeError
 from edgepose.geometry.letterbox import ModelInput
+from edgepose.geometry.masks import Masks
 from edgepose.geometry.pixels import as_bgr, light, sharpness
 from edgepose.inference.estimator import Estimator
 from edgepose.pose.drawing import draw_pose
@@ -54,8 +54,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _settled_frame(config: Config, model: ModelInput) -> Frame:
     """What the camera gives once it has set itself to the light; of a recording the first frame."""
-    watched = CameraSupervisor(lambda: open_camera(config.camera, model, wants_full=True), reporter=Reporter())
-    camera = MaskedCamera(watched, config.masks.values())
+    camera = CameraSupervisor(
+        lambda: open_camera(config.camera, model, wants_full=True),
+        reporter=Reporter(),
+        masks=Masks(config.masks.values()),
+    )
     try:
         frame, begin = camera.read(), time.monotonic()
         while camera.live and frame is not None and time.monotonic() - begin < SETTLE_S:

@@ -1,4 +1,4 @@
-"""Wires camera, estimator, pipeline and delivery together; everything else is theirs."""
+"""Opens the parts of the daemon, connects them, runs them, and closes them in the reverse order."""
 
 from __future__ import annotations
 
@@ -16,205 +16,283 @@ from pathlib import Path
 from typing import NoReturn
 
 from edgepose import __version__
-from edgepose.camera import open_camera
-from edgepose.camera.masked import MaskedCamera
+from edgepose.camera import is_live, open_camera
 from edgepose.camera.rtsp import StreamTiming
 from edgepose.camera.supervisor import CameraSupervisor, SupervisorTiming
 from edgepose.closed_loop.closed_loop import ClosedLoop
 from edgepose.closed_loop.processor import Processor
 from edgepose.config.closed_loop import GpioConfig
 from edgepose.config.schema import Config
-from edgepose.daemon.board import BoardSensors, SampledBoard, report_board
+from edgepose.daemon.board import ROOT, BoardSensors, SampledBoard, report_board
 from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.health import HealthMonitor
 from edgepose.daemon.metrics import MetricsServer
 from edgepose.daemon.model_runtime import DaemonModelRuntime, open_suitable
-from edgepose.daemon.pipeline import Observer, Pipeline
+from edgepose.daemon.observers import Observers
+from edgepose.daemon.pipeline import Pipeline, PipelineTiming
 from edgepose.daemon.settings import read_settings
-from edgepose.daemon.thermal import ThermalLimit
-from edgepose.daemon.watchdog import Notifier
+from edgepose.daemon.thermal import STEP_S, ThermalLimit
+from edgepose.daemon.watchdog import SystemdNotifier
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock, spool_disk_folder
 from edgepose.errors import EdgeposeError
+from edgepose.geometry.masks import Masks
 from edgepose.inference.estimator import PoseEstimator
 from edgepose.inference.runtime import Runtime
 from edgepose.model_store.hot_swap import HotSwapModel
 from edgepose.model_store.selection import SelectionFile
 from edgepose.model_store.startup import ModelStartup, selection_path
 from edgepose.model_store.store import Store
-from edgepose.model_store.switching import ModelSwitch
+from edgepose.model_store.switching import ModelSwitch, SwitchTiming
 from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
 from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id
 from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
+from edgepose.types import Skeleton
 
 log = logging.getLogger("edgepose")
-
-INSPECTION_S = 1.0  # between two inspections of the board
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonTiming:
-    """The times of the parts, so that a test can shorten them."""
+    """The times of the parts.
+
+    Attributes:
+        board_s: time between two readings of the board's sensors, seconds.
+        thermal_step_s: time between two changes of the rate because of the temperature, seconds.
+    """
 
     supervisor: SupervisorTiming = SupervisorTiming()
     stream: StreamTiming = StreamTiming()
+    pipeline: PipelineTiming = PipelineTiming()
+    switch: SwitchTiming = SwitchTiming()
+    board_s: float = 5.0
+    thermal_step_s: float = STEP_S
 
 
 class Daemon:
-    """Reads the model and opens camera and spool when it is made. stop: ends `run`. Raises EdgeposeError."""
+    """All parts of the daemon.
 
-    def __init__(self, config: Config, stop: threading.Event, timing: DaemonTiming = DaemonTiming()) -> None:
-        self._reporter, self._timing = Reporter(), timing
-        self._config, self._stop, self._notifier = config, stop, Notifier()
-        self._inspected_s = 0.0  # monotonic clock
-        self._settings_file = spool_disk_folder(config.spool, config.device_name()) / "settings.json"
-        self._begin_with_model()
-        try:
-            self._begin_with_poses()
-            self._begin_with_control()
-        except BaseException:
-            self._switch.close()
-            raise
-        log.info("%s with %s on %s", config.device_name(), self._info.model, self._at_work.estimator.describe())
+    The constructor opens model, spool, pins and camera. What it has opened is closed when a later part fails, and in
+    any case at the end of `run`.
 
-    def _begin_with_model(self) -> None:
-        config, store = self._config, Store(state_dir() / "models")
-        reporter, configured, boot = self._reporter, Path(config.model), boot_id()
-        selections = SelectionFile(selection_path(store, config.device_name()), reporter)
+    Args:
+        config: the config.
+        stop: ends `run`.
+        timing: the times of the parts.
+        board_root: the folder that holds `sys` and `proc`.
+
+    Raises:
+        EdgeposeError: A part cannot be opened.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        stop: threading.Event,
+        timing: DaemonTiming = DaemonTiming(),
+        board_root: Path = ROOT,
+    ) -> None:
+        self._stop, self._reporter, self._notifier = stop, Reporter(), SystemdNotifier()
+        self._config, self._timing = config, timing
+        self._device = config.device_name()
+        self._settings_file = spool_disk_folder(config.spool, self._device) / "settings.json"
+        with contextlib.ExitStack() as parts:
+            self._open_model(parts)
+            self._open_delivery(parts)
+            self._open_camera(parts)
+            self._open_control(parts, board_root)
+            self._parts = parts.pop_all()
+        log.info("%s with %s on %s", self._device, self._info.model, self._estimator.describe())
+
+    def _open_model(self, parts: contextlib.ExitStack) -> None:
+        config, reporter, store = self._config, self._reporter, Store(state_dir() / "models")
+        selections = SelectionFile(selection_path(store, self._device), reporter)
+        configured, boot = Path(config.model), boot_id()
         startup = ModelStartup(store, selections, configured, boot, reporter=reporter)
         self._estimator = startup.open(lambda model: open_suitable(model, config, reporter))
-        self._switch = ModelSwitch(store, selections, configured, boot, self._estimator, reporter=reporter)
-        self._at_work = HotSwapModel(self._estimator, config.view, reporter=reporter)
+        self._model = HotSwapModel(self._estimator, config.view, reporter=reporter)
+        parts.callback(self._model.close)
+        self._switch = ModelSwitch(
+            store, selections, configured, boot, self._estimator, reporter=reporter, timing=self._timing.switch
+        )
+        parts.callback(self._switch.close)
         warn_if_slow(self._estimator.runtime)
 
-    def _begin_with_poses(self) -> None:
-        """From the camera to the delivery."""
-        config, card, device = self._config, self._estimator.card, self._config.device_name()
-        settings = read_settings(self._settings_file)
-        self._info = info_message(device, boot_id(), self._estimator, config.tags, settings)
-        open_source = partial(
-            open_camera,
-            config.camera,
-            card.input,
-            wants_full=config.wants_full(),
-            stream_timing=self._timing.stream,
-        )
-        self._camera = CameraSupervisor(open_source, reporter=self._reporter, timing=self._timing.supervisor)
-        self._notifier.be_patient(self._camera.slow_s)
-        place = SpoolLock(config.spool, device, wait=not self._camera.live, reporter=self._reporter)
-        status = StatusMessage(device=device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
+    def _open_delivery(self, parts: contextlib.ExitStack) -> None:
+        config, reporter = self._config, self._reporter
+        lock = SpoolLock(config.spool, self._device, wait=not is_live(config.camera), reporter=reporter)
+        parts.callback(lock.close)
+        self._info = info_message(config, self._estimator, read_settings(self._settings_file))
+        status = StatusMessage(device=self._device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
         self._delivery = MqttDelivery(
-            config.mqtt, place, status, self._info, self._stop, reporter=self._reporter, commands=config.commands
+            config.mqtt, lock, status, self._info, self._stop, reporter=reporter, commands=config.commands
         )
-        self._recording = Recording(config, card.skeleton, card.model_id(), reporter=self._reporter)
-        masked = MaskedCamera(self._camera, config.masks.values())
-        observers = [*self._begin_with_loop(), *self._recording.observers]
-        self._pipeline = Pipeline(masked, self._at_work, self._delivery, device, observers, reporter=self._reporter)
-        self._pipeline.settings, self._pipeline.geometry = settings, config.geometry
-        self._pipeline.stages |= {name: part.latency for name, part in self._loops.items()}
+        parts.callback(self._delivery.close)
 
-    def _begin_with_loop(self) -> list[Observer]:
-        """Rules and own code, where the config has any. They see a pose first: somebody waits for what they do."""
-        config, skeleton = self._config, self._estimator.card.skeleton
-        self._loops: dict[str, ClosedLoop | Processor] = {}
-        if config.rules or config.gpio != GpioConfig():
-            self._loops["rules"] = ClosedLoop(config.rules, config.gpio, skeleton, reporter=self._reporter)
-        if config.processor:
-            self._loops["processor"] = Processor(config.processor, skeleton, reporter=self._reporter)
-        return list(self._loops.values())
+    def _open_camera(self, parts: contextlib.ExitStack) -> None:
+        """Opens the camera, and before it everything that sees its frames."""
+        config, reporter, timing, card = self._config, self._reporter, self._timing, self._model.card
+        self._recording = Recording(config, card.skeleton, card.model_id(), reporter=reporter)
+        parts.callback(self._recording.close)
+        self._loops = _open_loops(config, card.skeleton, reporter, parts)
+        observers = Observers([*self._loops.values(), *self._recording.observers], reporter=reporter)
+        self._camera = CameraSupervisor(
+            partial(
+                open_camera,
+                config.camera,
+                card.input,
+                wants_full=config.wants_full(),
+                stream_timing=timing.stream,
+            ),
+            reporter=reporter,
+            masks=Masks(config.masks.values()),
+            on_frame=observers.captured,
+            timing=timing.supervisor,
+        )
+        parts.callback(self._camera.close)
+        self._notifier.allow_slow_frames(self._camera.slow_s)
+        self._pipeline = Pipeline(
+            self._camera,
+            self._model,
+            self._delivery,
+            self._device,
+            observers,
+            reporter=reporter,
+            settings=self._info.settings,
+            geometry=config.geometry,
+            timing=timing.pipeline,
+        )
 
-    def _begin_with_control(self) -> None:
-        """What watches over the poses, and what may change them."""
-        config, pipeline, delivery = self._config, self._pipeline, self._delivery
-        self._board = SampledBoard(BoardSensors(self._settings_file.parent))
+    def _open_control(self, parts: contextlib.ExitStack, board_root: Path) -> None:
+        """Opens what watches over the parts, and what changes them."""
+        config, reporter = self._config, self._reporter
+        self._board = SampledBoard(BoardSensors(self._settings_file.parent, board_root), self._timing.board_s)
+        self._inspected_s = 0.0  # monotonic clock
         limit_c = config.inference.soft_limit_c
-        self._heat = ThermalLimit(limit_c) if limit_c is not None else None
-        parts = (self._camera, pipeline, delivery, self._recording, self._board, self._at_work)
-        self._health = HealthMonitor(config.device_name(), *parts, reporter=self._reporter)
-        self._metrics = MetricsServer(config.prometheus, self._health.message) if config.prometheus else None
-        self._host = DaemonModelRuntime(config, self._at_work, pipeline, delivery, self._recording, self._stop)
+        self._thermal = ThermalLimit(limit_c, self._timing.thermal_step_s) if limit_c is not None else None
+        self._health = HealthMonitor(
+            self._device,
+            self._camera,
+            self._pipeline,
+            self._delivery,
+            self._recording,
+            self._board,
+            self._model,
+            stages={name: part.latency for name, part in self._loops.items()},
+            reporter=reporter,
+        )
+        if config.prometheus:
+            parts.callback(MetricsServer(config.prometheus, self._health.message).close)
+        self._runtime = DaemonModelRuntime(
+            config, self._model, self._camera, self._delivery, self._recording, self._stop
+        )
         self._dispatcher = CommandDispatcher(
-            pipeline,
-            delivery,
+            self._pipeline,
+            self._delivery,
             self._switch,
             self._settings_file,
             self._health.message,
             self._stop,
-            reporter=self._reporter,
+            on_mark=self._recording.mark,
+            reporter=reporter,
         )
-        self._dispatcher.on_mark = self._recording.mark
 
     def run(self) -> None:
-        """Returns when the camera ends and all is delivered, or at a stop. Raises EdgeposeError also when a command
-        asked for a restart: systemd starts again what has failed."""
-        delivery, pipeline = self._delivery, self._pipeline
-        started = time.monotonic()
-        delivery.start(self._health.message, self._dispatcher.handlers(), pipeline.first_seq)
-        self._reporter.event("started", f"edgepose {__version__}, model {self._info.model}")
-        self._switch.start(self._host)
-        self._recording.start()
-        for part in self._loops.values():
-            part.start()
-        try:
-            with contextlib.closing(self._recording):
-                pipeline.run(self._stop, self._on_tick)
-            seconds = time.monotonic() - started
-            delivery.wait_delivered(self._on_wait)
-        finally:
-            self._switch.close()
-            for part in self._loops.values():
-                part.close()
-            if not self._host.anew:
-                self._notifier.stopping()
-            if self._metrics is not None:
-                self._metrics.close()
-            self._at_work.estimator.close()
-            self._camera.close()  # also when it is being revived while everybody else has stopped
-            delivery.close()
-        log_summary(pipeline, delivery, self._camera.displaced, seconds)
-        if self._host.anew:
+        """Returns when the camera ends and all is delivered, or at a stop.
+
+        Where a new model needs it, the daemon starts itself anew, in the same process. Raises EdgeposeError when a part
+        fails, and after the command `restart`: systemd starts again what has failed.
+        """
+        began_s = time.monotonic()
+        with self._parts:
+            try:
+                self._start()
+                self._pipeline.run(self._stop, self._on_tick)
+                seconds = time.monotonic() - began_s
+                self._recording.close()  # before a wait for the broker that may take days
+                self._delivery.wait_delivered(self._on_wait)
+            finally:
+                self._switch.close()  # before the parts that it may change
+                if not self._runtime.anew:
+                    self._notifier.stopping()
+        log_summary(self._pipeline, self._delivery, self._camera.displaced, seconds)
+        if self._runtime.anew:
             start_anew()
         if self._dispatcher.restarting:
             raise EdgeposeError("stopped by the command `restart`, to be started again")
 
+    def _start(self) -> None:
+        self._delivery.start(self._health.message, self._dispatcher.handlers(), self._pipeline.first_seq)
+        self._reporter.event("started", f"edgepose {__version__}, model {self._info.model}")
+        self._switch.start(self._runtime)
+        self._recording.start()
+        for part in self._loops.values():
+            part.start()
+
     def _on_tick(self) -> None:
-        """A camera in trouble is watched by itself, and each step of that counts as progress."""
+        """Each step that revives the camera counts as progress, since the supervisor takes only so many of them."""
         pipeline, delivery = self._pipeline, self._delivery
-        looked_at = pipeline.looked_at + sum(self._camera.counts.values())
-        # A video waits, rightly, while the spool has no room; then only the link can make progress.
-        signs = (delivery.beats,) if delivery.full else (delivery.beats, pipeline.beats, looked_at)
+        processed = pipeline.processed + sum(self._camera.counts.values())
+        # A video rightly waits while the spool has no room; then only the link can make progress.
+        signs = (delivery.beats,) if delivery.full else (delivery.beats, pipeline.beats, processed)
         self._notifier.progress(pipeline.handed_over, signs)
         self._notifier.status(self._health.line())
-        if time.monotonic() - self._inspected_s >= INSPECTION_S:
+        if time.monotonic() - self._inspected_s >= 1.0:
             self._inspected_s = time.monotonic()
             self._inspect_board()
 
     def _inspect_board(self) -> None:
         report_board(self._board.now(), self._reporter)
-        if self._heat is None:
+        if self._thermal is None:
             return
-        before, temperature_c = self._heat.hz, self._board.now().temperature_c
-        self._heat.judge(temperature_c, self._pipeline.fps(), time.monotonic())
-        if self._heat.hz != before:
-            self._pipeline.cool_hz = self._heat.hz
-            pace = "as many poses as before" if self._heat.hz is None else f"at most {self._heat.hz:.1f} poses a second"
+        before_hz, temperature_c = self._thermal.rate_hz, self._board.now().temperature_c
+        self._thermal.update(temperature_c, self._pipeline.fps(), time.monotonic())
+        rate_hz = self._thermal.rate_hz
+        if rate_hz != before_hz:
+            self._pipeline.cool_hz = rate_hz
+            pace = "as many poses as before" if rate_hz is None else f"at most {rate_hz:.1f} poses a second"
             self._reporter.event("heat", f"{temperature_c:.0f} °C: {pace}")
 
     def _on_wait(self) -> None:
         self._notifier.progress(1, (self._delivery.beats,))
-        self._notifier.status(f"the camera has ended; {self._delivery.waiting + self._delivery.spooled} poses wait")
+        waiting = self._delivery.waiting + self._delivery.spooled
+        self._notifier.status(f"the camera has ended; poses that wait for the broker: {waiting}")
+
+
+def _open_loops(
+    config: Config, skeleton: Skeleton, reporter: Reporter, parts: contextlib.ExitStack
+) -> dict[str, ClosedLoop | Processor]:
+    """The rules and the user's code, where the config has any, by the name of their stage.
+
+    As observers they come first: somebody waits for what they do.
+    """
+    loops: dict[str, ClosedLoop | Processor] = {}
+    if config.rules or config.gpio != GpioConfig():
+        loops["rules"] = ClosedLoop(config.rules, config.gpio, skeleton, reporter=reporter)
+        parts.callback(loops["rules"].close)
+    if config.processor:
+        loops["processor"] = Processor(config.processor, skeleton, reporter=reporter)
+        parts.callback(loops["processor"].close)
+    return loops
 
 
 def start_anew() -> NoReturn:
-    """The same command once more, in the same process."""
+    """Runs the same command once more, in the same process.
+
+    No descriptor is handed on: a thread that hangs in a driver may still hold the camera's.
+    """
     logging.shutdown()
+    for descriptor in map(int, os.listdir("/proc/self/fd")):  # noqa: PTH208  numbers, not files
+        if descriptor > 2:
+            with contextlib.suppress(OSError):  # the one that listed them is closed by now
+                os.set_inheritable(descriptor, False)
     os.execv(sys.executable, sys.orig_argv)  # noqa: S606
 
 
 def log_summary(pipeline: Pipeline, delivery: MqttDelivery, displaced: int, seconds: float) -> None:
-    """displaced: frames that nobody took from the camera."""
+    """displaced: number of frames that made way for a newer one."""
     skipped, fps = displaced + sum(pipeline.skipped.values()), pipeline.poses / seconds
     left = delivery.waiting + delivery.spooled
     fate = f"{left} not delivered yet" if left else "all delivered"
@@ -222,23 +300,20 @@ def log_summary(pipeline: Pipeline, delivery: MqttDelivery, displaced: int, seco
 
 
 def warn_if_slow(runtime: Runtime) -> None:
-    """Not an error: 32-bit runtimes have no XNNPACK, and still give poses."""
+    """It is no error: 32-bit runtimes have no XNNPACK, and still give poses."""
     if not runtime.xnnpack:
         log.warning("%s: XNNPACK did not take the model over, expect a fraction of the frames", runtime.name)
 
 
-def info_message(
-    device: str, boot: str, estimator: PoseEstimator, tags: dict[str, str], settings: Settings
-) -> InfoMessage:
-    versions = {"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name}
+def info_message(config: Config, estimator: PoseEstimator, settings: Settings) -> InfoMessage:
     card = estimator.card
     return InfoMessage(
-        device=device,
-        boot=boot,
+        device=config.device_name(),
+        boot=boot_id(),
         model=card.model_id(),
         skeleton=card.skeleton,
         size_wh=None,
-        versions=versions,
-        tags=tags,
+        versions={"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name},
+        tags=config.tags,
         settings=settings,
     )

@@ -1,4 +1,4 @@
-"""How the board is: temperature, throttling, memory, disk, clock. Everything is read from Linux' own files."""
+"""The state of the board: temperature, throttling, memory, disk, clock. All of it is read from files of Linux."""
 
 from __future__ import annotations
 
@@ -13,61 +13,56 @@ from edgepose.system.clock import SyncFlag, boot_us
 from edgepose.system.reporter import Reporter
 
 ROOT = Path("/")
-# Bits of the firmware's `get_throttled`; 16 higher the same since boot (Raspberry Pi documentation, vcgencmd).
+# Bits of the firmware's `get_throttled`; the bit that is 16 higher says the same since boot (Raspberry Pi
+# documentation, vcgencmd).
 _BITS = ("under_voltage", "frequency_capped", "throttled", "soft_temperature_limit")
 _THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
 _SINCE_BOOT = 16
-HOT_C = 80.0  # where a Pi begins to throttle
+HOT_C = 80.0  # a Pi begins to throttle at this temperature
 LOW_MEMORY_MB, LOW_DISK_MB = 40.0, 200.0
-_LONGEST = 16  # digits of a number that is one
-_WORDS = {
+_MOST_DIGITS = 16  # a longer text is no number of the kernel's
+_TEXTS = {
     "under_voltage": "too little voltage; use the board's own power supply and a short cable",
-    "frequency_capped": "the processor's frequency is capped; look at power supply and cooling",
+    "frequency_capped": "the processor's frequency is capped; check the power supply and the cooling",
     "throttled": "the firmware has slowed the processor down; give the board air or a heat sink",
     "soft_temperature_limit": "the firmware's soft temperature limit is reached; give the board air or a heat sink",
 }
 
 
 class BoardSensors:
-    """disk: a folder on the disk whose room counts."""
+    """Reads the state of the board.
 
-    def __init__(self, disk: Path) -> None:
-        self._disk = disk
+    Args:
+        disk: a folder on the disk whose free space counts. It need not exist yet.
+        root: the folder that holds `sys` and `proc`.
+    """
+
+    def __init__(self, disk: Path, root: Path = ROOT) -> None:
+        self._disk, self._root = disk, root
         self._sync = SyncFlag()
 
     def read(self) -> Board:
-        """Never raises: what the board does not tell is None."""
-        bits = _number(ROOT / _THROTTLED, 16) or 0
+        """Never raises: what the board does not say is None."""
+        bits = _number(self._root / _THROTTLED, 16) or 0
         free_mb = None
         with contextlib.suppress(OSError):
             free_mb = round(shutil.disk_usage(_existing(self._disk)).free / 1e6)
+        milli_c = _number(self._root / "sys/class/thermal/thermal_zone0/temp", 10)
         return Board(
-            temperature_c=self.temperature_c(),
+            temperature_c=None if milli_c is None else round(milli_c / 1e3, 1),
             throttled={name: bool(bits >> bit & 1) for bit, name in enumerate(_BITS)},
             throttled_since_boot={name: bool(bits >> (bit + _SINCE_BOOT) & 1) for bit, name in enumerate(_BITS)},
-            memory_free_mb=_memory_mb(),
+            memory_free_mb=_memory_mb(self._root),
             disk_free_mb=free_mb,
             load=round(os.getloadavg()[0], 2),
             clock_synced=self._sync.synced(),
             up_s=round(boot_us() / 1e6, 1),
         )
 
-    def temperature_c(self) -> float | None:
-        """Of the processor."""
-        milli = _number(ROOT / "sys/class/thermal/thermal_zone0/temp", 10)
-        return None if milli is None else round(milli / 1e3, 1)
-
-
-def report_board(board: Board, reporter: Reporter) -> None:
-    """Begins and ends the alerts of the board."""
-    alerts = board_alerts(board)
-    for about in (*_WORDS, "temperature", "free_memory", "disk"):
-        reporter.alert(about, alerts.get(about))
-
 
 def board_alerts(board: Board) -> dict[str, str]:
     """What is wrong with the board now, in words, by what it is about."""
-    alerts = {name: _WORDS[name] for name, now in board.throttled.items() if now}
+    alerts = {name: _TEXTS[name] for name, now in board.throttled.items() if now}
     if board.temperature_c is not None and board.temperature_c >= HOT_C:
         alerts["temperature"] = f"{board.temperature_c:.0f} °C; give the board air or a heat sink"
     if board.memory_free_mb is not None and board.memory_free_mb < LOW_MEMORY_MB:
@@ -77,22 +72,29 @@ def board_alerts(board: Board) -> dict[str, str]:
     return alerts
 
 
-class SampledBoard:
-    """Read at most every `period_s`, however often it is asked for."""
+def report_board(board: Board, reporter: Reporter) -> None:
+    """Begins and ends the alerts of the board."""
+    alerts = board_alerts(board)
+    for about in (*_TEXTS, "temperature", "free_memory", "disk"):
+        reporter.alert(about, alerts.get(about))
 
-    def __init__(self, sensors: BoardSensors, period_s: float = 5.0) -> None:
-        self._sensors, self._period_s = sensors, period_s
+
+class SampledBoard:
+    """Reads the sensors at most every `sample_s` seconds, however often it is asked."""
+
+    def __init__(self, sensors: BoardSensors, sample_s: float = 5.0) -> None:
+        self._sensors, self._sample_s = sensors, sample_s
         self._board, self._read_s = sensors.read(), time.monotonic()
 
     def now(self) -> Board:
-        if time.monotonic() - self._read_s >= self._period_s:
+        if time.monotonic() - self._read_s >= self._sample_s:
             self._board, self._read_s = self._sensors.read(), time.monotonic()
         return self._board
 
 
-def _memory_mb() -> float | None:
+def _memory_mb(root: Path) -> float | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in (ROOT / "proc/meminfo").read_text(encoding="ascii").splitlines():
+        for line in (root / "proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 return round(int(line.split()[1]) / 1e3)
     return None
@@ -101,7 +103,7 @@ def _memory_mb() -> float | None:
 def _number(path: Path, base: int) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         text = path.read_text(encoding="ascii").strip()
-        return int(text, base) if len(text) <= _LONGEST else None
+        return int(text, base) if len(text) <= _MOST_DIGITS else None
     return None
 
 

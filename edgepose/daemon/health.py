@@ -15,10 +15,14 @@ from edgepose.protocol.messages import HealthMessage
 from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id, wall_us
 from edgepose.system.reporter import Reporter
+from edgepose.system.rolling_stats import RollingStats
 
 
 class HealthMonitor:
-    """Reads the numbers of all parts, and the alerts of the reporter."""
+    """Reads the numbers of all parts, and the alerts of the reporter.
+
+    stages: time that each pose spent in further stages, milliseconds, by name.
+    """
 
     def __init__(  # noqa: PLR0913, PLR0917  every part has numbers
         self,
@@ -28,13 +32,15 @@ class HealthMonitor:
         delivery: MqttDelivery,
         recording: Recording,
         board: SampledBoard,
-        at_work: HotSwapModel,
+        model: HotSwapModel,
         *,
+        stages: dict[str, RollingStats],
         reporter: Reporter,
     ) -> None:
-        self._board, self._at_work, self._reporter = board, at_work, reporter
+        self._board, self._model, self._reporter = board, model, reporter
         self._device, self._started = device, time.monotonic()
         self._camera, self._pipeline, self._delivery, self._recording = camera, pipeline, delivery, recording
+        self._stages = {"capture": camera.latency, **pipeline.stages, **stages}
 
     def line(self) -> str:
         """The state of the daemon in one line, for `systemctl status`."""
@@ -44,14 +50,13 @@ class HealthMonitor:
 
     def message(self) -> HealthMessage:
         camera, pipeline, delivery = self._camera, self._pipeline, self._delivery
-        displaced, skipped = camera.displaced, pipeline.skipped
         return HealthMessage(
             device=self._device,
             boot=boot_id(),
             t_us=wall_us(),
             uptime_s=round(time.monotonic() - self._started, 1),
             fps=pipeline.fps(),
-            captured=pipeline.captured + displaced,
+            captured=camera.captured,
             poses=pipeline.poses,
             delivered=delivery.delivered,
             waiting=delivery.waiting,
@@ -59,14 +64,14 @@ class HealthMonitor:
             spool_mb=delivery.spool_mb,
             connects=delivery.connects,
             alerts=dict(self._reporter.alerts),
-            skipped={**skipped, "newer_frame": skipped["newer_frame"] + displaced},
+            skipped={"newer_frame": camera.displaced, **pipeline.skipped},
             dropped={**pipeline.dropped, **delivery.given_up},
             rejected=delivery.rejected,
             camera=dict(camera.counts),
-            stage_ms={name: stage.percentiles() for name, stage in pipeline.stages.items()},
+            stage_ms={name: stage.percentiles() for name, stage in self._stages.items()},
             rss_mb=rss_mb(),
-            runtime=self._at_work.estimator.describe(),
-            delegate=self._at_work.estimator.delegate,
+            runtime=self._model.estimator.describe(),
+            delegate=self._model.estimator.delegate,
             recorded=self._recording.recorded(),
             board=self._board.now(),
         )

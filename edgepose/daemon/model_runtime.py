@@ -7,9 +7,9 @@ import os
 import threading
 from pathlib import Path
 
+from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.closed_loop.rules import Rules
 from edgepose.config.schema import Config
-from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.errors import EdgeposeError
 from edgepose.inference.accelerated import open_estimator
@@ -41,14 +41,14 @@ class DaemonModelRuntime:
         self,
         config: Config,
         at_work: HotSwapModel,
-        pipeline: Pipeline,
+        camera: CameraSupervisor,
         delivery: MqttDelivery,
         recording: Recording,
         stop: threading.Event,
     ) -> None:
         self.anew = False
         self._config, self._at_work, self._stop = config, at_work, stop
-        self._pipeline, self._delivery, self._recording = pipeline, delivery, recording
+        self._camera, self._delivery, self._recording = camera, delivery, recording
 
     def load(self, model: Path) -> PoseEstimator:
         return open_suitable(model, self._config, self._delivery.reporter)
@@ -88,7 +88,7 @@ class DaemonModelRuntime:
         return self._at_work.stuck_s()
 
     def captured(self) -> int:
-        return self._pipeline.captured
+        return self._camera.captured
 
     def restart(self) -> None:
         self.anew = True

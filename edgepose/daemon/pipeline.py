@@ -1,19 +1,24 @@
-"""The loop: capture | infer | publish, one thread each (the interpreter releases the GIL while it works).
+"""The loop of the daemon: receive a frame, infer its pose, publish it.
 
-A live camera does not wait, so between its stages the oldest item makes way for the newest and is counted. A
-video file does wait, so every frame is processed. Either way nothing is lost without a number that says so.
+The model has a thread, since the interpreter releases the GIL while it works, and publishing has another one. The
+camera's own thread is in `camera.reader`. A live camera does not wait: where the next stage is busy, the oldest item
+makes way for the newest and is counted. A video file waits, so that every frame is processed. Either way nothing is
+lost without a number that says so.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from edgepose.camera.base import Camera
 from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import GeometryConfig
+from edgepose.daemon.observers import Observers
+from edgepose.daemon.preview import Preview
 from edgepose.geometry.coordinates import lies_within
 from edgepose.geometry.ground import Ground
 from edgepose.inference.viewer import RegionEstimator
@@ -26,45 +31,35 @@ from edgepose.system.reporter import Reporter
 from edgepose.system.rolling_stats import RollingStats
 from edgepose.types import F64, Frame, Pose
 
-IDLE_S = 1.0  # without a pose to hand over: the thread is alive all the same
-POSE_QUEUE = 64  # poses waiting for a delivery that is full: two seconds at 30 poses a second
-STOP_GRACE_S = 2.0  # for a camera that is waiting for a frame when everybody is told to stop
-
-
-class Camera(Protocol):
-    """live: frames come at their own pace and a late one is skipped; otherwise every frame waits its turn."""
-
-    live: bool
-
-    def read(self) -> Frame | None:
-        """The next frame, waiting for it; None at the end. Raises CameraError."""
-
-    def close(self) -> None: ...
-
-
-class Delivery(Protocol):
-    """Where accepted poses go. The one method is all a spool, a client or a test needs to have."""
-
-    def deliver(self, message: PoseMessage) -> None:
-        """Takes charge of one pose. May wait while its own store is full; never loses one silently."""
-
-
-class Observer(Protocol):
-    """Sees what passes, from the pipeline's own threads, so it must not wait; what it raises is an alert, no more."""
-
-    def captured(self, frame: Frame) -> None:
-        """Each frame, before a pose is made of it, or none."""
-
-    def posed(self, frame: Frame, pose: Pose) -> None:
-        """Each pose, in the order of the frames."""
+POSE_QUEUE = 64  # poses that may wait for a delivery that is full: two seconds at 30 poses a second
 
 
 @dataclass(frozen=True, slots=True)
-class _Accepted:
-    """A pose on its way out; of its frame only the numbers, so that the picture's memory is free again."""
+class PipelineTiming:
+    """Seconds.
+
+    Attributes:
+        idle_s: the publishing thread shows that it is alive at least this often, also without a pose.
+        stop_s: time at a stop for the frame that is being waited for, and then for each thread to end.
+    """
+
+    idle_s: float = 1.0
+    stop_s: float = 2.0
+
+
+class PoseDelivery(Protocol):
+    """What takes poses: a spool, a client, or the list of a test."""
+
+    def deliver(self, message: PoseMessage) -> None:
+        """Takes charge of one pose. May wait while its own store is full; never loses a pose silently."""
+
+
+@dataclass(frozen=True, slots=True)
+class _PublishedPose:
+    """A pose on its way out. It has only the numbers of its frame, so that the memory of the picture is free again."""
 
     seq: int
-    index: int
+    frame: int
     captured_mono_ns: int
     captured_us: int
     size_wh: tuple[int, int]
@@ -73,54 +68,71 @@ class _Accepted:
 
 
 class Pipeline:
-    """Runs once. `captured` and `poses` count; `looked_at` counts frames that the model is done with, `handed_over`
-    poses, `beats` grows while the last thread is at work. `stages` holds each stage's milliseconds; `settings` and
-    `cool_hz`, the poses a second that the board's heat leaves room for, may be replaced at any time, `geometry` before
-    it runs; `alerts` says what is wrong now, by what it is about; `first_seq` is that of its first pose.
+    """Makes poses of frames and delivers them. It runs once.
 
-    `seq` starts at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so
-    a later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a
-    file that could be lost.
+    `seq` begins at the microseconds since boot and counts poses by one. Nobody makes a million poses a second, so a
+    later start in the same boot begins above all earlier ones and (device, boot, seq) never repeats, without a file
+    that could be lost.
+
+    Args:
+        camera: where frames come from. The pipeline closes it.
+        model: makes the poses.
+        delivery: takes the poses.
+        device: name of the device in the messages.
+        observers: see each published pose with its frame.
+        reporter: gets the alert `region`.
+        settings: what commands have set before.
+        geometry: None where poses are in pixels only.
+        timing: how long to wait.
+
+    Attributes:
+        settings: may be replaced at any time.
+        cool_hz: poses a second that the temperature of the board leaves room for; None: any number. May be replaced at
+            any time.
+        first_seq: `seq` of the first pose.
+        poses: number of poses made.
+        handed_over: number of poses that the delivery has taken.
+        processed: number of frames that the model is done with.
+        beats: grows while the publishing thread is alive.
+        stages: time that each frame spent in a stage, milliseconds, by name of the stage.
+        preview: gives a frame with its pose to whoever asks.
     """
 
     def __init__(  # noqa: PLR0913  what a frame passes on its way
         self,
         camera: Camera,
-        viewer: RegionEstimator,
-        delivery: Delivery,
+        model: RegionEstimator,
+        delivery: PoseDelivery,
         device: str,
-        observers: Sequence[Observer] = (),
+        observers: Observers | None = None,
         *,
         reporter: Reporter,
+        settings: Settings = Settings(),
+        geometry: GeometryConfig | None = None,
+        timing: PipelineTiming = PipelineTiming(),
     ) -> None:
-        self.captured = self.looked_at = 0
-        self.poses = self.handed_over = self.beats = 0
-        self.settings = Settings()
+        self.settings = settings
         self.cool_hz: float | None = None
-        self.geometry: GeometryConfig | None = None
         self.first_seq = boot_us()
-        self.stages = {"capture": RollingStats(), "infer": RollingStats(), "publish": RollingStats()}
-        self._camera, self._viewer, self._delivery = camera, viewer, delivery
-        self._observers, self._reporter = observers, reporter
+        self.poses = self.handed_over = self.processed = self.beats = 0
+        self.stages = {"infer": RollingStats(), "publish": RollingStats()}
+        self.preview = Preview()
+        self.skeleton = model.card.skeleton
+        self._camera, self._model, self._delivery = camera, model, delivery
+        self._observers, self._reporter = observers or Observers(reporter=reporter), reporter
         self._device, self._boot = device, boot_id()
-        self.skeleton = viewer.card.skeleton
-        self._instants = RollingStats()
-        self._frames = Mailbox[Frame](1, newest_wins=camera.live)
-        self._ground: tuple[tuple[int, int], Ground] | None = None  # and the size of the frames it is of
-        self._accepted = Mailbox[_Accepted](POSE_QUEUE, newest_wins=camera.live)
-        self._ending = threading.Event()
-        self._finished = threading.Event()
+        self._geometry, self._timing = geometry, timing
+        self._ground: tuple[tuple[int, int], Ground] | None = None  # with the size of the frames that it holds for
+        self._accepted = Mailbox[_PublishedPose](POSE_QUEUE, newest_wins=camera.live)
+        self._limiter, self._beyond_rate = RateLimiter(), 0
+        self._posed_s = RollingStats()
+        self._ending, self._finished = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
-        self._too_many = 0  # frames that rate_hz leaves out
-        self._allowance = RateLimiter()
-        self._looked = threading.Condition()
-        self._lookers = self._shown = 0
-        self._seen: tuple[Frame, Pose] | None = None
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Frames that no pose was made of, by reason."""
-        return {"newer_frame": self._frames.displaced, "rate": self._too_many}
+        """Frames of which the model made no pose, by reason."""
+        return {"rate": self._beyond_rate}
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -129,152 +141,111 @@ class Pipeline:
 
     def fps(self) -> float:
         """Poses a second, lately."""
-        return self._instants.per_second(time.monotonic())
-
-    def look(self, seconds: float) -> tuple[Frame, Pose] | None:
-        """The next frame with its pose, whether `rate_hz` allows one or not; None when none comes in time, or no more
-        at all."""
-        with self._looked:
-            last, self._lookers = self._shown, self._lookers + 1
-            self._looked.wait_for(lambda: self._shown != last or self._finished.is_set(), seconds)
-            seen = self._seen if self._shown != last else None
-            self._lookers -= 1
-            if not self._lookers:
-                self._seen = None  # the picture's memory
-            return seen
+        return self._posed_s.per_second(time.monotonic())
 
     def run(self, stop: threading.Event, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Returns when the camera ends or `stop` is set and every pose made has been handed over; closes the camera.
-        on_tick: called often. Raises what the first thread to fail raised, ConfigError where the geometry does not suit
-        the frames."""
-        stages = (self._capture, self._infer, self._publish)
-        threads = [threading.Thread(target=self._guard, args=(stage,), name=stage.__name__[1:]) for stage in stages]
+        """Returns when the camera ends, or `stop` is set, and every pose has been handed over; closes the camera.
+
+        on_tick: called often. Raises what the first thread to fail raised, such as CameraError, and ConfigError where
+        the geometry does not suit the frames.
+        """
+        loops = (self._infer, self._publish)
+        threads = [threading.Thread(target=self._guard, args=(loop,), name=loop.__name__[1:]) for loop in loops]
         for thread in threads:
-            thread.daemon = True  # a camera that hangs in the driver must not keep the process alive
+            thread.daemon = True  # a model that hangs must not keep the process alive
             thread.start()
         while not self._finished.wait(0.1):
             on_tick()
             if stop.is_set():
                 self._ending.set()
-                threads[0].join(STOP_GRACE_S)
-                self._frames.close()
+                threads[0].join(self._timing.stop_s)
+                self._camera.close()
         self._ending.set()
-        for thread in threads:  # whoever failed says so last
-            thread.join(STOP_GRACE_S)
+        for thread in threads:  # the thread that failed notes its failure last
+            thread.join(self._timing.stop_s)
         if self._failure is not None:
             raise self._failure
 
-    def _guard(self, stage: Callable[[], None]) -> None:
+    def _guard(self, loop: Callable[[], None]) -> None:
         try:
-            stage()
-        except BaseException as exc:  # raised again by run, in the main thread
+            loop()
+        except BaseException as exc:  # `run` raises it again, in the main thread
             if self._failure is None:
                 self._failure = exc
 
-    def _capture(self) -> None:
-        try:
-            while not self._ending.is_set():
-                start = time.perf_counter()
-                frame = self._camera.read()
-                if frame is None:
-                    return
-                self.stages["capture"].add((time.perf_counter() - start) * 1e3)
-                self.captured += 1
-                for observer in self._observers:
-                    self._observe(observer.captured, frame)
-                if not self._frames.put(frame):
-                    return
-        finally:
-            self._frames.close()
-            self._camera.close()
-
     def _infer(self) -> None:
         try:
-            while (frame := self._frames.get()) is not None:
-                due = self._is_due()
-                self._too_many += not due
-                self.looked_at += not due
-                if not due and not self._lookers:
-                    continue
-                start = time.perf_counter()
-                pose = self._viewer.estimate(frame, self._region(frame))
-                self.stages["infer"].add((time.perf_counter() - start) * 1e3)
-                self._show(frame, pose)
-                if not due:
-                    continue
-                self.looked_at += 1
-                for observer in self._observers:
-                    self._observe(observer.posed, frame, pose)
-                seq = self.first_seq + self.poses
-                self.poses += 1
-                self._instants.add(time.monotonic())
-                times, model = (frame.captured_mono_ns, frame.captured_us), self._viewer.card.model_id()
-                accepted = _Accepted(seq, frame.index, *times, frame.size_wh, model, pose)
-                del frame  # the picture's memory, while the next one is awaited
-                if not self._accepted.put(accepted):
+            while not self._ending.is_set() and (frame := self._camera.read()) is not None:
+                if not self._is_due():
+                    self._beyond_rate += 1
+                    if self.preview.wanted:
+                        self._estimate(frame)
+                elif not self._accept(frame, self._estimate(frame)):
                     return
+                self.processed += 1
+                del frame  # frees the memory of the picture while the next one is awaited
         finally:
-            self._frames.close()
             self._accepted.close()
-
-    def _observe(self, see: Callable[..., None], *seen: object) -> None:
-        name = getattr(see, "__qualname__", str(see))
-        try:
-            see(*seen)
-        except Exception as exc:  # poses go on, whatever is wrong with a recording
-            self._reporter.alert(f"observer {name}", f"{name} fails ({type(exc).__name__}: {exc})")
-        else:
-            self._reporter.alert(f"observer {name}", None)
-
-    def _is_due(self) -> bool:
-        rates = [rate for rate in (self.settings.rate_hz, self.cool_hz) if rate is not None]
-        rate_hz = min(rates, default=None)
-        return rate_hz is None or not self._camera.live or self._allowance.take(rate_hz, time.monotonic())
-
-    def _region(self, frame: Frame) -> Region | None:
-        """That a command has set, where it lies within the frame."""
-        region, (w, h) = self.settings.region, frame.size_wh
-        if region is None or lies_within(region, frame.size_wh):
-            self._reporter.alert("region", None)
-            return region
-        text = f"{list(region)} is not within the {w}x{h} frame: looking at all of it; set another one"
-        self._reporter.alert("region", text)
-        return None
-
-    def _show(self, frame: Frame, pose: Pose) -> None:
-        """To whoever wants to look."""
-        if self._lookers:
-            with self._looked:
-                self._seen, self._shown = (frame, pose), self._shown + 1
-                self._looked.notify_all()
+            self._camera.close()
 
     def _publish(self) -> None:
         sync = SyncFlag()
         try:
-            while True:
-                self.beats += 1
-                try:
-                    item = self._accepted.get(IDLE_S)
-                except TimeoutError:
-                    continue
-                if item is None:
-                    return
-                start = time.perf_counter()
-                self._delivery.deliver(self._message(item, sync.synced()))
-                self.stages["publish"].add((time.perf_counter() - start) * 1e3)
+            while (pose := self._next_pose()) is not None:
+                begin = time.perf_counter()
+                self._delivery.deliver(self._message(pose, sync.synced()))
+                self.stages["publish"].add((time.perf_counter() - begin) * 1e3)
                 self.handed_over += 1
         finally:
             self._accepted.close()
             self._finished.set()
-            with self._looked:
-                self._looked.notify_all()
+            self.preview.close()
 
-    def _message(self, item: _Accepted, synced: bool) -> PoseMessage:
+    def _is_due(self) -> bool:
+        rates = [rate for rate in (self.settings.rate_hz, self.cool_hz) if rate is not None]
+        rate_hz = min(rates, default=None)
+        return rate_hz is None or not self._camera.live or self._limiter.take(rate_hz, time.monotonic())
+
+    def _estimate(self, frame: Frame) -> Pose:
+        begin = time.perf_counter()
+        pose = self._model.estimate(frame, self._region(frame))
+        self.stages["infer"].add((time.perf_counter() - begin) * 1e3)
+        self.preview.show(frame, pose)
+        return pose
+
+    def _region(self, frame: Frame) -> Region | None:
+        """The region that a command has set, where it lies within the frame."""
+        region, (w, h) = self.settings.region, frame.size_wh
+        if region is None or lies_within(region, frame.size_wh):
+            self._reporter.alert("region", None)
+            return region
+        text = f"{list(region)} is not within the {w}x{h} frame, so the whole frame is used; set another region"
+        self._reporter.alert("region", text)
+        return None
+
+    def _accept(self, frame: Frame, pose: Pose) -> bool:
+        """Gives the pose its number and passes it on; returns False when publishing has ended."""
+        self._observers.posed(frame, pose)
+        seq = self.first_seq + self.poses
+        self.poses += 1
+        self._posed_s.add(time.monotonic())
+        times, model = (frame.captured_mono_ns, frame.captured_us), self._model.card.model_id()
+        return self._accepted.put(_PublishedPose(seq, frame.index, *times, frame.size_wh, model, pose))
+
+    def _next_pose(self) -> _PublishedPose | None:
+        while True:
+            self.beats += 1
+            try:
+                return self._accepted.get(self._timing.idle_s)
+            except TimeoutError:
+                continue
+
+    def _message(self, item: _PublishedPose, synced: bool) -> PoseMessage:
         return PoseMessage(
             device=self._device,
             boot=self._boot,
             seq=item.seq,
-            frame=item.index,
+            frame=item.frame,
             t_us=item.captured_us,
             synced=synced,
             replay=False,
@@ -284,10 +255,10 @@ class Pipeline:
             keypoints=keypoints_of(item.pose, self.skeleton, self.settings.min_score, self._on_ground(item)),
         )
 
-    def _on_ground(self, item: _Accepted) -> F64 | None:
-        """Its keypoints in mm."""
-        if self.geometry is None:
+    def _on_ground(self, item: _PublishedPose) -> F64 | None:
+        """(K, 2): the keypoints in millimetres; None without a geometry."""
+        if self._geometry is None:
             return None
         if self._ground is None or self._ground[0] != item.size_wh:
-            self._ground = item.size_wh, read_ground(self.geometry, item.size_wh)
+            self._ground = item.size_wh, read_ground(self._geometry, item.size_wh)
         return self._ground[1].to_mm(item.pose.xy_px)

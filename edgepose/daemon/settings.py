@@ -1,4 +1,4 @@
-"""What commands have set, kept over restarts in a small file."""
+"""The settings that commands have changed, kept over restarts in a small file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from edgepose.system.atomic_files import read_state, write_durably
 
 
 def read_settings(path: Path) -> Settings:
-    """A damaged file is set aside: a daemon that looks at the whole frame is better than none. Never raises."""
+    """The settings in the file, or the usual ones. Never raises.
+
+    A damaged file is set aside, since a daemon with the usual settings is better than none.
+    """
     return read_state(path, Settings, "what was set by commands is forgotten") or Settings()
 
 
 def write_settings(path: Path, settings: Settings) -> None:
-    """Whole or not at all, and on the disk when it returns. Raises EdgeposeError when it cannot be."""
+    """Writes the whole file or nothing; it is on the disk when this returns. Raises EdgeposeError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_durably(path, msgspec.json.encode(settings))

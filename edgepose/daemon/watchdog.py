@@ -1,7 +1,7 @@
-"""Tells systemd how the daemon is: ready after the first pose, alive while poses are handed over, stopping.
+"""Reports the state of the daemon to systemd: ready after the first pose, alive while poses are handed over, stopping.
 
-The protocol is sd_notify(3): datagrams to the socket that $NOTIFY_SOCKET names. A timer that pings by itself would be a
-lie: whoever hangs in the camera, in the interpreter, in the hand-over or in the delivery must look dead.
+The protocol is sd_notify(3): datagrams to the socket that $NOTIFY_SOCKET names. No timer pings by itself: a daemon that
+hangs in the camera, in the interpreter or in the delivery must look dead.
 """
 
 from __future__ import annotations
@@ -12,25 +12,34 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 
-_PINGS = 4  # in the time after which systemd gives us up
+_PINGS = 4  # within the time after which systemd kills the daemon
 _STATUS_S = 10.0  # between two status lines
 
 
-class Notifier:
-    """Says nothing where nobody listens: started by hand, or on another system. watchdog_s: after so long without a
-    ping systemd kills us; 0: never."""
+class SystemdNotifier:
+    """Sends nothing where nobody listens, as on another system, or when the daemon is started by hand.
+
+    Attributes:
+        watchdog_s: time without a ping after which systemd kills the daemon, seconds; 0: never.
+    """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = environ.get("NOTIFY_SOCKET", "")
         ours = environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s = int(environ.get("WATCHDOG_USEC", "0")) / 1e6 if ours else 0.0
         self._seen: tuple[int, ...] = ()
-        self._pinged_s = self._told_s = 0.0
+        self._pinged_s = self._status_s = 0.0
         self._ready = False
 
     def progress(self, poses: int, signs: Sequence[int]) -> None:
-        """poses: handed over so far; the first one tells that we are ready. signs: what each part of the daemon has
-        done so far. To be called often; a ping goes out only when every part has done something since the last one."""
+        """Reports that the daemon is ready, and later sends a ping when every part has made progress.
+
+        To be called often.
+
+        Args:
+            poses: number of poses handed over so far; the daemon is ready with the first one.
+            signs: what each part has done so far. Each number must have changed since the last ping.
+        """
         if not self._ready:
             if not poses:
                 return
@@ -44,16 +53,16 @@ class Notifier:
         if self.watchdog_s:
             self._send("WATCHDOG=1")
 
-    def be_patient(self, period_s: float) -> None:
-        """Frames come only so often: systemd must wait longer for the next ping."""
+    def allow_slow_frames(self, period_s: float) -> None:
+        """Asks systemd to wait longer for a ping where frames come only every `period_s` seconds."""
         if 0 < self.watchdog_s < _PINGS * period_s:
             self.watchdog_s = _PINGS * period_s
             self._send(f"WATCHDOG_USEC={self.watchdog_s * 1e6:.0f}\nEXTEND_TIMEOUT_USEC={self.watchdog_s * 1e6:.0f}")
 
     def status(self, text: str) -> None:
-        """One line for `systemctl status`."""
-        if self._ready and time.monotonic() - self._told_s >= _STATUS_S:
-            self._told_s = time.monotonic()
+        """Sets the line that `systemctl status` shows."""
+        if self._ready and time.monotonic() - self._status_s >= _STATUS_S:
+            self._status_s = time.monotonic()
             self._send(f"STATUS={' '.join(text.split())}")
 
     def stopping(self) -> None:

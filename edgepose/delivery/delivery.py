@@ -179,7 +179,11 @@ class MqttDelivery:
 
     def close(self) -> None:
         """Waits at most `DRAIN_S` for acknowledgements, says `stopped`, disconnects, and leaves the rest on the disk.
-        To be called after `start`; never hangs, never raises."""
+        Never hangs, never raises."""
+        if self._event_thread.ident is None:  # it was not started
+            self._link.close()
+            self._place.close()
+            return
         deadline = time.monotonic() + DRAIN_S
         self._inbox.close(DRAIN_S)
         self._closing.set()

@@ -64,6 +64,7 @@ class Link:
         self._anew = False  # the session holds what nobody can read
         self._backlog_due = 0.0  # monotonic clock
         self._ending = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self, voice: Voice) -> None:
         self._thread = threading.Thread(target=self._run, args=(voice,), name="mqtt", daemon=True)
@@ -98,9 +99,10 @@ class Link:
         """Says the last words where there is a connection. Never hangs."""
         self._ending.set()
         self.wake()
-        self._thread.join(LAST_WORD_S + CONNECT_S)
+        if self._thread is not None:
+            self._thread.join(LAST_WORD_S + CONNECT_S)
         self._wake_out.close()
-        if not self._thread.is_alive():
+        if self._thread is None or not self._thread.is_alive():
             self._wake_in.close()
 
     # --- the thread ------------------------------------------------------------------------------------------

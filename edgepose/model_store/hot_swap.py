@@ -84,5 +84,10 @@ class HotSwapModel:
         self._report_delegate()
         return True
 
+    def close(self) -> None:
+        """Closes the model at work, and the one that stands by."""
+        for estimator, _ in filter(None, (self._now, self._before)):
+            estimator.close()
+
     def _report_delegate(self) -> None:
         self._reporter.alert("delegate", self.estimator.trouble or None)

@@ -98,7 +98,8 @@ class Retention:
     def close(self) -> None:
         """Finishes the segments that are complete, in bounded time."""
         self._stop.set()
-        self._thread.join(_STOP_S)
+        if self._thread.ident is not None:
+            self._thread.join(_STOP_S)
 
     def _work(self) -> None:
         while not self._stop.wait(self._timing.sync_s):

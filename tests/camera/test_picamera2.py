@@ -27,6 +27,7 @@ from fakes import FakeEstimator, ListDelivery
 from edgepose.camera import open_camera
 from edgepose.camera.picamera2 import failures as picamera2_trouble
 from edgepose.camera.picamera2.camera import Picamera2Source, age, lores_wh
+from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.cli.main import main
 from edgepose.config.camera import Picamera2Config
@@ -505,7 +506,8 @@ def test_no_buffer_is_held_while_a_slow_model_works(opened: Any) -> None:
             return super().estimate(frame)
 
     delivery, stop = ListDelivery(), threading.Event()
-    pipeline = Pipeline(source, Slow(), delivery, "cage-07", reporter=Reporter())
+    camera = CameraSupervisor(lambda: source, reporter=Reporter())
+    pipeline = Pipeline(camera, Slow(), delivery, "cage-07", reporter=Reporter())
     thread = threading.Thread(target=pipeline.run, args=(stop,))
     thread.start()
     wait_until(lambda: len(delivery.messages) >= 5, "poses")
@@ -516,7 +518,7 @@ def test_no_buffer_is_held_while_a_slow_model_works(opened: Any) -> None:
     assert not thread.is_alive()
     assert not hardware.camera.timed_out
     assert max(held) <= 1  # the one that the capturing thread is copying right now
-    assert pipeline.captured > 3 * pipeline.poses
+    assert camera.captured > 3 * pipeline.poses
 
 
 @pytest.mark.parametrize("trouble", ["silent", "dead loop"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import urllib.error
 import urllib.request
@@ -14,7 +13,6 @@ from brokers import Mosquitto, Subscriber, free_port, wait_until
 from daemons import Daemon
 
 from edgepose.config.schema import PrometheusConfig
-from edgepose.daemon import board as board_module
 from edgepose.daemon.board import BoardSensors, board_alerts
 from edgepose.daemon.metrics import MetricsServer, metrics
 from edgepose.errors import ConfigError
@@ -42,14 +40,13 @@ class Pi:
 
 
 @pytest.fixture
-def pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pi:
-    monkeypatch.setattr(board_module, "ROOT", tmp_path / "pi")
+def pi(tmp_path: Path) -> Pi:
     return Pi(tmp_path / "pi")
 
 
 def test_a_pi_tells_all(pi: Pi, tmp_path: Path) -> None:
     pi.set(temperature_c=61.2, throttled=0x50005, free_mb=300)
-    board = BoardSensors(tmp_path / "not" / "yet").read()
+    board = BoardSensors(tmp_path / "not" / "yet", pi.root).read()
     assert (board.temperature_c, board.memory_free_mb) == (61.2, 300)
     expected = {"under_voltage": True, "frequency_capped": False, "throttled": True, "soft_temperature_limit": False}
     assert board.throttled == board.throttled_since_boot == expected
@@ -66,9 +63,9 @@ def test_a_pi_tells_all(pi: Pi, tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_now_is_an_alert(state: dict[str, float], alert: str, pi: Pi, tmp_path: Path) -> None:
-    assert board_alerts(BoardSensors(tmp_path).read()) == {}
+    assert board_alerts(BoardSensors(tmp_path, pi.root).read()) == {}
     pi.set(**state)
-    assert set(board_alerts(BoardSensors(tmp_path).read())) == {alert}
+    assert set(board_alerts(BoardSensors(tmp_path, pi.root).read())) == {alert}
 
 
 @pytest.mark.parametrize("text", ["", "hot", "\0", "9" * 5000])
@@ -76,7 +73,7 @@ def test_a_board_that_tells_nonsense_tells_nothing(text: str, pi: Pi, tmp_path: 
     for path in pi.root.rglob("*"):
         if path.is_file():
             path.write_text(text, encoding="ascii")
-    board = BoardSensors(tmp_path).read()
+    board = BoardSensors(tmp_path, pi.root).read()
     assert (board.temperature_c, any(board.throttled.values()), board.memory_free_mb) == (None, False, None)
 
 
@@ -85,13 +82,6 @@ def start(
     tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, pi: Pi, run: Callable[..., Daemon]
 ) -> Callable[[str], Daemon]:
     """start(lines) runs the daemon on the board `pi`, with these lines in its config."""
-    (tmp_path / "sitecustomize.py").write_text(
-        f"import pathlib, edgepose.daemon.board as board\nboard.ROOT = pathlib.Path({str(pi.root)!r})\n"
-        "import edgepose.daemon.thermal as heat\nheat.STEP_S = 0.5\n"
-        "defaults = list(board.SampledBoard.__init__.__defaults__)\n"
-        "board.SampledBoard.__init__.__defaults__ = (0.1,)\n",
-        encoding="utf-8",
-    )
 
     def start(lines: str) -> Daemon:
         path = tmp_path / "edgepose.yaml"
@@ -101,7 +91,7 @@ def start(
             f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}}}\ncommands: [ping, health]\n",
             encoding="utf-8",
         )
-        return run(path, {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])})
+        return run(path, timing={"board_s": 0.1, "thermal_step_s": 0.5}, board_root=pi.root)
 
     return start
 

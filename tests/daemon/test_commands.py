@@ -24,6 +24,7 @@ from chaos_proxy import Proxy
 from fakes import SIZE_WH, SKELETON, FakeCamera, FakeEstimator
 from paho.mqtt import publish
 
+from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.config.schema import MqttConfig, SpoolConfig
 from edgepose.daemon.board import BoardSensors, SampledBoard
 from edgepose.daemon.dispatcher import CommandDispatcher
@@ -51,7 +52,7 @@ class Device:
     """What `edgepose run` wires together, with a camera and a model that are fakes. gate: keeps the command `health`
     waiting unless it is set; waiting: it does."""
 
-    def __init__(self, mqtt: MqttConfig, folder: Path, commands: tuple[str, ...]) -> None:
+    def __init__(self, mqtt: MqttConfig, folder: Path, commands: tuple[str, ...], frame_s: float = 3.0) -> None:
         self.stop, self.gate, self.waiting = threading.Event(), threading.Event(), threading.Event()
         self.file = folder / "settings.json"
         self.gate.set()
@@ -71,9 +72,15 @@ class Device:
         self.delivery = MqttDelivery(
             mqtt, place, self._status, info, self.stop, reporter=self.reporter, commands=commands
         )
-        camera = FakeCamera(10**9, live=True, period_s=0.01)
-        self.pipeline = Pipeline(camera, FakeEstimator(), self.delivery, DEVICE, reporter=self.reporter)
-        self.pipeline.settings = info.settings
+        self.camera = CameraSupervisor(lambda: FakeCamera(10**9, live=True, period_s=0.01), reporter=self.reporter)
+        self.pipeline = Pipeline(
+            self.camera,
+            FakeEstimator(),
+            self.delivery,
+            DEVICE,
+            reporter=self.reporter,
+            settings=info.settings,
+        )
         self.dispatcher = CommandDispatcher(
             self.pipeline,
             self.delivery,
@@ -81,7 +88,9 @@ class Device:
             self.file,
             self.health,
             self.stop,
+            on_mark=lambda _: None,
             reporter=self.reporter,
+            frame_s=frame_s,
         )
         self._thread = threading.Thread(target=self.pipeline.run, args=(self.stop,))
 
@@ -100,12 +109,11 @@ class Device:
         wait_until(lambda: self.delivery.connects, "the device to connect")
 
     def health(self) -> HealthMessage:
-        camera = SimpleNamespace(displaced=0, counts={})
         recording = SimpleNamespace(recorded=lambda: None)
         board = SampledBoard(BoardSensors(Path("/")))
-        at_work = SimpleNamespace(describe=lambda: "fake", delegate="cpu")
-        parts = (camera, self.pipeline, self.delivery, recording, board, SimpleNamespace(estimator=at_work))
-        return DaemonsHealth(DEVICE, *parts, reporter=self.reporter).message()
+        model = SimpleNamespace(estimator=SimpleNamespace(describe=lambda: "fake", delegate="cpu"))
+        parts = (self.camera, self.pipeline, self.delivery, recording, board, model)
+        return DaemonsHealth(DEVICE, *parts, stages={}, reporter=self.reporter).message()
 
     def end(self) -> None:
         self.gate.set()
@@ -132,9 +140,9 @@ def new_device(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Callable[..., D
     """new_device(...) makes and starts a device that carries out every command; it ends with the test."""
     made: list[Device] = []
 
-    def start(commands: tuple[str, ...] = tuple(COMMANDS), **settings: Any) -> Device:
+    def start(commands: tuple[str, ...] = tuple(COMMANDS), *, frame_s: float = 3.0, **settings: Any) -> Device:
         mqtt = MqttConfig(**{"host": "127.0.0.1", "port": mosquitto.port, **settings})
-        made.append(Device(mqtt, tmp_path / "state", commands))
+        made.append(Device(mqtt, tmp_path / "state", commands, frame_s))
         made[-1].start()
         return made[-1]
 
@@ -503,8 +511,7 @@ def test_a_region_has_to_lie_within_the_frame(asker: Asker, new_device: Callable
 def test_without_frames_a_snapshot_says_so(
     asker: Asker, new_device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgepose.daemon.dispatcher.SNAPSHOT_S", 0.1)
-    device = new_device()
+    device = new_device(frame_s=0.1)
     estimate = FakeEstimator.estimate
     monkeypatch.setattr(FakeEstimator, "estimate", lambda *args: device.stop.wait(20) and estimate(*args))
     for name, fields in (("snapshot", {}), ("set", {"region": [0, 0, 16, 16]})):

@@ -41,13 +41,13 @@ class Still:
     skeleton = SKELETON
 
     def __init__(self) -> None:
-        self.settings, self.reporter = Settings(), Reporter()
+        self.settings, self.preview = Settings(), self
         self.seen = FakeCamera(1).read(), Pose(np.zeros((2, 2), np.float32), np.ones(2, np.float32))
-        self.looks = 0
+        self.waits = 0
 
-    def look(self, seconds: float) -> tuple[Frame, Pose] | None:
-        self.looks += 1
-        return self.seen if self.looks % 2 else None
+    def wait(self, seconds: float) -> tuple[Frame, Pose] | None:
+        self.waits += 1
+        return self.seen if self.waits % 2 else None
 
     def change_info(self, **changes: object) -> None:
         pass
@@ -73,7 +73,14 @@ class Rig:
         self.answers: queue.SimpleQueue[tuple[Address, ReplyMessage]] = queue.SimpleQueue()
         self.inbox = Inbox("cage-07", "b", tuple(COMMANDS), lambda *answer: self.answers.put(answer))
         dispatcher = CommandDispatcher(
-            self.still, self.still, self.still, file, health, threading.Event(), reporter=Reporter()
+            self.still,
+            self.still,
+            self.still,
+            file,
+            health,
+            threading.Event(),
+            on_mark=lambda _: None,
+            reporter=Reporter(),
         )
         self.inbox.start(dispatcher.handlers())
 

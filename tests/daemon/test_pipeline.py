@@ -13,9 +13,12 @@ import pytest
 from brokers import wait_until
 from fakes import SIZE_WH, FakeCamera, FakeEstimator, ListDelivery, ListReporter
 
+from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.config.schema import ViewConfig
-from edgepose.daemon.pipeline import POSE_QUEUE, Pipeline
+from edgepose.daemon.observers import Observers
+from edgepose.daemon.pipeline import POSE_QUEUE, Pipeline, PipelineTiming
 from edgepose.errors import BrokerError, CameraError
+from edgepose.geometry.masks import Masks
 from edgepose.inference.viewer import Viewer
 from edgepose.protocol.messages import Keypoint, Settings
 from edgepose.system.clock import boot_id, boot_us
@@ -25,38 +28,45 @@ from edgepose.system.rolling_stats import RECENT, RollingStats
 from edgepose.types import Frame, Pose
 
 
-def new_pipeline(camera: Any, estimator: Any, delivery: Any, reporter: Reporter | None = None) -> Pipeline:
-    return Pipeline(camera, estimator, delivery, "cage-07", reporter=reporter or Reporter())
+def new_pipeline(camera: Any, estimator: Any, delivery: Any, reporter: Reporter | None = None, **more: Any) -> Pipeline:
+    return Pipeline(camera, estimator, delivery, "cage-07", reporter=reporter or Reporter(), **more)
 
 
-def run(camera: FakeCamera, estimator: FakeEstimator, delivery: ListDelivery) -> Pipeline:
+def supervised(source: FakeCamera) -> CameraSupervisor:
+    """The source as the daemon reads it: in a thread of its own, which displaces frames of a live source."""
+    return CameraSupervisor(lambda: source, reporter=Reporter())
+
+
+def run(camera: Any, estimator: FakeEstimator, delivery: ListDelivery) -> Pipeline:
     pipeline = new_pipeline(camera, estimator, delivery)
     pipeline.run(threading.Event())
     return pipeline
 
 
 def test_a_file_that_waits_loses_no_frame() -> None:
-    delivery, camera = ListDelivery(), FakeCamera(200)
+    delivery, source = ListDelivery(), FakeCamera(200)
+    camera = supervised(source)
     pipeline = run(camera, FakeEstimator(), delivery)
     assert [message.frame for message in delivery.messages] == list(range(200))
     assert [message.keypoints["snout"].x for message in delivery.messages] == list(range(200))
-    assert (pipeline.captured, pipeline.poses) == (200, 200)
-    assert sum(pipeline.skipped.values()) + sum(pipeline.dropped.values()) == 0
-    assert camera.closed
+    assert (camera.captured, pipeline.poses) == (200, 200)
+    assert camera.displaced + sum(pipeline.skipped.values()) + sum(pipeline.dropped.values()) == 0
+    assert source.closed
 
 
 def test_a_live_camera_skips_to_the_newest_frame_and_counts_the_rest() -> None:
+    """A frame waits in one place only: while the model is at work, all frames but the newest make way."""
     gate, delivery = threading.Event(), ListDelivery()
-    camera = FakeCamera(50, live=True)
+    camera = supervised(FakeCamera(50, live=True, period_s=0.001))
     pipeline = new_pipeline(camera, FakeEstimator(gate), delivery)
     thread = threading.Thread(target=pipeline.run, args=(threading.Event(),))
     thread.start()
-    wait_until(lambda: camera.closed, "the camera to end")
+    wait_until(lambda: camera.captured == 50, "the camera to end")
     gate.set()
     thread.join(10)
     assert delivery.messages[-1].frame == 49
-    assert len(delivery.messages) <= 2  # the one in work when the gate was shut, and the newest
-    assert pipeline.skipped == {"newer_frame": 50 - len(delivery.messages), "rate": 0}
+    assert len(delivery.messages) == 2  # the one at work when the gate was shut, and the newest
+    assert camera.captured == pipeline.poses + camera.displaced + sum(pipeline.skipped.values())
 
 
 def test_a_full_delivery_costs_a_live_camera_its_oldest_poses_and_counts_them() -> None:
@@ -142,7 +152,8 @@ def test_a_failure_is_told_however_late_its_thread_notes_it(stage: str) -> None:
 
 def test_stop_hands_over_what_is_inside() -> None:
     stop, delivery = threading.Event(), ListDelivery()
-    camera = FakeCamera(10**9, period_s=0.001)
+    source = FakeCamera(10**9, period_s=0.001)
+    camera = supervised(source)
     pipeline = new_pipeline(camera, FakeEstimator(), delivery)
     thread = threading.Thread(target=pipeline.run, args=(stop,))
     thread.start()
@@ -150,20 +161,25 @@ def test_stop_hands_over_what_is_inside() -> None:
     stop.set()
     thread.join(10)
     assert not thread.is_alive()
-    assert camera.closed
-    assert [message.frame for message in delivery.messages] == list(range(pipeline.captured))
+    assert source.closed
+    assert [message.frame for message in delivery.messages] == list(range(pipeline.poses))
+    assert camera.captured == pipeline.poses + camera.displaced
 
 
-def test_stop_does_not_wait_for_a_camera_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepose.daemon.pipeline.STOP_GRACE_S", 0.05)
-    release, stop = threading.Event(), threading.Event()
+def test_stop_does_not_wait_for_a_camera_that_hangs() -> None:
+    stop, release = threading.Event(), threading.Event()
 
     class Stuck(FakeCamera):
-        def read(self) -> None:
-            release.wait(20)
+        """Hangs at its second frame."""
 
+        def read(self) -> Frame | None:
+            if self._index:
+                release.wait(20)
+            return super().read()
+
+    camera, timing = supervised(Stuck(9, live=True)), PipelineTiming(stop_s=0.05)
+    pipeline = new_pipeline(camera, FakeEstimator(), ListDelivery(), timing=timing)
     stop.set()
-    pipeline = new_pipeline(Stuck(1, live=True), FakeEstimator(), ListDelivery())
     thread = threading.Thread(target=pipeline.run, args=(stop,))
     thread.start()
     thread.join(10)
@@ -224,7 +240,7 @@ def running() -> Iterator[Callable[..., Pipeline]]:
 
 
 def look_at(pipeline: Pipeline, seen: list[Any], seconds: float = 10.0) -> threading.Thread:
-    thread = threading.Thread(target=lambda: seen.append(pipeline.look(seconds)))
+    thread = threading.Thread(target=lambda: seen.append(pipeline.preview.wait(seconds)))
     thread.start()
     return thread
 
@@ -235,15 +251,15 @@ def test_all_who_look_see_a_frame_with_its_own_pose(running: Callable[..., Pipel
         thread.join(10)
     assert len(seen) == 50
     assert all(pose.xy_px[0, 0] == frame.index for frame, pose in seen)
-    assert pipeline._seen is None  # the picture's memory is free again
+    assert not pipeline.preview.wanted
 
 
 def test_nothing_to_see_is_no_frame(running: Callable[..., Pipeline]) -> None:
     gate = threading.Event()
     pipeline = running(FakeCamera(10**9, live=True, period_s=0.001), FakeEstimator(gate))
-    assert pipeline.look(0.05) is None
+    assert pipeline.preview.wait(0.05) is None
     gate.set()
-    assert pipeline.look(10) is not None
+    assert pipeline.preview.wait(10) is not None
 
 
 def test_who_looks_while_it_ends_is_not_kept_waiting() -> None:
@@ -253,12 +269,12 @@ def test_who_looks_while_it_ends_is_not_kept_waiting() -> None:
     runner.start()
     wait_until(lambda: pipeline.poses == 1, "the only frame")
     looker = look_at(pipeline, seen, seconds=600)
-    wait_until(lambda: pipeline._lookers, "somebody to look")
+    wait_until(lambda: pipeline.preview.wanted, "somebody to look")
     gate.set()
     looker.join(10)
     runner.join(10)
     assert seen == [None]
-    assert pipeline.look(600) is None
+    assert pipeline.preview.wait(600) is None
 
 
 def test_a_low_rate_publishes_less_and_hides_nothing_from_who_looks(running: Callable[..., Pipeline]) -> None:
@@ -267,8 +283,8 @@ def test_a_low_rate_publishes_less_and_hides_nothing_from_who_looks(running: Cal
     pipeline.settings = Settings(rate_hz=0.001)
     wait_until(lambda: pipeline.skipped["rate"] > 100, "frames to be left out")
     poses = pipeline.poses
-    assert pipeline.look(10) is not None
-    assert pipeline.look(10) is not None
+    assert pipeline.preview.wait(10) is not None
+    assert pipeline.preview.wait(10) is not None
     assert pipeline.poses == poses
     pipeline.settings = Settings(rate_hz=1000)
     wait_until(lambda: pipeline.poses > poses + 20, "the new rate, at once")
@@ -278,8 +294,7 @@ def test_a_low_rate_publishes_less_and_hides_nothing_from_who_looks(running: Cal
 
 def test_a_file_that_waits_is_published_whole_at_any_rate() -> None:
     delivery = ListDelivery()
-    pipeline = new_pipeline(FakeCamera(50), FakeEstimator(), delivery)
-    pipeline.settings = Settings(rate_hz=0.001)
+    pipeline = new_pipeline(FakeCamera(50), FakeEstimator(), delivery, settings=Settings(rate_hz=0.001))
     pipeline.run(threading.Event())
     assert len(delivery.messages) == 50
 
@@ -339,12 +354,49 @@ def test_an_alert_about_an_observer_ends_when_the_observer_works_again() -> None
                 raise ValueError(f"frame {frame.index}")
 
         def posed(self, frame: Frame, pose: Pose) -> None:
-            seen.append(dict(reporter.alerts))
+            """It needs no pose."""
 
-    reporter, seen = ListReporter(), list[dict[str, str]]()
-    pipeline = Pipeline(FakeCamera(9), FakeEstimator(), ListDelivery(), "cage-07", [Unsteady()], reporter=reporter)
-    pipeline.run(threading.Event())
-    assert pipeline.poses == 9
+    reporter, delivery = ListReporter(), ListDelivery()
+    observers = Observers([Unsteady()], reporter=reporter)
+    camera = CameraSupervisor(lambda: FakeCamera(9), on_frame=observers.captured, reporter=reporter)
+    new_pipeline(camera, FakeEstimator(), delivery, reporter, observers=observers).run(threading.Event())
+    assert len(delivery.messages) == 9
     assert reporter.kinds == ["alert"]
     assert "captured fails (ValueError: frame 3)" in reporter.events[0][1]
     assert reporter.alerts == {}
+
+
+def test_an_observer_that_fails_at_each_pose_stays_an_alert_and_poses_go_on() -> None:
+    class Broken:
+        def captured(self, frame: Frame) -> None:
+            raise ValueError("no")
+
+        posed = captured  # which is called with one argument more: TypeError
+
+    reporter, delivery = Reporter(), ListDelivery()
+    observers = Observers([Broken()], reporter=reporter)  # type: ignore[list-item]
+    new_pipeline(FakeCamera(5), FakeEstimator(), delivery, reporter, observers=observers).run(threading.Event())
+    assert len(delivery.messages) == 5
+    assert len(reporter.alerts) == 1
+
+
+def test_masks_are_burned_in_before_anybody_has_the_frame() -> None:
+    class White(FakeCamera):
+        def read(self) -> Frame | None:
+            frame = super().read()
+            if frame is not None:
+                frame.image[:] = 255
+            return frame
+
+    seen: list[int] = []
+    camera = CameraSupervisor(
+        lambda: White(3),
+        masks=Masks([[(10, 10), (30, 10), (30, 30), (10, 30)]]),
+        on_frame=lambda frame: seen.append(int(frame.image[20, 20].max())),
+        reporter=Reporter(),
+    )
+    while (frame := camera.read()) is not None:
+        assert frame.image[20, 20].tolist() == [0, 0, 0]
+        assert frame.image[40, 40].tolist() == [255, 255, 255]
+    camera.close()
+    assert seen == [0, 0, 0]

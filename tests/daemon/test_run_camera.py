@@ -36,7 +36,7 @@ def daemon(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Iterator[C
             f"mqtt: {{host: 127.0.0.1, port: {mosquitto.port}}}\n",
             encoding="utf-8",
         )
-        words = [sys.executable, str(TIMED_DAEMON), TIMING, str(path)]
+        words = [sys.executable, str(TIMED_DAEMON), str(path), TIMING]
         made.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
         return made[-1]
 

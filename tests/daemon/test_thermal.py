@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from edgepose.daemon.thermal import COOLER_C, LEAST_HZ, STEP_S, ThermalLimit
+from edgepose.daemon.thermal import HYSTERESIS_C, LOWEST_HZ, STEP_S, ThermalLimit
 
 
 def simulate(limit_c: float, *, ambient_c: float, c_per_hz: float, hours: float) -> list[tuple[float, float]]:
     """(temperature, poses a second) each second. The board comes near its temperature within a minute or two."""
-    heat, temperature_c, rows = ThermalLimit(limit_c), ambient_c, []
+    limit, temperature_c, rows = ThermalLimit(limit_c), ambient_c, []
     for second in range(int(hours * 3600)):
-        hz = min(30.0, heat.hz or 30.0)
+        hz = min(30.0, limit.rate_hz or 30.0)
         temperature_c += (ambient_c + c_per_hz * hz - temperature_c) / 60
-        heat.judge(temperature_c, hz, float(second))
+        limit.update(temperature_c, hz, float(second))
         rows.append((temperature_c, hz))
     return rows
 
@@ -21,7 +21,7 @@ def test_a_hot_board_settles_near_the_limit_and_keeps_its_poses() -> None:
     rows = simulate(75, ambient_c=45, c_per_hz=1.5, hours=2)
     settled = rows[len(rows) // 2 :]
     assert max(c for c, _ in settled) < 79
-    assert min(c for c, _ in settled) > 75 - 3 * COOLER_C
+    assert min(c for c, _ in settled) > 75 - 3 * HYSTERESIS_C
     assert min(hz for _, hz in settled) > 10
 
 
@@ -30,22 +30,22 @@ def test_a_cool_board_is_left_alone() -> None:
 
 
 def test_a_board_in_the_sun_keeps_the_least_rate() -> None:
-    assert simulate(75, ambient_c=80, c_per_hz=0.5, hours=1)[-1][1] == LEAST_HZ
+    assert simulate(75, ambient_c=80, c_per_hz=0.5, hours=1)[-1][1] == LOWEST_HZ
 
 
 def test_cooler_again_the_limit_goes_step_by_step() -> None:
-    heat = ThermalLimit(75)
-    heat.judge(76, 20.0, 0)
-    assert heat.hz == 16.0
-    heat.judge(76, 16.0, STEP_S - 1)
-    assert heat.hz == 16.0
-    heat.judge(74, 16.0, STEP_S)
-    assert heat.hz == 16.0
-    heat.judge(75 - COOLER_C, 16.0, 2 * STEP_S)
-    assert heat.hz is None
+    limit = ThermalLimit(75)
+    limit.update(76, 20.0, 0)
+    assert limit.rate_hz == 16.0
+    limit.update(76, 16.0, STEP_S - 1)
+    assert limit.rate_hz == 16.0
+    limit.update(74, 16.0, STEP_S)
+    assert limit.rate_hz == 16.0
+    limit.update(75 - HYSTERESIS_C, 16.0, 2 * STEP_S)
+    assert limit.rate_hz is None
 
 
 def test_a_board_that_tells_no_temperature_has_no_limit() -> None:
-    heat = ThermalLimit(75)
-    heat.judge(None, 30.0, 0)
-    assert heat.hz is None
+    limit = ThermalLimit(75)
+    limit.update(None, 30.0, 0)
+    assert limit.rate_hz is None

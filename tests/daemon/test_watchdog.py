@@ -13,7 +13,7 @@ import pytest
 from brokers import Mosquitto, wait_until
 from daemons import Daemon
 
-from edgepose.daemon.watchdog import Notifier
+from edgepose.daemon.watchdog import SystemdNotifier
 
 WATCHDOG_S = 2.0
 
@@ -48,7 +48,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 def test_ready_is_told_with_the_first_pose_and_a_ping_needs_every_sign(manager: Manager) -> None:
-    notifier = Notifier({**manager.environ, "WATCHDOG_USEC": "4"})
+    notifier = SystemdNotifier({**manager.environ, "WATCHDOG_USEC": "4"})
     notifier.progress(0, (1, 1, 1))
     assert manager.hear() == []
     notifier.progress(1, (2, 2, 2))
@@ -63,20 +63,20 @@ def test_ready_is_told_with_the_first_pose_and_a_ping_needs_every_sign(manager: 
 
 
 def test_another_processs_watchdog_is_not_ours(manager: Manager) -> None:
-    assert Notifier({**manager.environ, "WATCHDOG_PID": "1"}).watchdog_s == 0
-    assert Notifier({**manager.environ, "WATCHDOG_PID": str(os.getpid())}).watchdog_s == WATCHDOG_S
+    assert SystemdNotifier({**manager.environ, "WATCHDOG_PID": "1"}).watchdog_s == 0
+    assert SystemdNotifier({**manager.environ, "WATCHDOG_PID": str(os.getpid())}).watchdog_s == WATCHDOG_S
 
 
 def test_a_slow_camera_asks_for_patience(manager: Manager) -> None:
-    notifier = Notifier(manager.environ)
-    notifier.be_patient(0.3)
+    notifier = SystemdNotifier(manager.environ)
+    notifier.allow_slow_frames(0.3)
     assert manager.hear() == []
-    notifier.be_patient(30)
+    notifier.allow_slow_frames(30)
     assert manager.hear() == ["WATCHDOG_USEC=120000000", "EXTEND_TIMEOUT_USEC=120000000"]
 
 
 def test_a_manager_that_does_not_read_holds_nobody_up(manager: Manager) -> None:
-    notifier = Notifier({**manager.environ, "WATCHDOG_USEC": "4"})
+    notifier = SystemdNotifier({**manager.environ, "WATCHDOG_USEC": "4"})
     begin = time.monotonic()
     for number in range(1, 2000):
         notifier.progress(number, (number,))
