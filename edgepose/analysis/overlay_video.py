@@ -1,69 +1,118 @@
-"""Writes the video with the poses drawn in: while they are found, or afterwards, when also the trails are known."""
+"""Writes a video with the poses drawn into it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.errors import CameraError, EdgeposeError
-from edgepose.pose.drawing import draw_pose, draw_trails, keypoint_colours
+from edgepose.pose.drawing import (
+    bgr_colours,
+    draw_marker,
+    draw_names,
+    draw_pose,
+    draw_text,
+    draw_trails,
+    text_width,
+)
+from edgepose.system.atomic_files import replace_durably
 from edgepose.system.pose_tables import PoseTable
 from edgepose.system.progress import progress_bar
-from edgepose.types import F64, U8, Pose
+from edgepose.types import F64, U8, Pose, Skeleton
+from edgepose.video.h264 import FaststartMp4
+
+_MAX_LEGEND_SHARE = 0.5  # of the frame's height; names that need more are left out
 
 
-def draw_overlay(video: Path, out: Path, poses: PoseTable, trails: F64 | None, reach: int) -> None:
+def draw_overlay(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None, reach: int) -> None:
     """Reads the video once more and draws what is known about each of its frames.
 
-    A keypoint whose place is NaN is left out. trails: (N, K, 2), drawn for `reach` frames either way; None draws none.
-    Raises CameraError where the video has less than N frames now.
+    Below the picture, where it covers nothing, is a strip with the number and time of the frame, the score, and the
+    legend. The frames keep their own times. The file gets its name when it is complete.
+
+    Args:
+        video: the video that was analyzed.
+        out: the file to write, an .mp4.
+        poses: of all N frames; a keypoint whose place is NaN is left out.
+        trails_px: (N, K, 2) where the keypoints were; None draws no trails.
+        reach: the trails reach so many frames back and ahead.
+
+    Raises:
+        CameraError: the video has fewer than N frames now.
+        EdgeposeError: the file cannot be written.
     """
-    source, skeleton, values = VideoFileSource(video), poses.skeleton, poses.values
-    colours = keypoint_colours(len(skeleton.keypoints))
     try:
-        with progress_bar() as progress, video_writer(out, source.fps, source.size_wh) as write:
-            task = progress.add_task(f"{video.name}: overlay", total=len(values))
+        replace_durably(out, lambda temporary: _draw(video, temporary, poses, trails_px, reach))
+    except OSError as exc:
+        raise EdgeposeError(f"{out}: cannot write ({exc.strerror or exc}); make room, or choose another file") from None
+
+
+def _draw(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None, reach: int) -> None:
+    source, skeleton, values = VideoFileSource(video), poses.skeleton, poses.values.astype(np.float32)
+    colours = bgr_colours(len(skeleton.keypoints))
+    strip = _Strip(skeleton, source.size_wh)
+    written, begin_us = None, 0
+    try:
+        written = FaststartMp4(out, (source.size_wh[0], source.size_wh[1] + strip.height))
+        with progress_bar() as progress:
             drawn = 0
-            for here, frame in zip(values.astype(np.float32), source, strict=False):
-                if trails is not None:
+            for here, frame in progress.track(
+                zip(values, source, strict=False), len(values), description=f"{video.name}: overlay"
+            ):
+                begin_us = begin_us if drawn else frame.captured_us
+                pose = Pose(here[:, :2], here[:, 2])
+                if trails_px is not None:
                     start = max(0, drawn - reach)
-                    draw_trails(frame.image, trails[start : drawn + reach + 1], drawn - start, colours)
-                draw_pose(frame.image, Pose(here[:, :2], here[:, 2]), skeleton)
-                write(frame.image)
-                progress.advance(task)
+                    draw_trails(frame.image, trails_px[start : drawn + reach + 1], drawn - start, colours)
+                draw_pose(frame.image, pose, skeleton)
+                draw_names(frame.image, pose, skeleton, strip.text_px)
+                time_us = frame.captured_us - begin_us
+                written.add(np.vstack([frame.image, strip.picture(poses.frames[drawn], time_us, pose)]), time_us)
                 drawn += 1
-            if drawn < len(values):
-                raise CameraError(f"{video}: changed while it was analyzed; analyze it again for its overlay")
+        if drawn < len(values):
+            raise CameraError(f"{video}: changed while it was analyzed; analyze it again for its overlay")
     finally:
         source.close()
+        if written is not None:
+            written.close()
 
 
-@contextmanager
-def video_writer(path: Path, fps: float, size_wh: tuple[int, int]) -> Iterator[Callable[[U8], None]]:
-    """A function that takes BGR frames. The file gets its name when all frames are in it."""
-    temporary = path.with_name(f".{path.stem}.part.mp4")
-    writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size_wh)
-    count = 0
+class _Strip:
+    """What is written below each frame: number, time and score, and what the colours mean.
 
-    def write(image: U8) -> None:
-        nonlocal count
-        writer.write(image)
-        count += 1
+    Attributes:
+        text_px: height of a capital letter.
+        height: of the strip, pixels.
+    """
 
-    try:
-        if not writer.isOpened():
-            raise EdgeposeError(f"{path}: this OpenCV cannot write an .mp4 there; leave out --overlay")
-        yield write
-        writer.release()
-        # OpenCV says nothing when the disk is full.
-        if cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) != count:
-            raise EdgeposeError(f"{path}: not all of its {count} frames could be written; make room on the disk")
-        temporary.replace(path)
-    finally:
-        writer.release()
-        temporary.unlink(missing_ok=True)
+    def __init__(self, skeleton: Skeleton, size_wh: tuple[int, int]) -> None:
+        self.text_px = max(9, round(min(size_wh) / 45))
+        self._line = 2 * self.text_px
+        width, radius = size_wh[0], max(3, self.text_px // 2)
+        x, y, margin = self.text_px, self._line, self.text_px
+        places = []
+        for name in skeleton.keypoints:
+            needed = 2 * radius + margin // 2 + text_width(name, self.text_px)
+            if x + needed > width and x > margin:
+                x, y = margin, y + self._line
+            places.append((name, x, y))
+            x += needed + 2 * margin
+        lines = min(y // self._line, int(_MAX_LEGEND_SHARE * size_wh[1]) // self._line)
+        self.height = self._line * (lines + 1) + margin // 2
+        self._legend = np.full((self.height, width, 3), 24, np.uint8)
+        for k, (name, left, top) in enumerate(places):
+            middle = top + self._line // 2
+            draw_marker(self._legend, np.array([left + radius, middle], float), k, radius)
+            corner = (left + 2 * radius + margin // 2, middle + self.text_px // 2)
+            draw_text(self._legend, name, corner, self.text_px)
+
+    def picture(self, frame: int, time_us: int, pose: Pose) -> U8:
+        """The strip below one frame, BGR (height, W, 3)."""
+        picture = self._legend.copy()
+        minutes, seconds = divmod(time_us / 1e6, 60)
+        score = float(np.nanmean(pose.score)) if np.isfinite(pose.score).any() else float("nan")
+        text = f"frame {frame}   {int(minutes):02}:{seconds:06.3f}   score {score:.2f}"
+        draw_text(picture, text, (self.text_px, self._line - self.text_px // 2), self.text_px)
+        return picture

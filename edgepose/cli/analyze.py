@@ -21,6 +21,7 @@ from edgepose.pose.smoothing import Method
 from edgepose.system.arguments import add_output_argument, model_path
 from edgepose.system.pose_tables import check_format
 from edgepose.system.wording import count
+from edgepose.video.h264 import load_av
 
 P_CUTOFF, MAX_GAP_S = 0.6, 0.5
 _NEEDS = {
@@ -122,6 +123,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.overlay}: the overlay is an .mp4")
     if args.plots:
         need_matplotlib()
+    if args.overlay:
+        load_av()
     _check_combinations(args)
     tables = [table for table in TABLES if getattr(args, "smooth" if table == "smoothed" else table)]
     several = len(args.videos) > 1

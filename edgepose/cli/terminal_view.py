@@ -17,9 +17,10 @@ from edgepose.collect.device_state import DeviceState, Truth
 from edgepose.geometry.letterbox import FrameMap
 from edgepose.mqtt.broker import where
 from edgepose.mqtt.subscriber import Subscriber
+from edgepose.pose.colours import keypoint_hex, keypoint_shapes
 from edgepose.types import F64
 
-_COLOURS = ("bright_red", "bright_green", "bright_blue", "bright_yellow", "bright_magenta", "bright_cyan")
+_SIGNS = {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▲"}
 _STATES = {"online": "green", "stopped": "yellow", "offline": "red", "unknown": "dim"}
 _BAR = 8
 _SIDE = 53  # characters that everything but the picture takes
@@ -136,8 +137,9 @@ def _keypoints(state: DeviceState) -> RenderableType:
     if error:
         table.add_column("error", justify="right", min_width=7)
     for name, point in state.pose.keypoints.items():
+        sign, colour = _sign(state, name)
         row: list[RenderableType] = [
-            Text(f"● {name}", _colour(state, name)),
+            Text(f"{sign} {name}", colour),
             f"{point.x:.1f}",
             f"{point.y:.1f}",
             score_bar(point.score),
@@ -206,7 +208,7 @@ def _arena(state: DeviceState, columns: int, rows: int) -> Text:
         if a in points and b in points:  # a retained /info may still be of the model before
             canvas.line(points[a], points[b], "white")
     for name, keypoint in pose.keypoints.items():
-        canvas.blob(points[name], _colour(state, name) if keypoint.score >= _DOUBTFUL else "grey50")
+        canvas.blob(points[name], _sign(state, name)[1] if keypoint.score >= _DOUBTFUL else "grey50")
     return canvas.text()
 
 
@@ -247,9 +249,10 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
-def _colour(state: DeviceState, name: str) -> str:
-    """The same also in poses that lack others. A retained /info may still be of the model before."""
+def _sign(state: DeviceState, name: str) -> tuple[str, str]:
+    """The sign and the colour of a keypoint, which stay the same in poses that lack other keypoints."""
     assert state.pose is not None
-    known = state.info.skeleton.keypoints if state.info else ()
+    known = state.info.skeleton.keypoints if state.info else ()  # a retained /info may still be of another model
     names = known if name in known else tuple(state.pose.keypoints)
-    return _COLOURS[names.index(name) % len(_COLOURS)]
+    k = names.index(name)
+    return _SIGNS[keypoint_shapes(k + 1)[k]], keypoint_hex(k + 1)[k]

@@ -10,9 +10,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgepose.errors import EdgeposeError
 from edgepose.geometry.pixels import as_bgr
-from edgepose.types import Frame
+from edgepose.system.extras import extra
+from edgepose.types import U8, Frame
 
 log = logging.getLogger(__name__)
 
@@ -24,16 +27,16 @@ _LEAST_LIBAVFORMAT = (61, 7)  # FFmpeg 7.1
 # Fragments of a second while the file is open. At the end FFmpeg makes a plain file of them: it writes an index behind
 # them and eight bytes at the front.
 _FRAGMENTED = {"movflags": "+hybrid_fragmented", "frag_duration": "1000000"}
+_TICKS_PER_S = 90_000  # the clock of MPEG systems: 24, 25, 30 and 29.97 (30000 / 1001) frames a second are exact
+_ITU_601, _LIMITED_RANGE = 5, 1  # FFmpeg's numbers of a colour space and its range, which the file states
 
 
 def load_av() -> Any:
     """PyAV. Raises EdgeposeError where it is not installed or too old."""
-    try:
-        av = importlib.import_module("av")
-    except ImportError:
-        av = None
-    if av is None or tuple(av.library_versions["libavformat"]) < _LEAST_LIBAVFORMAT:
-        raise EdgeposeError("writing video needs PyAV 14 or newer; pip install 'edgepose[video]'")
+    with extra("video", "writing video"):
+        av: Any = importlib.import_module("av")
+    if tuple(av.library_versions["libavformat"]) < _LEAST_LIBAVFORMAT:
+        raise EdgeposeError(f"av {av.__version__} is too old to write video; pip install --upgrade 'edgepose[video]'")
     av.logging.set_level(av.logging.PANIC)  # our own messages say in one line what is wrong
     return av
 
@@ -135,6 +138,47 @@ class FragmentedMp4:
             stream.codec_context.options = {}
             stream.codec_context.bit_rate = int(_BITS_PER_PIXEL * self._w * self._h * self._rate_hz)
         return stream
+
+
+class FaststartMp4:
+    """A video whose frames have times of their own, and that browsers play while they load it.
+
+    H.264 in yuv420p with the index at the front. An odd width or height is padded with one more column or row, a copy
+    of the last. Raises EdgeposeError without PyAV, and OSError, as which PyAV reports a full disk.
+    """
+
+    def __init__(self, path: Path, size_wh: tuple[int, int]) -> None:
+        self._av = load_av()
+        self._container = self._av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
+        self._stream = self._container.add_stream("libx264", options={"preset": "veryfast", "crf": "20"})
+        self._stream.width, self._stream.height = (side + side % 2 for side in size_wh)
+        codec = self._stream.codec_context
+        codec.pix_fmt, codec.time_base, codec.gop_size = "yuv420p", Fraction(1, _TICKS_PER_S), 60
+        codec.colorspace, codec.color_range = _ITU_601, _LIMITED_RANGE
+        self._ticks, self._interval = -1, 1
+
+    def add(self, image: U8, time_us: int) -> None:
+        """Adds a frame, BGR (H, W, 3). time_us: microseconds since the first frame; later than the frame before."""
+        h, w = image.shape[:2]
+        padded = np.pad(image, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+        frame = self._av.VideoFrame.from_ndarray(padded, format="bgr24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace=_ITU_601)
+        ticks = max(self._ticks + 1, round(time_us * _TICKS_PER_S / 1e6))
+        self._ticks, self._interval = ticks, ticks - max(self._ticks, 0)
+        frame.pts, frame.time_base = ticks, Fraction(1, _TICKS_PER_S)
+        self._encode(frame)
+
+    def close(self) -> None:
+        """Completes the file. The last frame is shown as long as the one before."""
+        try:
+            self._encode(None)
+        finally:
+            self._container.close()
+
+    def _encode(self, frame: Any) -> None:
+        for packet in self._stream.encode(frame):
+            packet.duration = self._interval
+            self._container.mux(packet)
 
 
 def repair(path: Path, max_frames: int) -> int:

@@ -124,7 +124,8 @@ def test_what_was_never_seen_stays_unknown_everywhere(demo_model, clip, plain, t
     assert float(last[3]) > 0
     drawn, original = (list(VideoFileSource(path)) for path in (tmp_path / "o.mp4", clip))
     for one, other in zip(drawn, original, strict=True):
-        assert np.abs(one.image.astype(int) - other.image).mean() < 4  # no pose is in it
+        picture = one.image[: SIZE_WH[1]].astype(int)  # without the strip below it
+        assert np.abs(picture - other.image).mean() < 4  # no pose is in it
 
 
 def test_kinematics_are_tidy(done):
@@ -163,16 +164,20 @@ def test_trails_are_drawn_where_the_keypoints_were_and_will_be(demo_model, tmp_p
     changed = [
         np.abs(one.image.astype(int) - other.image).max(axis=2) for one, other in zip(drawn, without, strict=True)
     ]
+    for i, (one, plain) in enumerate(zip(without, VideoFileSource(video), strict=True)):
+        drawn_over = np.abs(one.image[: SIZE_WH[1]].astype(int) - plain.image).max(axis=2) > 40  # by pose and names
+        covered = cv2.dilate(drawn_over.astype(np.uint8), np.ones((3, 3))) > 0
+        changed[i] = np.ma.array(changed[i][: SIZE_WH[1]], mask=covered)
     past, future = ([*changes_at(changed, xy, lag)] for lag in (-4, 4))
     assert min(len(past), len(future)) > 20
     assert np.mean(past) > np.mean(future) + 20
     assert np.quantile(past, 0.1) > 40
-    assert np.quantile(future, 0.1) > 10
+    assert np.quantile(future, 0.3) > 10  # a faint line of one pixel, after compression
     for i in range(COUNT):  # nothing is drawn beyond five frames
         reach = raw[max(0, i - 5) : i + 6, :, :2].reshape(-1, 2)
         (left, top), (right, bottom) = reach.min(axis=0).astype(int) - 8, reach.max(axis=0).astype(int) + 9
         changed[i][max(0, top) : max(0, bottom), max(0, left) : max(0, right)] = 0
-        assert changed[i].max() < 60
+        assert changed[i].data.max() < 60
 
 
 def write_running(path: Path) -> Path:
@@ -191,8 +196,9 @@ def changes_at(changed, xy, lag):
         for k, (x, y) in enumerate(xy[i + lag]):
             whole = np.isfinite(xy[min(i, i + lag) : max(i, i + lag) + 1, k]).all()
             inside = 0 <= x < SIZE_WH[0] - 1 and 0 <= y < SIZE_WH[1] - 1
-            if whole and inside and np.nanmin(np.linalg.norm(xy[i] - xy[i + lag, k], axis=1)) > 6:
-                yield changed[i][round(y), round(x)]
+            far = np.nanmin(np.linalg.norm(xy[i] - xy[i + lag, k], axis=1)) > 6
+            if whole and inside and far and not np.ma.is_masked(change := changed[i][round(y), round(x)]):
+                yield change
 
 
 def test_the_second_pass_draws_the_smoothed_poses(done):
@@ -217,7 +223,7 @@ def test_a_trailed_overlay_that_does_not_fit_on_the_disk_is_told_and_the_tables_
 ):
     outputs = ["-o", tmp_path / "poses.csv", "--overlay", tmp_path / "overlay.mp4"]
     assert analyze(demo_model, clip, *outputs, "--trails", "1", "--smooth", "kalman") == 1
-    assert "overlay.mp4: not all of its 30 frames could be written" in capsys.readouterr().err
+    assert "overlay.mp4: cannot write (File too large); make room" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["poses.csv", "poses_smoothed.csv"]
 
 

@@ -98,7 +98,7 @@ def test_edges_of_another_models_info_are_not_drawn(board):
     """A retained /info may still be of the model before, with other keypoints in another order."""
     feed(board, status(), pose(0))
     without = screen(board)
-    skeleton = Skeleton(("tailbase", "paw", *"abcdefgh", "snout"), edges=(("paw", "snout"), ("snout", "h")))
+    skeleton = Skeleton(("tailbase", "paw", *"abcd", "snout"), edges=(("paw", "snout"), ("snout", "d")))
     feed(board, msgspec.structs.replace(INFO, skeleton=skeleton))
     assert screen(board) == without
     feed(board, msgspec.structs.replace(INFO, skeleton=Skeleton(("tailbase", "snout"), (("tailbase", "snout"),))))

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.pose.drawing import keypoint_colours
+from edgepose.pose.drawing import bgr_colours
 from edgepose.types import Pose, Skeleton
 from edgepose_train.selection.contact_sheet import make_picture, write_sheet
 
@@ -32,7 +32,7 @@ def test_keypoints_lie_on_what_they_mark(size_wh, points):
     picture = make_picture(image, pose(*points), SKELETON, "why").image
     np.testing.assert_array_equal(image, before)
     assert picture.shape[1] == 400
-    x, y = centre_of(picture, keypoint_colours(2)[1])
+    x, y = centre_of(picture, bgr_colours(2)[1])
     ring = picture[max(0, int(y) - 8) : int(y) + 9, max(0, int(x) - 8) : int(x) + 9]
     assert (ring == 255).all(axis=2).any()
 
@@ -56,6 +56,6 @@ def test_many_long_names_take_more_lines(tmp_path):
     picture = make_picture(np.zeros((48, 64, 3), np.uint8), pose(*[(i, i) for i in range(20)]), Skeleton(names), "")
     write_sheet(tmp_path / "sheet.png", [picture], Skeleton(names))
     sheet = cv2.imread(str(tmp_path / "sheet.png"))
-    for colour in keypoint_colours(20):
+    for colour in bgr_colours(20):
         legend = sheet[: sheet.shape[0] - picture.image.shape[0]]
         assert (legend == colour).all(axis=2).any()

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgepose.pose.drawing import draw_pose, keypoint_colours
+from edgepose.pose.drawing import draw_marker, draw_pose
 from edgepose.system.atomic_files import write_durably
 from edgepose.types import U8, Pose, Skeleton
 
@@ -82,8 +82,8 @@ def _legend(skeleton: Skeleton, width: int) -> U8:
         positions.append((name, x, y))
         x += needed + _MARGIN
     legend = np.full((y + _MARGIN, width, 3), 255, np.uint8)
-    for (name, left, bottom), colour in zip(positions, keypoint_colours(len(positions)), strict=True):
-        cv2.circle(legend, (left + 6, bottom - 5), 5, colour, cv2.FILLED, cv2.LINE_AA)
+    for k, (name, left, bottom) in enumerate(positions):
+        draw_marker(legend, np.array([left + 6.0, bottom - 5]), k, 5)
         _write(legend, name, (left + 16, bottom))
     return legend
 
