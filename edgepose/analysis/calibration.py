@@ -13,7 +13,7 @@ from edgepose.camera.video_file import VideoFileSource
 from edgepose.config.geometry_files import read_ground, write_lens
 from edgepose.config.schema import GeometryConfig, PlaceConfig
 from edgepose.errors import CameraError, EdgeposeError, UsageError
-from edgepose.geometry.calibration_board import Calibration, CalibrationBoard, calibrate, enough, find_board
+from edgepose.geometry.calibration_board import Calibration, CalibrationBoard, calibrate, check_count, find_board
 from edgepose.geometry.lens import Lens, undistorted
 from edgepose.system.progress import progress_bar
 from edgepose.system.table_files import write_whole
@@ -71,7 +71,7 @@ def find_boards(sources: list[Path], board_wh: tuple[int, int]) -> BoardPictures
             progress.advance(task)
     if not found.boards:
         raise EdgeposeError(_no_board(found, board_wh))
-    enough(len(found.boards), f"boards in {count(found.count, 'picture')}")
+    check_count(len(found.boards), f"boards in {count(found.count, 'picture')}")
     return found
 
 

@@ -1,4 +1,7 @@
-"""Calibrates a lens by pictures of a checkerboard."""
+"""Finds checkerboards in pictures, and by them the lens with which the pictures were taken.
+
+The method is Zhang's (IEEE TPAMI 22(11), 2000), as OpenCV implements it.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +15,23 @@ from edgepose.errors import EdgeposeError
 from edgepose.geometry.lens import Lens, undistorted
 from edgepose.types import F32, F64, U8
 
-FEWEST, MOST = 8, 40  # boards that a calibration uses
-LEAST_TILT_DEG = 10.0  # between two boards: if all have the same tilt, the focal length cannot be found
-_BLURRED = 1.5  # a board has moved when its edges are so many times as wide as usual
-_MISFIT = 3.0  # the corners of a board were found wrongly when its error is so many times the usual one
-_WORST_PX = 2.0  # the error of a usable calibration, for pictures that are 1000 pixels wide
-_WORTH_IT = 0.9  # a third radial coefficient is used when it reduces the error to this share
+LEAST_BOARDS, MOST_BOARDS = 8, 40
+LEAST_TILT_DEG = 10.0  # between two boards; the focal length cannot be found by boards that all face the same way
+_BLURRED = 1.5  # a board with edges wider than the median by this factor moved
+_MISFIT = 3.0  # a board with an error larger than the median by this factor has wrong corners
+_WORST_PX = 2.0  # largest error of a usable calibration, for pictures 1000 pixels wide
+_K3_GAIN = 0.9  # a third radial coefficient is used where it reduces the error to less than this share
 _SUBPIXEL = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 40, 1e-3)
-_CELLS = 4  # the frame is divided into so many cells across and down; a cell with a corner in it is covered
+_CELLS = 4  # of the frame, across and down; a cell with a corner in it is covered
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBoard:
-    """A checkerboard in a picture.
+    """A board in a picture.
 
     Attributes:
-        corners: (rows * columns, 2) pixels, the points where four squares meet, row by row.
-        edge_px: how wide the edges between squares are.
+        corners: (rows * columns, 2) pixels where four squares meet, row by row.
+        edge_px: width of the edges between squares, a measure of blur.
     """
 
     corners: F32
@@ -37,14 +40,15 @@ class CalibrationBoard:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """A lens and how well it is known.
+    """A lens, and how well it is known.
 
     Attributes:
-        rms_px: how far the corners lie from where the lens puts them.
-        used: the indices of the boards that were used.
-        uncovered: the share of the frame that no board was in.
-        unknown: the share of the frame that has no undistorted point.
-        tilt_deg: the largest angle between two boards.
+        lens: the lens.
+        rms_px: distance of the corners from where the lens puts them (RMS).
+        used: indices of the boards that were used.
+        uncovered: share of the frame in which there was no board.
+        unknown: share of the frame for which the lens has no inverse.
+        tilt_deg: largest angle between two boards.
     """
 
     lens: Lens
@@ -56,16 +60,16 @@ class Calibration:
 
 
 def find_board(grey: U8, board_wh: tuple[int, int]) -> CalibrationBoard | None:
-    """Finds a board in a grey picture; None where not all of it is visible.
+    """Returns the board in a grey picture, or None where the whole board is not visible.
 
-    board_wh: how many inner corners, where four squares meet, it has across and down.
+    board_wh: its inner corners, where four squares meet, across and down.
     """
     flags = cv2.CALIB_CB_EXHAUSTIVE | cv2.CALIB_CB_ACCURACY
     found, corners = cv2.findChessboardCornersSB(grey, board_wh, flags=flags)
     if not found:
         return None
     sharpness, _ = cv2.estimateChessboardSharpness(grey, board_wh, corners)
-    # These corners are wrong by up to 0.1 px, all in one direction. cornerSubPix needs them and finds better ones.
+    # These corners are off by up to 0.1 px, all in one direction. cornerSubPix starts from them and has no such error.
     steps = np.linalg.norm(np.diff(corners.reshape(board_wh[1], board_wh[0], 2), axis=1), axis=2)
     reach = int(np.clip(steps.min() / 4, 2, 11))
     cv2.cornerSubPix(grey, corners, (reach, reach), (-1, -1), _SUBPIXEL)
@@ -73,20 +77,29 @@ def find_board(grey: U8, board_wh: tuple[int, int]) -> CalibrationBoard | None:
 
 
 def calibrate(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], size_wh: tuple[int, int]) -> Calibration:
-    """Finds the lens by boards in pictures of `size_wh`. Raises EdgeposeError where they do not determine it."""
-    used = choose(boards, board_wh, size_wh)
-    enough(len(used), "sharp boards")
+    """Finds the lens.
+
+    Args:
+        boards: the boards that were found in the pictures.
+        board_wh: inner corners of the board, across and down.
+        size_wh: size of the pictures.
+
+    Raises:
+        EdgeposeError: the boards do not determine the lens.
+    """
+    used = select_boards(boards, board_wh, size_wh)
+    check_count(len(used), "sharp boards")
     rms, matrix, distortion, turns, errors = _solve([boards[i] for i in used], board_wh, size_wh)
     fits = errors <= _MISFIT * np.median(errors)
     if not fits.all():
         used = [i for i, good in zip(used, fits, strict=True) if good]
-        enough(len(used), "boards that fit together")
+        check_count(len(used), "boards that fit together")
         rms, matrix, distortion, turns, errors = _solve([boards[i] for i in used], board_wh, size_wh)
     tilt = _widest_deg(turns)
     if tilt < LEAST_TILT_DEG:
         raise EdgeposeError(
-            f"all boards are seen from one angle, within {tilt:.0f} degrees, so the focal length cannot be found; "
-            "take some with the board tilted by 20 to 40 degrees, to each side and up and down"
+            f"all boards are seen from one angle, within {tilt:.0f} degrees, so that the focal length is not known; "
+            "take some pictures with the board tilted by 20 to 40 degrees, to each side and up and down"
         )
     if rms > _WORST_PX * max(1.0, size_wh[0] / 1000):
         raise EdgeposeError(
@@ -98,30 +111,30 @@ def calibrate(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], siz
     return Calibration(lens, rms, used, _uncovered(corners, size_wh), _unknown(lens), tilt)
 
 
-def enough(count: int, what: str) -> None:
-    """Raises EdgeposeError where there are too few boards. what: which boards were counted."""
-    if count < FEWEST:
+def check_count(count: int, what: str) -> None:
+    """Raises EdgeposeError where `count` boards are too few. what: names them, for the message."""
+    if count < LEAST_BOARDS:
         raise EdgeposeError(
-            f"{count} {what} are too few; {FEWEST} or more are needed, better 20, in all parts of the picture, "
+            f"{count} {what} are too few; {LEAST_BOARDS} or more are needed, better 20, in all parts of the picture, "
             "near and far, and tilted to all sides"
         )
 
 
-def choose(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], size_wh: tuple[int, int]) -> list[int]:
-    """Chooses at most `MOST` sharp boards; each is as different from those before as possible."""
+def select_boards(boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], size_wh: tuple[int, int]) -> list[int]:
+    """Returns the indices of at most MOST_BOARDS sharp boards; each one differs as much as possible from the others."""
     edges = np.array([board.edge_px for board in boards])
     sharp = np.flatnonzero(edges <= _BLURRED * np.median(edges)).tolist() if len(boards) else []
-    views = {i: _view(boards[i], board_wh, size_wh) for i in sharp}
-    chosen = sharp[:1]
-    while len(chosen) < min(MOST, len(sharp)):
-        rest = [i for i in sharp if i not in chosen]
-        apart = [min(float(np.linalg.norm(views[i] - views[j])) for j in chosen) for i in rest]
-        chosen.append(rest[int(np.argmax(apart))])
-    return sorted(chosen)
+    features = {i: _features(boards[i], board_wh, size_wh) for i in sharp}
+    selected = sharp[:1]
+    while len(selected) < min(MOST_BOARDS, len(sharp)):
+        rest = [i for i in sharp if i not in selected]
+        distances = [min(float(np.linalg.norm(features[i] - features[j])) for j in selected) for i in rest]
+        selected.append(rest[int(np.argmax(distances))])
+    return sorted(selected)
 
 
-def _view(board: CalibrationBoard, board_wh: tuple[int, int], size_wh: tuple[int, int]) -> F64:
-    """Returns where a board is, how large and how tilted, as numbers of similar weight."""
+def _features(board: CalibrationBoard, board_wh: tuple[int, int], size_wh: tuple[int, int]) -> F64:
+    """Returns (6,): where a board is, how large it is and how it is tilted, as numbers of similar weight."""
     grid = board.corners.reshape(board_wh[1], board_wh[0], 2).astype(np.float64)
     top, bottom, left, right = (
         float(np.linalg.norm(a - b))
@@ -132,17 +145,17 @@ def _view(board: CalibrationBoard, board_wh: tuple[int, int], size_wh: tuple[int
             (grid[0, -1], grid[-1, -1]),
         )
     )
-    place = board.corners.mean(axis=0) / size_wh
+    middle = board.corners.mean(axis=0) / size_wh
     size = np.log(max(top + bottom + left + right, 1.0))
     return np.array(
-        [*place, size / 2, 2 * np.log(top / bottom), 2 * np.log(left / right), np.log((top + bottom) / (left + right))]
+        [*middle, size / 2, 2 * np.log(top / bottom), 2 * np.log(left / right), np.log((top + bottom) / (left + right))]
     )
 
 
 def _solve(
     boards: Sequence[CalibrationBoard], board_wh: tuple[int, int], size_wh: tuple[int, int]
 ) -> tuple[float, F64, F64, list[F64], F64]:
-    """Returns the RMS error, camera matrix, distortion, and each board's rotation vector and error."""
+    """Returns the RMS error, the camera matrix, the distortion, and each board's rotation vector and error."""
     flat = np.zeros((board_wh[0] * board_wh[1], 3), np.float32)
     flat[:, :2] = np.mgrid[: board_wh[0], : board_wh[1]].T.reshape(-1, 2)
     corners = [board.corners for board in boards]
@@ -158,12 +171,12 @@ def _solve(
         few, more = solved(cv2.CALIB_FIX_K3), solved(0)
     except cv2.error:
         raise EdgeposeError("no lens fits these boards; take pictures from more sides") from None
-    # One more coefficient always fits better, but distorts the picture where no board was; it must reduce the error.
-    return more if more[0] < _WORTH_IT * few[0] else few
+    # One coefficient more always fits better, but may bend the picture outside the boards.
+    return more if more[0] < _K3_GAIN * few[0] else few
 
 
 def _widest_deg(turns: Sequence[F64]) -> float:
-    """Returns the largest angle between the normals of two boards."""
+    """Returns the largest angle between the normals of two boards, by their rotation vectors (3,)."""
     normals = np.stack([cv2.Rodrigues(turn)[0][:, 2] for turn in turns])
     return float(np.degrees(np.arccos(np.clip(np.abs(normals @ normals.T).min(), -1, 1))))
 

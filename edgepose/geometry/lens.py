@@ -1,7 +1,8 @@
-"""The distortion of a lens, read from an OpenCV calibration file, and how it is removed.
+"""The distortion of a lens: how OpenCV's calibration files describe it, and how to undo it.
 
-`edgepose calibrate` writes such files, and so do OpenCV's own programs and ROS. Undistorted points are in pixels too:
-they lie where a lens of the same focal length without distortion would put them.
+`edgepose calibrate`, OpenCV's own programs and ROS write such files. Points are in pixels. An undistorted point lies
+where a lens of the same focal length without distortion would put it. The model is OpenCV's:
+https://docs.opencv.org/4.x/d9/d0c/group__calib3d.html
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from edgepose.errors import ConfigError
 from edgepose.system.strict import Loader, read_yaml
 from edgepose.types import F64
 
-_COUNTS = (4, 5, 8, 12, 14)  # how many coefficients OpenCV's model may have
-_ASPECT_PX = 2  # rounding a size may cost so many rows
-_STEPS = 20
-_EXACT_PX = 1e-6
-_AT_ONCE = 10_000  # points
-_NOWHERE = np.zeros(3)
+_COEFFICIENT_COUNTS = (4, 5, 8, 12, 14)  # that OpenCV's model may have
+_ASPECT_PX = 2  # rows by which two sizes of one shape may differ because of rounding
+_NEWTON_STEPS = 20
+_TOLERANCE_PX = 1e-6
+_POINTS_AT_ONCE = 10_000
+_ZERO = np.zeros(3)
 
 
 @dataclass(frozen=True, slots=True)
 class Lens:
-    """A pinhole camera with OpenCV's distortion model.
+    """A lens, as OpenCV describes it.
 
     Attributes:
-        matrix: (3, 3), focal lengths and centre in pixels of pictures of `size_wh`.
-        distortion: (4, 5, 8, 12 or 14,) coefficients in OpenCV's order.
+        matrix: (3, 3), focal lengths and centre in pixels.
+        distortion: (4,), (5,), (8,), (12,) or (14,) coefficients, in OpenCV's order.
+        size_wh: size of the pictures whose pixels these are.
     """
 
     matrix: F64
@@ -40,7 +42,7 @@ class Lens:
 
 
 class _OpenCVLoader(Loader):
-    """Reads the matrices that OpenCV tags as plain mappings."""
+    """Reads OpenCV's matrices, which have tags of their own, as plain mappings."""
 
 
 _OpenCVLoader.add_multi_constructor(
@@ -49,7 +51,15 @@ _OpenCVLoader.add_multi_constructor(
 
 
 def parse_lens(text: str, where: str) -> Lens:
-    """Reads the content of a calibration file. where: its name, for messages. Raises ConfigError."""
+    """Returns the lens that a calibration file describes.
+
+    Args:
+        text: content of the YAML file.
+        where: the file's name, for messages.
+
+    Raises:
+        ConfigError: the file describes no lens that edgepose can undo.
+    """
     # The first line of OpenCV's files, %YAML:1.0, is not valid YAML.
     data = read_yaml(text.partition("\n")[2] if text.startswith("%YAML:") else text, where, ConfigError, _OpenCVLoader)
     if not isinstance(data, dict):
@@ -62,7 +72,7 @@ def parse_lens(text: str, where: str) -> Lens:
         "rational_polynomial",
     }:
         raise ConfigError(
-            f"{where}: is of a fisheye model, which edgepose cannot undo; calibrate with `edgepose calibrate`"
+            f"{where}: describes a fisheye lens, which edgepose cannot undo; calibrate with `edgepose calibrate`"
         )
     matrix, distortion = (_numbers(data[key], f"{where}: {key}") for key in needed[2:])
     return _checked(matrix, distortion, (data["image_width"], data["image_height"]), where)
@@ -85,12 +95,12 @@ def format_lens(lens: Lens, rms_px: float) -> str:
 
 
 def _numbers(entry: Any, where: str) -> F64:
-    """Reads a matrix (rows, cols)."""
+    """Returns the matrix (rows, cols) of an entry of the file."""
     try:
         rows, cols = int(entry["rows"]), int(entry["cols"])
         values = np.array(entry["data"], np.float64).reshape(rows, cols)
     except (KeyError, TypeError, ValueError):
-        raise ConfigError(f"{where}: not a matrix with rows, cols and so many numbers for data") from None
+        raise ConfigError(f"{where}: not a matrix with rows, cols and rows * cols numbers as data") from None
     if not np.isfinite(values).all():
         raise ConfigError(f"{where}: holds a number that is not finite; calibrate again")
     return values
@@ -98,45 +108,45 @@ def _numbers(entry: Any, where: str) -> F64:
 
 def _checked(matrix: F64, distortion: F64, size_wh: tuple[Any, Any], where: str) -> Lens:
     if not all(type(side) is int and side > 0 for side in size_wh):
-        raise ConfigError(f"{where}: image_width and image_height are no size in pixels")
+        raise ConfigError(f"{where}: image_width and image_height are not a size in pixels; calibrate again")
     if matrix.shape != (3, 3) or min(matrix[0, 0], matrix[1, 1]) <= 0 or not np.array_equal(matrix[2], [0, 0, 1]):
-        raise ConfigError(f"{where}: camera_matrix is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]")
-    if distortion.size not in _COUNTS:
+        raise ConfigError(f"{where}: camera_matrix is not [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]; calibrate again")
+    if distortion.size not in _COEFFICIENT_COUNTS:
         raise ConfigError(f"{where}: {distortion.size} distortion_coefficients; OpenCV's model has 4, 5, 8, 12 or 14")
     return Lens(matrix, distortion.ravel(), size_wh)
 
 
 def scaled(lens: Lens, size_wh: tuple[int, int]) -> Lens:
-    """The lens of a camera that gives the same picture in another size. Raises ConfigError for another shape."""
+    """Returns the lens for the same picture in another size. Raises ConfigError where the shapes differ."""
     (w, h), (old_w, old_h) = size_wh, lens.size_wh
     if abs(w * old_h / old_w - h) > _ASPECT_PX:
         raise ConfigError(
-            f"the calibration is of pictures of {old_w}x{old_h}, but the frames are {w}x{h}, which is another shape; "
+            f"the calibration was made with pictures of {old_w}x{old_h}, but the frames are {w}x{h}, another shape; "
             "calibrate with pictures from the same camera mode"
         )
     matrix = lens.matrix.copy()
     for axis, scale in enumerate((w / old_w, h / old_h)):
         matrix[axis] *= scale
-        matrix[axis, 2] += (scale - 1) / 2  # pixel centres, see `coordinates`
+        matrix[axis, 2] += (scale - 1) / 2  # (0, 0) is a pixel's centre, see coordinates.py
     return Lens(matrix, lens.distortion, size_wh)
 
 
 def distorted(lens: Lens, xy_px: ArrayLike) -> F64:
-    """Where the lens puts undistorted points (..., 2)."""
+    """Returns where the lens puts undistorted points (..., 2)."""
     xy = np.asarray(xy_px, np.float64)
     straight = (xy.reshape(-1, 2) - lens.matrix[:2, 2]) / lens.matrix[[0, 1], [0, 1]]
     return _project(lens, straight)[0].reshape(xy.shape)
 
 
 def undistorted(lens: Lens, xy_px: ArrayLike) -> F64:
-    """The inverse of `distorted`, by Newton's method; (..., 2).
+    """Inverse of `distorted`, (..., 2), by Newton's method.
 
-    NaN where the lens' polynomial has no inverse, which may be so in corners that the calibration has not seen.
+    NaN where the lens' polynomial has no inverse, which happens in corners of the picture without calibration boards.
     """
     xy = np.asarray(xy_px, np.float64)
     points = xy.reshape(-1, 2)
-    # A video has many keypoints, and the derivatives of each take 200 bytes.
-    parts = [_undistorted(lens, points[i : i + _AT_ONCE]) for i in range(0, len(points), _AT_ONCE)]
+    # A video has many keypoints, and the derivatives of one take 200 bytes.
+    parts = [_undistorted(lens, points[i : i + _POINTS_AT_ONCE]) for i in range(0, len(points), _POINTS_AT_ONCE)]
     return np.concatenate([np.empty((0, 2)), *parts]).reshape(xy.shape)
 
 
@@ -144,34 +154,30 @@ def _undistorted(lens: Lens, target: F64) -> F64:
     focal, middle = lens.matrix[[0, 1], [0, 1]], lens.matrix[:2, 2]
     known = np.asarray(np.isfinite(target).all(axis=1))
     found = np.where(known[:, None], (target - middle) / focal, 0.0)
-    off, slope, area = _missed(lens, found, target)
-    for _ in range(_STEPS):
-        known &= area > 0  # beyond that the polynomial folds back
-        if not (known & (np.abs(off) > _EXACT_PX).any(axis=1)).any():
+    error, slope, area = _residual(lens, found, target)
+    for _ in range(_NEWTON_STEPS):
+        known &= area > 0  # where it is negative, the polynomial folds the picture back
+        if not (known & (np.abs(error) > _TOLERANCE_PX).any(axis=1)).any():
             break
-        step = np.stack([slope[:, 1, 1], slope[:, 0, 0]], axis=1) * off
-        step -= np.stack([slope[:, 0, 1], slope[:, 1, 0]], axis=1) * off[:, ::-1]
+        step = np.stack([slope[:, 1, 1], slope[:, 0, 0]], axis=1) * error
+        step -= np.stack([slope[:, 0, 1], slope[:, 1, 0]], axis=1) * error[:, ::-1]
         found[known] += step[known] / area[known, None]
-        off, slope, area = _missed(lens, found, target)
-    known &= (area > 0) & (np.abs(off) < 1e3 * _EXACT_PX).all(axis=1)
+        error, slope, area = _residual(lens, found, target)
+    known &= (area > 0) & (np.abs(error) < 1e3 * _TOLERANCE_PX).all(axis=1)
     return np.where(known[:, None], found * focal + middle, np.nan)
 
 
-def _missed(lens: Lens, straight: F64, target: F64) -> tuple[F64, F64, F64]:
-    """Compares the picture of directions x / z, y / z (N, 2) with the target.
-
-    Returns:
-        The distance to the target (N, 2), its derivatives (N, 2, 2), and their determinant (N,), which is negative
-        where the picture is folded over.
-    """
-    there, slope = _project(lens, straight)
-    return target - there, slope, slope[:, 0, 0] * slope[:, 1, 1] - slope[:, 0, 1] * slope[:, 1, 0]
+def _residual(lens: Lens, straight: F64, target: F64) -> tuple[F64, F64, F64]:
+    """Returns how far the lens puts directions x / z, y / z (N, 2) from the target, (N, 2); the derivatives, (N, 2, 2);
+    and the factor by which a small area grows, (N,), negative where the picture is folded over."""
+    xy_px, slope = _project(lens, straight)
+    return target - xy_px, slope, slope[:, 0, 0] * slope[:, 1, 1] - slope[:, 0, 1] * slope[:, 1, 0]
 
 
 def _project(lens: Lens, straight: F64) -> tuple[F64, F64]:
-    """Returns the pixels (N, 2) of directions (N, 2), and their derivatives (N, 2, 2)."""
+    """Returns the pixels (N, 2) of directions x / z, y / z (N, 2), and their derivatives, (N, 2, 2)."""
     points = np.ones((len(straight), 3))
     points[:, :2] = straight
-    there, slopes = cv2.projectPoints(points, _NOWHERE, _NOWHERE, lens.matrix, lens.distortion)
-    # Columns 3 and 4 are the derivatives along the translation in x and y.
-    return np.asarray(there, np.float64).reshape(-1, 2), np.asarray(slopes[:, 3:5], np.float64).reshape(-1, 2, 2)
+    xy_px, slopes = cv2.projectPoints(points, _ZERO, _ZERO, lens.matrix, lens.distortion)
+    # Columns 3 and 4 are the derivatives by a shift of the points along x and along y.
+    return np.asarray(xy_px, np.float64).reshape(-1, 2), np.asarray(slopes[:, 3:5], np.float64).reshape(-1, 2, 2)

@@ -1,4 +1,4 @@
-"""Zones of the picture: polygons in the frame's pixels, which a YAML file holds like this.
+"""Zones of the picture: polygons in the frame's pixels, from a YAML file such as
 
 nest: [[20, 30], [200, 30], [200, 180], [20, 180]]
 feeder: [[500, 400], [600, 400], [550, 470]]
@@ -19,16 +19,14 @@ _ON_BORDER_PX = 1e-6
 
 
 def parse_zones(text: str, where: str) -> dict[str, F64]:
-    """Reads the content of a YAML file with zones.
+    """Returns the corners (P, 2) of each zone by its name, x and y in pixels of the frame.
 
     Args:
+        text: content of the YAML file.
         where: the file's name, for messages.
 
-    Returns:
-        The corners (P, 2) of each zone, pixels of the frame.
-
     Raises:
-        UsageError: the text is not a set of zones.
+        UsageError: the file describes no zones.
     """
     data = read_yaml(text, where, UsageError)
     if not isinstance(data, dict) or not data:
@@ -46,9 +44,9 @@ def _polygon(data: Any, where: str) -> F64:
 
 
 def inside(xy: F64, corners: F64) -> NDArray[np.bool_]:
-    """Returns which of the points (N, 2) lie in the polygon (P, 2) or on its border. NaN lies nowhere.
+    """Returns for each point (N, 2) whether it lies in the polygon (P, 2) or on its border. NaN lies nowhere.
 
-    A point is inside when a ray to its right crosses an odd number of edges (Shimrat, CACM 5(8), 1962).
+    It counts the edges that a ray from the point to the right crosses (Shimrat, CACM 5(8), 1962).
     """
     x, y = xy[:, 0], xy[:, 1]
     odd, on_border = np.zeros(len(xy), bool), np.zeros(len(xy), bool)

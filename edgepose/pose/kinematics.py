@@ -1,23 +1,26 @@
-"""What keypoints over time say of the animal: distances, angles, speeds, and time in zones. NaN is not seen."""
+"""Measures of an animal over time, from its keypoints: distances, angles, speeds, and time in zones.
+
+A keypoint that was not seen is NaN.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.geometry.zones import inside
+from edgepose.system.table_files import Column
 from edgepose.types import F64, Skeleton
-
-Columns: TypeAlias = dict[str, F64 | NDArray[np.int64] | Sequence[str]]
 
 
 def centre(xy: F64) -> F64:
-    """(N, 2): median of the keypoints (N, K, 2), along x and along y, of frames that show at least half of them, else
-    NaN. A mean would follow every single keypoint that is lost to another place."""
+    """Returns the animal's centre in each frame, (N, 2): the median of its keypoints (N, K, 2) along x and along y.
+
+    The centre is NaN where fewer than half of the keypoints are seen. A mean would follow each keypoint that the model
+    finds in a wrong place.
+    """
     seen: NDArray[np.bool_] = np.asarray(np.isfinite(xy).all(axis=2))
     enough = seen.sum(axis=1) * 2 >= max(1, xy.shape[1])
     found = np.full((len(xy), 2), np.nan)
@@ -26,8 +29,11 @@ def centre(xy: F64) -> F64:
 
 
 def speed(xy: F64, time_s: F64) -> F64:
-    """Pixels per second of a point (N, 2), between the frames before and after; where one of them does not show the
-    point, between the other and this one. NaN where there is no neighbour, or the point itself is not seen."""
+    """Returns the speed of a point in each frame, (N,), in units of `xy` (N, 2) per second.
+
+    It is measured from the frame before to the frame after. Where one of these does not show the point, this frame
+    takes its place. NaN where neither shows it, or this frame does not. time_s: (N,), rising.
+    """
     if len(xy) < 2:
         return np.full(len(xy), np.nan)
     seen: NDArray[np.bool_] = np.asarray(np.isfinite(xy).all(axis=1))
@@ -40,11 +46,17 @@ def speed(xy: F64, time_s: F64) -> F64:
 
 
 def measures(xy: F64, time_s: F64, skeleton: Skeleton, px_per_cm: float | None = None) -> dict[str, F64]:
-    """One value for each frame, by column; the unit ends the name. xy: (N, K, 2) pixels. time_s: (N,), rising.
+    """Returns columns (N,) by name; each name ends in its unit.
 
-    The centre, its speed, and the distance that it has gone (a gap adds none; noise adds some in every frame, so smooth
-    first); the speed of each keypoint; the length of each edge of the skeleton; the angle, 0 to 180 degrees, wherever
-    two edges meet. With `px_per_cm` all in cm.
+    The columns are the centre, its speed, and the distance that it has covered; the speed of each keypoint; the length
+    of each edge of the skeleton; and the angle, 0 to 180 degrees, between each two edges that meet. A gap adds nothing
+    to the distance. Noise adds some in every frame, so smooth first.
+
+    Args:
+        xy: (N, K, 2).
+        time_s: (N,), rising.
+        skeleton: the names of the K keypoints, and the edges.
+        px_per_cm: units of `xy` in a centimetre, to get centimetres; None leaves pixels.
     """
     unit, scale = ("px", 1.0) if px_per_cm is None else ("cm", px_per_cm)
     middle = centre(xy)
@@ -55,8 +67,8 @@ def measures(xy: F64, time_s: F64, skeleton: Skeleton, px_per_cm: float | None =
         f"speed_{unit}_s": speed(middle, time_s) / scale,
         f"distance_{unit}": np.concatenate([[0.0], np.cumsum(steps)])[: len(xy)] / scale,
     }
-    for place, name in enumerate(skeleton.keypoints):
-        found[f"{name}_speed_{unit}_s"] = speed(xy[:, place], time_s) / scale
+    for k, name in enumerate(skeleton.keypoints):
+        found[f"{name}_speed_{unit}_s"] = speed(xy[:, k], time_s) / scale
     for a, b in skeleton.edge_indices():
         name = f"length_{skeleton.keypoints[a]}_{skeleton.keypoints[b]}_{unit}"
         found[name] = np.linalg.norm(xy[:, a] - xy[:, b], axis=1) / scale
@@ -66,15 +78,24 @@ def measures(xy: F64, time_s: F64, skeleton: Skeleton, px_per_cm: float | None =
     return found
 
 
-def zone_times(centre_xy: F64, time_s: F64, zones: dict[str, F64]) -> Columns:
-    """One row for each zone, by column: entries, seconds, share of the seconds in which the animal was seen, and when
-    it first was there (NaN: never). centre_xy: (N, 2). A frame counts until the next one. Not being seen for a while
-    and coming back where it was is no entry; starting inside is one."""
-    lasts = np.append(np.diff(time_s), np.median(np.diff(time_s)) if len(time_s) > 1 else 0.0)
+def zone_times(centre_xy: F64, time_s: F64, zones: dict[str, F64]) -> dict[str, Column]:
+    """Returns a table with one row for each zone, by column.
+
+    The columns are the zone's name, how often the animal entered it, for how many seconds it was there, which share
+    that is of the time in which it was seen, and when it was there first (NaN: never). A frame counts until the next
+    one. An animal that is seen again in the zone where it was seen last has not entered it; one that is in a zone from
+    the start has.
+
+    Args:
+        centre_xy: (N, 2) pixels of the frame, NaN where the animal was not seen.
+        time_s: (N,), rising.
+        zones: corners (P, 2) by name, in pixels of the frame.
+    """
+    frame_s = np.append(np.diff(time_s), np.median(np.diff(time_s)) if len(time_s) > 1 else 0.0)
     seen = np.isfinite(centre_xy).all(axis=1)
     there = [inside(centre_xy[seen], corners) for corners in zones.values()]
-    seconds = np.array([lasts[seen][here].sum() for here in there])
-    total_s = lasts[seen].sum()
+    seconds = np.array([frame_s[seen][here].sum() for here in there])
+    total_s = frame_s[seen].sum()
     return {
         "zone": list(zones),
         "entries": np.array([int(here[:1].sum() + (~here[:-1] & here[1:]).sum()) for here in there], np.int64),
@@ -85,7 +106,7 @@ def zone_times(centre_xy: F64, time_s: F64, zones: dict[str, F64]) -> Columns:
 
 
 def _joints(skeleton: Skeleton) -> list[tuple[int, int, int]]:
-    """Pairs of edges that share a keypoint: (one end, what they share, the other end)."""
+    """Returns, for each two edges that share a keypoint, the indices of one end, this keypoint and the other end."""
     found = []
     for first, second in combinations(skeleton.edge_indices(), 2):
         if len(shared := set(first) & set(second)) == 1:
@@ -95,6 +116,6 @@ def _joints(skeleton: Skeleton) -> list[tuple[int, int, int]]:
 
 
 def _angle_deg(one: F64, other: F64) -> F64:
-    """Between two vectors (N, 2)."""
+    """Returns the angle between two vectors (N, 2), 0 to 180 degrees."""
     cross = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]
     return np.asarray(np.degrees(np.abs(np.arctan2(cross, (one * other).sum(axis=1)))))

@@ -1,4 +1,4 @@
-"""`edgepose analyze`: the files hold what the estimator says, laid out as DeepLabCut reads them."""
+"""`edgepose analyze`: its tables hold the estimator's poses, in DeepLabCut's layout."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def long_clip(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def poses(demo_model, clip):
-    """What the estimator says about every frame."""
+    """The estimator's pose in every frame."""
     estimator = Estimator(demo_model)
     return [estimator.estimate(frame) for frame in VideoFileSource(clip)]
 
@@ -94,7 +94,7 @@ def test_overlay_shows_every_frame_with_its_pose(demo_model, clip, poses, tmp_pa
                 assert changed[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4].any()
 
 
-def test_several_videos_get_their_own_files_and_a_bad_one_stops_nobody(demo_model, clip, tmp_path, capsys):
+def test_several_videos_get_their_own_files_and_a_bad_one_does_not_stop_the_others(demo_model, clip, tmp_path, capsys):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     second = write_clip(tmp_path / "second.avi", 5)
     status = analyze(demo_model, clip, tmp_path / "broken.mp4", second, "-o", tmp_path / "poses.csv")
@@ -108,7 +108,7 @@ def test_several_videos_get_their_own_files_and_a_bad_one_stops_nobody(demo_mode
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["-o", "{}/poses.xlsx"], "use .csv, .h5, .parquet"),
         (["-o", "{}/poses"], "a file without ending"),
@@ -117,15 +117,15 @@ def test_several_videos_get_their_own_files_and_a_bad_one_stops_nobody(demo_mode
         (["{}/again/mouse.avi", "-o", "{}/poses.csv"], "two of the videos"),
     ],
 )
-def test_wrong_usage_is_told_before_any_work(demo_model, clip, tmp_path, capsys, options, told):
+def test_wrong_usage_is_reported_before_any_work(demo_model, clip, tmp_path, capsys, options, message):
     assert analyze(demo_model, clip, *(option.format(tmp_path) for option in options)) == 2
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_to_is_told_before_any_work(tmp_path, lock, capsys):
+def test_a_folder_that_cannot_be_written_to_is_reported_before_any_work(tmp_path, lock, capsys):
     (tmp_path / "out").mkdir()
     lock(tmp_path / "out")
     assert analyze("no.tflite", "no.mp4", "-o", tmp_path / "out" / "poses.csv") == 2
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_written_is_one_line_and_leaves_nothing(demo_model
     assert [path.name for path in tmp_path.iterdir()] == ["poses.csv"]
 
 
-def test_an_overlay_that_does_not_fit_on_the_disk_is_told_and_the_poses_are_kept(
+def test_an_overlay_that_does_not_fit_on_the_disk_is_reported_and_the_poses_are_kept(
     demo_model, long_clip, tmp_path, full_disk, capsys
 ):
     assert analyze(demo_model, long_clip, "-o", tmp_path / "poses.csv", "--overlay", tmp_path / "overlay.mp4") == 1

@@ -1,4 +1,4 @@
-"""What `edgepose analyze` makes of the poses: beside the table, which stays as the model gave it."""
+"""`edgepose analyze` makes tables, plots and overlays of the poses; their own table stays as the model gave it."""
 
 from __future__ import annotations
 
@@ -211,14 +211,14 @@ def test_the_second_pass_draws_the_smoothed_poses(done):
                 assert np.ptp(disc.mean(axis=(0, 1))) > 60  # the scene is grey, the discs are not
 
 
-def test_a_video_that_lost_frames_since_is_told_and_leaves_no_overlay(clip, tmp_path):
+def test_a_video_that_lost_frames_since_is_reported_and_leaves_no_overlay(clip, tmp_path):
     poses = PoseTable(np.zeros((COUNT + 1, 1, 3)), tuple(range(COUNT + 1)), Skeleton(("snout",)), "model")
     with pytest.raises(CameraError, match=r"mouse\.avi: changed while it was analyzed"):
         draw_overlay(clip, tmp_path / "overlay.mp4", poses, None, 0)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_trailed_overlay_that_does_not_fit_on_the_disk_is_told_and_the_tables_are_kept(
+def test_a_trailed_overlay_that_does_not_fit_on_the_disk_is_reported_and_the_tables_are_kept(
     demo_model, clip, tmp_path, full_disk, capsys
 ):
     outputs = ["-o", tmp_path / "poses.csv", "--overlay", tmp_path / "overlay.mp4"]
@@ -298,7 +298,7 @@ def test_a_video_of_one_frame(demo_model, tmp_path, count):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--trails", "1"], "--trails changes nothing without --overlay"),
         (["--max-gap", "0"], "--max-gap changes nothing without --smooth"),
@@ -311,11 +311,11 @@ def test_a_video_of_one_frame(demo_model, tmp_path, count):
         (["{}/mouse_smoothed.avi", "--smooth", "median"], "p_mouse_smoothed.csv: two of the videos"),
     ],
 )
-def test_wrong_usage_is_one_line_before_any_work(demo_model, clip, tmp_path, capsys, options, told):
+def test_wrong_usage_is_one_line_before_any_work(demo_model, clip, tmp_path, capsys, options, message):
     (tmp_path / "broken.yaml").write_text("left: [[0, 0], [1, 'a']]\n", encoding="utf-8")
     assert analyze(demo_model, clip, *(option.format(tmp_path) for option in options), "-o", tmp_path / "p.csv") != 0
     err = capsys.readouterr().err
-    assert told in err
+    assert message in err
     assert len(err.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["broken.yaml"]
 
@@ -330,7 +330,7 @@ def test_wrong_usage_is_one_line_before_any_work(demo_model, clip, tmp_path, cap
         ("--smooth", ["mean"]),
     ],
 )
-def test_values_out_of_range_are_told(demo_model, clip, tmp_path, capsys, option, values):
+def test_values_out_of_range_are_reported(demo_model, clip, tmp_path, capsys, option, values):
     for value in values:
         with pytest.raises(SystemExit, match="2"):
             analyze(demo_model, clip, "-o", tmp_path / "p.csv", f"{option}={value}")

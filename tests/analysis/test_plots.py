@@ -1,4 +1,4 @@
-"""The plots show what the numbers say, name what they show, and are the same files whenever they are drawn."""
+"""The plots show the numbers, name what they show, and are the same files whenever they are drawn."""
 
 from __future__ import annotations
 

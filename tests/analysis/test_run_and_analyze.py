@@ -53,7 +53,7 @@ def test_a_broker_gets_every_pose_once_and_as_analyze_writes_it(demo_model, mosq
 def test_a_followed_animal_has_the_same_poses_live_and_offline_and_millimetres_beside(
     demo_model, mosquitto, subscribe, tmp_path
 ):
-    """The config's view decides what is looked at, in the daemon as in `analyze`; its geometry measures both."""
+    """The configuration's view and geometry apply to the daemon and to `analyze` alike."""
     video = write_clip(tmp_path / "mouse.avi", COUNT, (640, 480))
     write_lens(tmp_path / "camera.yaml", LENS, 0.1)
     view = "{region: [20, 10, 600, 460], follow: true, zoom: 1.3}"

@@ -1,4 +1,4 @@
-"""`edgepose calibrate`: from pictures or a video to a file that the config takes, and what it says when it cannot."""
+"""`edgepose calibrate`: pictures or a video give a file that the configuration takes, and mistakes are reported."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_pictures_to_a_geometry_that_the_config_takes(folder, tmp_path, capsys):
     out = tmp_path / "camera.yaml"
     sources = [*pictures(folder), folder / "nothing.png"]
     assert calibrate(*sources, "--board", "9x6", "-o", out, "--floor", folder / "floor.png") == 0
-    told, error = capsys.readouterr()
+    message, error = capsys.readouterr()
     assert error == ""
-    assert told.startswith("board in 12 of 13 pictures, 12 of them used, tilted by up to ")
-    assert "px (RMS) from where this lens puts them: very good\n" in told
+    assert message.startswith("board in 12 of 13 pictures, 12 of them used, tilted by up to ")
+    assert "px (RMS) from where this lens puts them: very good\n" in message
     assert read_lens(out).size_wh == (640, 480)
     look_at = cv2.imread(str(tmp_path / "camera.png"))
     assert (look_at[..., 1].astype(int) - look_at[..., 2] > 100).sum() > 1000  # the lines
-    section = told[told.index("geometry:\n") :]
+    section = message[message.index("geometry:\n") :]
     geometry = parse_config(MINIMAL + section, "f.yaml").geometry
     assert geometry.calibration == "camera.yaml"
     ground = read_ground(
@@ -67,7 +67,7 @@ def test_a_video_does_as_well(folder, tmp_path, capsys):
     assert {path.name for path in tmp_path.iterdir()} >= {"camera.yaml", "camera.png"}
 
 
-def test_what_no_board_was_in_is_told(tmp_path, capsys):
+def test_a_part_of_the_picture_without_a_board_is_reported(tmp_path, capsys):
     left = [pose for pose in poses(150) if corners_px(pose)[:, 0].max() < 380][:8]
     for i, pose in enumerate(left):
         cv2.imwrite(str(tmp_path / f"{i}.png"), render(pose))
@@ -77,7 +77,7 @@ def test_what_no_board_was_in_is_told(tmp_path, capsys):
     )
 
 
-def test_mistakes_are_one_line_that_teaches(folder, tmp_path, capsys):
+def test_mistakes_are_reported_in_one_line(folder, tmp_path, capsys):
     out, board = tmp_path / "camera.yaml", ("--board", "9x6")
     cv2.imwrite(str(tmp_path / "small.png"), np.full((240, 320), 120, np.uint8))
     (tmp_path / "text.png").write_text("no picture")
@@ -103,7 +103,7 @@ def test_mistakes_are_one_line_that_teaches(folder, tmp_path, capsys):
         assert not out.exists()
 
 
-def test_a_floor_without_a_board_is_told_and_the_calibration_is_kept(folder, tmp_path, capsys):
+def test_a_floor_without_a_board_is_reported_and_the_calibration_is_kept(folder, tmp_path, capsys):
     out = tmp_path / "camera.yaml"
     assert calibrate(*pictures(folder), "--board", "9x6", "-o", out, "--floor", folder / "nothing.png") == 2
     assert "--floor" in capsys.readouterr().err

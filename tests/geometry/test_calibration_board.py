@@ -1,4 +1,4 @@
-"""Boards in rendered pictures to the lens these were taken through, and what boards cannot tell."""
+"""The lens is found by boards in rendered pictures, and what boards do not show is reported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from board_pictures import BOARD_WH, LENS, SQUARE_MM, corners_mm, corners_px, fl
 from edgepose.config.geometry_files import read_ground, write_lens
 from edgepose.config.schema import GeometryConfig, PlaceConfig
 from edgepose.errors import EdgeposeError
-from edgepose.geometry.calibration_board import MOST, CalibrationBoard, calibrate, choose, enough, find_board
+from edgepose.geometry.calibration_board import (
+    MOST_BOARDS,
+    CalibrationBoard,
+    calibrate,
+    check_count,
+    find_board,
+    select_boards,
+)
 from edgepose.geometry.lens import Lens
 
 SIZE_WH = LENS.size_wh
@@ -47,7 +54,7 @@ def test_no_board_and_half_a_board_are_none():
 
 
 def test_a_rendered_board_is_measured_to_a_thousandth(boards, tmp_path):
-    """All the way: pictures, the lens, its file, four corners of a board on the floor, millimetres between others."""
+    """The whole way: pictures, the lens, its file, four corners of a board on the floor, millimetres between others."""
     found = calibrate(boards, BOARD_WH, SIZE_WH)
     assert found.rms_px < 0.15
     np.testing.assert_allclose(found.lens.matrix, LENS.matrix, atol=3)
@@ -92,7 +99,7 @@ def test_corners_that_no_lens_explains_are_refused():
 
 def test_too_few_are_refused():
     with pytest.raises(EdgeposeError, match=r"^7 boards in 30 pictures are too few; 8 or more are needed"):
-        enough(7, "boards in 30 pictures")
+        check_count(7, "boards in 30 pictures")
     with pytest.raises(EdgeposeError, match=r"^7 sharp boards are too few"):
         calibrate([exact(pose) for pose in POSES[:7]], BOARD_WH, SIZE_WH)
 
@@ -101,13 +108,13 @@ def test_blurred_boards_are_left_out_and_unlike_ones_chosen():
     alike = [exact(POSES[0], seed=i) for i in range(60)]
     unlike = [exact(pose) for pose in POSES[1:]]
     blurred = [exact(POSES[1], edge_px=9.0)]
-    chosen = choose([*alike, *unlike, *blurred], BOARD_WH, SIZE_WH)
-    assert len(chosen) == MOST
+    chosen = select_boards([*alike, *unlike, *blurred], BOARD_WH, SIZE_WH)
+    assert len(chosen) == MOST_BOARDS
     assert set(range(60, 60 + len(unlike))) <= set(chosen)  # each of them
     assert 60 + len(unlike) not in chosen
 
 
-def test_what_the_boards_left_open_is_told():
+def test_what_the_boards_do_not_cover_is_reported():
     narrow = [exact(pose, seed=i) for i, pose in enumerate(poses(12))]
     assert 0 <= calibrate(narrow, BOARD_WH, SIZE_WH).uncovered < 0.3
     left = [pose for pose in poses(200) if corners_px(pose)[:, 0].max() < 320][:12]

@@ -70,7 +70,7 @@ def test_a_board_on_the_floor_is_right_to_a_thousandth(camera):
     assert np.abs(without.to_mm(px) - mm).max() > 0.5
 
 
-def test_many_points_are_fitted_and_the_worst_is_told(camera):
+def test_many_points_are_fitted_and_the_worst_is_reported(camera):
     px, mm = corners_px(FLOOR), corners_mm()
     noisy = px + np.random.default_rng(0).normal(0, 0.3, px.shape)
     ground = read_ground(points(noisy, mm, camera), SIZE_WH)
@@ -93,14 +93,14 @@ def refused(geometry: GeometryConfig, message: str, size_wh=SIZE_WH) -> None:
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_what_cannot_be_is_told(camera, tmp_path):
+def test_a_wrong_geometry_is_reported(camera, tmp_path):
     square = np.array([[100.0, 100], [500, 100], [500, 400], [100, 400]])
     refused(
         points(square + np.array([200, 0]), square),
         r"^geometry\.points: a point lies outside the frame, which is 640x480",
     )
     refused(points([*square[:3], [np.nan, 0]], square), "a point lies outside the frame")
-    refused(points(square, [*square[:3], [np.nan, 0]]), "a place in mm is not finite")
+    refused(points(square, [*square[:3], [np.nan, 0]]), "a value in mm is not finite")
     refused(points([[0, 0], [100, 0], [200, 0], [300, 0]], square), "lie on a line")
     refused(points([[0, 0], [100, 0], [200, 0], [0, 100]], square), "three of only four, lie on a line")
     refused(points(square, [[0, 0], [100, 0], [200, 0], [300, 0]]), "lie on a line")
@@ -128,7 +128,10 @@ def test_points_that_the_calibration_does_not_reach(tmp_path):
     lens = Lens(LENS.matrix, np.array([-0.6, 0, 0, 0]), SIZE_WH)
     write_lens(tmp_path / "narrow.yaml", lens, 0.1)
     length = LengthConfig(between=((2, 2), (300, 200)), mm=5)
-    refused(GeometryConfig(calibration=str(tmp_path / "narrow.yaml"), length=length), "does not reach to all of them")
+    refused(
+        GeometryConfig(calibration=str(tmp_path / "narrow.yaml"), length=length),
+        "a point lies where the calibration is not known",
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Distortion, there and back, and calibration files: ours, OpenCV's, ROS', and broken ones."""
+"""Distortion and its inverse, and calibration files: ours, OpenCV's, ROS' and broken ones."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_video_of_points_is_as_one_by_one():
 
 @pytest.mark.parametrize("size_wh", [(640, 480), (320, 240), (1296, 972), (1280, 960)])
 def test_a_lens_is_the_same_at_every_size_of_the_picture(size_wh):
-    """A point of one picture and the same point of the resized one come to lie at the same place."""
+    """A point of one picture and the same point of the resized one lie at the same place."""
     resize = FrameMap.fit((640, 480), size_wh, "stretch")
     xy = np.array([[10.0, 20], [320, 240], [630, 100]])
     found = undistorted(scaled(LENS, size_wh), resize.to_model(xy))
@@ -75,9 +75,7 @@ def test_a_lens_is_the_same_at_every_size_of_the_picture(size_wh):
 
 
 def test_a_lens_of_another_shape_is_refused():
-    with pytest.raises(
-        ConfigError, match="of pictures of 640x480, but the frames are 1280x720, which is another shape"
-    ):
+    with pytest.raises(ConfigError, match="with pictures of 640x480, but the frames are 1280x720, another shape"):
         scaled(LENS, (1280, 720))
 
 
@@ -103,7 +101,7 @@ def test_what_is_written_is_read_again_by_us_and_by_opencv(tmp_path):
 
 
 def test_opencvs_own_file(tmp_path):
-    """As its calibration program writes it: with more in it than is needed."""
+    """OpenCV's calibration program writes more than is needed."""
     path = tmp_path / "camera.yaml"
     file = cv2.FileStorage(str(path), cv2.FILE_STORAGE_WRITE)
     file.write("calibration_time", "Wed Nov 25 10:00:00 2026")
@@ -147,19 +145,19 @@ def test_a_file_of_ros(tmp_path):
         ("a: [", r"line 1: cannot read as YAML"),
         ("a: !!opencv-matrix 5", "cannot read as YAML"),
         ("image_width: 640", "lacks image_height, camera_matrix, distortion_coefficients; give"),
-        (ROS.replace("plumb_bob", "equidistant"), "is of a fisheye model"),
-        (ROS + "fisheye_model: 1\n", "is of a fisheye model"),
-        (ROS.replace("rows: 3", "rows: 2"), "camera_matrix: not a matrix with rows, cols and so many numbers"),
+        (ROS.replace("plumb_bob", "equidistant"), "describes a fisheye lens"),
+        (ROS + "fisheye_model: 1\n", "describes a fisheye lens"),
+        (ROS.replace("rows: 3", "rows: 2"), r"camera_matrix: not a matrix with rows, cols and rows \* cols numbers"),
         (ROS.replace("data: [520., 0.,", "data: [520., x,"), "camera_matrix: not a matrix with rows, cols"),
         (ROS.replace("520.", "-520."), r"camera_matrix is not \[\[fx, 0, cx\]"),
         (ROS.replace("0., 0., 1.]", "0., 0., 2.]"), r"camera_matrix is not \[\[fx, 0, cx\]"),
         (ROS.replace("520.", ".nan"), "camera_matrix: holds a number that is not finite"),
         (ROS.replace("cols: 5", "cols: 6").replace("-0.28,", "-0.28, 1,"), "6 distortion_coefficients; OpenCV's model"),
-        (ROS.replace("640", "640.5"), "image_width and image_height are no size"),
-        (ROS.replace("480", "0"), "image_width and image_height are no size"),
+        (ROS.replace("640", "640.5"), "image_width and image_height are not a size"),
+        (ROS.replace("480", "0"), "image_width and image_height are not a size"),
     ],
 )
-def test_a_broken_file_is_told_in_one_line(tmp_path, text, message):
+def test_a_broken_file_is_reported_in_one_line(tmp_path, text, message):
     path = tmp_path / "camera.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:

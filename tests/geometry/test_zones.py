@@ -1,4 +1,4 @@
-"""Zones: what lies in a polygon, and mistakes in the file, each told in one line."""
+"""Zones: what lies in a polygon, and mistakes in the file, each reported in one line."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_zones_are_read_in_their_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "holds no zones; give lines such as `nest: "),
         ("[[1, 2], [3, 4], [5, 6]]", "holds no zones"),
@@ -67,11 +67,11 @@ def test_zones_are_read_in_their_order(tmp_path):
         ("nest: [[1, 2], [3, 4]", "line 1: cannot read as YAML"),
     ],
 )
-def test_mistakes_are_told_in_one_line(tmp_path, text, told):
+def test_mistakes_are_reported_in_one_line(tmp_path, text, message):
     path = write(tmp_path, text)
     with pytest.raises(UsageError) as error:
         read_zones(path)
-    assert told in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith(str(path))
     assert len(str(error.value).splitlines()) == 1
 

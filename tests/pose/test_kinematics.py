@@ -123,7 +123,7 @@ def test_not_seen_for_a_while_is_no_entry_and_no_time():
     np.testing.assert_allclose(found["share"], [2 / 3, 0, 0])
 
 
-def test_nobody_seen_at_all():
+def test_an_animal_that_was_never_seen():
     found = zone_times(np.full((3, 2), NAN), np.arange(3.0), ZONES)
     assert found["entries"].tolist() == [0, 0, 0]
     assert found["time_s"].tolist() == [0, 0, 0]
