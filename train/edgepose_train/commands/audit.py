@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 
 from edgepose.system.arguments import STDOUT, add_json_argument, check_output, model_path, write_json
 from edgepose.system.wording import count
-
-if TYPE_CHECKING:
-    from edgepose_train.export.edgetpu import EdgeTpuAudit
-    from edgepose_train.export.model_speed import ModelSpeed
+from edgepose_train.export.edgetpu import EdgeTpuAudit, audit_graph
+from edgepose_train.export.edgetpu_compile import command_line, compile_model, compiled_path, is_installed
+from edgepose_train.export.model_speed import ModelSpeed, measure_speed, speed_table
+from edgepose_train.export.tflite_graph import read_bytes, read_graph
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the costs and the result of the audit; returns the exit status."""
-    from edgepose_train.export.edgetpu import audit_graph
-    from edgepose_train.export.edgetpu_compile import compile_model, compiled_path
-    from edgepose_train.export.model_speed import measure_speed
-    from edgepose_train.export.tflite_graph import read_bytes, read_graph
-
     model: Path = args.model
     check_output(args.json, force=args.force, option="--json")
     data = read_bytes(model)
@@ -53,9 +47,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print(model: Path, audit: EdgeTpuAudit, speed: ModelSpeed) -> None:
-    from edgepose_train.export.edgetpu_compile import command_line, is_installed
-    from edgepose_train.export.model_speed import speed_table
-
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"[bold]{escape(model.name)}[/]: {count(audit.operations, 'operation')}, {speed.macs / 1e6:.0f} million "

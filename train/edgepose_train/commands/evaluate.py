@@ -10,6 +10,7 @@ import msgspec
 from edgepose.inference.model_card import Score
 from edgepose.system.arguments import STDOUT, add_json_argument, check_output, model_path, write_json
 from edgepose_train.commands.score_table import print_scores
+from edgepose_train.evaluation.evaluate import evaluate
 from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 
 
@@ -31,8 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Prints the errors and returns the exit status."""
-    from edgepose_train.evaluation.evaluate import evaluate
-
     check_output(args.json, force=args.force, option="--json")
     scores = evaluate(args.model, read_dataset(args.dataset), every_frame=args.all)
     write_json(args.json, _report(scores, args.all))

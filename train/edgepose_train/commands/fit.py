@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import shlex
 import sys
 from dataclasses import replace
@@ -13,21 +12,36 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from edgepose.errors import EdgeposeError, UsageError
+from edgepose.errors import UsageError
 from edgepose.inference.model_card import ModelCard, read_card
 from edgepose.system.arguments import add_output_argument, check_output, model_path
+from edgepose.system.extras import extra
+from edgepose_train.commands.labelling_project import positive
 from edgepose_train.commands.score_table import print_scores
+from edgepose_train.export.edgetpu import audit_graph
+from edgepose_train.export.edgetpu_compile import command_line, compile_model, is_installed
+from edgepose_train.export.model_speed import speed_table
+from edgepose_train.export.tflite_graph import read_bytes, read_graph
 from edgepose_train.labels.dataset import Dataset
 from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 from edgepose_train.network.recipes import RECIPES, Recipe, parse_size, recipe_for
 from edgepose_train.network.target_boards import TARGET_BOARDS, choose_network
 from edgepose_train.quiet import quiet
+from edgepose_train.report.page import write_report
+from edgepose_train.report.verdict import judge
 from edgepose_train.training.checkpoint import CHECKPOINT, is_run
+from edgepose_train.training.distill import DistillationSet, prepare_distillation
 from edgepose_train.training.fit_options import FitOptions
+from edgepose_train.training.samples import animal_size, frame_size
 
 if TYPE_CHECKING:
-    from edgepose_train.training.distill import DistillationSet
     from edgepose_train.training.fit import FitResult
+
+_WEIGHTS_HELP = (
+    "the first weights: imagenet (the default; downloads them), none, a .h5 file, a folder of such files, or the RUN "
+    "of an earlier fit"
+)
+_INT8_LOSS_HELP = "what int8 may add to the mean error (default: one pixel of the model's input, without the frame to which it adds most)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,62 +60,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("dataset", type=Path, help=DATASET_HELP)
     add_output_argument(parser, "RUN", "the folder for the result")
-    _add_network_arguments(parser)
-    _add_training_arguments(parser)
-
-
-def _add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--recipe", choices=list(RECIPES), help="fast, balanced (the default) or accurate")
-    parser.add_argument(
-        "--target",
-        choices=list(TARGET_BOARDS),
-        help="choose network and input size for this board, instead of --recipe: " + ", ".join(TARGET_BOARDS),
+    add = parser.add_argument
+    add("--recipe", choices=list(RECIPES), help="fast, balanced (the default) or accurate")
+    boards = ", ".join(TARGET_BOARDS)
+    add(
+        "--target", choices=list(TARGET_BOARDS), help=f"choose network and input for a board, not by --recipe: {boards}"
     )
-    parser.add_argument("--fps", type=_positive_number, metavar="F", help="the frame rate to reach on --target")
-    parser.add_argument("--backbone", metavar="NAME", help="mobilenet_v1_ALPHA or mobilenet_v2_ALPHA")
-    parser.add_argument("--input", metavar="WxH", help="the size of the model's input, such as 320x240")
-    parser.add_argument(
-        "--follow", action="store_true", help="also train for a window that follows the animal (view.follow)"
-    )
-
-
-def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--weights",
-        default="imagenet",
-        metavar="W",
-        help="the first weights: imagenet (the default; downloads them), none, a .h5 file, a folder of such files, or "
-        "the RUN of an earlier fit",
-    )
-    parser.add_argument(
-        "--epochs", type=_positive, metavar="N", help="how often each labelled frame is shown, instead of the recipe's"
-    )
-    parser.add_argument("--seed", type=_seed, default=0, help="decides the split and the training (default: 0)")
-    parser.add_argument(
-        "--split", choices=("frame", "video"), default="frame", help="test on single frames or whole videos"
-    )
-    parser.add_argument(
-        "--folds", type=_positive, metavar="K", help="also train K models, so that every frame is tested once"
-    )
-    parser.add_argument(
-        "--teacher", type=model_path, metavar="MODEL", help="a larger model, which labels frames of --unlabelled"
-    )
-    parser.add_argument(
-        "--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="videos to train on with the labels of --teacher"
-    )
-    parser.add_argument(
-        "--max-int8-loss",
-        type=_positive_number,
-        metavar="PX",
-        help="what int8 may add to the mean error (default: one pixel of the model's input, without the frame to which "
-        "it adds most)",
-    )
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: give a whole number from 1 up")
-    return int(text)
+    add("--fps", type=_positive_number, metavar="F", help="the frame rate to reach on --target")
+    add("--backbone", metavar="NAME", help="mobilenet_v1_ALPHA or mobilenet_v2_ALPHA")
+    add("--input", metavar="WxH", help="the size of the model's input, such as 320x240")
+    add("--follow", action="store_true", help="also train for a window that follows the animal (view.follow)")
+    add("--weights", default="imagenet", metavar="W", help=_WEIGHTS_HELP)
+    add("--epochs", type=positive, metavar="N", help="how often each frame is shown, instead of the recipe's number")
+    add("--seed", type=_seed, default=0, help="decides the split and the training (default: 0)")
+    add("--split", choices=("frame", "video"), default="frame", help="test on single frames (default) or whole videos")
+    add("--folds", type=positive, metavar="K", help="also train K models, so that every frame is tested once")
+    add("--teacher", type=model_path, metavar="MODEL", help="a larger model, which labels frames of --unlabelled")
+    add("--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="videos to train on with the labels of --teacher")
+    add("--max-int8-loss", type=_positive_number, metavar="PX", help=_INT8_LOSS_HELP)
 
 
 def _positive_number(text: str) -> float:
@@ -169,9 +145,8 @@ def _prepare_folder(run: Path, force: bool) -> None:
 
 
 def _start_tensorflow() -> None:
-    if importlib.util.find_spec("tensorflow") is None:
-        raise EdgeposeError("training needs TensorFlow: pip install 'edgepose[train]'")
-    with quiet():  # TensorFlow searches for GPUs, and prints many lines when there are none
+    # TensorFlow searches for GPUs, and prints many lines when there are none.
+    with extra("train", "training"), quiet():
         import tensorflow as tf
 
         tf.config.list_logical_devices()
@@ -193,8 +168,6 @@ def _fit_options(args: argparse.Namespace, dataset: Dataset, input_wh: tuple[int
 
 
 def _for_board(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tuple[int, int]]:
-    from edgepose_train.training.samples import animal_size, frame_size
-
     board = TARGET_BOARDS[args.target]
     fps = args.fps or board.fps
     sizes = frame_size(dataset.images), animal_size(dataset.images)
@@ -211,17 +184,12 @@ def _for_board(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tupl
 def _distillation(args: argparse.Namespace, dataset: Dataset) -> DistillationSet | None:
     if not args.teacher:
         return None
-    from edgepose_train.training.distill import prepare_distillation
-
     return prepare_distillation(args.teacher, args.unlabelled, dataset)
 
 
 def _conclude(args: argparse.Namespace, result: FitResult) -> int:
     """Writes the report, prints tables and verdict, and returns the exit status."""
-    from edgepose_train.export.model_speed import speed_table
     from edgepose_train.report.build import build_report_data
-    from edgepose_train.report.page import write_report
-    from edgepose_train.report.verdict import judge
 
     model, card = args.output / "model.tflite", result.card
     command = shlex.join(["edgepose-train", *sys.argv[1:]])
@@ -245,10 +213,6 @@ def _conclude(args: argparse.Namespace, result: FitResult) -> int:
 
 def _compile(model: Path) -> ModelCard:
     """Compiles the model for a Coral where the compiler is installed, or prints how to; returns the new card."""
-    from edgepose_train.export.edgetpu import audit_graph
-    from edgepose_train.export.edgetpu_compile import command_line, compile_model, is_installed
-    from edgepose_train.export.tflite_graph import read_bytes, read_graph
-
     audit = audit_graph(read_graph(read_bytes(model), str(model)))
     print(f"Edge TPU: {audit.verdict()}", flush=True)
     if is_installed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,21 @@ def _median_ms(interpreter: Any) -> float:
     return statistics.median(times[3:])
 
 
+def speed_rows(speed: ModelSpeed) -> Iterator[tuple[str, str, str, str]]:
+    """Yields board, milliseconds per frame, frame rate and basis as texts; estimates begin with ~."""
+    yield (
+        "this machine",
+        f"{speed.here_ms:.1f}",
+        f"{1000 * NETWORK_SHARE / speed.here_ms:.0f} fps",
+        "measured, one thread",
+    )
+    for row in speed.boards:
+        if row.ms is None:
+            yield row.board, "-", "-", row.basis
+        else:
+            yield row.board, f"~{row.ms:.1f}", f"~{1000 * NETWORK_SHARE / row.ms:.0f} fps", row.basis
+
+
 def speed_table(speed: ModelSpeed) -> Table:
     """The table for the terminal: milliseconds per frame, and the frame rate that leaves room for everything else."""
     table = Table(
@@ -92,10 +108,6 @@ def speed_table(speed: ModelSpeed) -> Table:
     table.add_column("ms a frame", justify="right")
     table.add_column("good for", justify="right")
     table.add_column(style="dim")
-    here = BoardSpeed("this machine", speed.here_ms, "measured, one thread")
-    for row in (here, *speed.boards):
-        about = "" if row is here else "~"
-        ms = "-" if row.ms is None else f"{about}{row.ms:.1f}"
-        fps = "-" if row.ms is None else f"{about}{1000 * NETWORK_SHARE / row.ms:.0f} fps"
-        table.add_row(row.board, ms, fps, row.basis)
+    for row in speed_rows(speed):
+        table.add_row(*row)
     return table

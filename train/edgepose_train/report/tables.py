@@ -11,8 +11,7 @@ from edgepose.inference.model_card import ModelCard, Score
 from edgepose.system.wording import count
 from edgepose.types import F64
 from edgepose_train.evaluation.metrics import FOLDS
-from edgepose_train.export.model_speed import ModelSpeed
-from edgepose_train.network.target_boards import NETWORK_SHARE
+from edgepose_train.export.model_speed import ModelSpeed, speed_rows
 from edgepose_train.report.provenance import provenance
 from edgepose_train.report.report_data import ReportData, labels_learnt
 from edgepose_train.report.verdict import much_worse
@@ -105,14 +104,7 @@ def measures(scores: Mapping[str, Score]) -> list[str]:
 
 def speed_table(speed: ModelSpeed) -> str:
     """Returns a table with a row per board: a frame's time in the network and the frame rate."""
-    here = [f"{speed.here_ms:.1f}", f"{1000 * NETWORK_SHARE / speed.here_ms:.0f} fps", "measured, one thread"]
-    rows = [_row("this machine", here, words=1)]
-    for board in speed.boards:
-        numbers = (
-            ["-", "-"] if board.ms is None else [f"~{board.ms:.1f}", f"~{1000 * NETWORK_SHARE / board.ms:.0f} fps"]
-        )
-        known = f"{'no estimate' if board.ms is None else 'estimate'}: {board.basis}"
-        rows.append(_row(_BOARDS.get(board.board, board.board), [*numbers, known], words=1))
+    rows = [_row(_BOARDS.get(board, board), cells, words=1) for board, *cells in speed_rows(speed)]
     head = "".join(f'<th scope="col">{name}</th>' for name in ("where", "ms a frame", "good for"))
     return (
         f'<div class="wide" tabindex="0"><table><thead><tr>{head}<th scope="col" class="words">how this is known</th>'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from edgepose.errors import EdgeposeError
+from edgepose.system.progress import progress_bar
 from edgepose.types import F64
 from edgepose_train.training import checkpoint
 from edgepose_train.training.trainer import Predictor, Trainer, TrainingViews, batches
@@ -159,22 +157,10 @@ class _ProgressDisplay:
     """A progress bar on a terminal, otherwise one line per validation."""
 
     def __init__(self, trainer: Trainer, curve: list[CurvePoint]) -> None:
-        self._trainer, self.loss = trainer, curve[-1].loss if curve else 0.0
-        self._console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("training"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} steps"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]:.3f}  validation {task.fields[best]}"),
-            console=self._console,
-            disable=not sys.stderr.isatty(),
-        )
-        self._task = self._bar.add_task(
-            "train", total=trainer.plan.steps, completed=trainer.steps_done, loss=self.loss, best="-"
-        )
+        self._trainer, self._best = trainer, "-"
+        self.loss = curve[-1].loss if curve else 0.0
+        self._bar = progress_bar()
+        self._task = self._bar.add_task("training", total=trainer.plan.steps, completed=trainer.steps_done)
 
     def __enter__(self) -> _ProgressDisplay:
         self._bar.start()
@@ -185,14 +171,14 @@ class _ProgressDisplay:
 
     def add_step(self, loss: float) -> None:
         self.loss = 0.95 * self.loss + 0.05 * loss if self.loss else loss
-        self._bar.update(self._task, advance=1, loss=self.loss)
+        description = f"training, loss {self.loss:.3f}, best validation {self._best}"
+        self._bar.update(self._task, advance=1, description=description)
 
     def show_best(self, best: BestWeights) -> None:
-        text = f"{best.validation_px:.2f} px (step {best.step})"
-        self._bar.update(self._task, best=text)
+        self._best = f"{best.validation_px:.2f} px (step {best.step})"
         if self._bar.disable:
             done, steps = self._trainer.steps_done, self._trainer.plan.steps
-            self.print(f"step {done}/{steps}  loss {self.loss:.3f}  best validation {text}")
+            self.print(f"step {done}/{steps}  loss {self.loss:.3f}  best validation {self._best}")
 
     def print(self, line: str) -> None:
-        self._console.print(line, highlight=False)
+        self._bar.console.print(line, highlight=False)
