@@ -10,10 +10,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import msgspec
 import numpy as np
 
@@ -22,7 +21,7 @@ from edgepose.camera.synthetic.scene import Scene
 from edgepose.config.camera import SyntheticCameraConfig
 from edgepose.errors import EdgeposeError
 from edgepose.inference.model_card import read_card, write_card
-from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
+from edgepose_train.labels.deeplabcut_writer import create_project, image_name, new_frames, write_labels
 from edgepose_train.labels.project_files import LABELS
 
 SCORER = "edgepose"
@@ -54,22 +53,19 @@ def main() -> int:
     return 0
 
 
-def write_project(project: Path, seeds: Iterable[int], frames: int, size_wh: tuple[int, int]) -> None:
-    """Renders a DeepLabCut project with one video for each seed, and `frames` images of each, spread over its walk."""
-    create_project(project, "demo", SCORER, SKELETON, {})
+def write_project(project: Path, seeds: Sequence[int], frames: int, size_wh: tuple[int, int]) -> None:
+    """Writes a DeepLabCut project folder with one video per seed and `frames` images of each, spread over its walk."""
+    create_project(project, "demo", SCORER, SKELETON, {f"mouse{seed}.avi": size_wh for seed in seeds})
     for seed in seeds:
-        scene = Scene(seed, size_wh)
-        folder = project / LABELS / f"mouse{seed}"
-        folder.mkdir()
-        xy_px = {}
-        for i in range(frames):
-            # The seeds begin at different times of the walk, so that the images show all of it.
-            index = (i * LOOP_FRAMES // frames + seed * 37) % LOOP_FRAMES
-            image = folder / f"img{index:04d}.png"
-            if not cv2.imwrite(str(image), scene.render(index)):
-                raise EdgeposeError(f"{image}: cannot write; is the disk full?")
-            xy_px[image.name] = scene.mouse.truth(index)
-        write_labels(folder, SCORER, SKELETON.keypoints, list(xy_px), np.array(list(xy_px.values()), np.float64))
+        scene, video = Scene(seed, size_wh), f"mouse{seed}"
+        # The seeds begin at different times of the walk, so that the images show all of it.
+        indices = sorted((i * LOOP_FRAMES // frames + seed * 37) % LOOP_FRAMES for i in range(frames))
+        names = [image_name(index, LOOP_FRAMES) for index in indices]
+        with new_frames(project, video) as write:
+            for name, index in zip(names, indices, strict=True):
+                write(name, scene.render(index))
+        truth = np.stack([scene.mouse.truth(index) for index in indices])
+        write_labels(project / LABELS / video, SCORER, SKELETON.keypoints, names, truth)
 
 
 def train(project: Path, run: Path, weights: str) -> None:

@@ -30,7 +30,7 @@ from edgepose_train.quiet import quiet
 from edgepose_train.report.page import write_report
 from edgepose_train.report.verdict import judge
 from edgepose_train.training.checkpoint import CHECKPOINT, is_run
-from edgepose_train.training.distill import DistillationSet, prepare_distillation
+from edgepose_train.training.distill import prepare_distillation
 from edgepose_train.training.fit_options import FitOptions
 from edgepose_train.training.samples import animal_size, frame_size
 
@@ -41,7 +41,10 @@ _WEIGHTS_HELP = (
     "the first weights: imagenet (the default; downloads them), none, a .h5 file, a folder of such files, or the RUN "
     "of an earlier fit"
 )
-_INT8_LOSS_HELP = "what int8 may add to the mean error (default: one pixel of the model's input, without the frame to which it adds most)"
+_INT8_LOSS_HELP = (
+    "what int8 may add to the mean error (default: one pixel of the model's input, and the frame to which it adds most "
+    "does not count)"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -110,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
 
     options = _fit_options(args, dataset, input_wh)
     folds = plan_folds(dataset, options, args.folds) if args.folds else []
-    distillation = _distillation(args, dataset)
+    distillation = prepare_distillation(args.teacher, args.unlabelled, dataset) if args.teacher else None
     result = fit(dataset, args.output, options, distillation=distillation)
     model = args.output / "model.tflite"
     if folds:
@@ -179,12 +182,6 @@ def _for_board(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tupl
         flush=True,
     )
     return recipe_for(choice.backbone, choice.width, choice.stride, choice.animal_px, args.target == "coral"), (w, h)
-
-
-def _distillation(args: argparse.Namespace, dataset: Dataset) -> DistillationSet | None:
-    if not args.teacher:
-        return None
-    return prepare_distillation(args.teacher, args.unlabelled, dataset)
 
 
 def _conclude(args: argparse.Namespace, result: FitResult) -> int:

@@ -78,11 +78,7 @@ def source_of(image: U8, frame_map: FrameMap, zoom: float) -> tuple[U8, Matrix]:
 
 
 def random_view(
-    image: U8,
-    xy_px: F64,
-    to_model: Matrix,
-    augmentation: Augmentation,
-    rng: np.random.Generator,
+    image: U8, xy_px: F64, to_model: Matrix, augmentation: Augmentation, rng: np.random.Generator
 ) -> tuple[U8, F64]:
     """Returns a random crop (h, w, 3) and its keypoints (K, 2) in pixels of the crop.
 

@@ -23,11 +23,7 @@ def plan_folds(dataset: Dataset, options: FitOptions, folds: int) -> list[Split]
 
 
 def cross_validate(
-    dataset: Dataset,
-    run: Path,
-    options: FitOptions,
-    splits: list[Split],
-    distillation: DistillationSet | None = None,
+    dataset: Dataset, run: Path, options: FitOptions, splits: list[Split], distillation: DistillationSet | None = None
 ) -> Predictions:
     """Trains a model for each split in `run/fold-1`, `run/fold-2` and so on; an interrupted call continues.
 

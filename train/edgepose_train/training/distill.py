@@ -39,11 +39,7 @@ class DistillationSet:
 
 
 def prepare_distillation(
-    teacher: Path,
-    videos: Sequence[Path],
-    dataset: Dataset,
-    frames: int = FRAMES,
-    least_score: float = LEAST_SCORE,
+    teacher: Path, videos: Sequence[Path], dataset: Dataset, frames: int = FRAMES, least_score: float = LEAST_SCORE
 ) -> DistillationSet:
     """Runs a finished model over frames that are spread over the videos; frames that are labelled are left out.
 

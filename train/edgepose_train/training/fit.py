@@ -20,15 +20,7 @@ from edgepose.errors import UsageError
 from edgepose.geometry.coordinates import animal_px
 from edgepose.geometry.letterbox import FrameMap
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import (
-    ModelCard,
-    ModelOutput,
-    Training,
-    card_path,
-    read_card,
-    sha256_of,
-    write_card,
-)
+from edgepose.inference.model_card import ModelCard, ModelOutput, Training, card_path, read_card, sha256_of, write_card
 from edgepose.types import F64
 from edgepose_train.evaluation.evaluate import measure, measure_followed
 from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize

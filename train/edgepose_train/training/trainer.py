@@ -173,10 +173,7 @@ class Trainer:
     def restore(self, state: dict[str, list[Any]]) -> None:
         """Sets the state to what `state` returned."""
         self.model.set_weights(state["model"])
-        for variables, values in (
-            (self._average, state["average"]),
-            (self.optimizer.variables, state["optimizer"]),
-        ):
+        for variables, values in ((self._average, state["average"]), (self.optimizer.variables, state["optimizer"])):
             for variable, value in zip(variables, values, strict=True):
                 variable.assign(value)
 
