@@ -51,7 +51,8 @@ def smooth(xy: F64, time_s: F64, method: Method, max_gap_s: float, length_px: fl
     elif method == "one-euro":
         found = one_euro(bridged, time_s, length_px)
     else:
-        found = kalman(kept, time_s, frame_s, length_px)
+        density = likeliest_density(kept, time_s, length_px, ACCELERATIONS[:, None] / frame_s**3)
+        found = kalman(kept, time_s, density, length_px)
     return np.where(np.isnan(bridged), np.nan, found)
 
 
@@ -168,9 +169,11 @@ class _State:
         )
 
 
-def kalman(xy: F64, time_s: F64, frame_s: float, length_px: float) -> F64:
-    """Filters in units of the measurement's variance, which then is 1 and cancels."""
-    density = likeliest_density(xy, time_s, length_px, ACCELERATIONS[:, None] / frame_s**3)
+def kalman(xy: F64, time_s: F64, density: F64, length_px: float) -> F64:
+    """The Kalman filter and smoother.
+
+    density: (K,), of the white acceleration, in units of the measurement's variance, which then is 1 and cancels.
+    """
     seen = _seen(xy)
     state = _begin(xy, length_px, density)
     states = []

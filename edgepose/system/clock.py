@@ -13,7 +13,9 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _TIME_ERROR = 5  # adjtimex(2): "the system clock is not synchronized"
@@ -28,10 +30,10 @@ def wall_us() -> int:
 
 
 @functools.cache
-def boot_id() -> str:
+def boot_id(path: Path = _BOOT_ID) -> str:
     """Returns the kernel's id of this boot. Where there is none (not Linux), this process gets a new one."""
     try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
+        return path.read_text(encoding="ascii").strip()
     except OSError:
         return str(uuid.uuid4())
 
@@ -50,19 +52,20 @@ class SyncFlag:
     call sets the clock. Then timedatectl is asked.
     """
 
-    def __init__(self) -> None:
-        linux = sys.platform == "linux"  # CDLL(None) is an error on Windows
-        self._adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None) if linux else None
+    def __init__(self, adjtimex: Callable[[Any], int] | None = None) -> None:
+        if adjtimex is None and sys.platform == "linux":  # CDLL(None) is an error on Windows
+            adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
+        self._adjtimex = adjtimex
         self._timex = ctypes.create_string_buffer(_TIMEX_BYTES)
 
     def synced(self) -> bool:
         if self._adjtimex is None:
             return False
         state = int(self._adjtimex(self._timex))
-        return 0 <= state < _TIME_ERROR if state >= 0 else _asked().synced
+        return 0 <= state < _TIME_ERROR if state >= 0 else timedatectl().synced
 
 
-class _Asked:
+class Timedatectl:
     """Asks timedatectl every `ASK_S`, in a thread of its own, because one answer takes longer than a pose."""
 
     def __init__(self) -> None:
@@ -78,5 +81,6 @@ class _Asked:
 
 
 @functools.cache
-def _asked() -> _Asked:
-    return _Asked()
+def timedatectl() -> Timedatectl:
+    """Returns the one of this process."""
+    return Timedatectl()

@@ -177,13 +177,12 @@ def rauch_tung_striebel(z, time_s, density, first_variance):
 
 
 @pytest.mark.parametrize("density", [3.0, 3000.0])
-def test_kalman_is_that_of_the_textbook(monkeypatch, density):
+def test_kalman_is_that_of_the_textbook(density):
     truth, time_s = walk(80)
     seen = noisy(truth)
     seen[30:36] = np.nan
     time_s = time_s + np.random.default_rng(3).uniform(0, 0.01, 80)  # a camera that is not quite regular
-    monkeypatch.setattr(smoothing, "likeliest_density", lambda *_: np.full(2, density))
-    found = smoothing.kalman(seen, time_s, 1 / FPS, LENGTH_PX)
+    found = smoothing.kalman(seen, time_s, np.full(2, density), LENGTH_PX)
     for keypoint in range(2):
         for axis in range(2):
             expected = rauch_tung_striebel(seen[:, keypoint, axis], time_s, density, 100 * LENGTH_PX**2)

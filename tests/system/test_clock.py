@@ -15,23 +15,20 @@ from brokers import wait_until
 from edgepose.system import clock
 
 
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    """The boot id is remembered; here each test asks anew."""
-    clock.boot_id.cache_clear()
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    """timedatectl's answer is remembered."""
+    clock.timedatectl.cache_clear()
     yield
-    clock.boot_id.cache_clear()
+    clock.timedatectl.cache_clear()
 
 
 def test_the_boot_id_is_the_kernels() -> None:
     assert clock.boot_id() == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def test_without_a_kernel_that_tells_one_process_has_one_boot_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(clock, "_BOOT_ID", tmp_path / "none")
-    assert clock.boot_id() == clock.boot_id() != ""
+def test_without_the_kernels_id_one_process_has_one_boot_id(tmp_path: Path) -> None:
+    assert clock.boot_id(tmp_path / "none") == clock.boot_id(tmp_path / "none") != ""
 
 
 def test_the_boot_clock_runs_where_there_is_only_a_monotonic_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,22 +48,18 @@ def test_only_linux_is_asked_whether_the_clock_is_set(monkeypatch: pytest.Monkey
     assert clock.SyncFlag().synced() is False
 
 
-@pytest.mark.parametrize(("told", "synced"), [("yes", True), ("no", False), ("", False)])
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize(("answer", "synced"), [("yes", True), ("no", False), ("", False)])
 def test_where_the_kernel_may_not_be_asked_systemd_is(
-    told: str, synced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: str, synced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As in a hardened service, whose system calls that could set the clock end with EPERM."""
     program = tmp_path / "timedatectl"
-    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\necho {told}\n', encoding="ascii")
+    program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\necho {answer}\n', encoding="ascii")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    flag = clock.SyncFlag()
-    flag._adjtimex = lambda _timex: -1
-    clock._asked.cache_clear()
-    try:
-        flag.synced()
-        wait_until((tmp_path / "words").exists, "the question")
-        wait_until(lambda: flag.synced() is synced, "the answer")
-    finally:
-        clock._asked.cache_clear()
+    flag = clock.SyncFlag(lambda _timex: -1)
+    flag.synced()
+    wait_until((tmp_path / "words").exists, "the question")
+    wait_until(lambda: flag.synced() is synced, "the answer")
     assert (tmp_path / "words").read_text(encoding="ascii") == "show --property=NTPSynchronized --value\n"

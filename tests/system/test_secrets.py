@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,13 +17,13 @@ from brokers import Mosquitto, Subscriber, wait_until
 from daemons import Daemon
 from delivering import pose
 from mouse_messages import status
+from paho.mqtt import client as paho
 from paho.mqtt import publish
 from refusals import be_quick, new_device
 
 from edgepose.cli.main import main
 from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, ConfigError, UsageError
-from edgepose.mqtt import broker, connection
 from edgepose.mqtt.connection import probe_broker
 from edgepose.protocol.codec import encode
 
@@ -92,12 +93,13 @@ def test_a_wrong_password_is_not_shown_either_not_even_in_pahos_own_log(
     monkeypatch.setenv("EDGEPOSE_MQTT_PASSWORD", f"{SECRET}-old")
     be_quick(monkeypatch)
 
-    def talkative(*args: object, **more: object) -> object:
-        client = broker.new_client(*args, **more)  # type: ignore[arg-type]
-        client.enable_logger()
-        return client
+    begin = paho.Client.__init__
 
-    monkeypatch.setattr(connection, "new_client", talkative)
+    def begin_with_log(client: paho.Client, *args: Any, **more: Any) -> None:
+        begin(client, *args, **more)
+        client.enable_logger()
+
+    monkeypatch.setattr(paho.Client, "__init__", begin_with_log)
     settings = MqttConfig(host="127.0.0.1", port=guarded.port, username="cage-07")
     with pytest.raises(BrokerError, match="Not authorized") as refused:
         probe_broker(settings)
