@@ -10,6 +10,11 @@ import msgspec
 import pytest
 
 from edgepose.inference.model_card import ModelFile, ModelFiles, read_card, write_card
+from edgepose.model_store.selection import activated, change_selection
+from edgepose.model_store.startup import configured_key, selection_path
+from edgepose.model_store.store import Store
+from edgepose.system.shipped_files import DEMO_MODEL
+from edgepose.system.state_dir import state_dir
 from edgepose.types import Skeleton
 
 
@@ -65,3 +70,20 @@ def interpreter(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> N
     ]
     (site / "sitecustomize.py").write_text("\n".join(text) + "\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]))
+
+
+def activate(model: Path, device: str = "cage-07") -> str:
+    """Installs a model and activates it for a device whose config names the demo's model. Returns its id.
+
+    The store is in the state folder of the test.
+    """
+    store = Store(state_dir() / "models")
+    version = store.install(model)
+    configured = configured_key(DEMO_MODEL)
+    change_selection(selection_path(store, device), lambda selection: activated(selection, version.key, configured))
+    return version.id
+
+
+def stored() -> dict[Path, bytes]:
+    """Every file of the store, with its content."""
+    return {path: path.read_bytes() for path in state_dir().rglob("*") if path.is_file()}

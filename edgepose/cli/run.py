@@ -6,25 +6,25 @@ import argparse
 import logging
 import os
 import sys
-from pathlib import Path
 
 from edgepose.config.loading import read_config
 from edgepose.daemon.assembly import Daemon
+from edgepose.system.arguments import add_config_argument, config_path
 from edgepose.system.signals import stop_on_signals
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Reads frames, finds keypoints and publishes them until SIGTERM or Ctrl-C, or until a video ends.\n"
-        "Without a broker it keeps the poses and keeps trying."
+        "Reads frames, finds keypoints and publishes them until SIGTERM or Ctrl-C, or until a video ends. "
+        "Without a broker it keeps the poses, and keeps trying to connect."
     )
     parser.epilog = "example:\n  edgepose run -c edgepose.yaml\n  mosquitto_sub -v -t 'edgepose/#'"
-    parser.add_argument("-c", "--config", type=Path, required=True, metavar="FILE")
+    add_config_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     log_to_stderr()
-    Daemon(read_config(args.config), stop_on_signals(once=True)).run()
+    Daemon(read_config(config_path(args.config)), stop_on_signals(once=True)).run()
     return 0
 
 

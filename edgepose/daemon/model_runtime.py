@@ -16,10 +16,18 @@ from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.estimator import PoseEstimator
 from edgepose.inference.viewer import zoom_of
 from edgepose.model_store.hot_swap import HotSwapModel
+from edgepose.model_store.startup import model_that_runs
+from edgepose.model_store.store import Store
 from edgepose.recording.recorder import Recording
 from edgepose.system.reporter import Reporter
+from edgepose.system.state_dir import state_dir
 
 log = logging.getLogger(__name__)
+
+
+def running_model(config: Config) -> Path:
+    """The model file that `edgepose run` would begin with. Nothing is changed, so that other commands may ask."""
+    return model_that_runs(Store(state_dir() / "models"), config.device_name(), Path(config.model))
 
 
 def open_suitable(model: Path, config: Config, reporter: Reporter) -> PoseEstimator:

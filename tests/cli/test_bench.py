@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edgepose.cli.bench import BLOCK
 from edgepose.cli.main import main
+from edgepose.daemon.benchmark import BLOCK
 
 STAGES = ["copy", "load", "invoke", "decode", "hand_over", "encode"]
 
@@ -56,9 +56,15 @@ def test_takes_the_frames_of_a_video(demo_model, tmp_path):
 
 def test_a_report_that_cannot_be_written_is_one_line(demo_model, tmp_path):
     done = bench(demo_model, "--json", tmp_path / "nowhere" / "bench.json")
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if "XNNPACK delegate" not in line]
-    assert lines == [f"edgepose: {tmp_path}/nowhere/bench.json: No such file or directory"]
+    assert done.returncode == 2
+    missing = f"--json {tmp_path}/nowhere/bench.json: there is no folder {tmp_path}/nowhere; make it first"
+    assert done.stderr.splitlines() == [f"edgepose: {missing}"]
+
+
+def test_json_on_stdout_takes_the_place_of_the_table(demo_model):
+    done = bench(demo_model, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["stages_ms"]) == STAGES
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from brokers import Mosquitto
+from model_files import activate, stored, variant
 
 from edgepose.cli.main import main
 
@@ -75,6 +77,32 @@ def test_a_bad_config_exits_78_alone(tmp_path: Path, capsys: pytest.CaptureFixtu
     status, lines = check(path, capsys)
     assert status == 78
     assert list(lines) == ["config"]
+
+
+def test_the_model_that_was_activated_is_checked_and_nothing_changes(
+    tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = activate(variant(demo_model, tmp_path / "new", "renamed", keypoints=("nose", "left", "right", "tail")))
+    before = stored()
+    rule = "device: cage-07\nrules: {away: {when: {score: {keypoint: snout, below: 0.3}}}}\n"
+    _, lines = check(write(tmp_path / "f.yaml", demo_model, 1, more=rule), capsys)
+    assert lines["model"][0] == "ok"
+    assert lines["model"][1].startswith(f"{name}, 4 keypoints")
+    assert f"activated in place of {demo_model}" in lines["model"][1]
+    assert "the model has no keypoint 'snout'" in lines["rules"][1]
+    assert stored() == before
+
+
+def test_json_on_stdout_takes_the_place_of_the_lines(
+    tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write(tmp_path / "f.yaml", demo_model, 1)
+    assert main(["check", "-c", str(config), "--json", "-"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    verdicts = {check["name"]: check["verdict"] for check in report["checks"]}
+    assert not report["ready"]
+    assert (verdicts["config"], verdicts["model"], verdicts["broker"]) == ("ok", "ok", "fail")
+    assert all(set(check) == {"name", "verdict", "text"} for check in report["checks"])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,232 @@
+"""Is everything ready that the daemon needs? Named results, for the command line and for pages."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from edgepose.camera import open_camera
+from edgepose.camera.supervisor import CameraSupervisor
+from edgepose.closed_loop.closed_loop import ClosedLoop
+from edgepose.closed_loop.processor import load
+from edgepose.config.closed_loop import GpioConfig
+from edgepose.config.geometry_files import read_ground
+from edgepose.config.schema import Config, ViewConfig
+from edgepose.daemon.board import BoardSensors, board_alerts
+from edgepose.daemon.model_runtime import running_model
+from edgepose.delivery.spool_lock import spool_disk_folder
+from edgepose.errors import CameraError, ConfigError, EdgeposeError, ModelError
+from edgepose.geometry.letterbox import FrameMap, ModelInput
+from edgepose.inference.accelerated import open_estimator
+from edgepose.inference.model_card import read_card
+from edgepose.inference.viewer import field_of, window_size, zoom_of
+from edgepose.mqtt.connection import probe_broker
+from edgepose.recording.recorder import require_encoder
+from edgepose.recording.retention import usable_bytes
+from edgepose.system.reporter import Reporter
+from edgepose.types import Frame, image_size_wh
+from edgepose.video import h264
+
+_USUAL_INPUT = ModelInput((320, 240), 3, "letterbox")  # for a camera whose model cannot be read
+_USUAL_ZOOM = 1.25  # every model has seen animals this much larger in its training
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """The result of one check.
+
+    Attributes:
+        name: what was checked, such as `camera`.
+        verdict: `fail` keeps the daemon from working, `warn` does not.
+        text: what was found, and what to do about it.
+        exit_code: status of a command that ends because of it; 0 unless the verdict is `fail`.
+    """
+
+    name: str
+    verdict: Literal["ok", "warn", "fail"]
+    text: str
+    exit_code: int = 0
+
+
+def failed_check(name: str, error: EdgeposeError) -> CheckResult:
+    return CheckResult(name, "fail", str(error), error.exit_code)
+
+
+def check_all(config: Config) -> Iterator[CheckResult]:
+    """Tries everything that the daemon needs, one after the other, and changes nothing.
+
+    Model and camera come first, since other checks depend on them.
+    """
+    checks = _Checks(config)
+    parts: tuple[tuple[str, bool, Callable[[], Iterator[CheckResult]]], ...] = (
+        ("model", True, checks.model),
+        ("camera", True, checks.camera),
+        ("view", config.view != ViewConfig(), checks.view),
+        ("geometry", config.geometry is not None, checks.geometry),
+        ("rules", bool(config.rules) or config.gpio != GpioConfig(), checks.rules),
+        ("processor", config.processor is not None, checks.processor),
+        ("broker", True, checks.broker),
+        ("board", True, checks.board),
+        ("record", config.record is not None, checks.record),
+        ("hard_frames", config.hard_frames is not None, checks.hard_frames),
+    )
+    for name, wanted, check in parts:
+        if wanted:
+            try:
+                yield from check()
+            except EdgeposeError as exc:
+                yield failed_check(name, exc)
+
+
+class _Checks:
+    """Each method is one check. It raises EdgeposeError where the check fails."""
+
+    def __init__(self, config: Config) -> None:
+        self._config, self._model = config, running_model(config)
+        self._frame_wh: tuple[int, int] | None = None  # of the camera, once it has given a frame
+
+    def model(self) -> Iterator[CheckResult]:
+        estimator = open_estimator(self._model, self._config.inference, reporter=Reporter())
+        card, (w, h) = estimator.card, estimator.card.input.size_wh
+        instead = "" if self._model == Path(self._config.model) else f", activated in place of {self._config.model}"
+        yield CheckResult(
+            "model", "ok", f"{card.model_id()}, {len(card.skeleton.keypoints)} keypoints, input {w}x{h}{instead}"
+        )
+        where = "CPU, " if estimator.delegate == "cpu" else ""
+        fast = estimator.runtime.xnnpack and not estimator.trouble
+        yield CheckResult("delegate", "ok" if fast else "warn", estimator.trouble or f"{where}{estimator.describe()}")
+        estimator.close()
+
+    def camera(self) -> Iterator[CheckResult]:
+        begin = time.monotonic()
+        try:
+            model_input = read_card(self._model).input
+        except ModelError:
+            model_input = _USUAL_INPUT
+        camera = CameraSupervisor(lambda: open_camera(self._config.camera, model_input), reporter=Reporter())
+        seconds = time.monotonic() - begin
+        try:
+            frame = camera.read()
+        finally:
+            camera.close()
+        if frame is None:
+            raise CameraError("the camera ends before its first frame; correct the camera section")
+        self._frame_wh = frame.size_wh
+        name = f"{camera.name}, " if camera.name else ""
+        yield CheckResult("camera", "ok", f"{name}{_sizes(frame)}, first frame after {seconds * 1e3:.0f} ms")
+
+    def view(self) -> Iterator[CheckResult]:
+        if self._frame_wh is None:
+            return
+        view, card = self._config.view, read_card(self._model)
+        zoom, (x, y, w, h) = zoom_of(view, card), field_of(view, self._frame_wh)
+        whole, part = (
+            FrameMap.fit(size_wh, card.input.size_wh, card.input.resize).scale_xy.max()
+            for size_wh in (self._frame_wh, (w, h))
+        )
+        if part > _USUAL_ZOOM * whole * (zoom if view.follow else 1):
+            larger = f"region {w}x{h} shows the animal {part / whole:.1f} times as large as the whole frame does"
+            text = f"{larger}; a model that was trained on whole frames needs `fit --follow` for that"
+            yield CheckResult("view", "warn", text)
+        elif view.follow:
+            window_w, window_h = window_size(card, self._frame_wh, zoom)
+            text = f"follows the animal through {window_w}x{window_h} of {w}x{h}, {zoom:g} times as large"
+            yield CheckResult("view", "ok", text)
+        else:
+            yield CheckResult("view", "ok", f"looks at {w}x{h} from ({x}, {y}) on")
+
+    def geometry(self) -> Iterator[CheckResult]:
+        geometry = self._config.geometry
+        if geometry is None or self._frame_wh is None:
+            return
+        ground, (w, h) = read_ground(geometry, self._frame_wh), self._frame_wh
+        left, right = ground.to_mm([(w / 2 - 1, h / 2), (w / 2, h / 2)])
+        fits = f", its points fit within {ground.worst_mm:.2g} mm" if len(geometry.points) > 4 else ""
+        mm = float(np.linalg.norm(right - left))
+        yield CheckResult("geometry", "ok", f"{mm:.3g} mm a pixel in the middle{fits}")
+
+    def rules(self) -> Iterator[CheckResult]:
+        config, skeleton = self._config, read_card(self._model).skeleton
+        ClosedLoop(config.rules, config.gpio, skeleton, reporter=Reporter()).close()
+        pins = [f"pin {rule.pin}" for rule in config.rules.values() if rule.pin is not None]
+        yield CheckResult("rules", "ok", ", ".join([*config.rules, *config.gpio.inputs, *pins]) or "sync pulses")
+
+    def processor(self) -> Iterator[CheckResult]:
+        processor = self._config.processor
+        assert processor is not None
+        try:
+            load(processor)
+        except Exception as exc:  # somebody else's code
+            why = f"{type(exc).__name__}: {' '.join(str(exc).split())}"
+            raise ConfigError(f"{processor.load} in {processor.folder}: {why}") from None
+        yield CheckResult("processor", "ok", f"{processor.load} is loaded")
+
+    def broker(self) -> Iterator[CheckResult]:
+        mqtt = self._config.mqtt
+        probe_broker(mqtt)
+        yield CheckResult("broker", "ok", f"{mqtt.host}:{mqtt.port} accepts us, MQTT {mqtt.protocol}")
+
+    def board(self) -> Iterator[CheckResult]:
+        """Gives disk and clock, and `board` where the board says anything of itself, as a Pi does."""
+        board = BoardSensors(spool_disk_folder(self._config.spool, self._config.device_name())).read()
+        alerts = board_alerts(board)
+        if low := alerts.pop("disk", None):
+            yield CheckResult("disk", "warn", low)
+        elif board.disk_free_mb is not None:
+            yield CheckResult("disk", "ok", f"{board.disk_free_mb / 1e3:.1f} GB free")
+        if board.clock_synced:
+            yield CheckResult("clock", "ok", "synchronised")
+        else:
+            text = "not synchronised: poses say so; enable NTP (timedatectl set-ntp true)"
+            yield CheckResult("clock", "warn", text)
+        earlier = [name for name, ever in board.throttled_since_boot.items() if ever]
+        problems = [*alerts.values(), *([f"since boot: {', '.join(earlier)}"] if earlier else [])]
+        if problems:
+            yield CheckResult("board", "warn", "; ".join(problems))
+        elif board.temperature_c is not None:
+            yield CheckResult("board", "ok", f"{board.temperature_c:.0f} °C, not throttled")
+
+    def record(self) -> Iterator[CheckResult]:
+        record = self._config.record
+        assert record is not None
+        recorded = sum(path.stat().st_size for path in Path(record.folder).rglob("*") if path.is_file())
+        free_gb = (_usable_bytes(record.folder) + recorded) / 1e9
+        require_encoder()
+        if free_gb < record.max_gb:
+            text = f"room for {free_gb:.1f} of max_gb {record.max_gb:g}; old segments go earlier"
+            yield CheckResult("record", "warn", text)
+        else:
+            encoder = "hardware" if h264.has_hardware() else "software"
+            yield CheckResult("record", "ok", f"H.264 by {encoder}, to {record.folder}")
+
+    def hard_frames(self) -> Iterator[CheckResult]:
+        hard_frames = self._config.hard_frames
+        assert hard_frames is not None
+        if _usable_bytes(hard_frames.folder) >= hard_frames.max_mb * 1e6:
+            yield CheckResult("hard_frames", "ok", hard_frames.folder)
+        else:
+            yield CheckResult("hard_frames", "warn", f"{hard_frames.folder}: less than max_mb free")
+
+
+def _sizes(frame: Frame) -> str:
+    w, h = frame.size_wh
+    if frame.field_wh is None:
+        return f"{w}x{h}"
+    small_w, small_h = image_size_wh(frame.image, frame.order)
+    return f"{w}x{h}, {small_w}x{small_h} for the model"
+
+
+def _usable_bytes(folder: str) -> float:
+    """The number of bytes that may be written there. Raises EdgeposeError where nothing may be written."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return usable_bytes(Path(folder))
+    except OSError as exc:
+        raise EdgeposeError(f"{folder}: cannot write there ({exc.strerror}); correct the folder or its owner") from None
