@@ -14,10 +14,8 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose_train.labels.project_files import LABELS
+from edgepose.system.pose_tables import COORDS, LABELED_DATA, LEVELS
 
-LEVELS = ("scorer", "bodyparts", "coords")
-COORDS = ("x", "y", "likelihood")
 _NOT_LABELLED = {"", "nan", "na", "n/a", "null", "none"}
 
 
@@ -80,7 +78,7 @@ class Cells:
         return replace(self, rows=[row for row in self.rows if self.image_name(row) not in images])
 
     def _row(self, video: str, image: str, names: Sequence[str], values: NDArray[np.float64]) -> list[str]:
-        path = [LABELS, video, image]
+        path = [LABELED_DATA, video, image]
         index = path if self.index_width == 3 else ["/".join(path), *[""] * (self.index_width - 1)]
         cells = []
         for column in self.columns():
