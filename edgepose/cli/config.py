@@ -26,6 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     migrate = actions.add_parser("migrate", help="rewrite a file of an earlier version")
     migrate.description = "Rewrites a file of an earlier version, keeps the old one beside it, and shows the changes."
     add_config_argument(migrate)
+    for action, words in ((show, "show"), (schema, "schema > edgepose.schema.json"), (migrate, "migrate --dry-run")):
+        action.epilog = f"example:\n  edgepose config {words}"
     migrate.add_argument("--dry-run", action="store_true", help="only show what would change")
 
 

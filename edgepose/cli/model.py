@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepose.config.loading import read_config
-from edgepose.errors import EdgeposeError, UsageError
+from edgepose.errors import EdgeposeError
 from edgepose.model_store.selection import activated, change_selection, read_selection
 from edgepose.model_store.startup import configured_key, selection_path
 from edgepose.model_store.store import Store
@@ -31,38 +31,35 @@ ANSWER_S = 60.0  # within this time it has proved the model, or gone back
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Actions:\n"
-        "  install FILE   verifies a model and copies it into the store of this device\n"
-        "  list           shows the models of the store, and which ones ran well here\n"
-        "  activate NAME  makes this the model that runs; a running daemon changes to it at once, and goes back by\n"
-        "                 itself where the model makes no poses\n"
-        "  rollback       activates the model that ran well before"
-    )
+    parser.description = "Manages the models that this device keeps. A running daemon follows what is activated here."
     parser.epilog = (
-        "example:\n  sudo edgepose model install model.tflite\n  sudo edgepose model activate openfield@3fa2c1"
+        "examples:\n  sudo edgepose model install model.tflite\n  sudo edgepose model activate openfield@3fa2c1"
     )
-    parser.add_argument("action", choices=("install", "list", "activate", "rollback"))
-    parser.add_argument(
-        "name",
-        nargs="?",
-        metavar="FILE|NAME",
-        help="the .tflite or the folder of a fit, or a model's name as `list` shows it",
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    install = actions.add_parser("install", help="verify a model and copy it into the store of this device")
+    install.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
+    shown = actions.add_parser("list", help="show the models of the store, and which ones ran well here")
+    add_json_argument(shown)
+    activate = actions.add_parser(
+        "activate", help="change to a model; a daemon goes back by itself where the model makes no poses"
     )
-    add_config_argument(parser)
-    add_json_argument(parser)
+    activate.add_argument("name", metavar="NAME", help="the model's name, as `edgepose model list` shows it")
+    rollback = actions.add_parser("rollback", help="activate the model that ran well before")
+    for action, example in (
+        (install, "install model.tflite"),
+        (shown, "list --json -"),
+        (activate, "activate openfield@3fa2c1"),
+        (rollback, "rollback"),
+    ):
+        action.epilog = f"example:\n  sudo edgepose model {example}"
+        add_config_argument(action)
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.name is None and args.action in {"install", "activate"}:
-        hint = "name the .tflite" if args.action == "install" else "`edgepose model list` shows the names"
-        raise UsageError(f"model {args.action}: the model is missing; {hint}")
-    if args.json and args.action != "list":
-        raise UsageError(f"model {args.action}: --json is for `model list` only; leave it out")
     check_user(args.config, args.action)
     store = Store(state_dir() / "models")
     if args.action == "install":
-        version = store.install(model_path(args.name))
+        version = store.install(args.model)
         print(f"{version.id} is in {store.folder}; activate it with: edgepose model activate {version.id}")
         return 0
     config = read_config(config_path(args.config))

@@ -27,11 +27,12 @@ from edgepose.config.schema import HardFramesConfig
 from edgepose.geometry.pixels import as_bgr, i420_planes
 from edgepose.pose.pose_quality import animal_length, judge_poses
 from edgepose.recording.retention import usable_bytes
-from edgepose.system.pose_tables import LABELED_DATA, MACHINE_LABELS, csv_header
+from edgepose.system.pose_tables import csv_header
 from edgepose.system.reporter import Reporter
 from edgepose.system.table_files import csv_cells
 from edgepose.types import Frame, Pose, Skeleton
 
+TABLE = "machinelabels.csv"
 _LENGTH_POSES = 100  # from so many poses the length of the animal is measured
 _THUMBNAIL_WH = (32, 24)
 _SAME_GREY = 12  # two frames are alike where no pixel of their thumbnails differs by more grey values
@@ -62,7 +63,7 @@ class HardFrames:
         self.saved = 0
         self._reporter = reporter
         self._settings, self._device, self._skeleton, self.scorer = settings, device, skeleton, scorer
-        self._root = Path(settings.folder) / LABELED_DATA
+        self._root = Path(settings.folder) / "labeled-data"
         self._period_s = 3600 / settings.per_hour
         self._last: deque[tuple[Frame, Pose]] = deque(maxlen=3)
         self._poses: deque[Pose] = deque(maxlen=_LENGTH_POSES)
@@ -150,7 +151,7 @@ class HardFrames:
         _write(folder / f".{name}.part", cv2.imencode(".png", as_bgr(frame))[1].tobytes())
         (folder / f".{name}.part").replace(folder / name)
         cells = csv_cells(np.column_stack([pose.xy_px, pose.score]).astype(float).ravel())
-        _append(folder / MACHINE_LABELS, _line([LABELED_DATA, folder.name, name, *cells]))
+        _append(folder / TABLE, _line(["labeled-data", folder.name, name, *cells]))
         self.saved += 1
         self._remembered.append(candidate.thumbnail)
 
@@ -161,10 +162,10 @@ class HardFrames:
         while True:
             folder = self._root / (stem if number == 1 else f"{stem}_{number}")
             folder.mkdir(parents=True, exist_ok=True)
-            if not (folder / MACHINE_LABELS).exists():
-                _write(folder / f".{MACHINE_LABELS}.part", header.encode())
-                (folder / f".{MACHINE_LABELS}.part").replace(folder / MACHINE_LABELS)
-            with (folder / MACHINE_LABELS).open("rb") as file:
+            if not (folder / TABLE).exists():
+                _write(folder / f".{TABLE}.part", header.encode())
+                (folder / f".{TABLE}.part").replace(folder / TABLE)
+            with (folder / TABLE).open("rb") as file:
                 if file.read(len(header.encode())) == header.encode():
                     return folder
             number += 1

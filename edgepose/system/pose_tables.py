@@ -22,8 +22,6 @@ from edgepose.types import F64, Skeleton
 
 LEVELS = ("scorer", "bodyparts", "coords")
 COORDS = ("x", "y", "likelihood")
-# The folder of labelled frames in a project, and the file of predictions in the folder of a video.
-LABELED_DATA, MACHINE_LABELS = "labeled-data", "machinelabels.csv"
 
 
 @dataclass(frozen=True, slots=True)

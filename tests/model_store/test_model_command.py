@@ -67,8 +67,6 @@ def test_without_a_daemon_the_next_start_takes_it(
 @pytest.mark.parametrize(
     ("words", "status", "text"),
     [
-        (("install",), 2, "model install: the model is missing; name the .tflite"),
-        (("activate",), 2, "model activate: the model is missing; `edgepose model list` shows the names"),
         (("install", "nothing.tflite"), 78, "nothing.tflite: no such model file"),
         (("list", "-c", "nothing.yaml"), 78, "nothing.yaml: cannot read"),
     ],

@@ -21,8 +21,8 @@ from edgepose.camera.synthetic.scene import Scene
 from edgepose.config.camera import SyntheticCameraConfig
 from edgepose.errors import EdgeposeError
 from edgepose.inference.model_card import read_card, write_card
-from edgepose.system.pose_tables import LABELED_DATA
 from edgepose_train.labels.deeplabcut_writer import create_project, image_name, new_frames, write_labels
+from edgepose_train.labels.project_files import LABELS
 
 SCORER = "edgepose"
 SIZE_WH = SyntheticCameraConfig().size_wh  # the camera's default size, which the demo uses
@@ -65,7 +65,7 @@ def write_project(project: Path, seeds: Sequence[int], frames: int, size_wh: tup
             for name, index in zip(names, indices, strict=True):
                 write(name, scene.render(index))
         truth = np.stack([scene.mouse.truth(index) for index in indices])
-        write_labels(project / LABELED_DATA / video, SCORER, SKELETON.keypoints, names, truth)
+        write_labels(project / LABELS / video, SCORER, SKELETON.keypoints, names, truth)
 
 
 def train(project: Path, run: Path, weights: str) -> None:

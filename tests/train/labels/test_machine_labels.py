@@ -82,7 +82,6 @@ def test_nothing_changed_is_no_data_set(project, capsys):
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.slow
 def test_fit_does_not_learn_from_predictions(project, tmp_path, capsys):
     """Two of seven frames were corrected, which is too few. The five others would have been enough."""
     save_in_napari(project, move_and_delete)

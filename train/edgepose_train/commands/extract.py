@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from edgepose.errors import DatasetError, UsageError
-from edgepose.system.pose_tables import LABELED_DATA
 from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count
 from edgepose.types import U8, Skeleton
 from edgepose.video.frames import Video
 from edgepose_train.commands.labelling_project import add_video_arguments, is_project, make_or_extend, open_videos
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames
-from edgepose_train.labels.project_files import CONFIG
+from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection import extract
 from edgepose_train.selection.thumbnails import as_rows, known_digests
 
@@ -67,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if is_project(args.output) and (args.bodyparts or args.scorer):
         raise UsageError(f"{args.output}: is a project already, with its body parts; leave out --bodyparts, --scorer")
     videos, status = open_videos(args.videos)
-    known = known_digests(args.output / LABELED_DATA)
+    known = known_digests(args.output / LABELS)
     samples = _sample(videos)
     positions = [extract.candidates(sample, known) for sample in samples]
     wanted = extract.shares([len(available) for available in positions], args.frames)
@@ -109,7 +108,7 @@ def _write(project: Path, sample: extract.SampledVideo, positions: Sequence[int]
 
 
 def _report(args: argparse.Namespace, written: dict[str, int]) -> None:
-    folder, total = args.output / LABELED_DATA, sum(written.values())
+    folder, total = args.output / LABELS, sum(written.values())
     for stem, number in written.items():
         print(f"{folder / stem}: {count(number, 'new frame')}")
     if total < args.frames:

@@ -17,7 +17,6 @@ from edgepose.errors import DatasetError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, sha256_of
 from edgepose.system.arguments import model_path
-from edgepose.system.pose_tables import LABELED_DATA
 from edgepose.system.progress import progress_bar
 from edgepose.types import F64, U8, Pose
 from edgepose.video.frames import Video
@@ -25,7 +24,7 @@ from edgepose_train.commands.labelling_project import add_video_arguments, is_pr
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames, read_config
 from edgepose_train.labels.machine_labels import write_machine_labels
-from edgepose_train.labels.project_files import CONFIG
+from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection import suggest
 from edgepose_train.selection.contact_sheet import Picture, make_picture, write_sheet
 from edgepose_train.selection.extract import write_frames
@@ -74,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     _check_project(args.output, card)
     videos, status = open_videos(args.videos)
     posed_videos = _pose(estimator, videos)
-    chosen = _choose(posed_videos, card, args.frames, known_digests(args.output / LABELED_DATA))
+    chosen = _choose(posed_videos, card, args.frames, known_digests(args.output / LABELS))
     if not chosen:
         raise DatasetError(
             "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
@@ -154,8 +153,7 @@ def _write(project: Path, posed: PosedVideo, chosen: list[Chosen], card: ModelCa
         write_frames(posed, [frame.position for frame in chosen], save)
     if predictions:
         iteration = read_config(project).get("iteration") or 0
-        folder = project / LABELED_DATA / stem
-        write_machine_labels(folder, iteration, card.model_id(), card.skeleton.keypoints, predictions)
+        write_machine_labels(project / LABELS / stem, iteration, card.model_id(), card.skeleton.keypoints, predictions)
     return pictures
 
 
@@ -172,9 +170,9 @@ def _report(args: argparse.Namespace, chosen: list[Chosen]) -> None:
         print(f"{len(chosen)} instead of {args.frames}: the rest is dark, blurred, empty, known, or too close in time")
     folder, labelled = args.output, has_labels(args.output)
     print(
-        f"\nThey are shown in {folder / SHEET}. To correct the predictions with napari-deeplabcut: start napari, drop\n"
-        f"the folder of a video in {folder / LABELED_DATA} onto it, move or delete the points that are wrong,\n"
-        "save with Ctrl+S. Frames in which no point was changed do not count as labelled. Then:\n"
+        f"\nLook at them in {folder / SHEET}. To correct the predictions with napari-deeplabcut: start napari, drop\n"
+        f"the folder of a video in {folder / LABELS} onto it, move or delete the points that are wrong, save with\n"
+        "Ctrl+S. Frames in which no point was changed do not count as labelled. Then:\n"
     )
     if not labelled:
         print(f"  edgepose-train merge {folder} MY-PROJECT")

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import EdgeposeError, UsageError
-from edgepose.system.pose_tables import LABELED_DATA
 from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count
 from edgepose_train.labels.coco import write_coco
@@ -24,6 +23,7 @@ from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
 from edgepose_train.labels.flip_pairs import find_flip_pairs
 from edgepose_train.labels.images import holder, image_file, read_image
+from edgepose_train.labels.project_files import LABELS
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.labels.sleap import write_slp
 
@@ -152,13 +152,11 @@ def _to_deeplabcut(dataset: Dataset, destination: Path, folder: Path) -> list[st
     named = re.fullmatch(r"(.+)-([^-]+)-\d{4}-\d{2}-\d{2}", destination.name)
     task, scorer = named.groups() if named else (destination.name, SCORER)
     by_video: dict[str, list[LabelledImage]] = {}
-    for image in _copy_images(dataset.images, folder / LABELED_DATA):
+    for image in _copy_images(dataset.images, folder / LABELS):
         by_video.setdefault(image.path.parent.name, []).append(image)
     for video, images in by_video.items():
         xy_px = np.stack([image.xy_px for image in images])
-        write_labels(
-            folder / LABELED_DATA / video, scorer, dataset.skeleton.keypoints, [i.path.name for i in images], xy_px
-        )
+        write_labels(folder / LABELS / video, scorer, dataset.skeleton.keypoints, [i.path.name for i in images], xy_px)
     # DeepLabCut finds labels by the names of the videos; the videos need not exist.
     videos = {str(destination / "videos" / f"{video}.mp4"): _size_wh(images[0]) for video, images in by_video.items()}
     _rename(folder, destination)

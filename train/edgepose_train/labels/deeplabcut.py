@@ -13,13 +13,12 @@ import numpy as np
 import yaml
 
 from edgepose.errors import DatasetError
-from edgepose.system.pose_tables import LABELED_DATA
 from edgepose.system.strict import Loader, read_yaml
 from edgepose.system.wording import count, listing
 from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
 from edgepose_train.labels.machine_labels import split_unchecked, unchecked_problem
-from edgepose_train.labels.project_files import CONFIG, find_file, folder_and_ancestors, is_file
+from edgepose_train.labels.project_files import CONFIG, LABELS, find_file, folder_and_ancestors, is_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ def has_labels(folder: Path) -> bool:
 
 def _name(path: Path, config: _Config) -> str:
     folder = path.parent if is_file(path) else path
-    return config.task or (folder.parent if folder.name == LABELED_DATA else folder).name
+    return config.task or (folder.parent if folder.name == LABELS else folder).name
 
 
 # --- config.yaml -------------------------------------------------------------------------------------------
@@ -140,12 +139,12 @@ def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
         return [path]
     found = _found_in(path)
     if not found:
-        if images := len(list(path.glob(f"{LABELED_DATA}/*/*.png"))):
+        if images := len(list(path.glob(f"{LABELS}/*/*.png"))):
             raise DatasetError(
                 f"{path}: {count(images, 'image')}, none labelled yet; label them with napari-deeplabcut and save"
             )
         raise DatasetError(
-            f"{path}: no CollectedData CSV or H5 here or in {LABELED_DATA}; give a DeepLabCut project or a label file"
+            f"{path}: no CollectedData CSV or H5 here or in {LABELS}; give a DeepLabCut project or a label file"
         )
     own = [p for p in found if p.stem == f"CollectedData_{scorer}"]
     if own and len(own) < len(found):
@@ -160,10 +159,8 @@ def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
 
 
 def _found_in(folder: Path) -> list[Path]:
-    for place in (f"{LABELED_DATA}/*", LABELED_DATA, ".", "*"):
-        found = sorted(
-            p for p in folder.glob(f"{place}/CollectedData*") if p.suffix.lower() in CSV_SUFFIXES | H5_SUFFIXES
-        )
+    for pattern in (f"{LABELS}/*/CollectedData*", f"{LABELS}/CollectedData*", "CollectedData*", "*/CollectedData*"):
+        found = sorted(p for p in folder.glob(pattern) if p.suffix.lower() in CSV_SUFFIXES | H5_SUFFIXES)
         if found:
             return found
     return []

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.atomic_files import write_durably
-from edgepose.system.pose_tables import LABELED_DATA
 from edgepose.types import U8, Skeleton
 from edgepose_train.labels.deeplabcut import load_config, parse_config
 from edgepose_train.labels.label_cells import new_cells
 from edgepose_train.labels.label_table import write_both
-from edgepose_train.labels.project_files import CONFIG
+from edgepose_train.labels.project_files import CONFIG, LABELS
 
 
 def create_project(
@@ -46,7 +45,7 @@ def create_project(
     """
     if (project / CONFIG).exists():
         raise DatasetError(f"{project / CONFIG}: is already there; give another folder")
-    (project / LABELED_DATA).mkdir(parents=True, exist_ok=True)
+    (project / LABELS).mkdir(parents=True, exist_ok=True)
     config = _config(project.absolute(), task, scorer, skeleton, videos)
     write_durably(project / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True).encode("utf-8"))
 
@@ -149,7 +148,7 @@ def new_frames(project: Path, video: str) -> Iterator[Callable[[str, U8], None]]
     Raises:
         DatasetError: the project has another picture with that name.
     """
-    folder = project / LABELED_DATA / video
+    folder = project / LABELS / video
     staging = folder.with_name(f".{video}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)

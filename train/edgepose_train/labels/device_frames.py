@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.atomic_files import write_durably
-from edgepose.system.pose_tables import LABELED_DATA, MACHINE_LABELS
 from edgepose_train.labels.deeplabcut_writer import read_config
 from edgepose_train.labels.label_table import LabelTable, read_label_table
-from edgepose_train.labels.machine_labels import write_machine_labels
+from edgepose_train.labels.machine_labels import CSV, write_machine_labels
+from edgepose_train.labels.project_files import LABELS
 
 
 def device_tables(folder: Path) -> list[Path]:
     """Returns the tables of predictions in a folder that was copied from a device."""
-    return sorted(folder.glob(f"{LABELED_DATA}/*/{MACHINE_LABELS}"))
+    return sorted(folder.glob(f"{LABELS}/*/{CSV}"))
 
 
 def bring(tables: Sequence[Path], project: Path) -> tuple[dict[Path, int], list[str]]:
@@ -41,7 +41,7 @@ def bring(tables: Sequence[Path], project: Path) -> tuple[dict[Path, int], list[
             raise DatasetError(
                 f"{path}: body parts {', '.join(table.names)}, but the project has others; give that model's"
             )
-        target, predictions = project / LABELED_DATA / path.parent.name, _predictions(table)
+        target, predictions = project / LABELS / path.parent.name, _predictions(table)
         for name in list(predictions):
             image = path.parent / name
             if not image.is_file():

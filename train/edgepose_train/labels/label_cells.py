@@ -14,8 +14,10 @@ from pathlib import PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.system.pose_tables import COORDS, LABELED_DATA, LEVELS
+from edgepose_train.labels.project_files import LABELS
 
+LEVELS = ("scorer", "bodyparts", "coords")
+COORDS = ("x", "y", "likelihood")
 _NOT_LABELLED = {"", "nan", "na", "n/a", "null", "none"}
 
 
@@ -78,7 +80,7 @@ class Cells:
         return replace(self, rows=[row for row in self.rows if self.image_name(row) not in images])
 
     def _row(self, video: str, image: str, names: Sequence[str], values: NDArray[np.float64]) -> list[str]:
-        path = [LABELED_DATA, video, image]
+        path = [LABELS, video, image]
         index = path if self.index_width == 3 else ["/".join(path), *[""] * (self.index_width - 1)]
         cells = []
         for column in self.columns():

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.atomic_files import replace_files
-from edgepose.system.pose_tables import MACHINE_LABELS
 from edgepose.system.wording import count
 from edgepose_train.labels.dataset import LabelledImage, is_labelled
 from edgepose_train.labels.label_cells import new_cells
 from edgepose_train.labels.label_table import read_label_table, write_csv, write_h5
 
+CSV = "machinelabels.csv"
 _UNMOVED_PX = 0.01  # a file keeps more digits than this, and a hand moves a point farther
 
 
@@ -43,7 +43,7 @@ def write_machine_labels(
     Raises:
         DatasetError: the files hold other body parts.
     """
-    table = folder / MACHINE_LABELS
+    table = folder / CSV
     cells = new_cells(scorer, names, coords=3)
     if table.is_file():
         found = read_label_table(table)
@@ -96,9 +96,9 @@ def split_unchecked(
 
 def _predictions(folder: Path, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
     """Returns (K, 2) by file name of the image, NaN where the file does not have a keypoint."""
-    if not (folder / MACHINE_LABELS).is_file():
+    if not (folder / CSV).is_file():
         return {}
-    table = read_label_table(folder / MACHINE_LABELS)
+    table = read_label_table(folder / CSV)
     missing = np.full((len(table.images), 1, 2), np.nan)
     columns = [table.names.index(name) if name in table.names else -1 for name in names]
     xy = np.concatenate([table.xy_px, missing], axis=1)[:, columns]

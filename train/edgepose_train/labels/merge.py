@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.atomic_files import replace_files, write_durably
-from edgepose.system.pose_tables import LABELED_DATA
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import add_videos, read_config
 from edgepose_train.labels.images import image_file, pixel_digest, read_image
 from edgepose_train.labels.label_cells import Cells, new_cells
 from edgepose_train.labels.label_table import read_label_table, write_csv, write_h5
+from edgepose_train.labels.project_files import LABELS
 from edgepose_train.labels.reading import read_dataset
 
 BACKUPS = "label-backups"
@@ -89,7 +89,7 @@ def merge(source: Dataset, project: Path, *, overwrite: bool, on_image: Callable
             (merged.equal if is_equal else merged.conflicts).append(str(frame))
             if is_equal or not overwrite:
                 continue
-        elif not _copy(image, project / LABELED_DATA / frame.video / frame.name, digest):
+        elif not _copy(image, project / LABELS / frame.video / frame.name, digest):
             merged.clashes.append(str(frame))
             continue
         else:
@@ -108,7 +108,7 @@ def _check(source: Dataset, project: Path, bodyparts: object) -> None:
         raise DatasetError(
             f"{project}: its body parts are {', '.join(map(str, bodyparts))}, those to be merged {', '.join(names)}"
         )
-    if has_labels(project) and not list(project.glob(f"{LABELED_DATA}/*/CollectedData*")):
+    if has_labels(project) and not list(project.glob(f"{LABELS}/*/CollectedData*")):
         raise DatasetError(f"{project}: keeps the labels of all videos in one file; edgepose-train convert it first")
 
 
@@ -144,7 +144,7 @@ def _install(
     stem, template = _layout(project, scorer, names)
     writers: dict[Path, Callable[[Path], object]] = {}
     for video, rows in labels.items():
-        folder = project / LABELED_DATA / video
+        folder = project / LABELS / video
         h5, table = folder / f"{stem}.h5", folder / f"{stem}.csv"
         # Where both exist the CSV counts, because people edit it.
         cells = next((read_label_table(path).cells for path in (table, h5) if path.is_file()), template)
@@ -164,7 +164,7 @@ def _layout(project: Path, scorer: str, names: Sequence[str]) -> tuple[str, Cell
 
     In files with another scorer's name, the new labels would hide the old ones.
     """
-    found = sorted(path for path in project.glob(f"{LABELED_DATA}/*/CollectedData_*") if path.suffix in {".csv", ".h5"})
+    found = sorted(path for path in project.glob(f"{LABELS}/*/CollectedData_*") if path.suffix in {".csv", ".h5"})
     own = [path for path in found if path.stem == f"CollectedData_{scorer}"] or found
     if not own:
         return f"CollectedData_{scorer}", new_cells(scorer, names, coords=2)

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 CONFIG = "config.yaml"
+LABELS = "labeled-data"
 _ANCESTORS = 4  # the folder of the label file, labeled-data, the project, and one more
 
 
