@@ -31,7 +31,7 @@ FORMATS = (".svg", ".png")
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so that every machine has it
     "font.size": 9,
-    "figure.titlesize": 10,
+    "figure.titlesize": 9,
     "axes.axisbelow": True,
     "grid.color": "#dddddd",
     "legend.frameon": False,
@@ -41,11 +41,12 @@ STYLE: dict[str, Any] = {
     "text.parse_math": False,  # a name may contain $
 }
 _WIDTH_IN = 7.0
-_TITLE_LETTERS = 78  # in a line
+_TITLE_LETTERS = 84  # in a line
 _SIGMA_SHARE = 1 / 60  # standard deviation of the occupancy's smoothing, as a share of the frame's longer side
 _CELLS_PER_SIGMA = 3
 _DECADES = 2  # of the occupancy's colours; shorter stays are not coloured
 _SHADES = 128
+_LEAST_CONTRAST = 32  # of the background's grey values; a flat picture stays flat
 _MOST_VECTOR_POINTS = 5_000  # a longer path is drawn as pixels, or its SVG would have many megabytes
 _SPEED_BINS = 450
 
@@ -229,8 +230,11 @@ def _picture_axes(context: PlotContext, title: str) -> tuple[Figure, Axes]:
     """Axes in pixels of the frame, over its pale picture; the centre of the first pixel is 0."""
     w, h = context.size_wh
     figure, axes = _new_figure(context, title, float(np.clip(5.4 * h / w, 2.0, 8.0)) + 1.0)
-    pale = 255 - (255 - context.background) // 2
-    axes.imshow(pale, cmap="gray", vmin=0, vmax=255, extent=(-0.5, w - 0.5, h - 0.5, -0.5), zorder=1)
+    dark, bright = np.percentile(context.background, (1, 99))
+    contrast = max(bright - dark, _LEAST_CONTRAST)
+    # Whatever the light, the picture fills the pale half of the greys, on which all colours show.
+    limits = {"vmin": dark - 1.5 * contrast, "vmax": dark + contrast}
+    axes.imshow(context.background, cmap="gray", **limits, extent=(-0.5, w - 0.5, h - 0.5, -0.5), zorder=1)
     axes.set(xlabel="x (px)", ylabel="y (px)")
     return figure, axes
 
@@ -251,10 +255,16 @@ def _colour_bar_axes(axes: Axes) -> Axes:
 def _finish_picture(context: PlotContext, axes: Axes, *, unseen: bool) -> None:
     """Draws the zones over everything else, and the scale bar below the picture."""
     box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "boxstyle": "square,pad=0.2"}
+    w, h = context.size_wh
+    letter_px, line_px = np.array([0.08, 0.19]) * max(w, h * 0.8) / 5.5  # inches, in pixels of the frame
+    placed: list[tuple[float, float, float]] = []  # middle and half a length of the names so far
     for name, corners in context.zones.items():
         axes.fill(*corners.T, fill=False, edgecolor="black", linewidth=1, linestyle=(0, (4, 2)), zorder=3)
-        axes.annotate(_printable(name), corners.mean(axis=0), ha="center", va="center", bbox=box, zorder=4)
-    w, h = context.size_wh
+        (x, y), half_px = corners.mean(axis=0), len(name) * letter_px / 2
+        while any(abs(x - x2) < half_px + half2 and abs(y - y2) < line_px for x2, y2, half2 in placed):
+            y += line_px
+        placed.append((x, y, half_px))
+        axes.text(x, y, _printable(name), ha="center", va="center", bbox=box, zorder=4)
     if context.px_per_cm:
         length_cm = _round_down(0.2 * w / context.px_per_cm)
         ends, below = [w - length_cm * context.px_per_cm, w], axes.get_xaxis_transform()
