@@ -6,6 +6,8 @@ DEVICE := .venv-demo/bin/python
 DESK := .venv/bin/python
 MODEL := edgepose/demo/demo.tflite
 WEIGHTS := imagenet
+# As many processes as there are cores; the tests of one file stay together, because they share models and brokers.
+PARALLEL := -n auto --dist loadfile
 
 .PHONY: help demo test check bench bench-delivery bench-fleet demo-model chaos soak deb rig-camera rig-test golden-arm mosquitto rtsp-server qemu qemu-arm
 
@@ -28,7 +30,7 @@ demo: .venv-demo/ready
 	@$(DEVICE) -m edgepose demo $(if $(SECONDS),--seconds $(SECONDS))
 
 test: .venv/ready mosquitto rtsp-server
-	@$(DESK) -m pytest
+	@$(DESK) -m pytest $(PARALLEL)
 
 check: .venv/ready
 	@$(DESK) -m ruff check .

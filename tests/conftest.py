@@ -177,3 +177,14 @@ def public_projects() -> Path:
     if not folder:
         pytest.skip("EDGEPOSE_DATA does not name the folder of the public example projects")
     return Path(folder)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Makes the captured output of a test printable. Tests run in parallel send it to the main process as UTF-8, and
+    hostile texts in it, such as a lone surrogate, would end the whole run."""
+    report = yield
+    report.sections = [(title, text.encode("utf-8", "backslashreplace").decode()) for title, text in report.sections]
+    if isinstance(report.longrepr, str):
+        report.longrepr = report.longrepr.encode("utf-8", "backslashreplace").decode()
+    return report
