@@ -96,7 +96,7 @@ def fill(folder: Path) -> None:
     copy.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    for name in ("edgepose", "train"):
+    for name in ("edgepose", "train", "systemd", "firmware_configs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     code = f"from setuptools.build_meta import build_wheel; build_wheel({str(folder)!r})"
     subprocess.run([sys.executable, "-c", code], cwd=copy, check=True, capture_output=True)

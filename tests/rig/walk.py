@@ -1,4 +1,4 @@
-"""From a blank system to a service, by the README's own commands; the boot; other versions."""
+"""From a blank system to a service, by the commands of docs/service.md; the boot; other versions."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from camera import ROOT
 from rig import FOLDER, Rig, Row
 
 
-def readme_commands() -> list[str]:
-    """Of the README's section on the service."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split("\n## As a service\n")[1]
-    block = re.search(r"(?:^    sudo .*\n)+", section, re.MULTILINE)
+def documented_commands() -> list[str]:
+    """The first commands of the page about the service, which install it."""
+    text = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
+    block = re.search(r"(?:^    sudo .*\n)+", text, re.MULTILINE)
     assert block is not None
     return [line.strip() for line in block[0].splitlines()]
 
 
 def step_walk(rig: Rig) -> list[Row]:
-    """The README's own commands. picamera2 is from PyPI, and packages come from a folder: the machine has no
-    network."""
+    """Installs the service as the documentation says. picamera2 comes from PyPI, and packages come from a folder,
+    because the machine has no network."""
     rig.machine.boot()
     rig.run(
         "rig-camera /host/pictures; "
         "printf '[global]\\nno-index = true\\nfind-links = /host/wheels\\n' > /etc/pip.conf; timedatectl set-ntp false"
     )
-    commands = readme_commands()
+    commands = documented_commands()
     begin = time.monotonic()
     for command in commands:
         rig.run(f"cd /host/edgepose; {command.replace(' python3-picamera2', '')}", 900)
@@ -48,7 +47,7 @@ def step_walk(rig: Rig) -> list[Row]:
     again = rig.run("cd /host/edgepose; /opt/edgepose/bin/edgepose install --config edgepose.yaml")
     return [
         (
-            "a newcomer's walk, README only, to the first pose",
+            "a newcomer's walk, by docs/service.md alone, to the first pose",
             f"{len(commands)} commands, {seconds:.0f} s",
             len(commands) <= 5,
         ),
