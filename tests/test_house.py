@@ -28,13 +28,14 @@ from edgepose_train import cli as desk
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted(path.relative_to(ROOT) for folder in ("edgepose", "train") for path in (ROOT / folder).rglob("*.py"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-FLEET = (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "DECISIONS.md", *(f"docs/{name}" for name in PAGES)]
 HEAVY = {"tensorflow", "keras", "pandas", "tables", "matplotlib", "h5py", "pyarrow"}
 
 
 def commands_in(text: str) -> list[list[str]]:
     """The edgepose command lines of a document: indented blocks, without redirections and comments."""
-    lines = re.findall(r"^    ((?:edgepose|edgepose-train) .*)$", text, re.MULTILINE)
+    lines = re.findall(r"^ {4,}((?:edgepose|edgepose-train) .*)$", text, re.MULTILINE)
     return [shlex.split(line.split(" > ")[0], comments=True) for line in lines]
 
 
@@ -141,7 +142,7 @@ def test_one_version_everywhere():
     assert released[0] == citation["version"] == edgepose.__version__
 
 
-@pytest.mark.parametrize("command", commands_in(README + FLEET), ids=" ".join)
+@pytest.mark.parametrize("command", commands_in("\n".join([README, *PAGES.values()])), ids=" ".join)
 def test_the_documents_commands_are_accepted(command):
     parser = (device.make_parser if command[0] == "edgepose" else desk._parser)(command[1])
     assert parser.parse_args(command[1:]).command == command[1]
@@ -153,15 +154,13 @@ def test_the_readme_names_every_make_target():
     assert {"demo", "test", "check"} <= told <= targets
 
 
-def test_the_readme_shows_a_valid_message():
-    message = json.loads(re.search(r"```json\n(.*?)```", README, re.DOTALL)[1])
+def test_the_page_on_messages_shows_a_valid_one():
+    message = json.loads(re.search(r"```json\n(.*?)```", PAGES["messages.md"], re.DOTALL)[1])
     jsonschema.Draft202012Validator(schemas()["pose"]).validate(message)
-    assert all(f"`edgepose/<device>/{leaf}`" in README for leaf in TOPICS)
+    assert all(f"`edgepose/<device>/{leaf}`" in PAGES["messages.md"] for leaf in TOPICS)
 
 
-@pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "DECISIONS.md", "benchmarks/README.md", "docs/fleet.md"]
-)
+@pytest.mark.parametrize("name", [*DOCUMENTS, "benchmarks/README.md", "firmware_configs/README.md"])
 def test_links_lead_somewhere(name):
     path = ROOT / name
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text(encoding="utf-8"))
