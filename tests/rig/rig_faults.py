@@ -16,14 +16,14 @@ FILE = Path("/etc/edgepose/fault")
 ACCEPTED = Path("/host/accepted.txt")
 STARTED_S = time.time()
 PARTS = {
-    "capture": ("edgepose.camera.supervisor", "Watched", "read"),
-    "camera": ("edgepose.camera.picamera2.camera", "PiCamera", "read"),
+    "capture": ("edgepose.camera.supervisor", "CameraSupervisor", "read"),
+    "camera": ("edgepose.camera.picamera2.camera", "Picamera2Source", "read"),
     "infer": ("edgepose.inference.estimator", "Estimator", "invoke"),
     "publish": ("edgepose.delivery.delivery", "MqttDelivery", "deliver"),
     "link": ("edgepose.mqtt.connection", "Connection", "step"),
     "backlog": ("edgepose.delivery.outbox", "Outbox", "overdue"),
-    "models": ("edgepose.model_store.switching", "Switch", "_look"),
-    "monitor": ("edgepose.daemon.assembly", "Daemon", "_look_at_health"),
+    "models": ("edgepose.model_store.switching", "ModelSwitch", "_follow"),
+    "monitor": ("edgepose.daemon.assembly", "Daemon", "_inspect_board"),
 }
 
 

@@ -74,7 +74,7 @@ def make_wheel(version: str, *, broken: bool) -> str:
         f'"""edgepose."""\n\n__version__ = "{version}"\n', encoding="utf-8"
     )
     if broken:
-        with (sources / "edgepose" / "cli" / "daemon.py").open("a", encoding="utf-8") as file:
+        with (sources / "edgepose" / "daemon" / "assembly.py").open("a", encoding="utf-8") as file:
             file.write("\n\nDaemon.run = None\n")
     code = "import sys; from setuptools.build_meta import build_wheel; print(build_wheel(sys.argv[1]))"
     words = [sys.executable, "-c", code, str(FOLDER)]
