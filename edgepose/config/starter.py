@@ -15,6 +15,7 @@ import msgspec.inspect as kinds
 import yaml
 
 from edgepose.config.schema import Config
+from edgepose.system.field_docs import field_descriptions, summary
 
 _WIDTH = 116  # columns of the file
 _WIDEST_VALUE = 48  # columns; a wider value is written over several lines
@@ -80,31 +81,32 @@ def _settings(field: kinds.Field, value: Any, *, commented: bool) -> Iterator[Se
     kind, about = _plain(field.type)
     struct = _struct(kind, value)
     if struct is None:
-        yield from _value(field, value, margin)
+        yield from _value(field, field_descriptions(Config)[field.name], value, margin)
         return
     inner = next(iter(about.get("examples", ())), {}) if value is None else value
-    yield f"{margin}{field.name}:", " ".join((struct.cls.__doc__ or "").split())
+    yield f"{margin}{field.name}:", summary(struct.cls)
     if struct.tag_field:
         yield f"{margin}  {struct.tag_field}: {struct.tag}", _tags(kind)
+    texts = field_descriptions(struct.cls)
     for child in struct.fields:
         rare = not commented and child.name not in inner
         yield from _value(
             child,
+            texts[child.name],
             inner.get(child.name),
             f"{margin}  # " if rare else f"{margin}  ",
             plain=value is None and bool(inner),
         )
 
 
-def _value(field: kinds.Field, value: Any, margin: str, *, plain: bool = False) -> Iterator[Setting]:
+def _value(field: kinds.Field, description: str, value: Any, margin: str, *, plain: bool = False) -> Iterator[Setting]:
     """A setting with its value, or else with its default or example."""
-    _, about = _plain(field.type)
     value = msgspec.to_builtins(_default_or_example(field, plain=plain) if value is None else value)
     text = _yaml(value, flow=True)
     if len(text) <= _WIDEST_VALUE:
-        yield f"{margin}{field.name}: {text}", about["description"]
+        yield f"{margin}{field.name}: {text}", description
         return
-    yield f"{margin}{field.name}:", about["description"]
+    yield f"{margin}{field.name}:", description
     yield from ((f"{margin}  {line}", "") for line in _yaml(value, flow=None).splitlines())
 
 
@@ -130,7 +132,7 @@ def _tags(kind: kinds.Type) -> str:
 
 
 def _plain(kind: kinds.Type) -> tuple[kinds.Type, dict[str, Any]]:
-    """The type without its description, and the description with its examples."""
+    """The type without its examples, and the examples."""
     about: dict[str, Any] = {}
     while isinstance(kind, kinds.Metadata):
         about = (kind.extra_json_schema or {}) | about
