@@ -61,11 +61,12 @@ def _print(console: Console, dataset: Dataset, summary: DatasetSummary) -> None:
 
 
 def _print_verdict(console: Console, dataset: Dataset, summary: DatasetSummary, is_enough: bool) -> None:
+    advice = warnings(dataset, summary) + ["see the problems above"] * bool(dataset.problems or summary.faults())
     if not is_enough:
         found = count(summary.n_different, "different image")
         console.print(f"[bold red]Cannot be trained on:[/] {found} cannot be split into train, validation and test")
-    elif found := "; ".join(warnings(dataset, summary)):
-        console.print(f"[bold yellow]Can be trained on, with a warning:[/] {escape(found)}")
+    elif advice:
+        console.print(f"[bold yellow]Can be trained on, with a warning:[/] {escape('; '.join(advice))}")
     else:
         console.print("[bold green]Ready to train.[/]")
 

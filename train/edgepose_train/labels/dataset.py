@@ -37,7 +37,7 @@ class LabelledImage:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A whole data set.
+    """Labelled images with one skeleton.
 
     Attributes:
         name: the project's name, or the name of the label file.

@@ -32,7 +32,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cells:
-    """A whole table.
+    """A label table, all cells of which are text as in the file.
 
     Attributes:
         header: one row for each level.

@@ -41,5 +41,5 @@ def find_file(written: str, folder: Path) -> Path | None:
 
 
 def is_file(path: Path) -> bool:
-    """Like `Path.is_file`, but returns False where that raises: for a name too long, or in a locked folder."""
+    """Like `Path.is_file`, but returns False where that raises: for a name too long, or in a folder without access."""
     return os.path.isfile(path)  # noqa: PTH113

@@ -105,8 +105,6 @@ def warnings(dataset: Dataset, summary: DatasetSummary) -> list[str]:
     rare = _names(dataset, (counts > 0) & (counts < FEW_LABELS))
     if rare and len(dataset.images) >= FEW_LABELS:
         found.append(f"fewer than {FEW_LABELS} labels for {', '.join(rare)}")
-    if dataset.problems or summary.faults():
-        found.append("see the problems above")
     return found
 
 

@@ -23,7 +23,7 @@ ReadFrames = Callable[[Video, Sequence[int]], Iterator[tuple[int, U8]]]
 
 @dataclass(frozen=True)
 class SampledVideo:
-    """Frames of a video in small. `indices` are their frame numbers, rising."""
+    """Thumbnails of some frames of a video. `indices` are their frame numbers, rising."""
 
     video: Video
     indices: list[int]

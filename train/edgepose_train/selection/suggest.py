@@ -41,7 +41,7 @@ class PosedVideo(SampledVideo):
 
 
 def frames_to_pose(count: int) -> list[int]:
-    """Returns the rising numbers of the frames to read, of a video of `count` frames."""
+    """Returns the numbers, rising, of the frames that the model is to see in a video of `count` frames."""
     if count <= MOST_POSED:
         return list(range(count))
     middles = evenly_spaced(count, MOST_POSED // 3)
@@ -87,7 +87,7 @@ def _standardized(values: F64) -> F64:
 
 @dataclass(frozen=True)
 class Pool:
-    """All N frames of all videos.
+    """The N frames of all videos from which frames are chosen.
 
     Attributes:
         severity: (N,) how badly the model fails.
@@ -109,7 +109,14 @@ class Pool:
 def make_pool(
     videos: Sequence[PosedVideo], qualities: Sequence[PoseQuality], known: set[bytes], min_gap_s: float
 ) -> Pool:
-    """known: digests of the frames that the project has already. min_gap_s: how far others must be from these."""
+    """Collects the frames of all videos.
+
+    Args:
+        videos: the posed videos.
+        qualities: what is wrong with the poses of each.
+        known: digests of the frames that the project has already.
+        min_gap_s: how far in time the other frames must be from these.
+    """
     unsure = np.concatenate([(posed.score < SURE).any(axis=1) for posed in videos])
     implausible = np.concatenate([quality.moves for quality in qualities])
     return Pool(

@@ -25,7 +25,7 @@ _DUPLICATE = 5.0  # grey levels; two frames are duplicates when no pixel of thei
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """A frame in small.
+    """A small picture of a frame, and what was measured on the whole frame.
 
     Attributes:
         grey: (h, 30) uint8.
@@ -39,7 +39,7 @@ class Thumbnail:
 
 
 def make_thumbnail(image: U8) -> Thumbnail:
-    """image: BGR (H, W, 3)."""
+    """Makes the thumbnail of a BGR image (H, W, 3)."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     medium = _resized(grey, min(_SHARPNESS_WIDTH, grey.shape[1]))
     sharpness = float(cv2.Laplacian(medium, cv2.CV_32F).var())
