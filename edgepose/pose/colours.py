@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from edgepose.types import U8
+from edgepose.types import F64, U8
 
 Shape: TypeAlias = Literal["circle", "square", "diamond", "triangle"]
 
@@ -21,6 +21,14 @@ Shape: TypeAlias = Literal["circle", "square", "diamond", "triangle"]
 # (CIEDE2000), also for people with protanopia, deuteranopia or tritanopia (simulated after Machado et al., 2009).
 PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#dddddd", "#99ddff")
 SHAPES: tuple[Shape, ...] = get_args(Shape)
+_TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+SHAPE_CORNERS: dict[Shape, F64] = {
+    "circle": np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1),
+    "square": 0.9 * np.array([(-1.0, -1), (1, -1), (1, 1), (-1, 1)]),
+    "diamond": 1.3 * np.array([(0.0, -1), (1, 0), (0, 1), (-1, 0)]),
+    "triangle": 1.5 * np.array([(0.0, -1), (0.87, 0.5), (-0.87, 0.5)]),
+}
+"""The corners (x, y) of each shape around (0, 0), y downwards, for a radius of 1; all cover about the same area."""
 
 
 @lru_cache(maxsize=8)

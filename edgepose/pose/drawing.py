@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.pose.colours import Shape, keypoint_colours, keypoint_shapes
+from edgepose.pose.colours import SHAPE_CORNERS, keypoint_colours, keypoint_shapes
 from edgepose.types import F32, F64, U8, Pose, Skeleton
 
 Colour: TypeAlias = tuple[int, int, int]  # BGR, 0..255
@@ -22,14 +22,6 @@ _DARK: Colour = (20, 20, 20)  # the outline, so that a point is seen on any grou
 _LIGHT: Colour = (255, 255, 255)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FONT_PX = 22  # height of a capital letter at scale 1
-_TURN = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-# Corners of the shapes, for a radius of 1; all cover about the same area.
-_CORNERS: dict[Shape, F64] = {
-    "circle": np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1),
-    "square": 0.9 * np.array([(-1.0, -1), (1, -1), (1, 1), (-1, 1)]),
-    "diamond": 1.3 * np.array([(0.0, -1), (1, 0), (0, 1), (-1, 0)]),
-    "triangle": 1.5 * np.array([(0.0, -1), (0.87, 0.5), (-0.87, 0.5)]),
-}
 
 
 def draw_pose(image: U8, pose: Pose, skeleton: Skeleton) -> None:
@@ -61,7 +53,7 @@ def draw_marker(image: U8, xy_px: F64 | F32, keypoint: int, radius: int, *, fill
         radius: pixels, without the outline.
         filled: False draws only the border.
     """
-    colour, corners = bgr_colours(keypoint + 1)[-1], _CORNERS[keypoint_shapes(keypoint + 1)[-1]]
+    colour, corners = bgr_colours(keypoint + 1)[-1], SHAPE_CORNERS[keypoint_shapes(keypoint + 1)[-1]]
     if filled:
         cv2.fillPoly(image, [_sixteenths(xy_px + (radius + 1.3) * corners)], _DARK, cv2.LINE_AA, _SHIFT)
         cv2.fillPoly(image, [_sixteenths(xy_px + radius * corners)], colour, cv2.LINE_AA, _SHIFT)

@@ -27,7 +27,7 @@ from edgepose_train.training.training_logs import CurvePoint
 VOID = {"meta", "br", "img"}
 HTML = {"html", "head", "meta", "title", "style", "body", "header", "main", "section", "div", "h1", "h2", "p", "span"}
 HTML |= {"strong", "ul", "li", "dl", "dt", "dd", "figure", "figcaption", "img", "pre", "details", "summary"}
-HTML |= {"table", "thead", "tbody", "tfoot", "tr", "th", "td", "svg", "g", "circle", "path", "image", "text"}
+HTML |= {"table", "thead", "tbody", "tfoot", "tr", "th", "td", "svg", "g", "circle", "polygon", "path", "image", "text"}
 LOADING = {"src", "href", "xlink:href", "srcset", "action", "data", "poster", "background", "style", "onerror"}
 
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgepose.pose.colours import keypoint_hex
 from edgepose_train.report.pictures import crop, picture_svg, short
 
 NAMES = ("a", "b", "c", "d", "e", "f")
@@ -23,7 +24,10 @@ def drawn(svg: str) -> tuple[ET.Element, np.ndarray]:
 
 def circles(root: ET.Element, kind: str) -> np.ndarray:
     """Returns the centres (n, 2) in frame pixels."""
-    path = ".//circle[@class='dot']" if kind == "dot" else f".//g[@class='{kind}']/circle"
+    if kind == "dot":
+        corners = [dot.get("points").replace(",", " ").split() for dot in root.iterfind(".//polygon[@class='dot']")]
+        return np.array([np.array(each, float).reshape(-1, 2).mean(axis=0) for each in corners])
+    path = f".//g[@class='{kind}']/circle"
     return np.array([[float(c.get("cx")), float(c.get("cy"))] for c in root.iterfind(path)])
 
 
@@ -65,6 +69,15 @@ def test_marks_lie_on_what_they_mark(size_wh, points):
     for point in inner:
         place = (point - [x, y]) * scale - 0.5  # the centre of a JPEG's pixel is half a pixel from its edge
         np.testing.assert_allclose(brightest(picture, place, 1.5 * radius * scale), place, atol=0.3)
+
+
+def test_dots_have_the_colour_and_shape_of_their_keypoints():
+    names = [f"k{k}" for k in range(12)]
+    xy_px = np.array([[20.0 + 30 * k, 100] for k in range(12)])
+    root, _ = drawn(picture_svg(np.zeros((240, 400, 3), np.uint8), xy_px + 2, xy_px, names, "alt"))
+    dots = list(root.iterfind(".//polygon[@class='dot']"))
+    assert tuple(dot.get("fill") for dot in dots) == keypoint_hex(12)
+    assert [len(dot.get("points").split()) for dot in dots] == [24] * 9 + [4] * 3  # circles, then squares
 
 
 def test_the_part_shown_holds_every_mark_and_little_else():

@@ -18,7 +18,7 @@ from edgepose.types import F64
 from edgepose_train.labels.images import read_image
 from edgepose_train.network.target_boards import NETWORK_SHARE
 from edgepose_train.report.advice import label_next
-from edgepose_train.report.pictures import picture_svg
+from edgepose_train.report.pictures import keypoint_dot, picture_svg
 from edgepose_train.report.plots import cdf_svg, curve_svg, reliability_svg
 from edgepose_train.report.report_data import ReportData, frame_names, worst_first
 from edgepose_train.report.style import CSS
@@ -106,9 +106,7 @@ _RING = (
     '<svg viewBox="0 0 26 26" aria-hidden="true"><g class="edge" stroke-width="3.6"><circle cx="13" cy="13" r="8"/>'
     '</g><g class="label" stroke-width="1.8"><circle cx="13" cy="13" r="8"/></g></svg>'
 )
-_DOT = (
-    '<svg viewBox="0 0 26 26" aria-hidden="true"><circle class="dot" cx="13" cy="13" r="5" stroke-width="1.2"/></svg>'
-)
+_MIDDLE = np.array([13.0, 13.0])
 
 
 def _pictures(card: ModelCard, data: ReportData) -> str:
@@ -116,6 +114,10 @@ def _pictures(card: ModelCard, data: ReportData) -> str:
     ranked = [place for place in worst_first(errors).tolist() if np.isfinite(errors[place]).any()]
     figures = [_figure(card, data, place) for place in ranked[:PICTURES]]
     extent = f"the {PICTURES} worst of {len(ranked)}" if len(ranked) > PICTURES else f"all {len(ranked)}"
+    legend = "".join(
+        f'<span><svg viewBox="0 0 26 26" aria-hidden="true">{keypoint_dot(k, _MIDDLE)}</svg> {escape(name)}</span>'
+        for k, name in enumerate(card.skeleton.keypoints)
+    )
     more = ""
     if figures[_OPEN:]:
         more = (
@@ -125,8 +127,9 @@ def _pictures(card: ModelCard, data: ReportData) -> str:
     return (
         f"<section>\n<h2>Labels and predictions, worst frames first</h2>\n<p>Test frames, {extent}, cropped round the "
         "animal. The keypoints with the largest errors are named, with their error in px.</p>\n"
-        f'<p class="legend"><span>{_RING} where a person put it, joined to</span><span>{_DOT} where the model puts it'
-        "</span><span>a dot without a ring: not labelled</span></p>\n"
+        f'<p class="legend"><span>{_RING} where a person put it, joined to a dot where the model puts it</span>'
+        "<span>a dot without a ring: not labelled</span></p>\n"
+        f'<p class="legend">{legend}</p>\n'
         f'<div class="pictures">\n{chr(10).join(figures[:_OPEN])}\n</div>\n{more}</section>'
     )
 

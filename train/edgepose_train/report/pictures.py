@@ -9,6 +9,7 @@ from html import escape
 import cv2
 import numpy as np
 
+from edgepose.pose.colours import SHAPE_CORNERS, keypoint_hex, keypoint_shapes
 from edgepose.types import F64, U8
 
 _WIDTH = 480  # a picture's width in units and in pixels
@@ -36,7 +37,7 @@ def picture_svg(image: U8, label_px: F64, xy_px: F64, names: Sequence[str], alt:
     unit = w / _WIDTH
     errors = np.linalg.norm(xy_px - label_px, axis=1)
     worst = np.argsort(-np.nan_to_num(errors))[:_NAMED].tolist()
-    marks = "".join(_marks(label_px[k], xy_px[k], name, unit) for k, name in enumerate(names))
+    marks = "".join(_marks(label_px[k], xy_px[k], name, k, unit) for k, name in enumerate(names))
     texts = [(f"{short(names[k])} {errors[k]:.1f}", xy_px[k]) for k in worst if np.isfinite(errors[k])]
     points = [point for point in np.concatenate([label_px, xy_px]) if np.isfinite(point).all()]
     notes = _notes(texts, points, (x, y, x + w, y + h), unit)
@@ -75,10 +76,17 @@ def _jpeg(part: U8) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
 
 
-def _marks(label: F64, found: F64, name: str, unit: float) -> str:
+def keypoint_dot(keypoint: int, xy_px: F64, unit: float = 1.0) -> str:
+    """Returns the sign of a keypoint, in the colour and shape of its number. unit: pixels of a unit of the picture."""
+    colour, shape = keypoint_hex(keypoint + 1)[-1], keypoint_shapes(keypoint + 1)[-1]
+    corners = " ".join(f"{x:.2f},{y:.2f}" for x, y in xy_px + 4.5 * unit * SHAPE_CORNERS[shape])
+    return f'<polygon class="dot" points="{corners}" fill="{colour}" stroke-width="{1.2 * unit:.2f}"/>'
+
+
+def _marks(label: F64, found: F64, name: str, keypoint: int, unit: float) -> str:
     """Returns a ring for the label, a dot for the prediction, and a line between them."""
     px, py = found
-    dot = f'<circle class="dot" cx="{px:.2f}" cy="{py:.2f}" r="{4.5 * unit:.2f}" stroke-width="{1.2 * unit:.2f}"/>'
+    dot = keypoint_dot(keypoint, found, unit)
     if not np.isfinite(label).all():
         return f"<g><title>{escape(name)}, not labelled</title>{dot}</g>"
     lx, ly = label

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepose.analysis.plots import plot_style
+from edgepose.pose.colours import PALETTE, Shape, keypoint_hex, keypoint_shapes
 from edgepose.types import F64
 from edgepose_train.evaluation.score_calibration import ReliabilityBin
 from edgepose_train.report.pictures import short
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 _MOST_COLOURED = 6  # keypoints that get a colour and a name; the others are grey
 _SIZE_IN = (4.7, 3.1)
-# Okabe and Ito's colours, which colour-blind people can distinguish, without those that are too light on white.
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#aa3377", "#000000", "#8a6d00")
+_BLUE, _VERMILION = PALETTE[4], PALETTE[5]
+_LINE_STYLES: dict[Shape, str] = {"circle": "-", "square": "--", "diamond": ":", "triangle": "-."}
 _STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True}
 
 
@@ -30,12 +31,23 @@ def cdf_svg(error_px: F64, names: Sequence[str]) -> str:
     ranked = sorted(range(len(names)), key=lambda k: -np.nan_to_num(np.nanmean([*error_px[:, k], -1])))
 
     def draw(axes: Any) -> None:
+        from matplotlib.patheffects import withStroke
+
+        colours, shapes = keypoint_hex(len(names)), keypoint_shapes(len(names))
+        outline = [withStroke(linewidth=3, foreground="#333333")]  # some colours are too light on white
         coloured = ranked if len(names) <= _MOST_COLOURED else ranked[: _MOST_COLOURED - 1]
         for k in [k for k in ranked if k not in coloured]:
             _step(axes, error_px[:, k], color="#bbbbbb", linewidth=1)
         lines = [
-            _step(axes, error_px[:, k], color=colour, linewidth=1.8)
-            for k, colour in zip(coloured, _COLOURS, strict=False)
+            _step(
+                axes,
+                error_px[:, k],
+                color=colours[k],
+                linestyle=_LINE_STYLES[shapes[k]],
+                linewidth=1.8,
+                path_effects=outline,
+            )
+            for k in coloured
         ]
         others = f"the other {len(names) - len(coloured)}" if len(names) > len(coloured) else ""
         if others:
@@ -65,9 +77,9 @@ def curve_svg(curve: Sequence[CurvePoint]) -> str:
     def draw(figure: Any) -> None:
         above, below = figure.subplots(2, sharex=True)
         steps = [point.step for point in curve]
-        above.plot(steps, [point.loss for point in curve], color=_COLOURS[0], marker="o", markersize=3)
+        above.plot(steps, [point.loss for point in curve], color=_BLUE, marker="o", markersize=3)
         above.set(ylabel="loss", ylim=(0, None))
-        below.plot(steps, [point.validation_px for point in curve], color=_COLOURS[1], marker="o", markersize=3)
+        below.plot(steps, [point.validation_px for point in curve], color=_VERMILION, marker="o", markersize=3)
         below.set(ylabel="validation px", xlabel="step")
         below.set_ylim(0, 1.1 * max(np.percentile([point.validation_px for point in curve], 80), 1))
 
@@ -80,8 +92,8 @@ def reliability_svg(before: Sequence[ReliabilityBin], after: Sequence[Reliabilit
     def draw(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color="#888888", linestyle="--", linewidth=1, label="as it should be")
         for bins, label, colour, marker in (
-            (before, "the network's score", _COLOURS[1], "s"),
-            (after, "after the card's mapping", _COLOURS[0], "o"),
+            (before, "the network's score", _VERMILION, "s"),
+            (after, "after the card's mapping", _BLUE, "o"),
         ):
             if bins:
                 places = ([b.score for b in bins], [b.right for b in bins])

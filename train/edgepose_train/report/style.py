@@ -31,7 +31,7 @@ figure svg, figure img { display: block; width: 100%; height: auto; border-radiu
 figure.plot img { max-width: 560px; background: #fff; }
 summary { cursor: pointer; margin: 1rem 0; }
 svg .edge { fill: none; stroke: #000; stroke-opacity: .65; } svg .label { fill: none; stroke: #fff; }
-svg .dot { fill: #ffb000; stroke: #000; }
+svg .dot { stroke: #000; }
 svg text { font-family: system-ui, sans-serif; font-weight: 600; fill: #fff; stroke: #000; paint-order: stroke;
   stroke-linejoin: round; }
 .legend { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; max-width: none; margin: .4rem 0 1rem; font-size: .9rem; }
