@@ -1,6 +1,6 @@
-"""Draws `docs/demo.svg` anew: what `edgepose demo` shows after a while of a real run.
+"""Draws `docs/demo.svg`: the screen of `edgepose demo` after some seconds of a real run.
 
-.venv/bin/python docs/demo_picture.py
+Run it with `.venv/bin/python docs/demo_picture.py`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from edgepose.camera.synthetic.mouse import Mouse
-from edgepose.cli.demo import SEED, SIZE_WH
+from edgepose.cli.demo import demo_truth
 from edgepose.cli.terminal_view import TerminalView, compose
 from edgepose.mqtt.demo_broker import end
 from edgepose.mqtt.subscriber import Subscriber
 
 COLUMNS, ROWS = 113, 30
-WATCHED_S = 15.0
+SHOWN_S = 15.0
 NOTES = ("Ctrl-C ends; look at the messages from another terminal:", "  mosquitto_sub -v -t 'edgepose/#'")
-# rich's own template loads its font from the network, which pictures in a README must not do.
+# The template of rich loads its font from the network, which a picture in a README must not do.
 TEMPLATE = """\
 <svg viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
 <style>
@@ -47,8 +46,8 @@ def main() -> None:
     demo = subprocess.Popen([sys.executable, "-m", "edgepose", "demo", "--port", str(port)], stdout=subprocess.DEVNULL)
     try:
         with contextlib.closing(Subscriber(f"mqtt://127.0.0.1:{port}")) as subscriber:
-            board = TerminalView(subscriber, NOTES, Mouse(SEED, SIZE_WH).truth)
-            until_s = time.monotonic() + WATCHED_S
+            board = TerminalView(subscriber, NOTES, demo_truth())
+            until_s = time.monotonic() + SHOWN_S
             while time.monotonic() < until_s:
                 board.receive(0.1)
             console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)

@@ -93,7 +93,7 @@ def run_demo(model: Path, seconds: float | None, port: int | None, video: Path |
             f"broker: {broker.name}; {ending}; to see the messages in another terminal:",
             f"  mosquitto_sub -h {HOST} -p {broker.port} -v -t 'edgepose/#'",
         )
-        view = TerminalView(subscriber, notes, _truth() if video is None and model == DEMO_MODEL else None)
+        view = TerminalView(subscriber, notes, demo_truth() if video is None and model == DEMO_MODEL else None)
         if not sys.stdout.isatty():
             print("\n".join(notes), flush=True)
         # The first pose counts as well, so nobody publishes before we listen.
@@ -130,7 +130,7 @@ def _camera(video: Path | None) -> dict[str, Any]:
     return {"source": "synthetic", "size_wh": list(SIZE_WH), "rate_hz": RATE_HZ, "seed": SEED}
 
 
-def _truth() -> Truth:
+def demo_truth() -> Truth:
     """The true keypoints of the synthetic mouse, by frame."""
     from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 
