@@ -11,8 +11,9 @@ import msgspec
 
 from edgepose.protocol import examples
 from edgepose.protocol.commands import COMMANDS
-from edgepose.protocol.schemas import payloads, tidy
+from edgepose.protocol.schemas import payloads
 from edgepose.protocol.topics import TOPICS, topic_name
+from edgepose.system.field_docs import described_schema
 
 _ABOUT = (
     "Keypoints of animals from cameras, each of which is one `device`. A device sends poses and reports about "
@@ -138,7 +139,7 @@ def _messages() -> dict[str, Any]:
 def _schemas() -> dict[str, Any]:
     """Returns the schema of every struct, by the struct's name."""
     _, found = msgspec.json.schema_components(payloads().values(), ref_template="#/components/schemas/{name}")
-    return {name: _draft_7(tidy(schema)) for name, schema in found.items()}
+    return {name: _draft_7(schema) for name, schema in described_schema({"$defs": found})["$defs"].items()}
 
 
 def _draft_7(schema: Any) -> Any:

@@ -18,12 +18,13 @@ CommandName = Literal["ping", "health", "snapshot", "set", "mark", "restart", "m
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What every command may have."""
+    """What every command may have.
 
-    id: Annotated[
-        Annotated[str, Meta(max_length=LONGEST_ID)] | None,
-        Meta(description="Comes back in the reply. A command with an id is carried out once."),
-    ] = None
+    Attributes:
+        id: Comes back in the reply. A command with an id is carried out once.
+    """
+
+    id: Annotated[str, Meta(max_length=LONGEST_ID)] | None = None
 
 
 class Ping(Command, frozen=True, kw_only=True):
@@ -39,27 +40,29 @@ class Snapshot(Command, frozen=True, kw_only=True):
 
 
 class Set(Command, frozen=True, kw_only=True):
-    """Changes those settings that are given; null goes back to the default. They are kept over restarts."""
+    """Changes those settings that are given; null goes back to the default. They are kept over restarts.
 
-    rate_hz: Annotated[
-        Rate | UnsetType | None, Meta(description="Most poses per second of a live camera; null is without a limit.")
-    ] = UNSET
-    min_score: Annotated[
-        Score | UnsetType | None, Meta(description="Keypoints with a lower score are left out; null is 0.")
-    ] = UNSET
-    region: Annotated[
-        Region | UnsetType | None,
-        Meta(description="Part of the frame that the model sees: x, y, width, height in pixels; null is all of it."),
-    ] = UNSET
+    Attributes:
+        rate_hz: Most poses per second of a live camera; null is without a limit.
+        min_score: Keypoints with a lower score are left out; null is 0.
+        region: Part of the frame that the model sees: x, y, width, height in pixels; null is all of it.
+    """
+
+    rate_hz: Rate | UnsetType | None = UNSET
+    min_score: Score | UnsetType | None = UNSET
+    region: Region | UnsetType | None = UNSET
 
 
 class Mark(Command, frozen=True, kw_only=True):
-    """Puts an event into the stream: an experiment begins, ends, or something is worth a note."""
+    """Puts an event into the stream: an experiment begins, ends, or something is worth a note.
 
-    phase: Annotated[
-        Literal["start", "stop", "note"], Meta(description="What the event says; recording on a mark follows it.")
-    ] = "note"
-    text: Annotated[str, Meta(max_length=500, description="The event's text.")] = ""
+    Attributes:
+        phase: What the event says; recording on a mark follows it.
+        text: The event's text.
+    """
+
+    phase: Literal["start", "stop", "note"] = "note"
+    text: Annotated[str, Meta(max_length=500)] = ""
 
 
 class Restart(Command, frozen=True, kw_only=True):
@@ -67,21 +70,22 @@ class Restart(Command, frozen=True, kw_only=True):
 
 
 class Model(Command, frozen=True, kw_only=True):
-    """Lists the device's models, or changes which one runs. Answers at once; events say what becomes of it."""
+    """Lists the device's models, or changes which one runs. Answers at once; events say what becomes of it.
 
-    action: Annotated[
-        Literal["list", "activate", "rollback", "install"],
-        Meta(
-            description="`list`: the models in the device's store. `activate`: runs `model`. `rollback`: runs the one "
-            "that ran well before. `install`: fetches the .tflite at `url` and the card beside it."
-        ),
-    ] = "list"
-    model: Annotated[str, Meta(max_length=200, description="Id of a model, such as openfield@3fa2c1.")] = ""
-    url: Annotated[str, Meta(max_length=2000, description="Where the .tflite is.")] = ""
-    sha256: Annotated[
-        str, Meta(pattern=r"^([0-9a-fA-F]{64})?$", description="SHA-256 of the .tflite; another file is not taken.")
-    ] = ""
-    activate: Annotated[bool, Meta(description="Whether a model that was installed is to run then.")] = False
+    Attributes:
+        action: `list`: the models in the device's store. `activate`: runs `model`. `rollback`: runs the one that ran
+            well before. `install`: fetches the .tflite at `url` and the card beside it.
+        model: Id of a model, such as openfield@3fa2c1.
+        url: Where the .tflite is.
+        sha256: SHA-256 of the .tflite; another file is not taken.
+        activate: Whether a model that was installed is to run then.
+    """
+
+    action: Literal["list", "activate", "rollback", "install"] = "list"
+    model: Annotated[str, Meta(max_length=200)] = ""
+    url: Annotated[str, Meta(max_length=2000)] = ""
+    sha256: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
+    activate: bool = False
 
 
 COMMANDS: dict[str, type[Command]] = {
@@ -96,13 +100,21 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 class ReplyMessage(Message, frozen=True, kw_only=True):
-    """The answer to a command."""
+    """The answer to a command.
 
-    command: Annotated[str, Meta(description="Name of the command.")]
-    id: Annotated[str | None, Meta(description="Id of the command.")]
-    ok: Annotated[bool, Meta(description="Whether the command was carried out.")]
-    error: Annotated[str, Meta(description="Why it was not carried out; empty when it was.")]
-    result: Annotated[dict[str, Any], Meta(description="What the command gives.")]
+    Attributes:
+        command: Name of the command.
+        id: Id of the command.
+        ok: Whether the command was carried out.
+        error: Why it was not carried out; empty when it was.
+        result: What the command gives.
+    """
+
+    command: str
+    id: str | None
+    ok: bool
+    error: str
+    result: dict[str, Any]
 
 
 def changed(settings: Settings, command: Set) -> Settings:

@@ -8,6 +8,7 @@ import msgspec
 
 from edgepose.protocol.commands import COMMANDS, ReplyMessage
 from edgepose.protocol.topics import TOPICS
+from edgepose.system.field_docs import described_schema
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -20,16 +21,6 @@ def payloads() -> dict[str, type[msgspec.Struct]]:
 
 def schemas() -> dict[str, dict[str, Any]]:
     """Returns the JSON Schema of each topic's payload, by the names of `payloads`."""
-    return {name: {"$schema": _DRAFT, **tidy(msgspec.json.schema(kind))} for name, kind in payloads().items()}
-
-
-def tidy(schema: dict[str, Any]) -> dict[str, Any]:
-    """Returns the schema with descriptions that are one line each: docstrings have line breaks and indentation."""
     return {
-        key: " ".join(value.split())
-        if key == "description" and isinstance(value, str)
-        else tidy(value)
-        if isinstance(value, dict)
-        else value
-        for key, value in schema.items()
+        name: {"$schema": _DRAFT, **described_schema(msgspec.json.schema(kind))} for name, kind in payloads().items()
     }

@@ -17,7 +17,7 @@ from edgepose.protocol.codec import as_json, decode, encode, keypoints_of
 from edgepose.protocol.commands import COMMANDS
 from edgepose.protocol.examples import POSE as POSE_MESSAGE
 from edgepose.protocol.messages import Keypoint, PoseMessage, StatusMessage
-from edgepose.protocol.schemas import payloads, schemas
+from edgepose.protocol.schemas import schemas
 from edgepose.protocol.topics import TOPICS, split_topic, topic_name
 from edgepose.types import Pose, Skeleton
 
@@ -72,7 +72,7 @@ def test_every_topic_has_a_valid_schema() -> None:
 
 
 def test_every_field_of_every_payload_has_a_description_of_its_own() -> None:
-    _, structs = msgspec.json.schema_components(payloads().values())
+    structs = {name: struct for schema in schemas().values() for name, struct in schema["$defs"].items()}
     fields = {(name, field): one for name, struct in structs.items() for field, one in struct["properties"].items()}
     assert [field for field, one in fields.items() if not one.get("description", "").endswith(".")] == []
     assert all(struct.get("description") for struct in structs.values())
