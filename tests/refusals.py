@@ -11,6 +11,7 @@ from chaos_device import health
 from fakes import SKELETON
 
 from edgepose.config.schema import MqttConfig, SpoolConfig
+from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.delivery import delivery as mqtt_module
 from edgepose.delivery import link
 from edgepose.delivery import refused_messages as aside
@@ -54,6 +55,7 @@ def new_device(
     )
     reporter = Reporter(quiet_s=quiet_s)
     place = SpoolLock(spool or SpoolConfig(), device, wait=False, reporter=reporter)
-    delivery = MqttDelivery(mqtt, place, status, info, threading.Event(), reporter=reporter, commands=commands)
-    delivery.start(functools.partial(health, delivery, device, BOOT), {"ping": lambda _: {"version": "1"}})
+    delivery = MqttDelivery(mqtt, place, status, info, threading.Event(), reporter=reporter)
+    dispatcher = CommandDispatcher(device, BOOT, commands, {"ping": lambda _: {"version": "1"}})
+    delivery.start(functools.partial(health, delivery, device, BOOT), dispatcher)
     return delivery

@@ -24,6 +24,7 @@ from edgepose.closed_loop.processor import Processor
 from edgepose.config.closed_loop import GpioConfig
 from edgepose.config.schema import Config
 from edgepose.daemon.board import ROOT, BoardSensors, SampledBoard, report_board
+from edgepose.daemon.command_handlers import CommandHandlers
 from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.health import HealthMonitor
 from edgepose.daemon.metrics import MetricsServer
@@ -126,9 +127,7 @@ class Daemon:
         parts.callback(lock.close)
         self._info = info_message(config, self._estimator, read_settings(self._settings_file))
         status = StatusMessage(device=self._device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
-        self._delivery = MqttDelivery(
-            config.mqtt, lock, status, self._info, self._stop, reporter=reporter, commands=config.commands
-        )
+        self._delivery = MqttDelivery(config.mqtt, lock, status, self._info, self._stop, reporter=reporter)
         parts.callback(self._delivery.close)
 
     def _open_camera(self, parts: contextlib.ExitStack) -> None:
@@ -188,7 +187,7 @@ class Daemon:
         self._runtime = DaemonModelRuntime(
             config, self._model, self._camera, self._delivery, self._recording, self._stop
         )
-        self._dispatcher = CommandDispatcher(
+        self._handlers = CommandHandlers(
             self._pipeline,
             self._delivery,
             self._switch,
@@ -198,6 +197,8 @@ class Daemon:
             on_mark=self._recording.mark,
             reporter=reporter,
         )
+        by_name = self._handlers.by_name()
+        self._dispatcher = CommandDispatcher(self._device, boot_id(), config.commands, by_name)
 
     def run(self) -> None:
         """Returns when the camera ends and all is delivered, or at a stop.
@@ -220,11 +221,11 @@ class Daemon:
         log_summary(self._pipeline, self._delivery, self._camera.displaced, seconds)
         if self._runtime.anew:
             start_anew()
-        if self._dispatcher.restarting:
+        if self._handlers.restarting:
             raise EdgeposeError("stopped by the command `restart`, to be started again")
 
     def _start(self) -> None:
-        self._delivery.start(self._health.message, self._dispatcher.handlers(), self._pipeline.first_seq)
+        self._delivery.start(self._health.message, self._dispatcher, self._pipeline.first_seq)
         self._reporter.event("started", f"edgepose {__version__}, model {self._info.model}")
         self._switch.start(self._runtime)
         self._recording.start()

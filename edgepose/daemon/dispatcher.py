@@ -1,159 +1,129 @@
-"""Carries out the commands on the running device."""
+"""Commands from anywhere: checked, carried out one after the other by a thread of their own, and answered.
+
+What is not carried out is answered with the reason, and counted.
+"""
 
 from __future__ import annotations
 
+import logging
+import queue
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
-import cv2
-import msgspec
-
-from edgepose import __version__
-from edgepose.daemon.preview import Preview
-from edgepose.daemon.settings import write_settings
 from edgepose.errors import EdgeposeError
-from edgepose.geometry.coordinates import lies_within
-from edgepose.geometry.pixels import as_bgr
-from edgepose.model_store.download import check_url
-from edgepose.pose.drawing import draw_pose
-from edgepose.protocol.commands import Health, Mark, Model, Ping, Restart, Set, Snapshot, changed
-from edgepose.protocol.messages import HealthMessage, Region, Settings
-from edgepose.system.reporter import Reporter
-from edgepose.types import Frame, Pose, Skeleton
+from edgepose.protocol.commands import LONGEST_ID, Command, CommandRejectedError, ReplyMessage, read_command
 
-JPEG_QUALITY = 85
+log = logging.getLogger(__name__)
 
+MOST_WAITING = 16
+_MOST_IDS = 200  # that are remembered, so that no command is carried out twice
 
-class CommandedPipeline(Protocol):
-    settings: Settings
-    skeleton: Skeleton
-    preview: Preview
-
-
-class InfoPublisher(Protocol):
-    def change_info(self, **changes: Any) -> None:
-        """Publishes the info again, with these fields changed."""
-
-
-class ModelCommands(Protocol):
-    def versions(self) -> list[dict[str, Any]]: ...
-
-    def activate(self, name: str) -> str:
-        """The model's id. Raises EdgeposeError."""
-
-    def roll_back(self) -> str:
-        """The model's id. Raises EdgeposeError."""
-
-    def fetch(self, url: str, sha256: str, *, activate: bool) -> None: ...
+Handler = Callable[[Any], dict[str, Any]]
+"""Takes the command and returns the result for the reply. Raises EdgeposeError."""
+Answer = Callable[[ReplyMessage], None]
 
 
 class CommandDispatcher:
-    """Carries out commands.
+    """Has commands carried out, whoever sends them.
 
     Args:
-        pipeline: has the settings, and gives a frame with its pose.
-        delivery: publishes the info when the settings change.
-        models: the models of the device.
-        settings_file: keeps the settings over restarts.
-        health: gives the /health message.
-        stop: ends the daemon.
-        on_mark: called with the phase of each mark.
-        reporter: gets the events `settings` and `mark_...`.
-        frame_s: longest wait for a frame, seconds.
-
-    Attributes:
-        restarting: True after the command `restart`.
+        device: name of the device, for replies.
+        boot: boot id of the kernel, for replies.
+        enabled: names of the commands that the config allows.
+        handlers: what carries out each command, by its name.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  everything that can be commanded
-        self,
-        pipeline: CommandedPipeline,
-        delivery: InfoPublisher,
-        models: ModelCommands,
-        settings_file: Path,
-        health: Callable[[], HealthMessage],
-        stop: threading.Event,
-        *,
-        on_mark: Callable[[str], None],
-        reporter: Reporter,
-        frame_s: float = 3.0,
-    ) -> None:
-        self.restarting = False
-        self._models, self._reporter = models, reporter
-        self._pipeline, self._delivery = pipeline, delivery
-        self._settings_file, self._health, self._stop = settings_file, health, stop
-        self._on_mark, self._frame_s = on_mark, frame_s
+    def __init__(self, device: str, boot: str, enabled: Collection[str], handlers: Mapping[str, Handler]) -> None:
+        self._device, self._boot, self._enabled, self._handlers = device, boot, enabled, handlers
+        self._lock = threading.Lock()  # guards the counts and the ids
+        self._rejected: Counter[str] = Counter()
+        self._ids: deque[str] = deque(maxlen=_MOST_IDS)
+        self._queue: queue.SimpleQueue[tuple[str, Command, Answer] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="commands", daemon=True)
 
-    def handlers(self) -> Mapping[str, Callable[[Any], dict[str, Any]]]:
-        """The function that carries out each command, by the name of the command."""
-        return {
-            "ping": self._ping,
-            "health": self._send_health,
-            "snapshot": self._snapshot,
-            "set": self._set,
-            "mark": self._mark,
-            "restart": self._restart,
-            "model": self._model,
-        }
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Commands that were not carried out, by reason."""
+        with self._lock:
+            return dict(self._rejected)
 
-    def _ping(self, _: Ping) -> dict[str, Any]:
-        return {"version": __version__}
+    def start(self) -> None:
+        self._thread.start()
 
-    def _send_health(self, _: Health) -> dict[str, Any]:
-        return dict(msgspec.to_builtins(self._health()))
+    def close(self, seconds: float) -> None:
+        """Carries out what waits, for at most so long. A command that comes later is rejected."""
+        self._closed = True
+        self._queue.put(None)
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
 
-    def _snapshot(self, _: Snapshot) -> dict[str, Any]:
-        frame, pose = self._next_frame()
-        picture = as_bgr(frame)
-        draw_pose(picture, pose, self._pipeline.skeleton)
-        jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-        return {"frame": frame.index, "t_us": frame.captured_us, "size_wh": frame.size_wh, "jpeg": jpeg.tobytes()}
+    def ask(self, name: str, payload: bytes) -> ReplyMessage:
+        """Has a command carried out, and returns its reply: for a caller that may wait."""
+        replies: queue.SimpleQueue[ReplyMessage] = queue.SimpleQueue()
+        self.submit(name, payload, replies.put)
+        return replies.get()
 
-    def _set(self, command: Set) -> dict[str, Any]:
-        """Returns the settings, also where nothing is to change."""
-        settings = changed(self._pipeline.settings, command)
-        if settings != self._pipeline.settings:
-            if command.region:
-                self._check_region(command.region)
-            write_settings(self._settings_file, settings)
-            self._pipeline.settings = settings
-            self._delivery.change_info(settings=settings)
-            self._reporter.event("settings", msgspec.json.encode(settings).decode())
-        return dict(msgspec.to_builtins(settings))
+    def submit(self, name: str, payload: bytes, answer: Answer, refusal: CommandRejectedError | None = None) -> None:
+        """Checks a command and has it carried out. Never raises and never waits; any thread may call it.
 
-    def _check_region(self, region: Region) -> None:
-        frame, _ = self._next_frame()
-        if not lies_within(region, frame.size_wh):
-            w, h = frame.size_wh
-            raise EdgeposeError(f"region {list(region)} (x, y, w, h) does not lie within the frame, which is {w}x{h}")
+        Args:
+            name: name of the command.
+            payload: JSON with its fields.
+            answer: gets the reply, at once or later, by this thread or by that of the dispatcher.
+            refusal: why the sender's way does not allow it; None where it does.
+        """
+        number = None
+        try:
+            command = read_command(name, payload, self._enabled)
+            number = command.id
+            self._check_new(command, refusal)
+        except CommandRejectedError as exc:
+            self._reject(exc.reason)
+            answer(self._reply(name, number if exc.id is None else exc.id, error=str(exc)))
+        else:
+            self._queue.put((name, command, answer))
 
-    def _next_frame(self) -> tuple[Frame, Pose]:
-        found = self._pipeline.preview.wait(self._frame_s)
-        if found is None:
-            raise EdgeposeError(f"no frame came within {self._frame_s:g} s; is the camera at work?")
-        return found
+    def _check_new(self, command: Command, refusal: CommandRejectedError | None) -> None:
+        """A known id comes first: a sender who is asked to send it again would have it carried out twice."""
+        with self._lock:
+            if command.id is not None and command.id in self._ids:
+                raise CommandRejectedError("repeated", "a command with this id came before, and is carried out once")
+            if refusal is not None:
+                raise refusal
+            if self._closed or self._queue.qsize() >= MOST_WAITING:
+                raise CommandRejectedError("busy", "too many commands at a time, or about to stop; try again")
+            if command.id is not None:
+                self._ids.append(command.id)
 
-    def _mark(self, command: Mark) -> dict[str, Any]:
-        self._reporter.event(f"mark_{command.phase}", command.text)
-        self._on_mark(command.phase)
-        return {}
+    def _work(self) -> None:
+        while (item := self._queue.get()) is not None:
+            name, command, answer = item
+            try:
+                answer(self._reply(name, command.id, result=self._handlers[name](command)))
+            except EdgeposeError as exc:
+                self._reject("failed")
+                answer(self._reply(name, command.id, error=str(exc)))
+            except Exception as exc:  # a bug in one command must not end all of them
+                log.exception("command %s", name)
+                self._reject("failed")
+                answer(self._reply(name, command.id, error=f"failed: {exc!r}"))
 
-    def _model(self, command: Model) -> dict[str, Any]:
-        if command.action == "activate":
-            return {"model": self._models.activate(command.model)}
-        if command.action == "rollback":
-            return {"model": self._models.roll_back()}
-        if command.action == "install":
-            if not command.sha256:
-                raise EdgeposeError("sha256: missing; give that of the .tflite, so that nothing else is taken")
-            check_url(command.url)
-            self._models.fetch(command.url, command.sha256, activate=command.activate)
-            return {"url": command.url}
-        return {"models": self._models.versions()}
+    def _reject(self, reason: str) -> None:
+        with self._lock:
+            self._rejected[reason] += 1
 
-    def _restart(self, _: Restart) -> dict[str, Any]:
-        self.restarting = True
-        self._stop.set()
-        return {}
+    def _reply(
+        self, name: str, number: str | None, *, error: str = "", result: dict[str, Any] | None = None
+    ) -> ReplyMessage:
+        return ReplyMessage(
+            device=self._device,
+            boot=self._boot,
+            command=name[:LONGEST_ID],
+            id=number,
+            ok=result is not None,
+            error=error.encode(errors="replace").decode(),  # the name of a file need not be text
+            result=result or {},
+        )

@@ -8,19 +8,20 @@ MQTT 3.1.1 has no word for a refused message: there a broker that discards by it
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import paho.mqtt.client as paho
 
 from edgepose.config.schema import MqttConfig
-from edgepose.delivery.command_inbox import Address, Handler, Inbox
+from edgepose.delivery.command_inbox import CommandReceiver, ReplyAddress, command_name, refusal, reply_address
 from edgepose.delivery.link import Link
 from edgepose.delivery.outbox import Outbox
 from edgepose.delivery.spool import SpoolRules
@@ -43,8 +44,7 @@ class MqttDelivery:
     """Delivers one device's poses, and keeps its retained /status, /info and /health up to date.
 
     status: what to say when connected; the last will and the clean stop are made from it. info: republished with
-    the frames' size as soon as a pose tells it. commands: names of those that are carried out. stop: when set, a
-    full spool holds nobody up any more.
+    the frames' size as soon as a pose tells it. stop: when set, a full spool holds nobody up any more.
     Raises ConfigError for settings that no broker could be reached with; connects only in `start`.
     """
 
@@ -57,7 +57,6 @@ class MqttDelivery:
         stop: threading.Event,
         *,
         reporter: Reporter,
-        commands: Collection[str] = (),
     ) -> None:
         check_settings(mqtt)
         self.reporter = reporter
@@ -72,7 +71,7 @@ class MqttDelivery:
         self._event_thread = threading.Thread(target=self._send_events, name="events", daemon=True)
         self._info_lock = threading.Lock()  # the pipeline changes it, and commands do
         self._closing = threading.Event()
-        self._inbox = Inbox(info.device, info.boot, commands, self._reply)
+        self._commands: CommandReceiver | None = None
 
     @property
     def delivered(self) -> int:
@@ -119,17 +118,18 @@ class MqttDelivery:
     def rejected(self) -> dict[str, int]:
         """Commands that were not carried out, by reason, and replies that nobody got."""
         unanswered = {"unanswered": self._link.unanswered} if self._link.unanswered else {}
-        return {**self._inbox.rejected, **unanswered}
+        return {**(self._commands.rejected if self._commands else {}), **unanswered}
 
     def start(
-        self, health: Callable[[], HealthMessage], handlers: Mapping[str, Handler] | None = None, first_seq: int = 0
+        self, health: Callable[[], HealthMessage], commands: CommandReceiver | None = None, first_seq: int = 0
     ) -> None:
-        """Begins to connect, and keeps trying for ever. health: called by the link. handlers: of the commands, called
-        by a thread of their own. first_seq: of the first pose that will come."""
-        self._health, self._first_seq = health, first_seq
+        """Begins to connect, and keeps trying for ever. health: called by the link. commands: carries them
+        out; None for a device that has none. first_seq: of the first pose that will come."""
+        self._health, self._commands, self._first_seq = health, commands, first_seq
         self.reporter.next_seq = max(self.reporter.next_seq, first_seq)
         self._event_thread.start()
-        self._inbox.start(handlers or {})
+        if commands is not None:
+            commands.start()
         self._outbox.backlog.start(self._outbox)
         self._link.start(self)
 
@@ -185,7 +185,8 @@ class MqttDelivery:
             self._place.close()
             return
         deadline = time.monotonic() + DRAIN_S
-        self._inbox.close(DRAIN_S)
+        if self._commands is not None:
+            self._commands.close(DRAIN_S)
         self._closing.set()
         self.reporter.close()
         self._event_thread.join(DRAIN_S)
@@ -220,9 +221,12 @@ class MqttDelivery:
         self._link.notify("status", self._encoded_status("stopped"))
 
     def on_message(self, message: paho.MQTTMessage, *, late: bool) -> None:
-        self._inbox.take(message, late=late)
+        if self._commands is not None:
+            answer = functools.partial(self._reply, reply_address(message, self._info.device))
+            why_not = refusal(message, late=late)
+            self._commands.submit(command_name(message), bytes(message.payload), answer, why_not)
 
-    def _reply(self, address: Address, reply: ReplyMessage) -> None:
+    def _reply(self, address: ReplyAddress, reply: ReplyMessage) -> None:
         payload = encode(reply)
         error = f"the reply has {len(payload)} bytes, more than the broker takes; raise its limit"
         short = msgspec.structs.replace(reply, ok=False, error=error, result={})

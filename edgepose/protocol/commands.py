@@ -6,13 +6,18 @@ To add a command, add its struct here with descriptions, a row to `COMMANDS` and
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from edgepose.errors import EdgeposeError
+from edgepose.protocol.codec import decode
 from edgepose.protocol.messages import Message, Rate, Region, Score, Settings
+from edgepose.system.strict import convert
 
+LONGEST_COMMAND = 4096  # bytes
 LONGEST_ID = 64
 CommandName = Literal["ping", "health", "snapshot", "set", "mark", "restart", "model"]
 
@@ -97,6 +102,43 @@ COMMANDS: dict[str, type[Command]] = {
     "restart": Restart,
     "model": Model,
 }
+
+
+class CommandRejectedError(EdgeposeError):
+    """A command that is not carried out.
+
+    Attributes:
+        reason: one word, to count by.
+        id: id of the command, where it could be read.
+    """
+
+    def __init__(self, reason: str, text: str, number: str | None = None) -> None:
+        super().__init__(text)
+        self.reason, self.id = reason, number
+
+
+def read_command(name: str, payload: bytes, enabled: Collection[str]) -> Command:
+    """Reads a command. payload: JSON with its fields; empty for none. enabled: names of the commands that are allowed.
+
+    Raises CommandRejectedError.
+    """
+    if len(payload) > LONGEST_COMMAND:
+        raise CommandRejectedError("too_large", f"longer than {LONGEST_COMMAND} bytes")
+    try:
+        fields = decode(payload or b"{}", dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise CommandRejectedError("malformed", f"not JSON ({exc})") from None
+    number = fields.get("id")
+    number = number if isinstance(number, str) and len(number) <= LONGEST_ID else None
+    if name not in COMMANDS:
+        raise CommandRejectedError("unknown", f"no such command; there are {', '.join(COMMANDS)}", number)
+    if name not in enabled:
+        text = f"not enabled on this device: add {name} to `commands` in its config"
+        raise CommandRejectedError("disabled", text, number)
+    try:
+        return convert(fields, COMMANDS[name], name, EdgeposeError)
+    except EdgeposeError as exc:
+        raise CommandRejectedError("malformed", str(exc), number) from None
 
 
 class ReplyMessage(Message, frozen=True, kw_only=True):

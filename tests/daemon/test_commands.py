@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import msgspec
 import numpy as np
-import paho.mqtt.client as paho
 import pytest
 from asker import Asker, asking
 from brokers import Mosquitto, Subscriber, wait_until
@@ -27,18 +26,18 @@ from paho.mqtt import publish
 from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.config.schema import MqttConfig, SpoolConfig
 from edgepose.daemon.board import BoardSensors, SampledBoard
-from edgepose.daemon.dispatcher import CommandDispatcher
+from edgepose.daemon.command_handlers import CommandHandlers
+from edgepose.daemon.dispatcher import MOST_WAITING, CommandDispatcher
 from edgepose.daemon.health import HealthMonitor as DaemonsHealth
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.daemon.settings import read_settings
 from edgepose.delivery import delivery as mqtt_module
 from edgepose.delivery import link
-from edgepose.delivery.command_inbox import LONGEST, WAITING
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.errors import EdgeposeError
 from edgepose.mqtt import reconnect as patience
-from edgepose.protocol.commands import COMMANDS, Health
+from edgepose.protocol.commands import COMMANDS, LONGEST_COMMAND, CommandRejectedError, Health
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage
 from edgepose.protocol.topics import topic_name
 from edgepose.system.reporter import Reporter
@@ -52,7 +51,9 @@ class Device:
     """What `edgepose run` wires together, with a camera and a model that are fakes. gate: keeps the command `health`
     waiting unless it is set; waiting: it does."""
 
-    def __init__(self, mqtt: MqttConfig, folder: Path, commands: tuple[str, ...], frame_s: float = 3.0) -> None:
+    def __init__(
+        self, mqtt: MqttConfig, folder: Path, commands: tuple[str, ...], frame_s: float, more_handlers: dict[str, Any]
+    ) -> None:
         self.stop, self.gate, self.waiting = threading.Event(), threading.Event(), threading.Event()
         self.file = folder / "settings.json"
         self.gate.set()
@@ -69,9 +70,7 @@ class Device:
         )
         self.reporter = Reporter()
         place = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=self.reporter)
-        self.delivery = MqttDelivery(
-            mqtt, place, self._status, info, self.stop, reporter=self.reporter, commands=commands
-        )
+        self.delivery = MqttDelivery(mqtt, place, self._status, info, self.stop, reporter=self.reporter)
         self.camera = CameraSupervisor(lambda: FakeCamera(10**9, live=True, period_s=0.01), reporter=self.reporter)
         self.pipeline = Pipeline(
             self.camera,
@@ -81,7 +80,7 @@ class Device:
             reporter=self.reporter,
             settings=info.settings,
         )
-        self.dispatcher = CommandDispatcher(
+        self.handlers = CommandHandlers(
             self.pipeline,
             self.delivery,
             SimpleNamespace(versions=list),
@@ -92,19 +91,20 @@ class Device:
             reporter=self.reporter,
             frame_s=frame_s,
         )
-        self._thread = threading.Thread(target=self.pipeline.run, args=(self.stop,))
-
-    def start(self) -> None:
-        handlers = dict(self.dispatcher.handlers())
-        tell_health = handlers["health"]
+        handlers = dict(self.handlers.by_name())
+        send_health = handlers["health"]
 
         def wait_first(command: Health) -> dict[str, Any]:
             self.waiting.set()
             assert self.gate.wait(20)
-            return tell_health(command)
+            return send_health(command)
 
         handlers["health"] = wait_first
-        self.delivery.start(self.health, handlers, self.pipeline.first_seq)
+        self.dispatcher = CommandDispatcher(DEVICE, BOOT, commands, {**handlers, **more_handlers})
+        self._thread = threading.Thread(target=self.pipeline.run, args=(self.stop,))
+
+    def start(self) -> None:
+        self.delivery.start(self.health, self.dispatcher, self.pipeline.first_seq)
         self._thread.start()
         wait_until(lambda: self.delivery.connects, "the device to connect")
 
@@ -122,12 +122,6 @@ class Device:
         self.delivery.close()
 
 
-def message(name: str, payload: bytes) -> paho.MQTTMessage:
-    found = paho.MQTTMessage(topic=topic_name(DEVICE, f"command/{name}").encode())
-    found.payload = payload
-    return found
-
-
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(link, "LAST_WORD_S", 0.5)
@@ -140,9 +134,15 @@ def new_device(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Callable[..., D
     """new_device(...) makes and starts a device that carries out every command; it ends with the test."""
     made: list[Device] = []
 
-    def start(commands: tuple[str, ...] = tuple(COMMANDS), *, frame_s: float = 3.0, **settings: Any) -> Device:
+    def start(
+        commands: tuple[str, ...] = tuple(COMMANDS),
+        *,
+        frame_s: float = 3.0,
+        handlers: dict[str, Any] | None = None,
+        **settings: Any,
+    ) -> Device:
         mqtt = MqttConfig(**{"host": "127.0.0.1", "port": mosquitto.port, **settings})
-        made.append(Device(mqtt, tmp_path / "state", commands, frame_s))
+        made.append(Device(mqtt, tmp_path / "state", commands, frame_s, handlers or {}))
         made[-1].start()
         return made[-1]
 
@@ -200,7 +200,7 @@ def test_every_command_is_carried_out_and_answered(
     expected = Settings(rate_hz=50.5, region=(0, 0, 32, 16))
     assert results["set"] == {"rate_hz": 50.5, "min_score": 0.0, "region": [0, 0, 32, 16]}
     assert device.pipeline.settings == read_settings(device.file) == expected
-    assert device.dispatcher.restarting
+    assert device.handlers.restarting
     assert device.delivery.rejected == {}
 
 
@@ -287,8 +287,8 @@ def test_what_is_malformed_unknown_or_huge_is_answered_with_the_reason(
     assert asker.ask("x" * 1000)["command"] == "x" * 64
     assert asker.ask("")["error"].startswith("no such command")
     assert {topic for topic, _, _ in asker.heard[-3:]} == {f"edgepose/{DEVICE}/reply/unknown"}
-    assert asker.ask("ping", b" " * (LONGEST - 2) + b"{}")["ok"]
-    assert asker.ask("ping", b" " * (LONGEST - 1) + b"{}")["error"] == "longer than 4096 bytes"
+    assert asker.ask("ping", b" " * (LONGEST_COMMAND - 2) + b"{}")["ok"]
+    assert asker.ask("ping", b" " * (LONGEST_COMMAND - 1) + b"{}")["error"] == "longer than 4096 bytes"
     asker.send("ping", b" " * 70_000)  # more than a packet may have that the broker sends us: it drops it
     assert asker.ask("ping", {"id": "after"})["id"] == "after"
     assert device.delivery.rejected == {"malformed": len(MALFORMED), "unknown": 3, "too_large": 1}
@@ -353,9 +353,9 @@ def test_an_id_is_carried_out_once_also_when_it_comes_again_late(
     assert asker.ask("mark")["ok"]
     assert asker.ask("mark")["ok"]  # without an id nobody can tell
     assert device.delivery.rejected == {"repeated": 1}
-    inbox = device.delivery._inbox
-    for late in (False, True):  # as a broker repeats what we had not acknowledged when the connection broke
-        inbox.take(message("mark", b'{"id": "a"}'), late=late)
+    late = CommandRejectedError("late", "sent while the device was away; send it again")
+    for refusal in (None, late):  # a broker repeats what was not acknowledged when the connection broke
+        device.dispatcher.submit("mark", b'{"id": "a"}', lambda _: None, refusal)
     assert device.delivery.rejected == {"repeated": 3}
 
 
@@ -364,16 +364,16 @@ def test_more_at_a_time_than_wait_are_busy_and_hold_nothing_up(asker: Asker, new
     device.gate.clear()
     asker.send("health", {"id": "slow"})
     wait_until(device.waiting.is_set, "it to be in work")
-    for i in range(WAITING + 4):
+    for i in range(MOST_WAITING + 4):
         asker.send("ping", {"id": f"{i}"})
     wait_until(lambda: len(asker.heard) == 4, "the replies to those that find no room")
-    assert [reply["id"] for reply in asker.replies()] == [f"{WAITING + i}" for i in range(4)]
+    assert [reply["id"] for reply in asker.replies()] == [f"{MOST_WAITING + i}" for i in range(4)]
     assert {reply["error"] for reply in asker.replies()} == {"too many commands at a time, or about to stop; try again"}
     delivered = device.delivery.delivered
     wait_until(lambda: device.delivery.delivered > delivered + 20, "poses, which go on")
     device.gate.set()
-    wait_until(lambda: len(asker.heard) == WAITING + 5, "all replies")
-    assert asker.ask("ping", {"id": f"{WAITING}"})["ok"]  # it was not carried out, so its id is free
+    wait_until(lambda: len(asker.heard) == MOST_WAITING + 5, "all replies")
+    assert asker.ask("ping", {"id": f"{MOST_WAITING}"})["ok"]  # it was not carried out, so its id is free
     assert device.delivery.rejected == {"busy": 4}
 
 
@@ -525,12 +525,10 @@ def test_without_frames_a_snapshot_says_so(
 def test_whatever_a_command_raises_it_is_answered_and_the_next_one_is_carried_out(
     error: Exception, asker: Asker, new_device: Callable[..., Device], caplog: pytest.LogCaptureFixture
 ) -> None:
-    device = new_device()
-
-    def fail() -> HealthMessage:
+    def fail(_: Health) -> dict[str, Any]:
         raise error
 
-    device.dispatcher._health = fail
+    device = new_device(handlers={"health": fail})
     reply = asker.ask("health", {"id": "1"})
     assert (reply["ok"], reply["id"], reply["result"]) == (False, "1", {})
     assert reply["error"]
@@ -541,8 +539,7 @@ def test_whatever_a_command_raises_it_is_answered_and_the_next_one_is_carried_ou
 def test_a_result_that_cannot_be_sent_is_an_error(
     asker: Asker, new_device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    device = new_device()
-    device.delivery._inbox._handlers = {"ping": lambda command: {"odd": object()}}
+    new_device(handlers={"ping": lambda command: {"odd": object()}})
     assert asker.ask("ping")["error"].startswith("failed: TypeError(")
 
 
@@ -554,12 +551,13 @@ def test_a_command_in_work_at_the_end_is_answered_before_the_last_word(
     device.gate.clear()
     asker.send("health", {"id": "slow"})
     asker.send("restart", {"id": "next"})
-    wait_until(lambda: device.waiting.is_set() and device.delivery._inbox._queue.qsize() == 1, "one to wait for it")
+    wait_until(device.waiting.is_set, "the first one to be carried out")
+    asker.ask("restart", b"5")  # its answer shows that the one before has come, too
     device.end()
     wait_until(lambda: subscriber.of("status")[-1]["state"] == "stopped", "the last word")
     told = [topic.split("/")[2] for topic, _, _ in subscriber.messages if topic.split("/")[2] in ("reply", "status")]
-    assert told == ["status", "reply", "reply", "status"]
-    device.delivery._inbox.take(message("ping", b'{"id": "after"}'), late=False)
+    assert told == ["status", "reply", "reply", "reply", "status"]
+    assert not device.dispatcher.ask("ping", b'{"id": "after"}').ok
     assert device.delivery.rejected["busy"] == 1
 
 

@@ -19,9 +19,10 @@ from fakes import SKELETON, FakeCamera
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgepose.daemon.command_handlers import CommandHandlers
 from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.settings import read_settings
-from edgepose.delivery.command_inbox import Address, Inbox
+from edgepose.delivery.command_inbox import ReplyAddress, command_name, refusal, reply_address
 from edgepose.errors import ModelError
 from edgepose.protocol.codec import decode, encode
 from edgepose.protocol.commands import COMMANDS, ReplyMessage
@@ -66,13 +67,12 @@ class Still:
 
 
 class Rig:
-    """An inbox whose commands are carried out by the real dispatcher."""
+    """The real dispatcher with the real handlers, and the MQTT side that says where an answer goes."""
 
     def __init__(self, file: Path) -> None:
         self.file, self.still, self.taken, self.done = file, Still(), 0, Counter[str]()
-        self.answers: queue.SimpleQueue[tuple[Address, ReplyMessage]] = queue.SimpleQueue()
-        self.inbox = Inbox("cage-07", "b", tuple(COMMANDS), lambda *answer: self.answers.put(answer))
-        dispatcher = CommandDispatcher(
+        self.answers: queue.SimpleQueue[ReplyMessage] = queue.SimpleQueue()
+        handlers = CommandHandlers(
             self.still,
             self.still,
             self.still,
@@ -82,15 +82,18 @@ class Rig:
             on_mark=lambda _: None,
             reporter=Reporter(),
         )
-        self.inbox.start(dispatcher.handlers())
+        self.dispatcher = CommandDispatcher("cage-07", "b", tuple(COMMANDS), handlers.by_name())
+        self.dispatcher.start()
 
     def take(self, message: paho.MQTTMessage, *, late: bool) -> None:
         """Checks the one answer that has to come."""
-        before = self.inbox.rejected.total()
-        self.inbox.take(message, late=late)
-        address, reply = self.answers.get(timeout=10)
+        before = sum(self.dispatcher.rejected.values())
+        address = reply_address(message, "cage-07")
+        why_not = refusal(message, late=late)
+        self.dispatcher.submit(command_name(message), bytes(message.payload), self.answers.put, why_not)
+        reply = self.answers.get(timeout=10)
         self.taken += 1
-        assert reply.ok == (self.inbox.rejected.total() == before)
+        assert reply.ok == (sum(self.dispatcher.rejected.values()) == before)
         assert bool(reply.error) != reply.ok
         self.done[reply.command] += reply.ok
         self._check_readable(address, reply)
@@ -98,7 +101,7 @@ class Rig:
             assert self.still.settings == read_settings(self.file)
             VALID_SETTINGS.validate(msgspec.json.decode(msgspec.json.encode(self.still.settings)))
 
-    def _check_readable(self, address: Address, reply: ReplyMessage) -> None:
+    def _check_readable(self, address: ReplyAddress, reply: ReplyMessage) -> None:
         as_json = encode(reply)
         VALID.validate(msgspec.json.decode(as_json))
         assert decode(as_json, ReplyMessage).error == reply.error
@@ -116,8 +119,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     made = Rig(tmp_path_factory.mktemp("state") / "settings.json")
     yield made
     assert made.answers.empty()  # no command has two answers
-    made.inbox.close(10)
-    assert not made.inbox._thread.is_alive()
+    made.dispatcher.close(10)
+    assert "commands" not in {thread.name for thread in threading.enumerate()}
 
 
 many = settings(max_examples=250, deadline=None, database=None)
@@ -148,5 +151,13 @@ def test_each_reason_was_met(rig: Rig) -> None:
     another config."""
     if rig.taken < 10_000:
         pytest.skip("needs the tests above")
-    assert set(rig.inbox.rejected) == {"unknown", "malformed", "too_large", "retained", "late", "repeated", "failed"}
+    assert set(rig.dispatcher.rejected) == {
+        "unknown",
+        "malformed",
+        "too_large",
+        "retained",
+        "late",
+        "repeated",
+        "failed",
+    }
     assert {name for name in COMMANDS if rig.done[name] > 10} == set(COMMANDS)

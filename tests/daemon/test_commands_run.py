@@ -57,16 +57,15 @@ def edgepose(*words: object, out: int | None = None) -> Iterator[subprocess.Pope
             process.kill()
 
 
-def poses_since(subscriber: Subscriber, frame: int) -> list[dict[str, Any]]:
-    """Those that came live, with a frame of at least that number."""
-    return [pose for pose in subscriber.of("pose") if pose["frame"] >= frame]
+def wait_poses(asker: Asker, subscriber: Subscriber, count: int) -> list[dict[str, Any]]:
+    """Waits for so many poses of frames that are captured from here on."""
+    seen, frame = len(subscriber.of("pose")), asker.ask("health")["result"]["captured"]
 
+    def found() -> list[dict[str, Any]]:
+        return [pose for pose in subscriber.of("pose")[seen:] if pose["frame"] >= frame and not pose["replay"]]
 
-def wait_poses(subscriber: Subscriber, count: int) -> list[dict[str, Any]]:
-    """So many new ones, of frames that are captured from here on."""
-    frame = subscriber.of("pose")[-1]["frame"] + 3
-    wait_until(lambda: len(poses_since(subscriber, frame)) >= count, f"{count} poses", 60)
-    return poses_since(subscriber, frame)[:count]
+    wait_until(lambda: len(found()) >= count, f"{count} poses", 60)
+    return found()[:count]
 
 
 def errors_px(poses: list[dict[str, Any]]) -> F64:
@@ -135,7 +134,7 @@ def _snapshot(asker: Asker, subscriber: Subscriber) -> None:
 
 def _rate(asker: Asker, subscriber: Subscriber) -> None:
     assert asker.ask("set", {"rate_hz": 4})["result"]["rate_hz"] == 4
-    times_s = [pose["t_us"] / 1e6 for pose in wait_poses(subscriber, 13)]
+    times_s = [pose["t_us"] / 1e6 for pose in wait_poses(asker, subscriber, 13)]
     assert (times_s[-1] - times_s[0]) / 12 == pytest.approx(0.25, abs=0.03)
     assert asker.ask("health")["result"]["skipped"]["rate"] > 0
     assert asker.ask("set", {"rate_hz": None})["ok"]
@@ -143,10 +142,10 @@ def _rate(asker: Asker, subscriber: Subscriber) -> None:
 
 def _region(asker: Asker, subscriber: Subscriber) -> None:
     """Coordinates stay those of the frame: the error is as small as before, not as large as the region's corner."""
-    before = errors_px(wait_poses(subscriber, 20))
+    before = errors_px(wait_poses(asker, subscriber, 20))
     assert asker.ask("set", {"region": REGION})["result"]["region"] == list(REGION)
     wait_until(lambda: subscriber.of("info")[-1]["settings"]["region"] == list(REGION), "the new /info")
-    poses = wait_poses(subscriber, 20)
+    poses = wait_poses(asker, subscriber, 20)
     assert all(pose["size_wh"] == list(SIZE_WH) for pose in poses)
     assert np.median(before) < 3
     assert np.median(errors_px(poses)) < 3
@@ -155,19 +154,22 @@ def _region(asker: Asker, subscriber: Subscriber) -> None:
 
 
 def _least_score(asker: Asker, subscriber: Subscriber) -> None:
-    scores = [point["score"] for pose in wait_poses(subscriber, 10) for point in pose["keypoints"].values()]
+    scores = [point["score"] for pose in wait_poses(asker, subscriber, 10) for point in pose["keypoints"].values()]
     least = float(np.median(scores))
     assert asker.ask("set", {"min_score": least})["ok"]
-    poses = wait_poses(subscriber, 10)
+    poses = wait_poses(asker, subscriber, 10)
     assert all(point["score"] >= least - 0.001 for pose in poses for point in pose["keypoints"].values())
     assert any(len(pose["keypoints"]) < len(SKELETON.keypoints) for pose in poses)
     assert asker.ask("set", {"min_score": 1, "rate_hz": 20})["ok"]
-    assert all(pose["keypoints"] == {} for pose in wait_poses(subscriber, 30))  # long enough for a line of `watch`
+    assert all(
+        pose["keypoints"] == {} for pose in wait_poses(asker, subscriber, 30)
+    )  # long enough for a line of `watch`
 
 
 def _after_the_kill(asker: Asker, subscriber: Subscriber) -> None:
     """What was set is in effect, and told."""
-    frame, kept = len(subscriber.of("pose")), asker.replies()[-1]["result"]
+    frame = len(subscriber.of("pose"))
+    kept = next(reply["result"] for reply in reversed(asker.replies()) if reply["command"] == "set")
     wait_until(lambda: len(subscriber.of("pose")) > frame + 5, "poses of the second run", 60)
     assert kept["min_score"] == 1
     assert kept["region"] is not None
@@ -176,7 +178,7 @@ def _after_the_kill(asker: Asker, subscriber: Subscriber) -> None:
     assert subscriber.of("pose")[-1]["keypoints"] == {}
     assert asker.ask("set")["result"] == kept
     assert asker.ask("set", {"min_score": None, "region": None, "rate_hz": None})["ok"]
-    assert all(len(pose["keypoints"]) == 4 for pose in wait_poses(subscriber, 3))
+    assert all(len(pose["keypoints"]) == 4 for pose in wait_poses(asker, subscriber, 3))
 
 
 def _mark(asker: Asker, subscriber: Subscriber) -> None:
