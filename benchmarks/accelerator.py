@@ -1,9 +1,9 @@
-"""What it costs that an accelerator works in a process of its own, and how soon the CPU takes over when it fails.
+"""Measures the cost of a process of its own for an accelerator, and how soon the CPU takes over when it fails.
 
     python benchmarks/accelerator.py [--frames 500]
 
-The device is tests/accelerator.c, an external delegate that computes the model's first operation; the rest runs on the
-CPU in that process, so both ways do the same work, and what is left is the way there and back.
+The device is tests/accelerator.c, an external delegate that computes the model's first operation. The rest runs on the
+CPU in that process. So both ways do the same work, and their difference is the way to the other process and back.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def measure(folder: Path, count: int) -> int:
         if device.delegate != "edgetpu":
             sys.exit(f"the device is not at work: {device.trouble}")
         if fault == "lost":
-            # In turn, so that what else runs here disturbs both.
+            # Both run in turn, so that other programs disturb them alike.
             times = np.array([[timed(one, frames[i % 20]) for one in (cpu, device)] for i in range(count)])
             alone, apart = np.median(times, axis=0)
             here, there, more = alone * 1e3, apart * 1e3, (apart - alone) * 1e6

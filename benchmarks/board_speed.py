@@ -1,4 +1,4 @@
-"""Time of one frame through networks of several trunks, inputs and heads, as ratios to MobileNetV2 1.0 at 224x224.
+"""Measures one frame through networks of several trunks, inputs and heads, relative to MobileNetV2 1.0 at 224x224.
 
     taskset -c 1 python benchmarks/board_speed.py [TRUNK,WIDTH,STRIDE ...]
 
@@ -83,11 +83,11 @@ def _invoke(model: bytes, where: str) -> Callable[[], Any]:
 
 
 def _compare(network_invoke: Callable[[], None], reference: Callable[[], None]) -> tuple[float, float]:
-    """Median CPU ms of both, in turn."""
+    """Returns the median CPU time of both in ms; they run in turn."""
     times: tuple[list[float], list[float]] = ([], [])
     for _, (found, invoke) in itertools.product(range(ROUNDS), zip(times, (network_invoke, reference), strict=True)):
         invoke()
-        invoke()  # the caches are its own again
+        invoke()  # now the caches hold its own data again
         for _ in range(INVOKES):
             start = time.thread_time()
             invoke()
@@ -96,7 +96,7 @@ def _compare(network_invoke: Callable[[], None], reference: Callable[[], None]) 
 
 
 def _print_rates(costs: np.ndarray, times_ms: np.ndarray) -> None:
-    """Least squares of the relative errors."""
+    """Prints the two rates with the least squares of the relative errors."""
     weight = 1 / times_ms
     rates, *_ = np.linalg.lstsq(costs * weight[:, None], times_ms * weight, rcond=None)
     off = np.abs(costs @ rates / times_ms - 1)

@@ -1,11 +1,11 @@
-"""A thousand damaged model files, activated on a running daemon: is each one refused or harmless, and does no pose go
-missing?
+"""Activates a thousand damaged model files on a running daemon: each must be refused or harmless, and no pose may be
+missing.
 
     python benchmarks/damaged_models.py [--files 1000]
 
-Bits are flipped, ends cut off, blocks zeroed. Each file's card calls it right, so that not the hash but the interpreter
-has to find out; those with the true card, which the hash refuses, are every tenth. What passes the golden picture is
-activated.
+Bits are flipped, ends are cut off, blocks are set to zero. The card of each file has the new hash, so that only the
+interpreter can find the damage; every tenth file keeps its true card, and is refused by its hash. A file that passes the
+golden picture is activated.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def damaged(whole: bytes, chance: random.Random) -> tuple[str, bytes]:
         begin = chance.randrange(len(data))
         data[begin : begin + 64] = bytes(len(data[begin : begin + 64]))
     else:
-        # The graph's own tables are at the end of the file and at its beginning, the weights between.
+        # The tables of the graph are at the beginning and the end of the file, the weights between.
         for _ in range(chance.choice((1, 3, 30))):
             place = chance.randrange(len(data))
             if kind == "flipped in the graph":
@@ -107,7 +107,7 @@ def activate(reader: Reader, name: str) -> None:
     reader.client.publish(
         "edgepose/soak/command/model", f'{{"action": "activate", "model": "{name}"}}', qos=1
     ).wait_for_publish(10)
-    time.sleep(2.5)  # to look at it, to try it
+    time.sleep(2.5)  # the daemon verifies it and tries it
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rendered pictures of a checkerboard through a lens that is known."""
+"""Rendered pictures of a checkerboard, seen through a known lens."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ LENS = Lens(
     np.array([-0.28, 0.09, 0.0008, -0.0005, 0.0]),
     (640, 480),
 )
-FLOOR = np.radians([25.0, -15, 20]), np.array([-60.0, -40, 330])  # rotation vector and place of a board there
+FLOOR = np.radians([25.0, -15, 20]), np.array([-60.0, -40, 330])  # rotation vector and position of a board on the floor
 _FINE = 3  # samples across and down each pixel
 
 
 def corners_mm() -> np.ndarray:
-    """(54, 2), row by row; (0, 0) is the first one."""
+    """Returns the corners of the board in mm, (54, 2), row by row; the first one is (0, 0)."""
     return np.mgrid[: BOARD_WH[0], : BOARD_WH[1]].T.reshape(-1, 2) * SQUARE_MM
 
 
 def corners_px(pose: tuple[np.ndarray, np.ndarray], lens: Lens = LENS) -> np.ndarray:
-    """Where a board of that pose (rotation vector, place in mm) has its corners, (54, 2)."""
+    """Returns the corners in the picture, (54, 2), of a board with that rotation vector and position in mm."""
     points = np.column_stack([corners_mm(), np.zeros(len(corners_mm()))])
     return cv2.projectPoints(points, *pose, lens.matrix, lens.distortion)[0].reshape(-1, 2)
 
 
 def poses(count: int, seed: int = 0, most_tilt_deg: float = 40, lens: Lens = LENS) -> list:
-    """All of the board, with the white round it, within the picture."""
+    """Returns poses in which all of the board, with the white border round it, is in the picture."""
     rng, found = np.random.default_rng(seed), []
     while len(found) < count:
         turn = np.radians([*rng.uniform(-most_tilt_deg, most_tilt_deg, 2), rng.uniform(-25, 25)])
@@ -47,17 +47,17 @@ def poses(count: int, seed: int = 0, most_tilt_deg: float = 40, lens: Lens = LEN
 
 @lru_cache(maxsize=1)
 def rendered(count: int) -> tuple[np.ndarray, ...]:
-    """Pictures of the first so many poses; not to be written to."""
+    """Returns pictures of the first `count` poses, which must not be changed."""
     return tuple(render(pose) for pose in poses(count))
 
 
 def floor_picture() -> np.ndarray:
-    """Of a board that lies on the floor, before a camera that looks at it from one side."""
+    """Returns a picture of a board that lies on the floor, seen from one side."""
     return render(FLOOR)
 
 
 def render(pose: tuple[np.ndarray, np.ndarray], lens: Lens = LENS) -> np.ndarray:
-    """A grey picture: each sample's ray, through the lens and onto the board's plane."""
+    """Renders a grey picture: the ray of each sample goes through the lens to the plane of the board."""
     w, h = lens.size_wh
     turn, place = cv2.Rodrigues(pose[0])[0], pose[1]
     to_board = np.linalg.inv(np.column_stack([turn[:, 0], turn[:, 1], place]))
@@ -73,11 +73,11 @@ def render(pose: tuple[np.ndarray, np.ndarray], lens: Lens = LENS) -> np.ndarray
 
 @lru_cache(maxsize=2)
 def _rays(w: int, h: int, *numbers: float) -> np.ndarray:
-    """Directions (h * _FINE, w * _FINE, 3) of all samples. Between points two pixels apart straight lines do."""
+    """Returns the directions of all samples, (h * _FINE, w * _FINE, 3), interpolated over two pixels each."""
     lens = Lens(np.array(numbers[:9]).reshape(3, 3), np.array(numbers[9:]), (w, h))
     coarse = np.stack(np.meshgrid(np.arange(-2.5, w + 3, 2), np.arange(-2.5, h + 3, 2)), axis=-1)
     known = (undistorted(lens, coarse) - lens.matrix[:2, 2]) / lens.matrix[[0, 1], [0, 1]]
     found = cv2.resize(known, None, fx=2 * _FINE, fy=2 * _FINE, interpolation=cv2.INTER_LINEAR)
-    first = 3 * _FINE  # where the picture's first sample has come to lie
+    first = 3 * _FINE  # index of the picture's first sample
     found = found[first : first + h * _FINE, first : first + w * _FINE]
     return np.concatenate([found, np.ones((*found.shape[:2], 1))], axis=-1)

@@ -20,7 +20,7 @@ class Cage:
         self.subscriber, self.daemon = subscriber, daemon
 
     def wait_model(self, name: str, poses: int = 10) -> None:
-        """Until so many newest poses are of that model."""
+        """Waits until the newest poses are of that model."""
 
         def come() -> bool:
             newest = self.subscriber.of("pose")[-poses:]

@@ -19,11 +19,13 @@ from edgepose.types import Skeleton
 
 
 def variant(source: Path, folder: Path, name: str, *, keypoints: tuple[str, ...] = (), data: bytes = b"") -> Path:
-    """Another model that works as `source` does, with a hash of its own. keypoints: other names. data: instead of the
-    file's, with a card that says it is right."""
+    """Makes another model that works as `source` does, with a hash of its own.
+
+    keypoints: other names. data: the content of the file, to which the card then agrees.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     card = read_card(source)
-    # Bytes behind a flatbuffer are nobody's.
+    # Bytes behind the flatbuffer change nothing but the hash.
     data = data or source.read_bytes() + name.encode().ljust(16, b"\0")
     if keypoints:
         card = msgspec.structs.replace(card, skeleton=Skeleton(keypoints))
@@ -49,8 +51,10 @@ estimator.Estimator.estimate = estimate
 
 
 def misbehaving(folder: Path) -> dict[str, str]:
-    """The environment of a daemon in which models called `raises`, `hangs` and `crashes` do so at their first frame,
-    which the golden picture does not show."""
+    """The environment of a daemon in which models called `raises`, `hangs` and `crashes` do so at their first frame.
+
+    The golden picture does not show it.
+    """
     folder.mkdir(exist_ok=True)
     (folder / "sitecustomize.py").write_text(MISBEHAVING, encoding="utf-8")
     return {"PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])}

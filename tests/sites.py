@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 class Site(http.server.SimpleHTTPRequestHandler):
-    """A web server with ranges, which breaks off where `breaks` says so."""
+    """A web server that knows ranges, and breaks connections off."""
 
-    breaks: list[int] = []  # noqa: RUF012  bytes after which the line breaks, one request each
+    breaks: list[int] = []  # noqa: RUF012  after so many bytes the line breaks, one number a request
     asked: list[str] = []  # noqa: RUF012
     folder = Path()
 

@@ -31,7 +31,7 @@ def boards() -> list[CalibrationBoard]:
 
 
 def exact(pose, lens=LENS, noise=0.05, edge_px=2.5, seed=0) -> CalibrationBoard:
-    """A board whose corners were found nearly where they are."""
+    """A board whose corners were found with a small error."""
     scatter = np.random.default_rng(seed).normal(0, noise, (len(corners_mm()), 2))
     return CalibrationBoard((corners_px(pose, lens) + scatter).astype(np.float32), edge_px)
 
@@ -54,7 +54,7 @@ def test_no_board_and_half_a_board_are_none():
 
 
 def test_a_rendered_board_is_measured_to_a_thousandth(boards, tmp_path):
-    """The whole way: pictures, the lens, its file, four corners of a board on the floor, millimetres between others."""
+    """From pictures to the lens and its file, and by four corners of a board on the floor to millimetres."""
     found = calibrate(boards, BOARD_WH, SIZE_WH)
     assert found.rms_px < 0.15
     np.testing.assert_allclose(found.lens.matrix, LENS.matrix, atol=3)

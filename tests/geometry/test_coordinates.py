@@ -1,4 +1,4 @@
-"""The coordinate rule: every pair of inverses, and that pixels move as coordinates do."""
+"""The coordinate rule: every mapping has its inverse, and pixels move as coordinates do."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_letterbox_fills_one_side_and_keeps_the_aspect(frame_wh, input_wh):
 @settings(deadline=None)
 @given(st.tuples(*[st.integers(400, 2000)] * 2), st.tuples(*[st.integers(64, 400)] * 2), modes, st.floats(1, 4))
 def test_a_window_is_shown_so_many_times_as_large_as_the_frame(frame_wh, input_wh, mode, zoom):
-    """In the same proportions, and it fills the input unless the frame ends before; but for rounding to a pixel."""
+    """Up to rounding, it has the proportions of the input, and fills the input unless the frame is too small."""
     whole = FrameMap.fit(frame_wh, input_wh, mode)
     window_wh = whole.window_wh(zoom)
     assert all(part <= side for part, side in zip(window_wh, frame_wh, strict=True))
@@ -83,7 +83,7 @@ SHAPES = [
 @pytest.mark.parametrize(("frame_wh", "input_wh"), SHAPES)
 @pytest.mark.parametrize("at", [(0.2, 0.3), (0.5, 0.5), (0.87, 0.71)])
 def test_resized_pixels_are_where_to_model_says(frame_wh, input_wh, mode, at):
-    """A blob painted into the frame is found again in the model's input, to a twentieth of a pixel."""
+    """A blob that is painted into the frame is found in the model's input within a twentieth of a pixel."""
     frame_map = FrameMap.fit(frame_wh, input_wh, mode)
     xy = (at[0] * frame_wh[0], at[1] * frame_wh[1])
     image = _blob(frame_wh, xy, radius=0.04 * min(frame_wh))

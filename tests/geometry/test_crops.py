@@ -24,7 +24,7 @@ def regions(draw, frame_wh) -> tuple[int, int, int, int]:
 @settings(deadline=None)
 @given(st.data(), st.tuples(sides, sides), st.sampled_from(["letterbox", "stretch"]), st.floats(1, 3), st.floats(1, 3))
 def test_a_parts_poses_are_the_whole_frames(data, image_wh, mode, wider, taller):
-    """Through the cut, into the model's input and back: letterboxed, stretched, from a frame that is shown smaller."""
+    """Points go through the crop into the model's input and back, letterboxed or stretched, also of smaller images."""
     frame_wh = (round(image_wh[0] * wider), round(image_wh[1] * taller))
     frame = Frame(np.zeros((*image_wh[::-1], 3), np.uint8), "bgr", 0, 0, 0, field_wh=frame_wh)
     region = data.draw(regions(frame_wh))
@@ -32,7 +32,7 @@ def test_a_parts_poses_are_the_whole_frames(data, image_wh, mode, wider, taller)
     own = np.array([[0.0, 0.0], [3.25, 5.5]], np.float32)
     model = FrameMap.fit(part.frame.size_wh, (96, 80), mode)
     np.testing.assert_allclose(model.to_frame(model.to_model(own)), own, atol=1e-4)
-    # The same way through the image's pixels: where the part begins in it, times how much smaller it is.
+    # The same mapping by way of the image's pixels: the crop's corner in the image, and the image's scale.
     h, w = part.frame.image.shape[:2]
     smaller = np.array(image_wh) / frame_wh
     corner = np.floor(region[:2] * smaller + 1e-9)

@@ -39,7 +39,7 @@ def test_a_known_length():
 
 
 def test_a_known_length_through_a_lens(camera):
-    """A ruler of 200 mm, straight before the camera, is as long in the corner as in the middle."""
+    """A ruler of 200 mm has the same length in the corner and in the middle of the picture."""
     ruler = np.array([[120.0, 55], [320, 55]])
 
     def measured(calibration, down) -> float:
@@ -49,7 +49,7 @@ def test_a_known_length_through_a_lens(camera):
         return float(np.linalg.norm(found[1] - found[0]))
 
     assert measured(camera, 330) == pytest.approx(200, rel=1e-4)
-    assert abs(measured(None, 170) - 200) > 2  # what the lens is needed for
+    assert abs(measured(None, 170) - 200) > 2  # without the lens it is wrong
 
 
 @settings(deadline=None)

@@ -1,4 +1,4 @@
-"""Distortion and its inverse, and calibration files: ours, OpenCV's, ROS' and broken ones."""
+"""Distortion and its inverse, and calibration files of edgepose, OpenCV and ROS, and broken ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_undistorted_agrees_with_opencv(name):
 
 
 def test_where_the_polynomial_has_no_inverse_there_is_no_answer():
-    """r (1 - 0.6 r²) never gets larger than 0.497: beyond 258 px from the middle there is nothing."""
+    """r (1 - 0.6 r²) never gets larger than 0.497: no pixel farther than 258 px from the middle has an inverse."""
     lens = Lens(LENS.matrix, np.array([-0.6, 0, 0, 0]), (640, 480))
     xy = [[LENS.matrix[0, 2] + r, LENS.matrix[1, 2]] for r in (0, 100, 250, 262, 300, 1000)]
     found = undistorted(lens, xy)

@@ -1,4 +1,4 @@
-"""Privacy masks: no pixel of what is masked survives in any picture of a frame."""
+"""Privacy masks: no picture of a frame has a pixel of what is masked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def frame(order: PixelOrder, size_wh: tuple[int, int], full: bool = False) -> Fr
 
 
 def covered(polygon: list[tuple[float, float]], size_wh: tuple[int, int]) -> np.ndarray:
-    """Whose centre lies in the polygon, (H, W), of a picture of that size that shows the field."""
+    """Which pixels have their centre in the polygon, (H, W), in a picture of that size that shows the field."""
     scale = np.array(size_wh) / FIELD_WH
     y, x = np.mgrid[: size_wh[1], : size_wh[0]]
     centres = (np.stack([x.ravel(), y.ravel()], axis=1) + 0.5) / scale - 0.5

@@ -1,4 +1,4 @@
-"""Zones: what lies in a polygon, and mistakes in the file, each reported in one line."""
+"""Zones: which points lie in a polygon; mistakes in the file are reported in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accelerators: a real external delegate, built here, in place of libedgetpu, behaves well and badly."""
+"""Accelerators. In place of libedgetpu, a real external delegate is built here, which can be made to fail."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Device:
-    """What the library does from here on."""
+    """The device; `be` says how the library behaves from here on."""
 
     def __init__(self, file: Path, library: Path) -> None:
         self.file, self.library = file, library
@@ -64,7 +64,7 @@ def device(libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def model(demo_model: Path, tmp_path: Path) -> Path:
-    """The demo's, as if it had been compiled: the very same operations are what this device runs."""
+    """The demo's model as if it had been compiled: this device runs the same operations."""
     folder = tmp_path / "model"
     folder.mkdir()
     path = folder / "model.tflite"
@@ -102,7 +102,7 @@ def frames() -> Iterator[Frame]:
 
 
 def test_poses_of_the_device_are_those_of_the_cpu(opened: Callable[..., AcceleratedEstimator], model: Path) -> None:
-    """The delegate really runs: its kernel turns every byte of the picture."""
+    """The delegate really runs: its kernel changes every byte of the picture."""
     estimator, cpu = opened(), Estimator(model, 1)
     assert estimator.delegate == "edgetpu"
     assert estimator.describe().endswith("Edge TPU")

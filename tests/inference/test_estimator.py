@@ -1,4 +1,4 @@
-"""Estimator: any frame in, a pose in that frame's pixels out; and every way a model file can be wrong."""
+"""The estimator makes a pose of any frame, in its own pixels, and refuses every model file that is wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def frame(image, order="bgr") -> Frame:
 
 @pytest.fixture(scope="module")
 def picture(estimator):
-    """A mouse, (h, w, 3), of the size of the model's input."""
+    """A picture of a mouse, (h, w, 3), as large as the model's input."""
     return Scene(7, estimator.card.input.size_wh).render(30)
 
 
@@ -60,7 +60,7 @@ def test_threads_change_nothing_but_speed(estimator, demo_model, picture, thread
 @pytest.mark.parametrize("size_wh", [None, (640, 480), (333, 251)], ids=str)
 def test_colours_are_told_by_the_frames_order(estimator, size_wh):
     image = Scene(8, size_wh or estimator.card.input.size_wh).render(50)
-    image[..., 0] //= 2  # a blue that is not the red
+    image[..., 0] //= 2  # so that blue and red differ
     assert_same(estimator.estimate(frame(image)), estimator.estimate(frame(image[..., ::-1], "rgb")))
     grey = image[..., 1]
     for order in ("bgr", "rgb"):
@@ -70,7 +70,7 @@ def test_colours_are_told_by_the_frames_order(estimator, size_wh):
 
 
 def test_a_pose_comes_back_in_the_pixels_of_a_larger_frame(estimator, picture):
-    """Twice the size, shrunk again by areas, is the very same input."""
+    """A picture that is enlarged twice and averaged again gives the same input."""
     pose, (w, h) = estimator.estimate(frame(picture)), estimator.card.input.size_wh
     large = estimator.estimate(frame(picture.repeat(2, axis=0).repeat(2, axis=1)))
     expected = FrameMap.fit((2 * w, 2 * h), (w, h), "letterbox").to_frame(pose.xy_px)
@@ -81,7 +81,7 @@ def test_a_pose_comes_back_in_the_pixels_of_a_larger_frame(estimator, picture):
 
 @pytest.mark.parametrize("axis", [0, 1], ids=["bars above and below", "bars left and right"])
 def test_letterbox_bars_are_taken_off_again(estimator, picture, axis):
-    """A frame that lacks 16 rows, or columns, at either end, and a whole one that is grey there, are one input."""
+    """A frame that lacks 16 rows or columns on both sides gives the same input as a whole one that is grey there."""
     inside = [slice(None), slice(None)]
     inside[axis] = slice(16, -16)
     whole = np.full_like(picture, PAD_VALUE)
@@ -92,7 +92,7 @@ def test_letterbox_bars_are_taken_off_again(estimator, picture, axis):
 
 
 def test_frames_of_several_sizes_in_turn(estimator, demo_model, picture):
-    """No trace of an earlier frame: neither its map nor its pixels under the bars."""
+    """Nothing of an earlier frame remains: neither its map nor its pixels under the bars."""
     sizes = [(640, 480), (320, 100), (100, 320), (64, 48), (2000, 30), (1, 1)]
     frames = [
         frame(Scene(9, size).render(3)) if min(size) > 20 else frame(np.zeros((*size[::-1], 3), np.uint8))
@@ -124,7 +124,7 @@ def test_the_frame_is_left_alone(estimator, picture):
 
 @pytest.fixture
 def model(demo_model, tmp_path):
-    """A copy to damage, its card beside it."""
+    """A copy that a test may damage, with its card beside it."""
     path = tmp_path / "model.tflite"
     path.write_bytes(demo_model.read_bytes())
     card_path(path).write_bytes(card_path(demo_model).read_bytes())
@@ -141,7 +141,7 @@ def refused(model) -> str:
 
 
 def put(model, data: bytes) -> None:
-    """Other bytes, and a card that vouches for them: what the sha256 would otherwise stop."""
+    """Other content with a card that has its sha256, which would otherwise be refused."""
     model.write_bytes(data)
     card = read_card(model)
     cpu = msgspec.structs.replace(card.files.cpu, sha256=sha256_of(data))
@@ -189,7 +189,7 @@ def test_a_card_of_another_model(model):
 
 
 def test_outputs_of_other_names(model):
-    """Found by name alone: never by order or size."""
+    """Outputs are found by their names only, and never by order or size."""
     data = model.read_bytes()
     assert b"heatmap\0" in data
     put(model, data.replace(b"heatmap\0", b"warmmap\0"))

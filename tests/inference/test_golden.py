@@ -1,4 +1,4 @@
-"""The golden output: a model is run once, as it was when it was made, before its poses are believed."""
+"""The golden output: a model must compute what it computed when it was made."""
 
 from __future__ import annotations
 

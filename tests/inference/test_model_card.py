@@ -1,4 +1,4 @@
-"""Model cards: written and read back the same; anything damaged is refused with one line."""
+"""Model cards are read back as they were written; a damaged one is refused with one line."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_golden_picture_that_would_unfold_to_a_huge_one_is_not_decoded():
 
 
 def edit(change):
-    """A way to damage the card: `change` its JSON object in place."""
+    """Damages a card: `change` edits its JSON object in place."""
 
     def damage(path: Path) -> None:
         data = msgspec.json.decode(path.read_bytes())

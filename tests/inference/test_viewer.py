@@ -1,4 +1,4 @@
-"""Where the model looks: poses come back in the frame's pixels, and a window does not lose the animal."""
+"""Which part of the frame the model gets: poses are in the frame's pixels, and a window does not lose the animal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CARD = msgspec.structs.replace(card(), input=msgspec.structs.replace(card().inpu
 
 
 class Finder:
-    """An estimator that finds the painted keypoints in what it is shown, and says how large that was."""
+    """An estimator that finds the painted keypoints in the frames it gets, and notes their sizes in `shown`."""
 
     def __init__(self) -> None:
         self.card = CARD
@@ -44,7 +44,7 @@ def value(keypoint: int) -> int:
 
 
 def painted(at, size_wh=FRAME_WH, index=0) -> Frame:
-    """An animal whose first keypoint is at `at`, each keypoint 3x3 pixels; None: no animal."""
+    """A frame with an animal whose first keypoint is at `at`, 3x3 pixels a keypoint; with None there is no animal."""
     grey = np.zeros((size_wh[1], size_wh[0]), np.uint8)
     for k, (x, y) in enumerate(np.rint(BODY + at).astype(int) if at is not None else []):
         if 1 <= x < size_wh[0] - 1 and 1 <= y < size_wh[1] - 1:
@@ -77,7 +77,7 @@ def test_what_is_seen_in_a_part_is_where_it_is_in_the_frame(kind, region):
     finder = Finder()
     pose = estimate_in(finder, frame, tuple(side * large for side in region))
     if kind == "full beside small" and region == (0, 0, *FRAME_WH):
-        return  # of the whole frame the small image is enough
+        return  # for the whole frame the small image is used
     assert pose.score.min() > 0.5
     np.testing.assert_allclose(pose.xy_px, (at + BODY + 0.5) * large - 0.5, atol=0.01)
 
@@ -106,23 +106,23 @@ def test_the_animal_is_followed_through_a_window_of_one_size():
         np.testing.assert_allclose(pose.xy_px, np.rint(BODY + at), atol=0.01)
 
 
-def test_a_fast_animal_is_looked_for_where_it_will_be():
-    """It gathers speed to three quarters of a window from look to look, of which there is one every second frame."""
+def test_a_fast_animal_is_searched_where_it_will_be():
+    """It accelerates to three quarters of a window between two frames that are used, which are every second one."""
     there = np.cumsum([30, 0, 30, 60, 90, 120, 120, 120])
     finder = Finder()
     viewer = Viewer(finder, ViewConfig(follow=True, zoom=4.0))
-    for look_no, x in enumerate(there):
-        pose = viewer.estimate(painted((x, 240.0), (640, 480), index=2 * look_no))
+    for number, x in enumerate(there):
+        pose = viewer.estimate(painted((x, 240.0), (640, 480), index=2 * number))
         np.testing.assert_allclose(pose.xy_px, BODY + np.array([x, 240]), atol=0.01)
     assert finder.shown == [(640, 480)] + [WINDOW_WH] * 7
     assert viewer.lost == 0
 
 
-def test_a_lost_animal_is_looked_for_everywhere_and_then_followed_again():
+def test_a_lost_animal_is_searched_everywhere_and_then_followed_again():
     path = [np.array([60.0, 60.0])] * 3 + [np.array([240.0, 180.0])] * 3 + [None] * 3 + [np.array([60.0, 200.0])] * 2
     viewer, finder, poses = follow_path(path)
     whole = [shown == FRAME_WH for shown in finder.shown]
-    #       followed              jumped              gone              back
+    #       followed              jumped              absent            back
     assert whole == [True, False, False, False, True, False, False, True, True, True, False]
     assert viewer.lost == 2
     assert [bool(pose.score.max() > 0.5) for pose in poses] == [True] * 3 + [False, True, True] + [False] * 3 + [
@@ -158,7 +158,7 @@ def test_frames_of_another_size_begin_anew():
 # --- regions -----------------------------------------------------------------------------------------------
 
 
-def test_a_region_is_all_that_is_looked_at():
+def test_only_the_region_is_searched():
     view = ViewConfig(region=(100, 50, 180, 150))
     _, finder, poses = follow_path([np.array([150.0, 100.0]), np.array([20.0, 20.0])], view=view)
     assert finder.shown == [(180, 150)] * 2
@@ -182,7 +182,7 @@ def test_a_command_sets_another_region():
     np.testing.assert_allclose(pose.xy_px, BODY + np.array([250, 200]), atol=0.01)
 
 
-def test_a_region_outside_the_frame_is_told():
+def test_a_region_outside_the_frame_is_refused():
     with pytest.raises(ConfigError, match=r"^view\.region \[300, 0, 50, 50\] .* frame, which is 320x240$"):
         Viewer(Finder(), ViewConfig(region=(300, 0, 50, 50))).estimate(painted((9.0, 9.0)))
     assert field_of(ViewConfig(region=(270, 190, 50, 50)), FRAME_WH) == (270, 190, 50, 50)

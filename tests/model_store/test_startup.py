@@ -35,7 +35,7 @@ def configured(demo_model: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other(store: Store, demo_model: Path, tmp_path: Path) -> str:
-    """The key of another model, in the store."""
+    """Another model is in the store; this is its key."""
     return store.install(variant(demo_model, tmp_path, "second")).key
 
 
@@ -72,7 +72,7 @@ def test_the_model_that_runs_is_known_without_a_change(store: Store, configured:
 def test_a_killed_verification_is_no_reason_to_refuse_a_model_for_ever(
     store: Store, configured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Status 1, so that systemd starts the daemon again, and nothing is written down against the model."""
+    """The exit status is 1, so that systemd starts the daemon again, and the selection does not blame the model."""
     interpreter(monkeypatch, tmp_path, "os.kill(os.getpid(), signal.SIGTERM)")
     version = store.keep(variant(configured, tmp_path, "second"))
     before = change(store, lambda selection: activated(selection, version.key, configured_key(configured)))

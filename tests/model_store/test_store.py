@@ -1,4 +1,4 @@
-"""The store: versions of models side by side, whole or not there."""
+"""The store keeps versions of models side by side; each is complete or absent."""
 
 from __future__ import annotations
 

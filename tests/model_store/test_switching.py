@@ -90,7 +90,7 @@ class Switching:
         self.switch.start(self.runtime)
 
     def activate(self, name: str) -> None:
-        """As the shell does."""
+        """Activates a model as the shell does."""
         change_selection(self.path, lambda selection: activated(selection, self.keys[name], ""))
 
     def selection(self) -> ModelSelection:
@@ -148,7 +148,7 @@ def test_a_model_whose_verification_is_killed_is_tried_later(
 
 @pytest.mark.parametrize("failing", [True, False])
 def test_a_daemon_that_stops_during_a_trial_does_not_blame_the_model(failing: bool, switching: Switching) -> None:
-    """But it does where the model is what ended it."""
+    """It blames the model where the model fails."""
     aaa = switching.keys["aaa"]
     switching.activate("aaa")
     wait_until(lambda: switching.runtime.loaded == ["aaa"], "aaa")
@@ -160,7 +160,7 @@ def test_a_daemon_that_stops_during_a_trial_does_not_blame_the_model(failing: bo
 
 
 def test_a_daemon_that_cannot_begin_does_not_blame_the_model(store: Store, demo_model: Path) -> None:
-    """The camera is unplugged, or the spool is locked: the switch is closed before it was started."""
+    """Where the camera is unplugged or the spool is locked, the switch is closed before it was started."""
     path, estimator = selection_path(store, "cage-07"), Estimator(demo_model, 1)
     key = configured_key(demo_model)
     change_selection(path, lambda selection: tried(activated(selection, key, key), key, "boot"))
@@ -221,7 +221,7 @@ def test_a_model_is_exchanged_between_two_frames_and_back(
 def test_a_model_that_does_not_work_is_gone_back_from(
     name: str, start: Callable[[], Cage], asker: Asker, store: Store, demo_model: Path, tmp_path: Path
 ) -> None:
-    """One that hangs or crashes costs a start of the daemon, which systemd sees to, and is not taken again."""
+    """After a hang or a crash systemd starts the daemon again, and the model is not taken again."""
     cage = start()
     cage.wait_model("first")
     wait_until(store.versions, "the config's model in the store")
@@ -276,7 +276,7 @@ def test_a_model_that_the_config_cannot_be_had_with_is_given_up(
     demo_model: Path,
     tmp_path: Path,
 ) -> None:
-    """Not status 78 with nobody there: a rule names a keypoint that the new model does not have."""
+    """A rule names a keypoint that the new model does not have. The daemon must not end with status 78."""
     rule = "rules: {away: {when: {score: {keypoint: snout, below: 0.3}}}}\n"
     config.write_text(config.read_text("utf-8") + rule, encoding="utf-8")
     version = store.install(variant(demo_model, tmp_path, "renamed", keypoints=NAMES))

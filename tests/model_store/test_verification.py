@@ -22,7 +22,7 @@ def test_a_model_that_is_fit_gives_its_id(demo_model: Path) -> None:
 
 @pytest.mark.slow
 def test_damaged_files_whose_card_calls_them_right_are_refused_or_harmless(demo_model: Path, tmp_path: Path) -> None:
-    """Some crash the interpreter: that has to happen elsewhere. benchmarks/damaged_models.py does a thousand."""
+    """Some crash the interpreter, so another process runs it. benchmarks/damaged_models.py tries a thousand files."""
     chance, whole, said = random.Random(3), demo_model.read_bytes(), []
     for number in range(12):
         data = bytearray(whole)
@@ -55,7 +55,7 @@ def test_what_crashes_or_hangs_the_interpreter_is_reported(
 def test_a_verification_that_is_killed_says_nothing_about_the_model(
     name: str, demo_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the kernel when memory is short, or by systemd when the unit stops."""
+    """The kernel kills it when memory is short, or systemd ends it when the unit stops."""
     interpreter(monkeypatch, tmp_path, f"os.kill(os.getpid(), signal.{name})")
     with pytest.raises(VerificationError, match=f"could not be verified .its process was ended by {name}.") as raised:
         verify_model(demo_model)

@@ -1,4 +1,4 @@
-"""render and decode are inverses, in float and through int8; what nobody labelled is told apart from what is absent."""
+"""render and decode are inverses, in float and in int8; an unlabelled keypoint is not the same as an absent one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_decode_undoes_render(xy):
 
 @given(points)
 def test_decode_undoes_render_through_int8(xy):
-    """A step of these logits is 0.08, a fifteenth of a cell's worth; ties between cells cost nothing."""
+    """A step of these logits is 0.08, a fifteenth of what a cell changes, so that ties between cells do no harm."""
     targets = render(xy, MAP_HW, STRIDE, SCALE_PX, SIGMA_PX)
     found, _ = decode(
         quantize(logits(targets.heatmap), INT8.heatmap),

@@ -151,7 +151,7 @@ def test_a_movement_is_no_jump_however_fast():
 
 
 def rauch_tung_striebel(z, time_s, density, first_variance):
-    """One coordinate, in matrices; z (N,), NaN is not seen. Bar-Shalom, Estimation with Applications (2001), 8.6."""
+    """The smoother of one coordinate z (N,) in matrices: Bar-Shalom, Estimation with Applications (2001), 8.6."""
     h = np.array([[1.0, 0.0]])
     state, p = np.array([z[np.isfinite(z)][0], 0.0]), np.eye(2) * first_variance
     filtered, predicted = [], []

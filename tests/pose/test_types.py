@@ -1,4 +1,4 @@
-"""Skeletons check themselves; mirrors are their own inverse."""
+"""A skeleton refuses names that do not fit together; its mirror image is its own inverse."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def config(tmp_path: Path, demo_model: Path) -> Path:
 
 @pytest.fixture
 def card(tmp_path: Path) -> Path:
-    """A card whose system is not running, as in a desk's reader."""
+    """A card with a system that is not running, as in a card reader."""
     folder = tmp_path / "card"
     (folder / "etc").mkdir(parents=True)
     return folder

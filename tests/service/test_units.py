@@ -25,7 +25,7 @@ def unit(name: str) -> configparser.ConfigParser:
 @pytest.mark.parametrize("name", UNITS)
 @pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze (apt install systemd)")
 def test_units_are_tight_and_understood(name: str, tmp_path: Path) -> None:
-    """A program at the place that they name is all that `verify` misses here."""
+    """For `verify` the program that the units name is replaced by one that is there."""
     text = (ROOT / "systemd" / name).read_text(encoding="utf-8").replace("/opt/edgepose/bin/edgepose", "/bin/true")
     path = tmp_path / name.replace("@", "@x")
     path.write_text(text, encoding="utf-8")

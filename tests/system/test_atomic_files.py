@@ -54,7 +54,7 @@ def test_of_several_files_all_are_replaced_or_none(tmp_path: Path) -> None:
 
 
 def test_what_a_power_cut_left_is_not_written_through(tmp_path: Path) -> None:
-    """It may be a link to somewhere else."""
+    """The temporary file may be a link to another file."""
     path, other = tmp_path / "state.json", tmp_path / "other"
     other.write_bytes(b"other")
     (tmp_path / ".state.part.json").symlink_to(other)

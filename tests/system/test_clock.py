@@ -53,7 +53,7 @@ def test_only_linux_is_asked_whether_the_clock_is_set(monkeypatch: pytest.Monkey
 def test_where_the_kernel_may_not_be_asked_systemd_is(
     answer: str, synced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a hardened service, whose system calls that could set the clock end with EPERM."""
+    """In a hardened service, system calls that could set the clock end with EPERM."""
     program = tmp_path / "timedatectl"
     program.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/words\necho {answer}\n', encoding="ascii")
     program.chmod(0o755)

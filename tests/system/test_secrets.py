@@ -1,4 +1,4 @@
-"""Passwords come from a file, the environment or systemd, and show up nowhere."""
+"""Passwords come from a file, the environment or systemd, and no output contains one."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_an_address_that_is_none_is_told_without_the_password_in_it(
 
 @pytest.fixture
 def listen(guarded: Mosquitto, tmp_path: Path) -> Callable[..., str]:
-    """listen(command, words, env) runs a command until it has got in; returns all that it says."""
+    """listen(command, words, env) runs a command until it is connected; returns all its output."""
     auth = {"username": "cage-07", "password": SECRET}
     publish.single("edgepose/cage-07/status", encode(status()), qos=1, retain=True, port=guarded.port, auth=auth)
 
