@@ -4,8 +4,8 @@ missing.
     python benchmarks/damaged_models.py [--files 1000]
 
 Bits are flipped, ends are cut off, blocks are set to zero. The card of each file has the new hash, so that only the
-interpreter can find the damage; every tenth file keeps its true card, and is refused by its hash. A file that passes the
-golden picture is activated.
+interpreter can find the damage; every tenth file keeps its true card, and is refused by its hash. A file that passes
+the golden picture is activated.
 """
 
 from __future__ import annotations
