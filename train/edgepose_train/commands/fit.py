@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Trains a model on labelled frames, quantizes it to int8 and measures the file that ships. RUN/model.tflite "
         "and its card RUN/model.json go to the device; RUN/report.html shows how good the model is. After Ctrl-C or a "
-        "crash, the same command continues where it stopped. The exit status is 1 when the model is ready but int8 "
-        "loses more than --max-int8-loss."
+        "crash, the same command continues where it stopped; with --force it begins anew. The exit status is 1 when "
+        "the model is ready but int8 loses more than --max-int8-loss."
     )
     parser.epilog = (
         "examples:\n"
@@ -64,11 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, help=DATASET_HELP)
     add_output_argument(parser, "RUN", "the folder for the result")
     add = parser.add_argument
-    add("--recipe", choices=list(RECIPES), help="fast, balanced (the default) or accurate")
-    boards = ", ".join(TARGET_BOARDS)
-    add(
-        "--target", choices=list(TARGET_BOARDS), help=f"choose network and input for a board, not by --recipe: {boards}"
-    )
+    add("--recipe", choices=list(RECIPES), metavar="NAME", help="fast, balanced (the default) or accurate")
+    boards = f"choose network and input for this board, instead of --recipe: {', '.join(TARGET_BOARDS)}"
+    add("--target", choices=list(TARGET_BOARDS), metavar="BOARD", help=boards)
     add("--fps", type=_positive_number, metavar="F", help="the frame rate to reach on --target")
     add("--backbone", metavar="NAME", help="mobilenet_v1_ALPHA or mobilenet_v2_ALPHA")
     add("--input", metavar="WxH", help="the size of the model's input, such as 320x240")
