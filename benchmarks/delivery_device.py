@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,7 @@ from edgepose.config.loading import read_config
 from edgepose.config.schema import ViewConfig
 from edgepose.daemon.health import rss_mb
 from edgepose.daemon.pipeline import Pipeline
-from edgepose.delivery import outbox
-from edgepose.delivery import spool as backlog
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.protocol.messages import Keypoint, PoseMessage
@@ -58,8 +58,8 @@ class Device:
         self._feeder = threading.Thread()
 
     def feed(self, count: str, rate_hz: str, speed: str = "1") -> dict[str, Any]:
-        usual = outbox.SPILL_S, backlog._TICK_S
-        self._delivery._outbox._spill_s, backlog._TICK_S = (seconds / float(speed) for seconds in usual)
+        usual = DeliveryTiming()
+        self._use(replace(usual, spill_s=usual.spill_s / float(speed), tick_s=usual.tick_s / float(speed)))
         begin, t_us, held_s = time.monotonic(), wall_us(), 0.0
         for i in range(int(count)):
             ahead = begin + held_s + i / float(rate_hz) - time.monotonic()
@@ -69,8 +69,12 @@ class Device:
                 time.sleep(0.001)
                 held_s += 0.001
             self._deliver(t_us + i * FRAME_US if float(speed) > 1 else wall_us())
-        self._delivery._outbox._spill_s, backlog._TICK_S = usual
+        self._use(usual)
         return {"seconds": time.monotonic() - begin}
+
+    def _use(self, timing: DeliveryTiming) -> None:
+        """Changes the pace of the running delivery, which no program but this one needs."""
+        self._delivery._outbox._timing = self._delivery._outbox.spool._timing = timing
 
     def live(self, rate_hz: str) -> dict[str, Any]:
         self._quiet.clear()

@@ -27,9 +27,10 @@ from brokers import Mosquitto, wait_until
 from chaos_proxy import Proxy
 
 from edgepose.collect.hours import read_hour
-from edgepose.delivery.outbox import KEEP_ACKED_S
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.system.clock import boot_id
 
+KEEP_ACKED_S = DeliveryTiming().keep_acked_s
 HERE = Path(__file__).parent
 DURABLE = HERE.parent / "firmware_configs" / "broker" / "mosquitto-durable.conf"
 FAULTS = (

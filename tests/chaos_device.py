@@ -17,9 +17,9 @@ from edgepose.cli.run import log_to_stderr
 from edgepose.config.loading import read_config
 from edgepose.config.schema import Config
 from edgepose.daemon.health import rss_mb
-from edgepose.delivery import link, outbox
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
 from edgepose.system.clock import boot_id, boot_us, wall_us
 from edgepose.system.reporter import Reporter
@@ -33,8 +33,8 @@ def main(config_path: str, ledger_path: str, total: str, rate_hz: str, healed: s
     config, device, boot = read_config(Path(config_path)), "cage-07", boot_id()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    outbox.KEEP_ACKED_S, link.HEALTH_S = float(memory_s), min(link.HEALTH_S, float(memory_s) / 2)
-    delivery = new_delivery(config, device, stop)
+    timing = DeliveryTiming(keep_acked_s=float(memory_s), health_s=min(30.0, float(memory_s) / 2))
+    delivery = new_delivery(config, device, stop, timing)
     delivery.start(lambda: health(delivery, device, boot))
     first = boot_us()
     with Path(ledger_path).open("ab", buffering=0) as ledger:
@@ -51,7 +51,9 @@ def main(config_path: str, ledger_path: str, total: str, rate_hz: str, healed: s
     delivery.close()
 
 
-def new_delivery(config: Config, device: str, stop: threading.Event) -> MqttDelivery:
+def new_delivery(
+    config: Config, device: str, stop: threading.Event, timing: DeliveryTiming = DeliveryTiming()
+) -> MqttDelivery:
     """Of a live camera."""
     boot = boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=str(os.getpid()))
@@ -66,8 +68,8 @@ def new_delivery(config: Config, device: str, stop: threading.Event) -> MqttDeli
         settings=Settings(),
     )
     reporter = Reporter()
-    place = SpoolLock(config.spool, device, wait=False, reporter=reporter)
-    return MqttDelivery(config.mqtt, place, status, info, stop, reporter=reporter)
+    lock = SpoolLock(config.spool, device, wait=False, reporter=reporter, timing=timing)
+    return MqttDelivery(config.mqtt, lock, status, info, stop, reporter=reporter, timing=timing)
 
 
 def pose(device: str, boot: str, seq: int, frame: int) -> PoseMessage:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 
-import pytest
 from brokers import Mosquitto
 from fakes import SIZE_WH, SKELETON
 
 from edgepose.config.schema import MqttConfig, SpoolConfig
-from edgepose.delivery import delivery as mqtt_module
-from edgepose.delivery import link
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
-from edgepose.mqtt import reconnect as patience
+from edgepose.delivery.timing import DeliveryTiming
+from edgepose.mqtt.reconnect import ReconnectTiming
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
 from edgepose.system.reporter import Reporter
 
 DEVICE, BOOT = "cage-07", "b"
+QUICK = DeliveryTiming(drain_s=0.5, last_word_s=0.5, reconnect=ReconnectTiming(longest_pause_s=0.2))
+"""Some brokers in the tests never take what is left, and come back at once."""
 
 
 def pose(seq: int) -> PoseMessage:
@@ -56,7 +56,13 @@ def health() -> HealthMessage:
     )
 
 
-def new_delivery(settings: MqttConfig, stop: threading.Event | None = None, *, wait: bool = False) -> MqttDelivery:
+def new_delivery(
+    settings: MqttConfig,
+    stop: threading.Event | None = None,
+    *,
+    wait: bool = False,
+    timing: DeliveryTiming = QUICK,
+) -> MqttDelivery:
     status = StatusMessage(device=DEVICE, boot=BOOT, state="online", run="r")
     info = InfoMessage(
         device=DEVICE,
@@ -69,16 +75,8 @@ def new_delivery(settings: MqttConfig, stop: threading.Event | None = None, *, w
         settings=Settings(),
     )
     reporter = Reporter()
-    place = SpoolLock(SpoolConfig(), DEVICE, wait=wait, reporter=reporter)
-    return MqttDelivery(settings, place, status, info, stop or threading.Event(), reporter=reporter)
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some brokers here never take what is left, and come back at once."""
-    monkeypatch.setattr(mqtt_module, "DRAIN_S", 0.5)
-    monkeypatch.setattr(link, "LAST_WORD_S", 0.5)
-    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.2)
+    spool = SpoolLock(SpoolConfig(), DEVICE, wait=wait, reporter=reporter)
+    return MqttDelivery(settings, spool, status, info, stop or threading.Event(), reporter=reporter, timing=timing)
 
 
 def at(broker: Mosquitto, **settings: object) -> MqttConfig:

@@ -71,7 +71,13 @@ def as_json(draw: st.DrawFn) -> bytes:
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
     """A valid command with a few bytes changed, cut off or added."""
-    valid = [{"id": "a1"}, {"rate_hz": 5.5, "min_score": 0.5, "region": [1, 2, 30, 40]}, {"phase": "stop", "text": "é"}]
+    valid = [
+        {},
+        {},
+        {"id": "a1"},
+        {"rate_hz": 5.5, "min_score": 0.5, "region": [1, 2, 30, 40]},
+        {"phase": "stop", "text": "é"},
+    ]
     data = bytearray(msgspec.json.encode(draw(st.sampled_from(valid))))
     for _ in range(draw(st.integers(0, 4))):
         at = draw(st.integers(0, len(data)))

@@ -1,38 +1,26 @@
-"""A device whose broker refuses some of what it sends: with a health that tells, and little patience."""
+"""A device whose broker refuses some of what it sends. Its /health has the real counts, and it waits for nothing."""
 
 from __future__ import annotations
 
 import functools
 import threading
 from collections.abc import Collection
+from dataclasses import replace
 
-import pytest
 from chaos_device import health
+from delivering import QUICK
 from fakes import SKELETON
 
 from edgepose.config.schema import MqttConfig, SpoolConfig
 from edgepose.daemon.dispatcher import CommandDispatcher
-from edgepose.delivery import delivery as mqtt_module
-from edgepose.delivery import link
-from edgepose.delivery import refused_messages as aside
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
-from edgepose.mqtt import reconnect as patience
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
 from edgepose.system.reporter import Reporter
 
 BOOT = "b"
-
-
-def be_quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name, seconds in (
-        (mqtt_module, "DRAIN_S", 0.5),
-        (link, "LAST_WORD_S", 0.5),
-        (link, "HEALTH_S", 0.2),
-        (aside, "SOONEST_S", 0.2),
-        (patience, "LONGEST_PAUSE_S", 0.2),
-    ):
-        monkeypatch.setattr(module, name, seconds)
+OFTEN = replace(QUICK, health_s=0.2, retry_refused_soonest_s=0.2)
 
 
 def new_device(
@@ -40,7 +28,7 @@ def new_device(
     device: str = "cage-07",
     commands: Collection[str] = (),
     spool: SpoolConfig | None = None,
-    quiet_s: float = 60.0,
+    timing: DeliveryTiming = OFTEN,
 ) -> MqttDelivery:
     status = StatusMessage(device=device, boot=BOOT, state="online", run="r")
     info = InfoMessage(
@@ -53,9 +41,9 @@ def new_device(
         tags={},
         settings=Settings(),
     )
-    reporter = Reporter(quiet_s=quiet_s)
-    place = SpoolLock(spool or SpoolConfig(), device, wait=False, reporter=reporter)
-    delivery = MqttDelivery(mqtt, place, status, info, threading.Event(), reporter=reporter)
+    reporter = Reporter()
+    lock = SpoolLock(spool or SpoolConfig(), device, wait=False, reporter=reporter)
+    delivery = MqttDelivery(mqtt, lock, status, info, threading.Event(), reporter=reporter, timing=timing)
     dispatcher = CommandDispatcher(device, BOOT, commands, {"ping": lambda _: {"version": "1"}})
     delivery.start(functools.partial(health, delivery, device, BOOT), dispatcher)
     return delivery

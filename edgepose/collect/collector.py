@@ -63,7 +63,7 @@ class Collector:
                     self._name,
                     self._password,
                     session_s=SESSION_S,
-                    anew=anew,
+                    new_session=anew,
                     acknowledge=False,
                     largest=LARGEST,
                 )

@@ -1,10 +1,11 @@
-"""Poses one by one, as they come, and many in one message, as a backlog goes out."""
+"""Messages as they are kept, and how many poses become one MQTT message."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import msgspec
 
@@ -13,13 +14,19 @@ from edgepose.protocol.messages import BatchMessage, Message, PoseMessage
 from edgepose.protocol.topics import TOPICS
 from edgepose.system.clock import boot_id
 
-BATCH_POSES, BATCH_BYTES = 60, 40_000  # in one message of the backlog
+BATCH_POSES, BATCH_BYTES = 60, 40_000  # in one message of the spool at most
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """One MQTT message of the backlog. poses: in it; an event counts as one. rows: its rows on the disk, with the poses
-    of each."""
+    """One MQTT message of the spool.
+
+    Attributes:
+        leaf: the last level of its topic.
+        poses: number of poses in it; an event counts as one.
+        payload: JSON.
+        rows: number of poses by row of the disk.
+    """
 
     leaf: str
     poses: int
@@ -29,7 +36,15 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class Item:
-    """One message. number: in the RAM tier. accepted_s: monotonic clock. batch: where the backlog has it too."""
+    """One message as the daemon has made it.
+
+    Attributes:
+        number: its number in the spool in memory.
+        leaf: the last level of its topic.
+        payload: JSON.
+        accepted_s: when the delivery took charge of it, monotonic clock.
+        batch: the batch of the disk that has it too.
+    """
 
     number: int
     leaf: str
@@ -38,8 +53,24 @@ class Item:
     batch: Batch | None = None
 
 
+class MessageSource(Protocol):
+    """Who has the messages that are not on the disk yet."""
+
+    def overdue(self, *, all_of_it: bool) -> tuple[list[Item], list[Item]]:
+        """Returns what has waited too long: what was not sent, which leaves the source, and what is in flight."""
+
+    def written(self, items: Sequence[Item]) -> set[Item]:
+        """The disk has these. Returns those that are still in flight."""
+
+    def put_back(self, items: Sequence[Item]) -> None:
+        """The disk did not take these."""
+
+
 def pack(items: Sequence[Item]) -> list[tuple[Batch, list[Item]]]:
-    """Poses in few messages, marked as replay; whatever else, and what cannot be read, alone."""
+    """Puts poses into few batches, marked as replay; other messages become a batch each.
+
+    Poses that cannot be read, such as those of another version, are left out; they stay in memory.
+    """
     packed: list[tuple[Batch, list[Item]]] = []
     group: list[Item] = []
     size = 0
@@ -58,11 +89,11 @@ def pack(items: Sequence[Item]) -> list[tuple[Batch, list[Item]]]:
 def _together(items: list[Item]) -> list[tuple[Batch, list[Item]]]:
     poses = []
     for item in items:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):  # another version's, left in the RAM tier
+        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
             poses.append(decode(item.payload, PoseMessage))
     if not poses:
         return []
-    return [(Batch("poses", len(poses), bundle(poses, replay=True)), items)]
+    return [(Batch("poses", len(poses), encode_batch(poses, replay=True)), items)]
 
 
 def _alone(item: Item) -> Batch:
@@ -74,7 +105,7 @@ def _alone(item: Item) -> Batch:
 
 
 def join(batches: Iterable[Batch]) -> list[Batch]:
-    """Neighbours of a backlog together: to a broker a small message is as much work as a large one."""
+    """Joins small batches that follow each other: to a broker a small message is as much work as a large one."""
     groups: list[list[Batch]] = []
     for batch in batches:
         if groups and _fits(groups[-1], batch):
@@ -90,8 +121,8 @@ def _fits(group: list[Batch], batch: Batch) -> bool:
     return alike and few and sum(len(one.payload) for one in group) + len(batch.payload) <= BATCH_BYTES
 
 
-class _Bundle(Message, frozen=True, kw_only=True):
-    """A BatchMessage whose poses are not read."""
+class _UnreadBatch(Message, frozen=True, kw_only=True):
+    """A BatchMessage whose poses are not decoded."""
 
     replay: bool
     poses: list[msgspec.Raw]
@@ -101,17 +132,17 @@ def _merged(group: list[Batch]) -> list[Batch]:
     if len(group) == 1:
         return group
     try:
-        parts = [decode(batch.payload, _Bundle) for batch in group]
-    except (msgspec.DecodeError, UnicodeDecodeError):  # another version's
+        parts = [decode(batch.payload, _UnreadBatch) for batch in group]
+    except (msgspec.DecodeError, UnicodeDecodeError):  # of another version
         return group
     poses = [pose for part in parts for pose in part.poses]
-    whole = _Bundle(device=parts[0].device, boot=boot_id(), replay=True, poses=poses)
+    whole = _UnreadBatch(device=parts[0].device, boot=boot_id(), replay=True, poses=poses)
     rows = {row: count for batch in group for row, count in batch.rows.items()}
     return [Batch("poses", len(poses), encode(whole), rows)]
 
 
-def bundle(poses: Sequence[PoseMessage], *, replay: bool) -> bytes:
-    """The payload of /poses. The poses of a backlog say so themselves too."""
+def encode_batch(poses: Sequence[PoseMessage], *, replay: bool) -> bytes:
+    """Returns the payload of /poses. With `replay` each of the poses is marked too."""
     if replay:
         poses = [msgspec.structs.replace(pose, replay=True) for pose in poses]
     return encode(BatchMessage(device=poses[0].device, boot=boot_id(), replay=replay, poses=list(poses)))

@@ -1,9 +1,9 @@
-"""Poses to an MQTT broker, each kept until the broker has acknowledged it (QoS 1: at least once).
+"""Delivers poses to an MQTT broker; each is kept until the broker has acknowledged it (QoS 1: at least once).
 
-Who keeps what: `outbox` what is fresh, `backlog` what waits longer, `link` the connection. Here is what the device says
-of itself.
+`outbox` keeps what is fresh, `spool` what waits longer, and `link` has the connection. This file has what the device
+reports about itself.
 
-MQTT 3.1.1 has no word for a refused message: there a broker that discards by its access list seems to accept.
+MQTT 3.1.1 has no word for a refused message: a broker that discards by its access list seems to accept it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from edgepose.delivery.link import Link
 from edgepose.delivery.outbox import Outbox
 from edgepose.delivery.spool import SpoolRules
 from edgepose.delivery.spool_lock import SpoolLock
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.mqtt.broker import check_settings, where
 from edgepose.protocol.codec import encode
 from edgepose.protocol.commands import ReplyMessage
@@ -36,38 +37,49 @@ from edgepose.system.reporter import Event, Reporter
 
 log = logging.getLogger(__name__)
 
-DRAIN_S = 5.0
 _EVENT_WAIT_S = 1.0
 
 
 class MqttDelivery:
     """Delivers one device's poses, and keeps its retained /status, /info and /health up to date.
 
-    status: what to say when connected; the last will and the clean stop are made from it. info: republished with
-    the frames' size as soon as a pose tells it. stop: when set, a full spool holds nobody up any more.
-    Raises ConfigError for settings that no broker could be reached with; connects only in `start`.
+    Attributes:
+        reporter: its events are sent, and what is wrong here is among its alerts.
     """
 
-    def __init__(  # noqa: PLR0913  all that a device is
+    def __init__(  # noqa: PLR0913  everything that a device is
         self,
         mqtt: MqttConfig,
-        place: SpoolLock,
+        spool: SpoolLock,
         status: StatusMessage,
         info: InfoMessage,
         stop: threading.Event,
         *,
         reporter: Reporter,
+        timing: DeliveryTiming = DeliveryTiming(),
     ) -> None:
+        """Connects only in `start`. Raises ConfigError for settings that no broker could be reached with.
+
+        Args:
+            mqtt: the broker.
+            spool: where messages wait; closed with the delivery.
+            status: what to say when connected; the last will and the clean stop are made from it.
+            info: published again with the frames' size as soon as a pose has one.
+            stop: when it is set, a full spool holds nobody up any more.
+            reporter: takes alerts, and gives events.
+            timing: how long to wait for what.
+        """
         check_settings(mqtt)
         self.reporter = reporter
-        self._place, self._status, self._info, self._stop = place, status, info, stop
+        self._spool_lock, self._status, self._info, self._stop, self._timing = spool, status, info, stop, timing
         self._where, self._home_assistant = where(mqtt), mqtt.home_assistant
-        rules = SpoolRules(mqtt.frames_per_message, place.wait, place.drop_newest)
-        self._outbox = Outbox(place.ram, place.disk, rules, reporter)
-        self._link = Link(mqtt, info.device, self._encoded_status("offline"), self._outbox, reporter)
+        rules = SpoolRules(mqtt.frames_per_message, spool.wait, spool.drop_newest)
+        self._outbox = Outbox(spool.memory, spool.disk, rules, reporter, timing)
+        will = self._encoded_status("offline")
+        self._link = Link(mqtt, info.device, will, self._outbox, reporter=reporter, timing=timing)
         self._events = itertools.count(boot_us())
         self._events_accepted = self._first_seq = 0
-        self._drops: Counter[str] = Counter()  # that an event has told
+        self._reported_drops: Counter[str] = Counter()
         self._event_thread = threading.Thread(target=self._send_events, name="events", daemon=True)
         self._info_lock = threading.Lock()  # the pipeline changes it, and commands do
         self._closing = threading.Event()
@@ -75,66 +87,75 @@ class MqttDelivery:
 
     @property
     def delivered(self) -> int:
-        """Messages acknowledged, repeats and what earlier runs left included."""
+        """Number of messages acknowledged, repeats and what earlier runs have left included."""
         return self._outbox.delivered
 
     @property
     def waiting(self) -> int:
-        """Messages in memory, neither acknowledged nor given up."""
+        """Number of messages in memory that are neither acknowledged nor given up."""
         return self._outbox.waiting
 
     @property
     def spooled(self) -> int:
-        """The same, on the disk."""
-        return self._outbox.backlog.poses
+        """Number of messages on the disk that are neither acknowledged nor given up."""
+        return self._outbox.spool.poses
 
     @property
     def spool_mb(self) -> float:
-        return self._outbox.backlog.megabytes
+        return self._outbox.spool.megabytes
 
     @property
     def full(self) -> bool:
-        """A pose of a source that can wait is waiting for room."""
+        """True while a pose of a camera that can wait is waiting for room."""
         return self._outbox.full
 
     @property
     def beats(self) -> int:
-        """Grows while the link is at work, whether there is a broker or not."""
+        """A number that grows while the link is at work, whether there is a broker or not."""
         return self._link.beats
 
     @property
     def connects(self) -> int:
+        """How often the broker has accepted us."""
         return self._link.connects
 
     @property
     def given_up(self) -> dict[str, int]:
-        """Messages, by reason; those that the broker refuses now lie on the disk, and may be taken later. `events`
-        are those that found no room before they could be sent."""
-        refused = {f"refused_{name}": n for name, n in self._outbox.backlog.aside.counts().items()}
+        """Number of messages by reason. Those that the broker refuses are on the disk, and may be taken later; `events`
+        found no room before they could be sent."""
+        refused = {f"refused_{name}": n for name, n in self._outbox.spool.refused.counts().items()}
         events = {"events": self.reporter.dropped} if self.reporter.dropped else {}
         return {**self._outbox.dropped, **refused, **events}
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Commands that were not carried out, by reason, and replies that nobody got."""
+        """Number of commands that were not carried out, by reason, and of replies that nobody got."""
         unanswered = {"unanswered": self._link.unanswered} if self._link.unanswered else {}
         return {**(self._commands.rejected if self._commands else {}), **unanswered}
 
     def start(
         self, health: Callable[[], HealthMessage], commands: CommandReceiver | None = None, first_seq: int = 0
     ) -> None:
-        """Begins to connect, and keeps trying for ever. health: called by the link. commands: carries them
-        out; None for a device that has none. first_seq: of the first pose that will come."""
+        """Begins to connect, and keeps trying for ever.
+
+        Args:
+            health: gives the message of /health; called by the link's thread.
+            commands: carries out the commands; None for a device that has none.
+            first_seq: number of the first pose that will come.
+        """
         self._health, self._commands, self._first_seq = health, commands, first_seq
         self.reporter.next_seq = max(self.reporter.next_seq, first_seq)
         self._event_thread.start()
         if commands is not None:
             commands.start()
-        self._outbox.backlog.start(self._outbox)
+        self._outbox.spool.start(self._outbox)
         self._link.start(self)
 
     def deliver(self, message: PoseMessage) -> None:
-        """Takes charge of one pose. At a stop the spool's bound gives way: what the pipeline still holds is little."""
+        """Takes charge of one pose.
+
+        May wait while the spool is full, but not at a stop: then the pipeline has only a few poses left.
+        """
         self._outbox.accept("pose", encode(message), self._stop)
         self.reporter.next_seq = message.seq + 1
         if self._info.size_wh != message.size_wh:
@@ -147,7 +168,7 @@ class MqttDelivery:
             self._link.notify("info", encode(self._info))
 
     def _send_events(self) -> None:
-        """Takes charge of each event as safely as of a pose; only this thread waits where there is no room."""
+        """Takes charge of each event as safely as of a pose. Only this thread waits where there is no room."""
         while True:
             event = self.reporter.take(_EVENT_WAIT_S)
             if event is not None:
@@ -172,32 +193,38 @@ class MqttDelivery:
         )
 
     def wait_delivered(self, on_tick: Callable[[], None] = lambda: None) -> None:
-        """Until everything is acknowledged, events that nobody has taken yet too, however long the broker is away, or
-        until `stop`. on_tick: called often."""
-        while not (self._events_accepted == self.reporter.kept and self._outbox.empty()) and not self._stop.wait(0.05):
+        """Waits until everything is acknowledged, the reporter's events too, however long the broker is away, or until
+        `stop`. on_tick: called often."""
+        while not self._is_empty() and not self._stop.wait(0.05):
             on_tick()
 
+    def _is_empty(self) -> bool:
+        return self._events_accepted == self.reporter.kept and self._outbox.empty()
+
     def close(self) -> None:
-        """Waits at most `DRAIN_S` for acknowledgements, says `stopped`, disconnects, and leaves the rest on the disk.
-        Never hangs, never raises."""
+        """Waits a little for acknowledgements, says `stopped`, disconnects, and leaves the rest on the disk.
+
+        Never hangs, never raises.
+        """
         if self._event_thread.ident is None:  # it was not started
             self._link.close()
-            self._place.close()
+            self._spool_lock.close()
             return
-        deadline = time.monotonic() + DRAIN_S
+        drain_s = self._timing.drain_s
+        deadline = time.monotonic() + drain_s
         if self._commands is not None:
-            self._commands.close(DRAIN_S)
+            self._commands.close(drain_s)
         self._closing.set()
         self.reporter.close()
-        self._event_thread.join(DRAIN_S)
+        self._event_thread.join(drain_s)
         while self._link.online and self._outbox.waiting and time.monotonic() < deadline:
             time.sleep(0.02)
         self._link.close()
-        self._outbox.backlog.close(DRAIN_S)
-        if left := self._outbox.waiting + self._outbox.backlog.poses:
+        self._outbox.spool.close(drain_s)
+        if left := self._outbox.waiting + self._outbox.spool.poses:
             messages = "1 message is" if left == 1 else f"{left} messages are"
             log.warning("%s: %s not delivered yet; the next start sends what is left", self._where, messages)
-        self._place.close()
+        self._spool_lock.close()
 
     # --- called by the link ----------------------------------------------------------------------------------
 
@@ -209,14 +236,14 @@ class MqttDelivery:
 
     def on_heartbeat(self) -> None:
         if self.reporter.alerts.keys() & {"status", "info", discovery_topic(self._info.device)}:
-            self.on_connected()  # what was refused may be taken by now, and nothing else says it again
+            self.on_connected()  # what was refused may be taken by now, and nothing else repeats it
         dropped = Counter(self._outbox.dropped)
-        for reason, count in (dropped - self._drops).items():
+        for reason, count in (dropped - self._reported_drops).items():
             self.reporter.event("dropped", f"{count} poses were given up: {reason}", count)
-        self._drops = dropped
+        self._reported_drops = dropped
         self._link.notify("health", encode(self._health()))
 
-    def last_words(self) -> None:
+    def on_closing(self) -> None:
         self._link.notify("health", encode(self._health()))  # the final counts stay retained
         self._link.notify("status", self._encoded_status("stopped"))
 

@@ -1,8 +1,8 @@
-"""What the broker did not acknowledge in time: batches of poses, written to the disk by a thread of their own, and read
-back when they may be sent.
+"""What the broker did not acknowledge in time: written to the disk by a thread of its own, and read back when it may
+be sent.
 
 A message that is in flight while it is written is *covered*: its batch is not sent unless the connection ends before
-the acknowledgement comes. Acknowledged batches stay for `KEEP_ACKED_S` and more: a broker that is killed forgets them.
+the acknowledgement comes. Acknowledged batches are kept for a while, because a broker that is killed forgets them.
 """
 
 from __future__ import annotations
@@ -12,61 +12,66 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-from edgepose.delivery.ack_tracker import GRAIN_S, AckedRows
-from edgepose.delivery.batching import Batch, Item, join, pack
+from edgepose.delivery.ack_tracker import AckedRows
+from edgepose.delivery.batching import Batch, Item, MessageSource, join, pack
 from edgepose.delivery.refused_messages import RefusedMessages
 from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.system.clock import SyncFlag, boot_us
 from edgepose.system.reporter import Reporter
 
-KEEP_ACKED_S = 60.0
-DRAIN_HZ = 8000.0  # poses a second at most: readers get the live ones through the same queue
-_READ_AHEAD, _ENOUGH = 64, 8  # rows at a time, until so many messages are ready
-_TICK_S = 0.1
+_READ_AHEAD_ROWS = 64  # at a time
+_READY_BATCHES = 8  # while fewer are ready, more is read
 _TIDY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolRules:
-    """group: live poses in a message. wait: a full disk takes nothing more, so that the
-    source has to wait, as a video can; otherwise poses are dropped, with drop_newest those that come."""
+    """What the config says.
+
+    Attributes:
+        group: number of live poses in a message.
+        wait: a full disk takes nothing more, so that the camera has to wait, as a video can. Otherwise poses are
+            dropped.
+        drop_newest: a full disk drops the poses that come, not the oldest.
+    """
 
     group: int
     wait: bool
     drop_newest: bool
 
 
-class Source(Protocol):
-    """Who has the fresh messages."""
-
-    def overdue(self, *, all_of_it: bool) -> tuple[list[Item], list[Item]]:
-        """What waited too long: not sent, which leaves the source, and in flight."""
-
-    def written(self, items: Sequence[Item]) -> set[Item]:
-        """The disk has them; returns those still in flight."""
-
-    def put_back(self, items: Sequence[Item]) -> None:
-        """The disk did not take them."""
-
-
 class Spool:
-    """changed: the lock of all state, held by whoever calls. dropped: poses given up, by reason. aside: those that the
-    broker has refused. opened: the disk was looked at."""
+    """The spool on the disk. Whoever calls holds the lock.
 
-    def __init__(self, disk: SpoolDisk, rules: SpoolRules, changed: threading.Condition, reporter: Reporter) -> None:
+    Attributes:
+        dropped: number of poses that were given up, by reason.
+        refused: what the broker has refused.
+        opened: True once the disk was inspected, whether it can be used or not.
+    """
+
+    def __init__(
+        self,
+        disk: SpoolDisk,
+        rules: SpoolRules,
+        changed: threading.Condition,
+        reporter: Reporter,
+        timing: DeliveryTiming,
+    ) -> None:
+        """changed: the lock."""
         self.dropped: Counter[str] = Counter()
         self.opened = False
-        self._disk, self._rules, self._changed, self._reporter = disk, rules, changed, reporter
+        self._disk, self._rules, self._changed = disk, rules, changed
+        self._reporter, self._timing = reporter, timing
         self._writing = 0  # messages on their way to the disk
         self._covering: dict[Batch, set[Item]] = {}
         self._ready: deque[Batch] = deque()
-        self._busy: set[int] = set()  # rows in `_ready` or in flight
-        self._done = AckedRows()
-        self._safe_s = 0.0  # boot clock: what was acknowledged before that no broker forgets any more
-        self._cursor = 0  # rows up to here were looked at
-        self.aside = RefusedMessages(disk, self._busy, changed)
+        self._busy_rows: set[int] = set()  # rows in `_ready` or in flight
+        self._acked = AckedRows(timing.ack_grain_s)
+        self._safe_s = 0.0  # boot clock: no broker forgets any more what was acknowledged before
+        self._cursor = 0  # rows up to this one have been read
+        self.refused = RefusedMessages(disk, self._busy_rows, changed, timing)
         self._due_s = self._tidied_s = 0.0  # monotonic clock: the next batch, the last tidying
         self._sync = SyncFlag()
         self._more = True  # there may be rows behind the cursor
@@ -74,12 +79,12 @@ class Spool:
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def start(self, source: Source) -> None:
+    def start(self, source: MessageSource) -> None:
         self._thread = threading.Thread(target=self._work, args=(source,), name="spool", daemon=True)
         self._thread.start()
 
     def close(self, seconds: float) -> None:
-        """Writes what is left; not longer than that, should the disk hang."""
+        """Writes what is left, but waits no longer than this, because a disk may hang."""
         self._ending.set()
         self._hungry.set()
         if self._thread is not None:
@@ -87,8 +92,8 @@ class Spool:
 
     @property
     def poses(self) -> int:
-        """On the disk or on their way to it, neither acknowledged nor refused."""
-        return max(0, self._disk.poses - self._done.poses) + self._writing
+        """Number of poses on the disk or on their way to it that are neither acknowledged nor refused."""
+        return max(0, self._disk.poses - self._acked.poses) + self._writing
 
     @property
     def megabytes(self) -> float:
@@ -97,78 +102,79 @@ class Spool:
     # --- for the link ----------------------------------------------------------------------------------------
 
     def take(self) -> Batch | None:
-        if len(self._ready) < _ENOUGH and self._more:
+        """Returns the next batch to send; None while there is none, or while the pace allows none."""
+        if len(self._ready) < _READY_BATCHES and self._more:
             self._hungry.set()
         now = time.monotonic()
         if not self._ready or now < self._due_s:
             return None
         batch = self._ready.popleft()
-        self._due_s = max(self._due_s, now - _TICK_S) + batch.poses / DRAIN_HZ
+        self._due_s = max(self._due_s, now - self._timing.tick_s) + batch.poses / self._timing.spool_hz
         return batch
 
     def settle(self, item: Item) -> None:
-        """An item that the disk has too was acknowledged on its own."""
+        """A live message was acknowledged that the disk may have too."""
         batch = item.batch
         covered = self._covering.get(batch) if batch else None
         if batch and covered is not None:
             covered.discard(item)
             if not covered:
                 del self._covering[batch]
-                self.finish(batch)
+                self.acknowledged(batch)
 
     def uncover(self, item: Item) -> None:
-        """An item that the disk may have too was refused on its own."""
+        """A live message was refused that the disk may have too."""
         if item.batch and self._covering.pop(item.batch, None):
             self._cursor = 0
 
-    def finish(self, batch: Batch) -> None:
-        """Acknowledged."""
-        self._busy.difference_update(batch.rows)
+    def acknowledged(self, batch: Batch) -> None:
+        """The broker has acknowledged a batch of the disk."""
+        self._busy_rows.difference_update(batch.rows)
         for row, poses in batch.rows.items():
-            self._done.add(row, poses, boot_us() / 1e6)
-        self.aside.finish(batch)
+            self._acked.add(row, poses, boot_us() / 1e6)
+        self.refused.acknowledged(batch)
 
     def give_back(self, batches: Sequence[Batch]) -> None:
-        """The connection ended with these unacknowledged, and nothing is in flight any more."""
+        """The connection ended before these were acknowledged, and nothing is in flight any more."""
         self._ready.extendleft(reversed(batches))
         if self._covering:
             self._covering.clear()
             self._cursor = 0
 
     def forget_acknowledged(self, from_s: float, before_s: float) -> int:
-        """What was acknowledged between these (boot clock) goes out again; returns how many poses."""
-        gone = [run for run in self._done.runs if run.last_s >= from_s and run.first_s < before_s]
-        self._done.remove(gone)
-        if gone or self._covering:  # of what is covered some may have been acknowledged
+        """What was acknowledged between these (boot clock) is sent again. Returns how many poses that are."""
+        lost = [one for one in self._acked.ranges if one.last_s >= from_s and one.first_s < before_s]
+        self._acked.remove(lost)
+        if lost or self._covering:  # some of what is covered may have been acknowledged
             self._covering.clear()
             self._cursor = 0
-        return sum(run.poses for run in gone)
+        return sum(one.poses for one in lost)
 
     def remembers(self) -> bool:
-        """Whether it has what was acknowledged and may be forgotten."""
-        return bool(self._done.runs)
+        """Returns True when it has messages that were acknowledged and that a broker may forget."""
+        return bool(self._acked.ranges)
 
     def let_go(self, before_s: float) -> None:
-        """What was acknowledged before that need not be kept."""
+        """What was acknowledged before this (boot clock) need not be kept."""
         self._safe_s = before_s
 
     # --- the disk's thread -----------------------------------------------------------------------------------
 
-    def _work(self, source: Source) -> None:
+    def _work(self, source: MessageSource) -> None:
         while not self._ending.is_set():
-            self._step(source)
-            self._hungry.wait(_TICK_S)
+            self.step(source)
+            self._hungry.wait(self._timing.tick_s)
             self._hungry.clear()
-        self._step(source)
+        self.step(source, tidy=True)
         self._disk.close()
 
-    def _step(self, source: Source) -> None:
-        """The lock is never held while the disk works."""
+    def step(self, source: MessageSource, *, tidy: bool = False) -> None:
+        """One turn of the disk's thread. The lock is never held while the disk works. tidy: also before it is due."""
         try:
             self._disk.open()
             self.opened = True
             self._write(source)
-            if time.monotonic() - self._tidied_s > _TIDY_S or self._ending.is_set():
+            if tidy or time.monotonic() - self._tidied_s > _TIDY_S:
                 self._tidied_s = time.monotonic()
                 self._tidy(source)
             self._read_ahead()
@@ -181,7 +187,7 @@ class Spool:
                 self.dropped["spool_damaged"] = self._disk.damaged
             self._changed.notify_all()
 
-    def _write(self, source: Source) -> None:
+    def _write(self, source: MessageSource) -> None:
         ending = self._ending.is_set()
         if self._rules.wait and not ending and not self._disk.room():
             return
@@ -189,11 +195,11 @@ class Spool:
             unsent, sent = source.overdue(all_of_it=ending)
             self._writing = len(unsent)
         try:
-            self._write_down(source, unsent, sent)
+            self._write_items(source, unsent, sent)
         finally:
             self._writing = 0
 
-    def _write_down(self, source: Source, unsent: list[Item], sent: list[Item]) -> None:
+    def _write_items(self, source: MessageSource, unsent: list[Item], sent: list[Item]) -> None:
         if self._rules.drop_newest and not self._disk.room():
             self.dropped["spool_full"] += len(unsent)
             with self._changed:
@@ -219,47 +225,49 @@ class Spool:
 
     def _read_ahead(self) -> None:
         with self._changed:
-            if len(self._ready) >= _ENOUGH or not self._disk.poses:
+            if len(self._ready) >= _READY_BATCHES or not self._disk.poses:
                 return
             cursor = last = self._cursor
         wanted: list[int] = []
         while not wanted and (rows := self._disk.rows(last)):
-            wanted = [row for row in rows if not self._spoken_for(row)][:_READ_AHEAD]
-            last = wanted[-1] if len(wanted) == _READ_AHEAD else rows[-1]
+            wanted = [row for row in rows if not self._is_held(row)][:_READ_AHEAD_ROWS]
+            last = wanted[-1] if len(wanted) == _READ_AHEAD_ROWS else rows[-1]
         found = join(batch for row in wanted if (batch := self._disk.read(row)))
         with self._changed:
-            if self._cursor == cursor:  # unless a lost connection has set it back meanwhile
+            if self._cursor == cursor:  # otherwise a lost connection has set it back meanwhile
                 self._cursor, self._more = last, bool(wanted)
                 for batch in found:
-                    self._busy.update(batch.rows)
+                    self._busy_rows.update(batch.rows)
                 self._ready.extend(found)
 
-    def _spoken_for(self, row: int) -> bool:
-        """On its way, or acknowledged. Only the disk's thread takes rows that are not."""
+    def _is_held(self, row: int) -> bool:
+        """Returns True when a row is on its way or acknowledged. Only the disk's thread takes other rows."""
         with self._changed:
-            return row in self._busy or row in self._done or any(row in batch.rows for batch in self._covering)
+            return row in self._busy_rows or row in self._acked or any(row in batch.rows for batch in self._covering)
 
-    def _tidy(self, source: Source) -> None:
-        """Sets aside what was refused. Removes what was acknowledged long enough ago, or, where room is short, sooner
-        than what was not."""
-        if self.aside.step(source, self._sync.synced()):
+    def _tidy(self, source: MessageSource) -> None:
+        """Marks what was refused, and removes what was acknowledged long enough ago.
+
+        Where room is short, what was acknowledged goes before anything that was not.
+        """
+        if self.refused.step(source, self._sync.synced()):
             with self._changed:
                 self._cursor = 0
         with self._changed:
-            over_s = boot_us() / 1e6 - GRAIN_S  # no run that may still grow
-            done = sorted((run for run in self._done.runs if run.first_s < over_s), key=lambda run: run.last_s)
-        for run in done:
-            if run.last_s < self._safe_s or not (self._rules.wait or self._disk.room()):
-                self._disk.remove([(run.first, run.last)])
+            complete_s = boot_us() / 1e6 - self._timing.ack_grain_s  # a younger range may still grow
+            done = sorted((one for one in self._acked.ranges if one.first_s < complete_s), key=lambda one: one.last_s)
+        for one in done:
+            if one.last_s < self._safe_s or not (self._rules.wait or self._disk.room()):
+                self._disk.remove([(one.first, one.last)])
                 with self._changed:
-                    self._done.remove([run])
+                    self._acked.remove([one])
         self._drop()
         self._disk.shrink()
 
     def _drop(self) -> None:
         if self._rules.wait:
             return
-        old = self._disk.drop_old(self._sync.synced(), self._spoken_for)
-        oldest = 0 if self._rules.drop_newest else self._disk.drop_oldest(self._spoken_for)
+        old = self._disk.drop_old(self._sync.synced(), self._is_held)
+        oldest = 0 if self._rules.drop_newest else self._disk.drop_oldest(self._is_held)
         with self._changed:
             self.dropped.update({reason: n for reason, n in (("spool_old", old), ("spool_full", oldest)) if n})

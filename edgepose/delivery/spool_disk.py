@@ -1,5 +1,7 @@
-"""What the broker has not acknowledged in time, on the disk: batches of poses in a bounded SQLite file that survives
-a power cut. It is touched only while the broker is slow or away."""
+"""Batches of poses in a bounded SQLite file that survives a power cut.
+
+It is written only while the broker is slow or away.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,6 @@ from edgepose.system.database import is_damage, open_database, set_aside
 
 log = logging.getLogger(__name__)
 
-REOPEN_S = 10.0  # between attempts to use a disk that failed
 _VERSION = 1
 _SCHEMA = """
 CREATE TABLE batch (id INTEGER PRIMARY KEY, leaf TEXT NOT NULL, poses INTEGER NOT NULL, boot TEXT NOT NULL,
@@ -29,17 +30,17 @@ CREATE TABLE batch (id INTEGER PRIMARY KEY, leaf TEXT NOT NULL, poses INTEGER NO
                     payload BLOB NOT NULL) STRICT;
 CREATE INDEX set_aside ON batch (id) WHERE refused IS NOT NULL;
 CREATE INDEX counts ON batch (poses, refused)
-"""  # counts tells what is in the file without reading all of it; beginning with refused, it would be chosen for _ROWS
+"""  # the index `counts` saves reading all of the file; if it began with `refused`, SQLite would choose it for _ROWS
 _COUNTS = "SELECT refused, SUM(poses) FROM batch GROUP BY refused"
 _INSERT = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _ROWS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 100"
-_SET_ASIDE = "SELECT id, poses, refused FROM batch WHERE refused IS NOT NULL ORDER BY id LIMIT ?"
+_REFUSED = "SELECT id, poses, refused FROM batch WHERE refused IS NOT NULL ORDER BY id LIMIT ?"
 _AGES = """
 SELECT id, poses, boot = ?, boot_s < ?, synced AND ? AND wall_s < ? FROM batch ORDER BY id LIMIT 1000
 """
 _SIZES = "SELECT id, poses, LENGTH(payload) FROM batch"
-_LOW_WATER = 0.98  # of the bound: what is dropped at once when it is passed
-_PAGES_A_TIME = 1000  # given back to the disk at once after a drain
+_LOW_WATER = 0.98  # of the bound: so much is left when something has to be dropped
+_PAGES_A_TIME = 1000  # given back to the disk at once
 _SLACK_BYTES = 1e6  # free pages that are kept for what comes next
 
 
@@ -48,16 +49,25 @@ class SpoolDiskError(Exception):
 
 
 class SpoolDisk:
-    """For one thread. Every method but `close` raises DiskError while the disk is full, gone or read-only; it is tried
-    again after a pause. poses: in it and not refused; refused: poses set aside, by reason; damaged: given up, since the
-    start; used_bytes: of its pages."""
+    """The file, for one thread.
 
-    def __init__(self, path: Path, max_bytes: float, max_age_s: float) -> None:
+    Every method but `room` and `close` raises SpoolDiskError while the disk is full, gone or read-only; after a pause
+    it is tried again.
+
+    Attributes:
+        poses: number of poses in the file that are not refused.
+        refused: number of poses that the broker has refused, by reason.
+        damaged: number of poses that could not be read, since the start.
+        used_bytes: size of the pages in use.
+    """
+
+    def __init__(self, path: Path, max_bytes: float, max_age_s: float, reopen_s: float = 10.0) -> None:
+        """reopen_s: time between attempts to use a disk that failed."""
         self.poses = self.damaged = 0
         self.refused: Counter[str] = Counter()
         self.used_bytes = self._free_bytes = 0
         self._next = 1
-        self._path, self._max_bytes, self._max_age_s = path, max_bytes, max_age_s
+        self._path, self._max_bytes, self._max_age_s, self._reopen_s = path, max_bytes, max_age_s, reopen_s
         self._database: sqlite3.Connection | None = None
         self._closed_until = 0.0
         self._why = ""
@@ -66,7 +76,10 @@ class SpoolDisk:
         return self.used_bytes < self._max_bytes
 
     def append(self, batches: Sequence[Batch], synced: bool, refused: str | None = None) -> None:
-        """Written and synchronised when this returns; each batch has its row then. refused: set aside at once."""
+        """Writes batches, which are on the disk when this returns, and sets their rows.
+
+        synced: whether the wall clock is synchronised. refused: the reason, for what the broker has refused.
+        """
         made = (boot_id(), boot_us() / 1e6, wall_us() / 1e6, synced, refused)
         with self._transaction() as database:
             rows = range(self._next, self._next + len(batches))
@@ -88,13 +101,13 @@ class SpoolDisk:
         self._measure()
 
     def rows(self, after: int) -> list[int]:
-        """Those behind row `after`, oldest first, a hundred at most; what was refused is not among them."""
+        """Returns the rows after row `after` that were not refused, oldest first, a hundred at most."""
         with self._guarded() as database:
             found = database.execute(_ROWS, (after,)).fetchall()
         return [row[0] for row in found]
 
     def read(self, row: int) -> Batch | None:
-        """None for a row that is gone, or damaged and therefore removed."""
+        """Returns None for a row that is gone, or damaged and therefore removed."""
         with self._guarded() as database:
             found = database.execute("SELECT leaf, poses, payload FROM batch WHERE id = ?", (row,)).fetchone()
         if found is None:
@@ -109,7 +122,7 @@ class SpoolDisk:
         return None
 
     def remove(self, runs: Iterable[tuple[int, int]]) -> None:
-        """Rows first to last of each."""
+        """Removes rows. runs: first and last row of each run."""
         delete = "DELETE FROM batch WHERE id BETWEEN ? AND ? RETURNING refused, poses"
         with self._transaction() as database:
             gone = [row for run in runs for row in database.execute(delete, run).fetchall()]
@@ -118,16 +131,18 @@ class SpoolDisk:
         self._measure()
 
     def shrink(self) -> None:
-        """To be called now and then: gives the disk its room back, some at a time, once most of the file is free.
-        Earlier it would only move what makes room by itself soon."""
+        """Makes the file smaller, a little at each call, once most of it is free.
+
+        While less of it is free, the room is needed again soon.
+        """
         if self._free_bytes > max(self.used_bytes, _SLACK_BYTES):
             with self._guarded() as database:
-                # A script, because its rows have no columns, and `execute` takes it to be done after the first.
+                # A script, because the rows of this statement have no columns: `execute` would stop after the first.
                 database.executescript(f"PRAGMA incremental_vacuum({_PAGES_A_TIME})")
             self._measure()
 
     def refuse(self, rows: Sequence[tuple[int, str]]) -> None:
-        """Sets rows aside, each with its reason."""
+        """Marks rows as refused, each with its reason."""
         statement = "UPDATE batch SET refused = ? WHERE id = ? AND refused IS NULL RETURNING poses"
         moved = []
         with self._transaction() as database:
@@ -138,10 +153,9 @@ class SpoolDisk:
             self._count(reason, poses)
 
     def release(self, limit: int) -> list[int]:
-        """Puts the oldest `limit` batches that were set aside back at their place, where they may fare better now.
-        Returns which."""
+        """Takes the mark from the oldest refused rows, `limit` at most, so that they are sent again. Returns which."""
         with self._transaction() as database:
-            found = database.execute(_SET_ASIDE, (limit,)).fetchall()
+            found = database.execute(_REFUSED, (limit,)).fetchall()
             database.executemany("UPDATE batch SET refused = NULL WHERE id = ?", [(number,) for number, _, _ in found])
         for _, poses, reason in found:
             self._count(reason, -poses)
@@ -149,8 +163,10 @@ class SpoolDisk:
         return [number for number, _, _ in found]
 
     def drop_old(self, synced: bool, kept: Callable[[int], bool]) -> int:
-        """Removes what is too old, but no row that is `kept`; returns how many poses. The ages of earlier boots only
-        synchronised clocks know."""
+        """Removes what is too old, but no row that is `kept`. Returns how many poses were removed.
+
+        The age of what an earlier boot has written is known only when the clock was synchronised then, and is now.
+        """
         values = (boot_id(), boot_us() / 1e6 - self._max_age_s, synced, wall_us() / 1e6 - self._max_age_s)
         found: dict[int, int] = {}
         with self._guarded() as database:
@@ -159,11 +175,11 @@ class SpoolDisk:
                     break
                 if not kept(row):
                     found[row] = poses
-        return self._give_up(found)
+        return self._remove_rows(found)
 
     def drop_oldest(self, kept: Callable[[int], bool]) -> int:
-        """Removes what is beyond the bound in bytes, the oldest, what was refused first, but no row that is `kept`;
-        returns how many poses."""
+        """Removes the oldest rows while the file is larger than its bound, but no row that is `kept`; refused ones go
+        first. Returns how many poses were removed."""
         if self.used_bytes <= self._max_bytes:
             return 0
         excess_bytes = self.used_bytes - _LOW_WATER * self._max_bytes
@@ -176,9 +192,9 @@ class SpoolDisk:
                     if not kept(row):
                         excess_bytes -= size
                         found[row] = poses
-        return self._give_up(found)
+        return self._remove_rows(found)
 
-    def _give_up(self, found: dict[int, int]) -> int:
+    def _remove_rows(self, found: dict[int, int]) -> int:
         if found:
             self.remove((row, row) for row in found)
         return sum(found.values())
@@ -190,7 +206,7 @@ class SpoolDisk:
             self.refused[refused] += poses
 
     def open(self) -> None:
-        """What is inside is counted only once the file is open."""
+        """Opens the file if it is not open. Only then its contents are counted."""
         with self._guarded():
             pass
 
@@ -201,7 +217,7 @@ class SpoolDisk:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._guarded() as database, database:  # the inner one ends what BEGIN began, also after an error
+        with self._guarded() as database, database:  # as a context it ends the transaction, also after an error
             database.execute("BEGIN IMMEDIATE")
             yield database
 
@@ -212,13 +228,13 @@ class SpoolDisk:
         except (OSError, sqlite3.Error, UnicodeDecodeError, OverflowError) as exc:
             if not isinstance(exc, OSError) and is_damage(exc):
                 self.close()
-                with contextlib.suppress(OSError):  # then the next attempt to open it tells
+                with contextlib.suppress(OSError):  # if this fails, the next attempt to open it reports why
                     set_aside(self._path, str(exc))
             self._fail(exc)
 
     def _fail(self, exc: Exception) -> NoReturn:
         self.close()
-        self._closed_until = time.monotonic() + REOPEN_S
+        self._closed_until = time.monotonic() + self._reopen_s
         self._why = str(exc)
         raise SpoolDiskError(f"{self._path}: {self._why}") from None
 
@@ -230,7 +246,7 @@ class SpoolDisk:
             counts = dict(database.execute(_COUNTS).fetchall())
             self.poses, self.refused = counts.pop(None, 0), Counter(counts)
             last = database.execute("SELECT COALESCE(MAX(id), 0) FROM batch").fetchone()[0]
-            self._next = max(self._next, last + 1)  # also in a new file: a number is never used twice
+            self._next = max(self._next, last + 1)  # no row number is used twice, in a new file neither
             self._database = database
             self._measure()
         return self._database

@@ -1,4 +1,4 @@
-"""Where the spool lies, and that one daemon alone uses it."""
+"""Where the spool of a device lies, and the lock that lets only one daemon use it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import IO
 from edgepose.config.schema import SpoolConfig
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.delivery.spool_memory import SpoolMemory
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.errors import EdgeposeError
 from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
@@ -19,14 +20,14 @@ with contextlib.suppress(ImportError):  # not on Windows
 
 
 def spool_disk_folder(spool: SpoolConfig, device: str) -> Path:
-    """From the config, systemd's StateDirectory=, or the user's own state folder."""
+    """Returns the folder of the config, or one in systemd's StateDirectory= or the user's own state folder."""
     if spool.folder:
         return Path(spool.folder) / device
     return state_dir() / "spool" / device
 
 
 def spool_memory_folder(spool: SpoolConfig, device: str) -> Path:
-    """From the config, systemd's RuntimeDirectory=, the user's, or /dev/shm."""
+    """Returns the folder of the config, or one in systemd's RuntimeDirectory=, the user's, or /dev/shm."""
     if spool.ram_folder:
         return Path(spool.ram_folder) / device
     if runtime := os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
@@ -37,21 +38,37 @@ def spool_memory_folder(spool: SpoolConfig, device: str) -> Path:
 
 
 class SpoolLock:
-    """The two tiers of one device, and the lock on them until `close`. wait: the source can, when the disk is full.
-    Raises EdgeposeError when another daemon has them."""
+    """The spool of one device, locked until `close`.
 
-    def __init__(self, spool: SpoolConfig, device: str, *, wait: bool, reporter: Reporter) -> None:
+    Attributes:
+        memory: what is on its way to the broker.
+        disk: what waits longer.
+        wait: True when the camera can wait while the disk is full, as a video can.
+        drop_newest: True when a full disk drops the poses that come, not the oldest.
+    """
+
+    def __init__(
+        self,
+        spool: SpoolConfig,
+        device: str,
+        *,
+        wait: bool,
+        reporter: Reporter,
+        timing: DeliveryTiming = DeliveryTiming(),
+    ) -> None:
+        """Raises EdgeposeError when another daemon uses the spool."""
         self.wait, self.drop_newest = wait, spool.when_full == "drop_newest"
         self._lock: IO[bytes] | None = None
-        ram, disk = spool_memory_folder(spool, device), spool_disk_folder(spool, device)
-        with contextlib.suppress(OSError):  # the tier itself tells what is wrong with its folder
-            ram.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._take_lock(ram / "lock", device)
-        self.ram = SpoolMemory(ram, reporter)
-        self.disk = SpoolDisk(disk / "spool.db", spool.max_mb * 1e6, spool.max_age_h * 3600)
+        memory = spool_memory_folder(spool, device)
+        with contextlib.suppress(OSError):  # SpoolMemory reports what is wrong with its folder
+            memory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._take_lock(memory / "lock", device)
+        self.memory = SpoolMemory(memory, reporter)
+        path = spool_disk_folder(spool, device) / "spool.db"
+        self.disk = SpoolDisk(path, spool.max_mb * 1e6, spool.max_age_h * 3600, timing.reopen_s)
 
     def close(self) -> None:
-        self.ram.close()
+        self.memory.close()
         if self._lock is not None:
             self._lock.close()
 

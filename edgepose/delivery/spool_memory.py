@@ -1,9 +1,9 @@
-"""What is on its way to the broker, in memory-backed storage: it outlives the daemon, costs the SD card nothing, and
-ends with the boot. Acknowledged messages stay a while, because a broker that is killed forgets what it acknowledged.
+"""What is on its way to the broker, in files in memory: they outlive the daemon, cost the SD card nothing, and end with
+the boot. Acknowledged messages stay a while, because a broker that is killed forgets what it acknowledged.
 
-A log: each message is one write, and so is what became of some. It lies in parts, and a part whose messages are all
-removed is deleted. A kill leaves at most one record half written, at the end; nothing else can be in the way, because
-memory has no power cuts. Whatever else is unreadable is left out, and told.
+The files are the parts of a log. Each message is one record, and what became of messages is more records. A part whose
+messages are all removed is deleted. A kill leaves at most one record half written, at the end, because memory has no
+power cuts. Whatever else cannot be read is skipped, and a warning says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
-PART_BYTES = 500_000
+PART_BYTES = 500_000  # of one file of the log
 _MARK = b"\xe9pos"  # begins a record, so that a reader finds the next one behind damage
 _HEAD = struct.Struct("<4sII")  # mark, bytes of the body, their CRC
 _BODY = struct.Struct("<BQd")  # kind, number, boot clock; a message's leaf, a zero and its payload follow
@@ -35,7 +35,7 @@ _BOOT, _ADD, _ACKNOWLEDGE, _FORGET, _REMOVE = range(5)
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """A message that an earlier run of the daemon left. acked_s: boot clock of its acknowledgement, None without."""
+    """A message that an earlier run of the daemon has left. acked_s: boot clock of its acknowledgement, or None."""
 
     number: int
     leaf: str
@@ -44,11 +44,16 @@ class Leftover:
 
 
 class SpoolMemory:
-    """Never raises: without its files the daemon goes on, and an alert says what a kill would cost. Callers take
-    turns. leftovers: by number, what was acknowledged in another boot left out."""
+    """The log. No method raises: without the files the daemon goes on, and an alert says what a kill would cost.
 
-    def __init__(self, folder: Path, reporter: Reporter) -> None:
-        self._reporter = reporter
+    Only one thread may call at a time.
+
+    Attributes:
+        leftovers: what an earlier run has left, by number, without what was acknowledged in an earlier boot.
+    """
+
+    def __init__(self, folder: Path, reporter: Reporter, part_bytes: int = PART_BYTES) -> None:
+        self._reporter, self._part_bytes = reporter, part_bytes
         self.leftovers: list[Leftover] = []
         self._folder = folder
         self._file: int | None = None
@@ -62,7 +67,7 @@ class SpoolMemory:
             self._report(exc)
 
     def add(self, number: int, leaf: str, payload: bytes) -> bool:
-        """Whether it is in the file."""
+        """Returns True when the message is in the file."""
         if not self._append(_record(_ADD, number, 0.0, leaf.encode() + b"\0" + payload)):
             return False
         self._part_of[number] = self._part
@@ -70,14 +75,14 @@ class SpoolMemory:
         return True
 
     def acknowledge(self, numbers: Sequence[int], now_s: float | None) -> None:
-        """now_s: boot clock; None: the broker has forgotten them."""
+        """now_s: boot clock; None when the broker has forgotten them."""
         kind = _FORGET if now_s is None else _ACKNOWLEDGE
         self._append(b"".join(_record(kind, number, now_s or 0.0) for number in numbers if number in self._part_of))
 
     def remove(self, numbers: Iterable[int]) -> None:
-        gone = [number for number in numbers if number in self._part_of]
-        self._append(b"".join(_record(_REMOVE, number) for number in gone))
-        for number in gone:
+        known = [number for number in numbers if number in self._part_of]
+        self._append(b"".join(_record(_REMOVE, number) for number in known))
+        for number in known:
             part = self._part_of.pop(number)
             self._counts[part] -= 1
             if not self._counts[part] and part != self._part:
@@ -89,7 +94,7 @@ class SpoolMemory:
             self._file = None
 
     def _append(self, records: bytes) -> bool:
-        """Whether they are in the file."""
+        """Returns True when the records are in the file."""
         if not records:
             return True
         try:
@@ -101,7 +106,7 @@ class SpoolMemory:
         return True
 
     def _write(self, records: bytes) -> None:
-        if self._file is None or self._size > PART_BYTES:
+        if self._file is None or self._size > self._part_bytes:
             self._begin_part()
         assert self._file is not None
         if not self._size:
@@ -129,7 +134,7 @@ class SpoolMemory:
         return self._folder / f"sent.{part}.log"
 
     def _load(self) -> None:
-        """What is left goes into a new part, and only then the old ones."""
+        """Reads what is left, and copies it into a new part before the old ones are deleted."""
         parts = sorted(int(name) for path in self._folder.glob("sent.*.log") if (name := path.name[5:-4]).isdecimal())
         found: dict[int, Leftover] = {}
         for part in parts:
@@ -154,7 +159,7 @@ def _record(kind: int, number: int, at_s: float = 0.0, rest: bytes = b"") -> byt
 
 
 def _replay(path: Path, found: dict[int, Leftover]) -> None:
-    """Does again what the records say."""
+    """Applies the records of a part to what was found in the parts before."""
     of_this_boot = False
     for kind, number, at_s, rest in _records(path):
         if kind == _BOOT:
@@ -187,4 +192,4 @@ def _records(path: Path) -> Iterator[tuple[int, int, float, bytes]]:
         damaged += len(_MARK)
         at = begin + len(_MARK)
     if damaged > len(_MARK):
-        log.warning("%s: %d bytes are damaged and left out", path, damaged)
+        log.warning("%s: %d bytes are damaged and skipped", path, damaged)

@@ -1,4 +1,4 @@
-"""A paho client made from the config, and in words why a broker cannot be used and what to do about it."""
+"""Makes a paho client from the config, and says in words why a broker cannot be used and what to do about it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from edgepose.errors import ConfigError
 from edgepose.mqtt.tls import tls_context, tls_remedy, tls_trouble
 from edgepose.system.secrets import find_password
 
-DENIED = ("Not authorized", "Bad user name or password", "Banned")  # trying again changes nothing
+DENIED = ("Not authorized", "Bad user name or password", "Banned")  # a new attempt changes nothing
 TOO_NEW = "Unsupported protocol version"
 TAKEN_OVER = "Session taken over"  # by a client of the same id
-CLOSED = "the broker closed the connection"  # without a word
+CLOSED = "the broker closed the connection"  # without a reason
 _PROTOCOL = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 _FAILURES = 0x80  # reason codes from here on
 
-# Brokers refuse also with reasons that the standard has for other packets, as mosquitto does with "Packet too large" in
-# a PUBACK. paho takes that for a broken connection, and the message would come again and break the next one.
+# Some brokers refuse with reasons that the standard has for other packets, as mosquitto does with "Packet too large" in
+# a PUBACK. paho would take that for a broken connection, and the message would be sent again and break the next one.
 ReasonCode.names = {
     code: {name: [*range(16)] for name in names} if code >= _FAILURES else names
     for code, names in ReasonCode.names.items()
@@ -33,15 +33,17 @@ ReasonCode.names = {
 
 
 def new_client(mqtt: MqttConfig, client_id: str, password: str | None, *, keep_session: bool = False) -> paho.Client:
-    """Not yet connected. Raises ConfigError when a TLS file cannot be used. keep_session: for MQTT 3.1.1; of 5,
-    `connect` is told."""
+    """Returns a client that is not connected. Raises ConfigError when a TLS file cannot be used.
+
+    keep_session: whether the broker keeps the session, for MQTT 3.1.1; for MQTT 5 that is an argument of `connect`.
+    """
     clean = None if mqtt.protocol == "5" else not keep_session
     client = paho.Client(
         CallbackAPIVersion.VERSION2,
         client_id,
         clean_session=clean,
         protocol=_PROTOCOL[mqtt.protocol],
-        reconnect_on_failure=False,  # nor tries an older protocol by itself, from inside its own callbacks
+        reconnect_on_failure=False,  # or paho tries an older protocol by itself, from inside its own callbacks
     )
     client.on_socket_open = _no_delay
     if mqtt.username is not None:
@@ -52,7 +54,7 @@ def new_client(mqtt: MqttConfig, client_id: str, password: str | None, *, keep_s
 
 
 def is_host(name: str) -> bool:
-    """Whether the resolver can be asked for it: at others it raises a UnicodeError."""
+    """Returns True for a name that can be given to the resolver, which raises UnicodeError for others."""
     try:
         return bool(name.encode("idna"))
     except UnicodeError:
@@ -60,8 +62,10 @@ def is_host(name: str) -> bool:
 
 
 def client_id(device: str) -> str:
-    """The same at every start, and different on a cloned SD card that has another machine id: two clients of one
-    id throw each other out for ever."""
+    """Returns a client id that is the same at every start, and another one on a copied SD card with its own machine id.
+
+    Two clients with one id would throw each other out for ever.
+    """
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
@@ -70,12 +74,12 @@ def client_id(device: str) -> str:
 
 
 def read_password(mqtt: MqttConfig) -> str | None:
-    """Raises ConfigError."""
+    """Returns the password of `mqtt.username`, if there is one. Raises ConfigError."""
     return find_password("mqtt", mqtt.username, mqtt.password_file)
 
 
 def check_settings(mqtt: MqttConfig) -> None:
-    """Raises ConfigError for what only another config can mend. Files may come later, or be renewed."""
+    """Raises ConfigError for what only another config can mend. Files are not checked: they may come later."""
     if not is_host(mqtt.host):
         raise ConfigError(f"mqtt.host: {mqtt.host!r} is not a host name; correct it")
     if mqtt.password_file is not None and mqtt.username is None:
@@ -85,11 +89,12 @@ def check_settings(mqtt: MqttConfig) -> None:
 
 
 def where(mqtt: MqttConfig) -> str:
+    """Returns how messages name the broker."""
     return f"broker {mqtt.host}:{mqtt.port}"
 
 
 def trouble(exc: BaseException | None) -> str:
-    """Why no connection came about, in words."""
+    """Returns in words why no connection was possible."""
     if isinstance(exc, ConnectionRefusedError):
         return "connection refused"
     if isinstance(exc, socket.gaierror):
@@ -102,7 +107,7 @@ def trouble(exc: BaseException | None) -> str:
 
 
 def unreachable(exc: BaseException | None, mqtt: MqttConfig) -> str:
-    """The same, and what to do about it in the config."""
+    """Returns why no connection was possible, and what to do about it in the config."""
     return f"{trouble(exc)}; {_remedy(exc, mqtt)}"
 
 
@@ -118,7 +123,7 @@ def _remedy(exc: BaseException | None, mqtt: MqttConfig) -> str:
 
 
 def silent(mqtt: MqttConfig, instead: str = "") -> str:
-    """Of a port that takes connections and does not answer. instead: what came."""
+    """Returns what may be wrong with a port that takes connections and does not answer. instead: what came."""
     what = f"{instead} instead of an answer" if instead else "accepts connections, but does not answer as MQTT"
     tls = "mqtt.tls.cert where the broker asks for one" if mqtt.tls else "mqtt.tls where the broker wants TLS"
     old = ", or mqtt.protocol: '3.1.1' where it is old" if mqtt.protocol == "5" else ""
@@ -126,6 +131,7 @@ def silent(mqtt: MqttConfig, instead: str = "") -> str:
 
 
 def refused(reason: ReasonCode) -> str:
+    """Returns why the broker has refused the connection, and what to do about it."""
     text = str(reason)
     if text in DENIED:
         return f"refused: {text}; correct mqtt.username and the password, or the broker's user list"
@@ -135,6 +141,6 @@ def refused(reason: ReasonCode) -> str:
 
 
 def _no_delay(_client: paho.Client, _data: object, sock: object) -> None:
-    """Poses are small and go out one by one: waiting to fill a packet would delay each by up to 40 ms."""
+    """Sends each packet at once. Poses are small: if TCP waited to fill a packet, each would be up to 40 ms late."""
     if isinstance(sock, socket.socket):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

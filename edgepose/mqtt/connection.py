@@ -1,7 +1,8 @@
 """One connection to a broker, driven by one thread.
 
-paho without its own thread: nothing calls back with locks held, nothing is sent again behind our back, no message id
-is used up by what an earlier connection left, and no exception ends it unnoticed. A lost connection is thrown away.
+It uses paho without paho's own thread. So nothing calls back with locks held, nothing is sent again without our
+knowledge, no message id is occupied by what an earlier connection has left, and no exception ends it unnoticed. A lost
+connection is thrown away, and the next one is a new object.
 """
 
 from __future__ import annotations
@@ -35,31 +36,38 @@ from edgepose.mqtt.broker import (
     where,
 )
 
-CONNECT_S = 5.0  # for the network, for TLS, and for the broker's answer, each
+CONNECT_S = 5.0  # how long the network, TLS and the broker's answer may take, each
 LARGEST_INBOUND = 65_536  # bytes of a message to us
-_RECEIVE_MAXIMUM = 65_535  # what a broker accepts that says nothing
+_RECEIVE_MAXIMUM = 65_535  # messages that a broker accepts at a time when it does not say how many
 _PACKETS_AT_ONCE = 500
 _OK = MQTTErrorCode.MQTT_ERR_SUCCESS
 
 
 class ConnectionLostError(Exception):
-    """The connection is gone; the message says why, as far as anybody does."""
+    """The connection is lost. The message says why, if the broker said so."""
 
 
 class UnreadableError(ConnectionLostError):
-    """paho cannot read what the broker has sent, and the same session would bring it again: begin a new one."""
+    """paho cannot read what the broker has sent. The same session would bring it again, so a new one has to begin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Will:
+    """The message that the broker sends when the connection breaks."""
+
     topic: str
     payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """What the broker answered. session: it still knew us. receive_maximum: unacknowledged messages at a time.
-    largest: bytes of a message."""
+    """How the broker has accepted us.
+
+    Attributes:
+        session: True when it still had our session.
+        receive_maximum: number of unacknowledged messages that it takes at a time.
+        largest: largest message that it takes, in bytes.
+    """
 
     session: bool
     receive_maximum: int
@@ -67,13 +75,13 @@ class Welcome:
 
 
 class Connection:
-    """session_s: how long the broker keeps our session when we are away. anew: it forgets the session it has.
-    acknowledge: what comes, by itself; otherwise the caller does, when it has it safe. largest: bytes of a message to
-    us.
-    acks: (message id, reason) of what the broker has answered, inbox: what it has sent, and whether it may have kept
-    that from earlier (see `catch_up`); both for the caller to take out. granted: the answers to `subscribe`, by topic.
+    """A connection to a broker. The caller takes what has come out of `acks` and `inbox`.
 
-    Raises BrokerError with the reason when no connection comes about.
+    Attributes:
+        welcome: how the broker has accepted us.
+        acks: (message id, reason) of what the broker has answered to our messages.
+        inbox: messages, and whether the broker may have kept each from earlier (see `catch_up`).
+        granted: the answers to `subscribe`, by topic.
     """
 
     def __init__(  # noqa: PLR0913  everything that a CONNECT says
@@ -84,22 +92,36 @@ class Connection:
         will: Will | None = None,
         *,
         session_s: int = 0,
-        anew: bool = False,
+        new_session: bool = False,
         acknowledge: bool = True,
         largest: int = LARGEST_INBOUND,
+        connect_s: float = CONNECT_S,
     ) -> None:
+        """Connects. Raises BrokerError with the reason when that is not possible.
+
+        Args:
+            mqtt: the broker.
+            client_id: our name at the broker.
+            password: of `mqtt.username`.
+            will: the message that the broker sends when the connection breaks.
+            session_s: how long the broker keeps our session when we are away.
+            new_session: makes the broker forget the session that it has.
+            acknowledge: acknowledges messages as they come; otherwise the caller does, when they are safe.
+            largest: largest message to us, in bytes.
+            connect_s: how long the network, TLS and the broker's answer may take, each.
+        """
         self.acks: list[tuple[int, ReasonCode]] = []
         self.inbox: list[tuple[paho.MQTTMessage, bool]] = []
         self.granted: dict[str, ReasonCode] = {}
-        self._mqtt, self._session_s, self._largest = mqtt, session_s, largest
-        self._anew = anew or session_s == 0
-        self._came = self._caught_up = False
+        self._mqtt, self._session_s, self._largest, self._connect_s = mqtt, session_s, largest, connect_s
+        self._new_session = new_session or session_s == 0
+        self._got_any = self._caught_up = False
         self._question: int | None = None
         self._reason = ""
         self._answers: list[tuple[ReasonCode, Welcome]] = []
         self._asked: dict[int, tuple[str, ...]] = {}  # topics, by the id of the SUBSCRIBE
-        self._client = new_client(mqtt, client_id, password, keep_session=not self._anew)
-        self._client.connect_timeout = CONNECT_S
+        self._client = new_client(mqtt, client_id, password, keep_session=not self._new_session)
+        self._client.connect_timeout = connect_s
         self._client.manual_ack_set(not acknowledge)
         self._client.max_inflight_messages_set(0)  # the window is the caller's
         self._client.on_connect = self._on_connect
@@ -120,7 +142,7 @@ class Connection:
             self._client.connect(self._mqtt.host, self._mqtt.port, self._mqtt.keepalive_s, **self._session())
         except (OSError, ValueError) as exc:  # ValueError: a certificate's, before Python 3.13
             raise BrokerError(f"{where(self._mqtt)}: {unreachable(exc, self._mqtt)}") from None
-        deadline = time.monotonic() + CONNECT_S
+        deadline = time.monotonic() + self._connect_s
         while not self._answers:
             if time.monotonic() > deadline:
                 raise BrokerError(f"{where(self._mqtt)}: {silent(self._mqtt)}")
@@ -140,30 +162,32 @@ class Connection:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = self._session_s
         properties.MaximumPacketSize = self._largest
-        return {"clean_start": self._anew, "properties": properties}
+        return {"clean_start": self._new_session, "properties": properties}
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False, properties: Properties | None = None) -> int:
-        """Its message id. Raises ConnectionLostError."""
+        """Returns the message id. Raises ConnectionLostError."""
         info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         if info.rc != _OK:
             raise ConnectionLostError(self._reason or CLOSED)
         return info.mid
 
     def acknowledge(self, message: paho.MQTTMessage) -> None:
-        """Raises ConnectionLostError; then the broker sends it again."""
+        """Raises ConnectionLostError; then the broker sends the message again."""
         if self._client.ack(message.mid, message.qos) != _OK:
             raise ConnectionLostError(self._reason or CLOSED)
 
     def subscribe(self, *topics: str, qos: int = 1) -> None:
         _, number = self._client.subscribe([(topic, qos) for topic in topics])
-        self._asked[number or 0] = topics  # none without a connection, which the next step tells
+        self._asked[number or 0] = topics  # there is no number without a connection; the next step raises
 
     def catch_up(self, topic: str) -> None:
-        """Subscribes, and again until nothing came before the answer: then the broker has sent all that it had kept, a
-        window at a time, and what comes now is new."""
-        self._topic, self._came = topic, False
+        """Subscribes again and again, until no message comes before the broker's answer.
+
+        Then the broker has sent everything that it had kept, a window at a time, and what comes from there on is new.
+        """
+        self._topic, self._got_any = topic, False
         how: dict[str, Any] = {"qos": 1}
-        if self._mqtt.protocol == "5":  # what is retained: told as such always, and sent to a new subscription only
+        if self._mqtt.protocol == "5":  # retained messages are marked as such, and sent to a new subscription only
             how = {"options": SubscribeOptions(qos=1, retainAsPublished=True, retainHandling=1)}
         self._question = self._client.subscribe(topic, **how)[1]
         self._asked[self._question or 0] = (topic,)
@@ -172,7 +196,7 @@ class Connection:
         self._client.unsubscribe(topic)
 
     def step(self, seconds: float, wake: socket.socket | None = None) -> None:
-        """Sends and receives what there is, waiting so long for it, or until `wake` can be read. Raises
+        """Sends and receives what there is; waits for this time, or until `wake` can be read. Raises
         ConnectionLostError."""
         sock: Any = self._client.socket()
         if sock is None:
@@ -194,7 +218,7 @@ class Connection:
             raise ConnectionLostError(self._reason or CLOSED)
 
     def _read(self) -> MQTTErrorCode:
-        """All that has come, up to a bound; paho takes one packet at a time."""
+        """Reads everything that has come, up to a bound. paho itself reads one packet at a time."""
         rc = _OK
         for _ in range(_PACKETS_AT_ONCE):
             try:
@@ -213,11 +237,11 @@ class Connection:
         return rc
 
     def goodbye(self) -> None:
-        """The broker sends no will."""
+        """Ends the connection so that the broker sends no will."""
         self._client.disconnect()
 
     def cut(self) -> None:
-        """As a broken network would: the broker sends the will."""
+        """Ends the connection as a broken network would: the broker sends the will."""
         sock = self._client.socket()
         if isinstance(sock, socket.socket):
             with contextlib.suppress(OSError):  # it was gone already
@@ -226,13 +250,13 @@ class Connection:
 
     def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
         self.inbox.append((message, not self._caught_up))
-        self._came |= self._mqtt.protocol == "5" or not message.retain
+        self._got_any |= self._mqtt.protocol == "5" or not message.retain
 
     def _on_subscribe(self, _client: Any, _data: Any, number: int, reasons: list[ReasonCode], _properties: Any) -> None:
         self.granted.update(zip(self._asked.pop(number, ()), reasons, strict=False))
         if number == self._question:
-            self._caught_up = not self._came
-            if self._came:
+            self._caught_up = not self._got_any
+            if self._got_any:
                 self.catch_up(self._topic)
 
     def _on_connect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, properties: Any) -> None:
@@ -248,9 +272,10 @@ class Connection:
             self._reason = "the broker answers no more"
 
 
-def probe_broker(mqtt: MqttConfig) -> None:
-    """Connects once. Raises BrokerError with the reason when the broker is absent or refuses, ConfigError also for a
-    file that cannot be read."""
+def probe_broker(mqtt: MqttConfig, connect_s: float = CONNECT_S) -> None:
+    """Connects once. Raises BrokerError with the reason when the broker is absent or refuses, ConfigError for settings
+    that cannot be right, and for a file that cannot be read."""
     check_settings(mqtt)
-    connection = Connection(mqtt, f"edgepose-check-{secrets.token_hex(4)}", read_password(mqtt))
+    name = f"edgepose-check-{secrets.token_hex(4)}"
+    connection = Connection(mqtt, name, read_password(mqtt), connect_s=connect_s)
     connection.goodbye()

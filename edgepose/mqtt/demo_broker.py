@@ -1,4 +1,4 @@
-"""A broker for the demo, on the loopback interface only: mosquitto where it is installed, else amqtt in a thread."""
+"""Starts a broker for the demo, on the loopback interface only: mosquitto if it is installed, or amqtt in a thread."""
 
 from __future__ import annotations
 
@@ -26,7 +26,13 @@ _START_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class DemoBroker:
-    """protocol: the newest MQTT it speaks, as `mqtt.protocol` in the config."""
+    """A running broker.
+
+    Attributes:
+        name: the program.
+        port: on the loopback interface.
+        protocol: the newest MQTT that it speaks, as `mqtt.protocol` in the config.
+    """
 
     name: str
     port: int
@@ -35,7 +41,7 @@ class DemoBroker:
 
 @contextlib.contextmanager
 def demo_broker(port: int | None = None) -> Iterator[DemoBroker]:
-    """A running broker, stopped at the end. port: None takes a free one. Raises BrokerError."""
+    """Starts a broker, and stops it at the end. port: None takes a free one. Raises BrokerError."""
     port = _free_port() if port is None else _checked_port(port)
     if program := find_mosquitto():
         with mosquitto(program, port):
@@ -50,19 +56,20 @@ def demo_broker(port: int | None = None) -> Iterator[DemoBroker]:
 
 
 def find_mosquitto() -> str | None:
-    """Debian puts it where only root's PATH leads."""
+    """Returns mosquitto's path, or None. Debian installs it in a folder that only root has in its PATH."""
     return shutil.which("mosquitto", path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
 
 
 @contextlib.contextmanager
 def mosquitto(program: str, port: int) -> Iterator[None]:
+    """Runs mosquitto without persistence. Raises BrokerError."""
     with tempfile.TemporaryDirectory(prefix="edgepose-demo-") as folder:
         config, log = Path(folder) / "mosquitto.conf", Path(folder) / "mosquitto.log"
         config.write_text(
             f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n", encoding="utf-8"
         )
         with log.open("wb") as output:
-            # Its own session: Ctrl-C reaches only us, and the daemon's last words still find a broker.
+            # In a session of its own, so that Ctrl-C ends only us, and the daemon's last messages still find a broker.
             process = subprocess.Popen(
                 [program, "-c", str(config)], stdout=output, stderr=output, start_new_session=True
             )
@@ -80,7 +87,7 @@ def mosquitto(program: str, port: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def embedded(port: int) -> Iterator[None]:
-    """amqtt speaks MQTT 3.1.1 only."""
+    """Runs amqtt, which speaks MQTT 3.1.1 only. Raises BrokerError."""
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     started, stop = threading.Event(), asyncio.Event()
@@ -91,7 +98,7 @@ def embedded(port: int) -> Iterator[None]:
         loops.append(asyncio.get_running_loop())
         try:
             await _serve_amqtt(port, started, stop)
-        except Exception as exc:  # whatever amqtt raises: there is no broker
+        except Exception as exc:  # whatever amqtt raises, there is no broker
             failure.append(exc)
             started.set()
 
@@ -119,11 +126,11 @@ async def _serve_amqtt(port: int, started: threading.Event, stop: asyncio.Event)
     await broker.shutdown()
 
 
-def end(process: subprocess.Popen[bytes], patience_s: float = 10.0) -> None:
-    """Asks a child to end, then makes it."""
+def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
+    """Asks a child process to end, and kills it when it has not ended in this time."""
     process.terminate()
     try:
-        process.wait(patience_s)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

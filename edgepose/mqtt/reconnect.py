@@ -1,10 +1,11 @@
-"""What trouble with the broker is told, and how long to wait before the next attempt."""
+"""What is reported of trouble with the broker, and how long to wait before the next attempt."""
 
 from __future__ import annotations
 
 import logging
 import random
 import time
+from dataclasses import dataclass
 
 from edgepose.config.schema import MqttConfig
 from edgepose.mqtt.broker import CLOSED, TAKEN_OVER, client_id, where
@@ -14,30 +15,50 @@ from edgepose.system.reporter import Reporter
 
 log = logging.getLogger(__name__)
 
-STABLE_S = 10.0  # a connection that held so long was one
 FLAPS = 4  # connections cut short one after the other
-CALM_S = 60.0  # one that held so long: nobody else has our client id any more
-REFUSED_S = 600.0  # a topic of which no message has been refused for so long is not refused any more
-LONGEST_PAUSE_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReconnectTiming:
+    """Seconds.
+
+    Attributes:
+        stable_s: a connection that has held for this time was a good one.
+        calm_s: when one has held for this time, no other client uses our client id any more.
+        refused_s: a topic of which no message was refused for this time is not refused any more.
+        longest_pause_s: the longest pause before the next attempt.
+    """
+
+    stable_s: float = 10.0
+    calm_s: float = 60.0
+    refused_s: float = 600.0
+    longest_pause_s: float = 30.0
 
 
 class Reconnect:
-    """client: our client id. flapping: connections are cut short again and again."""
+    """What the attempts to connect, and the ends of connections, say of the broker.
 
-    def __init__(self, mqtt: MqttConfig, device: str, reporter: Reporter) -> None:
+    Attributes:
+        client: our client id.
+    """
+
+    def __init__(
+        self, mqtt: MqttConfig, device: str, reporter: Reporter, timing: ReconnectTiming = ReconnectTiming()
+    ) -> None:
         self.client = client_id(device)
-        self._mqtt, self._device, self._reporter = mqtt, device, reporter
+        self._mqtt, self._device, self._reporter, self._timing = mqtt, device, reporter, timing
         self._refused_s: dict[str, float] = {}  # monotonic clock of the last refusal, by what it is about
-        self._logged = True  # a trouble since the last connection
-        self._short_lives = 0
-        self._pauses = 0
+        self._logged = True  # whether the log has a trouble since the last connection, or this is the first
+        self._short_connections = 0  # one after the other
+        self._attempts = 0  # since the last good connection
 
     @property
     def flapping(self) -> bool:
-        return self._short_lives >= FLAPS
+        """True while connections are cut short again and again."""
+        return self._short_connections >= FLAPS
 
     def connected(self, waiting: int) -> None:
-        """The broker has accepted us: what it will refuse shows anew."""
+        """The broker has accepted us, so its earlier refusals may be over. waiting: number of messages to send."""
         self._reporter.alert("broker", None)
         for about in list(self._refused_s):
             self.healed(about)
@@ -47,45 +68,47 @@ class Reconnect:
         self._logged = False
 
     def failed(self, trouble: str) -> None:
-        """There is no connection. A broker that is absent now and then cuts connections short by itself."""
-        self._short_lives = 0
+        """An attempt to connect has failed. The short connections of a broker that restarts mean nothing more."""
+        self._short_connections = 0
         self.report(trouble)
 
     def report(self, trouble: str) -> bool:
-        """Why there is no connection. Returns True when the log has it now."""
+        """Reports why there is no connection. Returns True when it has been logged now."""
         logged = self._reporter.alert("broker", f"{trouble}; keeping poses and trying again")
         self._logged = self._logged or logged
         return logged
 
     def refused(self, about: str, reason: str) -> None:
         """The broker does not take a message, or a subscription. `healed` ends that, or a new connection, or time.
-        about: the topic, without the device where it is one of its own, or `reply`."""
+
+        about: the topic, without the device where it is one of its own; `reply` for all replies.
+        """
         self._refused_s[about] = time.monotonic()
         ours = about in TOPICS or about.startswith("command/")
         what = topic_name(self._device, about) if ours else "replies to commands" if about == "reply" else about
         self._alert(about, f"refuses {what}: {reason.replace('_', ' ')}; {remedy(reason)}")
 
     def healed(self, about: str) -> bool:
-        """The broker has taken a message; whether that is new."""
+        """The broker has taken a message. Returns True when it had refused those before."""
         if self._refused_s.pop(about, None) is None:
             return False
         self._reporter.alert(about, None)
         return True
 
     def steady(self, seconds: float) -> None:
-        """The connection has held so long."""
-        if seconds > CALM_S:
+        """The connection has held for this time."""
+        if seconds > self._timing.calm_s:
             self._reporter.alert("client_id", None)
-            self._short_lives = 0
+            self._short_connections = 0
         for about, at_s in list(self._refused_s.items()):
-            if time.monotonic() - at_s > REFUSED_S:
+            if time.monotonic() - at_s > self._timing.refused_s:
                 self.healed(about)
 
     def judge(self, seconds: float, reason: str) -> None:
-        """Of a connection that ended after so long. Those cut short again and again are somebody's doing."""
-        self._short_lives += 1
-        if seconds > STABLE_S:
-            self._pauses = self._short_lives = 0
+        """A connection has ended after this time. If many are cut short, another client or a message is the cause."""
+        self._short_connections += 1
+        if seconds > self._timing.stable_s:
+            self._attempts = self._short_connections = 0
         if TAKEN_OVER in reason:
             self._alert("client_id", f"another client connects as {self.client}, {_CLONE}")
         elif self.flapping and reason == CLOSED:  # also mosquitto 2.0.11 gives no reason
@@ -94,14 +117,17 @@ class Reconnect:
             self._alert("client_id", text)
 
     def pauses(self) -> list[float]:
-        """Seconds to wait before the next attempt, in parts of one at most."""
+        """Returns the seconds to wait before the next attempt, in parts of at most one second."""
         whole, rest = divmod(self._pause_s(), 1.0)
         return [1.0] * int(whole) + [rest]
 
     def _pause_s(self) -> float:
-        """Full jitter: a hundred devices do not all come back at once."""
-        longest = min(LONGEST_PAUSE_S, 2.0**self._pauses)
-        self._pauses = min(self._pauses + 1, 10)  # after some hours of an outage 2.0**n is too large for a float
+        """Exponential backoff with full jitter, so that a hundred devices do not all come back at once.
+
+        https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+        """
+        longest = min(self._timing.longest_pause_s, 2.0**self._attempts)
+        self._attempts = min(self._attempts + 1, 10)  # after some hours of an outage 2.0**n is too large for a float
         return random.uniform(0, longest)  # noqa: S311  no secret
 
     def _alert(self, about: str, text: str) -> None:

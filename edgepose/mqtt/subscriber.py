@@ -1,4 +1,4 @@
-"""Listens to devices: the subscriber under `watch` and the demo."""
+"""Receives what devices publish, for `watch` and the demo."""
 
 from __future__ import annotations
 
@@ -35,15 +35,20 @@ _KEEPALIVE_S = 15
 
 
 class Subscriber:
-    """Receives what devices publish, in the caller's own thread, and comes back when the broker does.
+    """Receives what devices publish, in the caller's own thread, and connects again when the broker comes back.
 
-    broker: its URL, or settings and password. device: one topic level, or "+" for all.
-    mqtt: the broker. connected: now, and subscribed. trouble: why not, in words for the operator.
-    malformed: messages that could not be read.
-    Raises UsageError for a URL of another kind.
+    Attributes:
+        mqtt: the broker.
+        connected: True while it is connected and subscribed.
+        trouble: why it is not, in words for the operator.
+        malformed: number of messages that could not be read.
     """
 
     def __init__(self, broker: str | tuple[MqttConfig, str | None], device: str = "+") -> None:
+        """Raises UsageError for a URL that is not a broker's.
+
+        broker: its URL, or its settings and the password. device: a device's name, or "+" for all.
+        """
         self.mqtt, self._password = parse_url(broker) if isinstance(broker, str) else broker
         self.connected = False
         self.trouble = ""
@@ -55,7 +60,7 @@ class Subscriber:
         self._inbox: list[AnyMessage] = []
 
     def receive(self, seconds: float) -> Iterator[AnyMessage]:
-        """Messages that come within the next `seconds`. Raises BrokerError when the broker denies access."""
+        """Yields the messages that come within the next `seconds`. Raises BrokerError when the broker denies access."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             if self._client is None:
@@ -113,18 +118,20 @@ class Subscriber:
         self.connected, self.trouble = True, ""
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        place = split_topic(message.topic)
-        if place is None or is_purged(place[1], message.payload):
+        found = split_topic(message.topic)
+        if found is None or is_purged(found[1], message.payload):
             return
         try:
-            self._inbox.append(decode(bytes(message.payload), TOPICS[place[1]].payload))  # type: ignore[arg-type]
-        except (msgspec.DecodeError, UnicodeDecodeError):  # also what does not fit the schema
+            self._inbox.append(decode(bytes(message.payload), TOPICS[found[1]].payload))  # type: ignore[arg-type]
+        except (msgspec.DecodeError, UnicodeDecodeError):  # or it does not fit the schema
             self.malformed += 1
 
 
 def parse_url(url: str) -> tuple[MqttConfig, str | None]:
-    """Of `mqtt://[user[:password]@]host[:port]`: the broker and the password. Raises UsageError, which does not show
-    the password, nor what may be a part of it."""
+    """Reads `mqtt://[user[:password]@]host[:port]`. Returns the broker and the password.
+
+    Raises UsageError, whose text shows neither the password nor what may be a part of it.
+    """
     shown = f"--broker {url.rpartition('@')[2]}"
     try:
         parts = urlsplit(url if "://" in url else f"mqtt://{url}")

@@ -1,4 +1,4 @@
-"""TLS: a context that verifies, always, from files as they are on the disk now; its troubles, and what mends them."""
+"""TLS: a context that always verifies, made from the files on the disk; what can go wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from edgepose.config.schema import TlsConfig
 from edgepose.errors import ConfigError
 
-VERDICT_S = 1.0
-_NO_TLS = {  # how the other side of a plain port ends a handshake
+VERDICT_S = 1.0  # longest wait for the broker's verdict on our certificate
+_NO_TLS = {  # how a handshake with a port without TLS ends
     "WRONG_VERSION_NUMBER",
     "RECORD_LAYER_FAILURE",
     "UNEXPECTED_EOF_WHILE_READING",
@@ -21,7 +21,8 @@ _NO_TLS = {  # how the other side of a plain port ends a handshake
 
 
 def tls_context(tls: TlsConfig) -> ssl.SSLContext:
-    """Verifies the broker's certificate and name. Raises ConfigError when a file cannot be used."""
+    """Returns a context that verifies the broker's certificate and name. Raises ConfigError when a file cannot be
+    used."""
     context = _Context(tls.server_name)
     try:
         if tls.ca is None:
@@ -41,8 +42,10 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
 
 
 class _Context(ssl.SSLContext):
-    """Asks for, and insists on, the name, where there is one, instead of the host's. Shakes hands at once, because paho
-    would leave the socket of a handshake that fails open."""
+    """Verifies `name`, where there is one, instead of the host's name.
+
+    It does the handshake at once, because paho leaves the socket open when a handshake fails.
+    """
 
     _name: str | None
 
@@ -66,8 +69,11 @@ class _Context(ssl.SSLContext):
 
 
 def _hear_verdict(encrypted: ssl.SSLSocket) -> None:
-    """On our certificate: in TLS 1.3 it comes after the handshake, as an alert or as a ticket for the next time, and
-    what we had sent before that might make it vanish. Raises ssl.SSLError."""
+    """Waits for the broker's verdict on our certificate. Raises ssl.SSLError.
+
+    In TLS 1.3 the verdict comes after the handshake, as an alert or as a session ticket. An alert could be lost if we
+    had sent something before.
+    """
     if select.select([encrypted], [], [], VERDICT_S)[0]:
         seconds = encrypted.gettimeout()
         encrypted.setblocking(False)
@@ -81,7 +87,7 @@ class _EncryptedKeyError(Exception):
 
 
 def _no_password() -> str:
-    """Instead of OpenSSL's question on the terminal."""
+    """Replaces OpenSSL's question for a passphrase on the terminal."""
     raise _EncryptedKeyError("the key is encrypted; give one without a passphrase")
 
 
@@ -92,18 +98,19 @@ def _file_trouble(exc: Exception) -> str:
 
 
 def words(reason: str) -> str:
-    """OpenSSL's name of what is wrong, for people. An alert is what the other side says."""
+    """Returns OpenSSL's name of an error in readable form. An alert is what the other side says."""
     return re.sub(r"^\w+ alert ", "the broker says: ", reason.lower().replace("_", " "))
 
 
 def tls_trouble(exc: ssl.SSLError) -> str:
-    """Why there is no connection."""
+    """Returns why there is no connection."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted ({exc.verify_message.rstrip('.')})"
     return f"no TLS connection ({words(exc.reason or str(exc))})"
 
 
 def tls_remedy(exc: ssl.SSLError) -> str:
+    """Returns what to do about it."""
     if not isinstance(exc, ssl.SSLCertVerificationError):
         if exc.reason in _NO_TLS:
             return "the port does not speak TLS: correct mqtt.port, often 8883, or remove mqtt.tls"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from brokers import Mosquitto, free_port, retained, wait_until
-from delivering import at, health, impatient, new_delivery, pose  # noqa: F401  fixtures
+from delivering import at, health, new_delivery, pose
 from mouse_messages import pose as mouse_pose
 from mouse_messages import send, status
 from paho.mqtt import publish

@@ -20,6 +20,7 @@ import pytest
 from asker import Asker, asking
 from brokers import Mosquitto, Subscriber, wait_until
 from chaos_proxy import Proxy
+from delivering import QUICK
 from fakes import SIZE_WH, SKELETON, FakeCamera, FakeEstimator
 from paho.mqtt import publish
 
@@ -31,12 +32,9 @@ from edgepose.daemon.dispatcher import MOST_WAITING, CommandDispatcher
 from edgepose.daemon.health import HealthMonitor as DaemonsHealth
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.daemon.settings import read_settings
-from edgepose.delivery import delivery as mqtt_module
-from edgepose.delivery import link
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.errors import EdgeposeError
-from edgepose.mqtt import reconnect as patience
 from edgepose.protocol.commands import COMMANDS, LONGEST_COMMAND, CommandRejectedError, Health
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage
 from edgepose.protocol.topics import topic_name
@@ -69,8 +67,8 @@ class Device:
             settings=read_settings(self.file),
         )
         self.reporter = Reporter()
-        place = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=self.reporter)
-        self.delivery = MqttDelivery(mqtt, place, self._status, info, self.stop, reporter=self.reporter)
+        lock = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=self.reporter)
+        self.delivery = MqttDelivery(mqtt, lock, self._status, info, self.stop, reporter=self.reporter, timing=QUICK)
         self.camera = CameraSupervisor(lambda: FakeCamera(10**9, live=True, period_s=0.01), reporter=self.reporter)
         self.pipeline = Pipeline(
             self.camera,
@@ -120,13 +118,6 @@ class Device:
         self.stop.set()
         self._thread.join(10)
         self.delivery.close()
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link, "LAST_WORD_S", 0.5)
-    monkeypatch.setattr(mqtt_module, "DRAIN_S", 1.0)
-    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.2)
 
 
 @pytest.fixture

@@ -156,6 +156,7 @@ def scene(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Iterator[Sc
         yield Scene(tmp_path, demo_model, mosquitto, exits)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # amqtt leaves sockets open
 @pytest.mark.parametrize("fault", [wrong_ca, expired, key_not_there_yet, wrong_password, without_mqtt_5, silent])
 def test_a_fault_is_told_in_one_line_and_heals_without_a_restart(

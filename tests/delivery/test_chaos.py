@@ -15,6 +15,7 @@ pytest.importorskip("pyarrow")
 pytestmark = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto (apt install mosquitto)")
 
 
+@pytest.mark.slow
 def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     with chaos(tmp_path, poses=4000, rate_hz=200.0) as storm:
         outcome = storm.run(faults=8, seed=7)
@@ -22,6 +23,7 @@ def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
     assert (outcome.lost, outcome.twice, outcome.gaps) == ([], 0, []), str(outcome)
 
 
+@pytest.mark.slow
 def test_what_a_broker_forgets_while_the_reader_is_away_is_reported_as_a_gap(tmp_path: Path) -> None:
     """The broker had acknowledged it, so the device has forgotten it too: lost, and told to the last pose."""
     with chaos(tmp_path, poses=0, rate_hz=100.0, memory_s=1.0) as storm:

@@ -7,15 +7,15 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
-from delivering import BOOT, DEVICE, at, health, impatient, new_delivery, pose  # noqa: F401  fixtures
+from delivering import DEVICE, QUICK, at, health, new_delivery, pose
 from fakes import SIZE_WH
 
 from edgepose.config.schema import MqttConfig
-from edgepose.delivery import link, outbox
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.errors import BrokerError, EdgeposeError
@@ -138,13 +138,13 @@ def test_while_the_broker_is_away_nothing_that_it_may_forget_grows_old(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],
     deliver_to: Callable[..., MqttDelivery],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It has saved the sessions, and not what came after, and does not tell when it was started."""
-    monkeypatch.setattr(link, "DOUBT_S", 0.3)
+    """It has saved the sessions, and not what came after, and does not say since when it runs. The device remembers
+    what was acknowledged for no time at all, as if the broker were away longer than that."""
+    timing = replace(QUICK, doubt_s=0.3, keep_acked_s=0.0)
     mosquitto.start("allow_anonymous true", "persistence true", "sys_interval 0")
     subscriber = subscribe(mosquitto.port)
-    delivery = deliver_to(at(mosquitto))
+    delivery = deliver_to(at(mosquitto), timing=timing)
     wait_until(lambda: delivery.connects, "the connection")
     mosquitto.save()
     for seq in range(100):
@@ -152,7 +152,6 @@ def test_while_the_broker_is_away_nothing_that_it_may_forget_grows_old(
     delivery.wait_delivered()
     wait_until(lambda: len(subscriber.seqs()) == 100, "all poses")
     mosquitto.kill()
-    monkeypatch.setattr(outbox, "KEEP_ACKED_S", 0.0)  # as if it were away longer than that
     mosquitto.start()
     wait_until(lambda: len(subscriber.seqs()) == 200, "all poses again")
 
@@ -211,7 +210,7 @@ def test_a_message_the_broker_refuses_is_counted_and_not_repeated(
     assert delivery.given_up == {"refused_not_authorized": everything}
     assert (delivery.delivered, delivery.waiting) == (0, 0)
     assert "access list" in delivery.reporter.alerts["pose"]
-    wait_until(lambda: delivery._outbox.backlog._disk.refused.total() == everything, "all of it to be set aside")
+    wait_until(lambda: delivery._outbox.spool._disk.refused.total() == everything, "all of it to be set aside")
     assert sum("refuses edgepose/cage-07/pose: not authorized" in line for line in caplog.messages) == 1
 
 
@@ -243,10 +242,9 @@ def test_two_daemons_of_one_device_do_not_share_a_spool(
 def test_a_source_that_can_wait_waits_while_the_disk_is_full(
     mosquitto: Mosquitto, deliver_to: Callable[..., MqttDelivery], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbox, "RAM_POSES", 10)
     monkeypatch.setattr(SpoolDisk, "room", lambda self: False)
     stop = threading.Event()
-    delivery = deliver_to(at(mosquitto), stop=stop, wait=True)
+    delivery = deliver_to(at(mosquitto), stop=stop, wait=True, timing=replace(QUICK, memory_messages=10))
     taken: list[int] = []
 
     def produce() -> None:
@@ -267,14 +265,14 @@ def test_a_source_that_can_wait_waits_while_the_disk_is_full(
 
 
 def test_a_broker_that_never_acknowledges_is_left_and_tried_anew(
-    deliver_to: Callable[..., MqttDelivery], monkeypatch: pytest.MonkeyPatch
+    deliver_to: Callable[..., MqttDelivery],
 ) -> None:
     """Neither paho nor the keep-alive notices such a broker: the scripted one answers the connection, then nothing."""
-    monkeypatch.setattr(link, "ACK_TIMEOUT_S", 0.2)
+    timing = replace(QUICK, ack_timeout_s=0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)
         connections = []
-        deliver_to(MqttConfig(host="127.0.0.1", port=server.getsockname()[1])).deliver(pose(1))
+        deliver_to(MqttConfig(host="127.0.0.1", port=server.getsockname()[1]), timing=timing).deliver(pose(1))
         for _ in range(2):
             connection, _ = server.accept()
             connection.recv(1000)

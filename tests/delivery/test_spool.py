@@ -1,29 +1,29 @@
-"""The two tiers of the spool: what they keep, what they give up, and that no damaged file stops a daemon."""
+"""The spool on the disk and in memory: what it keeps, what it gives up, and that no damaged file stops a daemon."""
 
 from __future__ import annotations
 
 import contextlib
 import random
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edgepose.delivery import spool_disk as disk_tier
-from edgepose.delivery import spool_memory as ram_tier
+from edgepose.delivery import spool_disk, spool_memory
 from edgepose.delivery.batching import Batch
 from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
 from edgepose.delivery.spool_memory import SpoolMemory
 from edgepose.mqtt.limits import TOO_LARGE
-from edgepose.system import database
+from edgepose.system.database import open_database
 from edgepose.system.reporter import Reporter
 
 HOUR_S = 3600.0
 
 
-def new_disk(folder: Path, max_mb: float = 10.0, max_age_s: float = HOUR_S) -> SpoolDisk:
-    return SpoolDisk(folder / "spool.db", max_mb * 1e6, max_age_s)
+def new_disk(folder: Path, max_mb: float = 100.0, max_age_s: float = HOUR_S, reopen_s: float = 10.0) -> SpoolDisk:
+    return SpoolDisk(folder / "spool.db", max_mb * 1e6, max_age_s, reopen_s)
 
 
 def batch(poses: int = 15, size: int = 100) -> Batch:
@@ -102,12 +102,12 @@ def test_only_clocks_that_cannot_jump_tell_an_age(
 ) -> None:
     disk = new_disk(tmp_path, max_age_s=HOUR_S)
     disk.append([batch()], synced=was_synced)
-    later_us = disk_tier.boot_us() + int(2 * HOUR_S * 1e6)
-    wall_us = disk_tier.wall_us() + int(2 * HOUR_S * 1e6)
-    monkeypatch.setattr(disk_tier, "boot_us", lambda: later_us if this_boot else 1_000_000)
-    monkeypatch.setattr(disk_tier, "wall_us", lambda: wall_us)
+    later_us = spool_disk.boot_us() + int(2 * HOUR_S * 1e6)
+    wall_us = spool_disk.wall_us() + int(2 * HOUR_S * 1e6)
+    monkeypatch.setattr(spool_disk, "boot_us", lambda: later_us if this_boot else 1_000_000)
+    monkeypatch.setattr(spool_disk, "wall_us", lambda: wall_us)
     if not this_boot:
-        monkeypatch.setattr(disk_tier, "boot_id", lambda: "another")
+        monkeypatch.setattr(spool_disk, "boot_id", lambda: "another")
     assert disk.drop_old(is_synced, nothing) == (15 if goes else 0)
 
 
@@ -134,8 +134,8 @@ def test_a_drained_spool_gives_the_disk_its_room_back(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 200_000
 
 
-def test_a_full_disk_takes_nothing_and_loses_nothing(tiny_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk = new_disk(tiny_disk)
+def test_a_full_disk_takes_nothing_and_loses_nothing(tiny_disk: Path) -> None:
+    disk = new_disk(tiny_disk, reopen_s=1.0)
     disk.append([batch(size=1000)], synced=True)
     (tiny_disk / "ballast").write_bytes(b"x" * 200_000)
     with pytest.raises(SpoolDiskError, match="full"):
@@ -143,7 +143,7 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tiny_disk: Path, monkeypatc
     with pytest.raises(SpoolDiskError, match="full"):  # at once, not asking the disk again
         disk.open()
     (tiny_disk / "ballast").unlink()
-    monkeypatch.setattr(disk, "_closed_until", 0.0)
+    time.sleep(1.0)
     disk.append([batch(size=50_000)], synced=True)
     assert [len(found.payload) for found in all_of(disk)] == [1000, 50_000]
 
@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(SpoolDiskError, match="file"):
         new_disk(tmp_path / "file").open()
     reporter = Reporter()
-    SpoolMemory(tmp_path / "file" / "ram", reporter)
+    SpoolMemory(tmp_path / "file" / "memory", reporter)
     assert reporter.alerts.keys() == {"memory"}
 
 
@@ -164,7 +164,7 @@ def _foreign(path: Path) -> None:
 
 
 def _of_tomorrow(path: Path) -> None:
-    database.open_database(path, 99, "CREATE TABLE batch (id INTEGER)").close()
+    open_database(path, 99, "CREATE TABLE batch (id INTEGER)").close()
 
 
 def _empty(path: Path) -> None:
@@ -188,23 +188,23 @@ def test_a_file_that_is_not_ours_is_set_aside(
     assert len(caplog.messages) == len(aside)
 
 
-def test_a_large_spool_opens_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_spool_opens_at_once(tmp_path: Path) -> None:
     """What is in it is counted without reading the payloads, and only a small file is read whole for damage."""
-    disk = new_disk(tmp_path)
-    disk.append([batch(size=2000) for _ in range(2000)], synced=True)
-    disk.refuse([(7, "not_authorized")])
-    disk.close()
-    read_bytes = []
-    for checked_bytes in (1e3, 50e6):
-        monkeypatch.setattr(database, "CHECKED_BYTES", checked_bytes)
+    read_bytes = {}
+    for size in (2_000, 30_000):
+        folder = tmp_path / str(size)
+        disk = new_disk(folder)
+        disk.append([batch(size=size)] * 2000, synced=True)
+        disk.refuse([(7, "not_authorized")])
+        disk.close()
         before = _bytes_read()
-        disk = new_disk(tmp_path)
+        disk = new_disk(folder)
         disk.open()
-        read_bytes.append(_bytes_read() - before)
+        read_bytes[size] = _bytes_read() - before
         assert (disk.poses, disk.refused) == (15 * 1999, {"not_authorized": 15})
         disk.close()
-    assert read_bytes[0] < 200_000
-    assert read_bytes[1] > 4_000_000
+    assert read_bytes[2_000] > 4_000_000
+    assert read_bytes[30_000] < 200_000
 
 
 def _bytes_read() -> int:
@@ -222,16 +222,17 @@ def test_only_the_last_few_damaged_files_are_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.glob("*.damaged.*")) == [f"spool.db.damaged.{i}" for i in (4, 5, 6)]
 
 
-def test_a_thousand_damaged_files_stop_neither_tier(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_thousand_damaged_files_stop_neither_spool(tmp_path: Path) -> None:
     """Bytes flipped, cut out, overwritten or cut off, in the file or its log: what is left can be used, or is new."""
     whole = tmp_path / "whole"
     disk = new_disk(whole)
     disk.append([batch(size=700) for _ in range(40)], synced=True)
     disk.close()
-    ram = SpoolMemory(whole, Reporter())
+    memory = SpoolMemory(whole, Reporter())
     for number in range(40):
-        ram.add(number, "pose", b"x" * 400)
-    ram.close()
+        memory.add(number, "pose", b"x" * 400)
+    memory.close()
     chance = random.Random(0)
     for trial in range(500):
         for name in ("spool.db", "sent.1.log"):
@@ -240,8 +241,8 @@ def test_a_thousand_damaged_files_stop_neither_tier(tmp_path: Path) -> None:
             (folder / name).write_bytes(_damaged((whole / name).read_bytes(), chance))
             if name == "spool.db" and chance.random() < 0.3:
                 (folder / f"{name}-wal").write_bytes(chance.randbytes(5000))
-        _use_disk(new_disk(tmp_path / f"spool.db-{trial}"))
-        _use_ram(tmp_path / f"sent.1.log-{trial}")
+        _use_disk(new_disk(tmp_path / f"spool.db-{trial}", reopen_s=0.0))
+        _use_memory(tmp_path / f"sent.1.log-{trial}")
 
 
 def _damaged(data: bytes, chance: random.Random) -> bytes:
@@ -262,8 +263,6 @@ def _damaged(data: bytes, chance: random.Random) -> bytes:
 
 def _use_disk(disk: SpoolDisk) -> None:
     """Damage that shows only when it is read closes the file for a while; a new one follows."""
-    disk_tier_pause = disk_tier.REOPEN_S
-    disk_tier.REOPEN_S = 0.0
     try:
         for _ in range(2):
             try:
@@ -282,24 +281,23 @@ def _use_disk(disk: SpoolDisk) -> None:
             pytest.fail(f"could not be used at the second attempt either: {trouble}")
         assert rows_of(disk) == []
     finally:
-        disk_tier.REOPEN_S = disk_tier_pause
         disk.close()
 
 
-def _use_ram(folder: Path) -> None:
-    ram = SpoolMemory(folder, Reporter())
-    assert {left.payload for left in ram.leftovers} <= {b"x" * 400}
+def _use_memory(folder: Path) -> None:
+    memory = SpoolMemory(folder, Reporter())
+    assert {left.payload for left in memory.leftovers} <= {b"x" * 400}
     for number in (1000, 1001):
-        ram.add(number, "pose", b"y")
-    ram.acknowledge([1000], 5.0)
-    ram.close()
+        memory.add(number, "pose", b"y")
+    memory.acknowledge([1000], 5.0)
+    memory.close()
     again = SpoolMemory(folder, Reporter())
     assert {(left.number, left.acked_s) for left in again.leftovers} >= {(1000, 5.0), (1001, None)}
-    assert len(again.leftovers) == len(ram.leftovers) + 2
+    assert len(again.leftovers) == len(memory.leftovers) + 2
     again.close()
 
 
-def in_ram(folder: Path) -> dict[int, tuple[bytes, float | None]]:
+def in_memory(folder: Path) -> dict[int, tuple[bytes, float | None]]:
     """What a start after a kill finds, and what it leaves behind when it is killed at once."""
     starts = [SpoolMemory(folder, Reporter()) for _ in range(2)]
     found = [{left.number: (left.payload, left.acked_s) for left in start.leftovers} for start in starts]
@@ -307,62 +305,61 @@ def in_ram(folder: Path) -> dict[int, tuple[bytes, float | None]]:
     return found[0]
 
 
-def test_the_ram_tier_knows_after_a_kill_what_became_of_each_message(tmp_path: Path) -> None:
-    ram = SpoolMemory(tmp_path, Reporter())
+def test_the_spool_in_memory_knows_after_a_kill_what_became_of_each_message(tmp_path: Path) -> None:
+    memory = SpoolMemory(tmp_path, Reporter())
     for number in range(1, 7):
-        ram.add(number, "pose", b"%d" % number)
-    ram.acknowledge([1, 2, 3], 7.5)
-    ram.acknowledge([2], None)
-    ram.remove([3, 4])
-    ram.remove([4, 99])
-    ram.acknowledge([3, 99], 8.0)
-    assert in_ram(tmp_path) == {1: (b"1", 7.5), 2: (b"2", None), 5: (b"5", None), 6: (b"6", None)}
+        memory.add(number, "pose", b"%d" % number)
+    memory.acknowledge([1, 2, 3], 7.5)
+    memory.acknowledge([2], None)
+    memory.remove([3, 4])
+    memory.remove([4, 99])
+    memory.acknowledge([3, 99], 8.0)
+    assert in_memory(tmp_path) == {1: (b"1", 7.5), 2: (b"2", None), 5: (b"5", None), 6: (b"6", None)}
 
 
 def test_of_another_boot_only_what_was_not_acknowledged_is_of_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ram = SpoolMemory(tmp_path, Reporter())
-    ram.add(1, "pose", b"a")
-    ram.add(2, "pose", b"b")
-    ram.acknowledge([1], 7.5)
-    monkeypatch.setattr(ram_tier, "boot_id", lambda: "another")
-    assert in_ram(tmp_path) == {2: (b"b", None)}
+    memory = SpoolMemory(tmp_path, Reporter())
+    memory.add(1, "pose", b"a")
+    memory.add(2, "pose", b"b")
+    memory.acknowledge([1], 7.5)
+    monkeypatch.setattr(spool_memory, "boot_id", lambda: "another")
+    assert in_memory(tmp_path) == {2: (b"b", None)}
 
 
-def test_the_ram_tier_takes_no_more_room_than_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ram_tier, "PART_BYTES", 10_000)
-    ram = SpoolMemory(tmp_path, Reporter())
+def test_the_spool_in_memory_takes_no_more_room_than_what_is_in_it(tmp_path: Path) -> None:
+    memory = SpoolMemory(tmp_path, Reporter(), part_bytes=10_000)
     for number in range(5000):
-        ram.add(number, "pose", b"x" * 400)
-        ram.acknowledge([number - 10], 1.0)
+        memory.add(number, "pose", b"x" * 400)
+        memory.acknowledge([number - 10], 1.0)
         if number % 50 == 0:
-            ram.remove(range(number - 100, number - 50))
+            memory.remove(range(number - 100, number - 50))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 100_000
-    assert len(in_ram(tmp_path)) < 110
+    assert len(in_memory(tmp_path)) < 110
 
 
 def test_a_message_half_written_by_a_kill_is_left_out_without_a_word(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ram = SpoolMemory(tmp_path, Reporter())
-    ram.add(1, "pose", b"a" * 50)
-    ram.add(2, "pose", b"b" * 50)
+    memory = SpoolMemory(tmp_path, Reporter())
+    memory.add(1, "pose", b"a" * 50)
+    memory.add(2, "pose", b"b" * 50)
     (tmp_path / "sent.1.log").write_bytes((tmp_path / "sent.1.log").read_bytes()[:-1])
-    assert in_ram(tmp_path) == {1: (b"a" * 50, None)}
+    assert in_memory(tmp_path) == {1: (b"a" * 50, None)}
     assert caplog.messages == []
 
 
 def test_a_full_memory_is_told_and_used_again_when_there_is_room(tiny_disk: Path) -> None:
     reporter = Reporter()
-    ram = SpoolMemory(tiny_disk, reporter)
-    ram.add(1, "pose", b"a")
+    memory = SpoolMemory(tiny_disk, reporter)
+    memory.add(1, "pose", b"a")
     ballast = tiny_disk / "ballast"
     with contextlib.suppress(OSError):
         ballast.write_bytes(b"x" * 1_000_000)
-    ram.add(2, "pose", b"b" * 10_000)
+    memory.add(2, "pose", b"b" * 10_000)
     assert str(tiny_disk) in reporter.alerts["memory"]
     ballast.unlink()
-    ram.add(3, "pose", b"c" * 10_000)
+    memory.add(3, "pose", b"c" * 10_000)
     assert not reporter.alerts
-    assert in_ram(tiny_disk).keys() == {1, 3}
+    assert in_memory(tiny_disk).keys() == {1, 3}

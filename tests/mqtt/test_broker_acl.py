@@ -16,7 +16,7 @@ from brokers import Mosquitto, Subscriber, wait_until
 from chaos_proxy import Proxy
 from delivering import pose
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from refusals import be_quick, new_device
+from refusals import new_device
 
 from edgepose.config.schema import MqttConfig
 from edgepose.delivery.delivery import MqttDelivery
@@ -55,8 +55,7 @@ class Client:
 
 
 @pytest.fixture
-def exits(monkeypatch: pytest.MonkeyPatch) -> Iterator[contextlib.ExitStack]:
-    be_quick(monkeypatch)
+def exits() -> Iterator[contextlib.ExitStack]:
     with contextlib.ExitStack() as stack:
         yield stack
 
@@ -168,6 +167,7 @@ def test_a_refused_write_is_counted_and_told_and_heals_with_the_list(
     assert seven.connects == 1
 
 
+@pytest.mark.slow
 def test_a_kill_right_after_a_refusal_loses_nothing(
     rules: Path, mosquitto: Mosquitto, subscribe: Callable[..., Subscriber], tmp_path: Path
 ) -> None:

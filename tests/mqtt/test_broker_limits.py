@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,27 +12,25 @@ import pytest
 from brokers import Mosquitto, Subscriber, wait_until
 from chaos_proxy import Proxy
 from delivering import pose
-from refusals import be_quick, new_device
+from refusals import OFTEN, new_device
 
 from edgepose.config.schema import MqttConfig
-from edgepose.delivery import link
 from edgepose.delivery.delivery import MqttDelivery
-from edgepose.mqtt import reconnect as patience
-from edgepose.mqtt.limits import Limit
+from edgepose.mqtt.limits import SizeLimit
 
 OPEN = ("allow_anonymous true", "max_queued_messages 1000000")
 SMALL, MIDDLE, LARGE = 200, 2_000, 1_000_000  # bytes: less than a pose; than a batch of them; enough
 
 
 @pytest.fixture
-def device(mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., MqttDelivery]]:
-    """device(protocol, port) starts one."""
-    be_quick(monkeypatch)
-    monkeypatch.setattr(link, "RETRY_REFUSED_S", 1.0)
+def device(mosquitto: Mosquitto) -> Iterator[Callable[..., MqttDelivery]]:
+    """device(protocol, port, ...) starts one; more: values of ReconnectTiming."""
     with contextlib.ExitStack() as exits:
 
-        def make(protocol: str = "5", port: int | None = None) -> MqttDelivery:
-            made = new_device(MqttConfig(host="127.0.0.1", port=port or mosquitto.port, protocol=protocol))
+        def make(protocol: str = "5", port: int | None = None, **more: float) -> MqttDelivery:
+            mqtt = MqttConfig(host="127.0.0.1", port=port or mosquitto.port, protocol=protocol)
+            timing = replace(OFTEN, retry_refused_s=1.0, reconnect=replace(OFTEN.reconnect, **more))
+            made = new_device(mqtt, timing=timing)
             exits.callback(made.close)
             return made
 
@@ -82,11 +81,9 @@ def test_a_backlog_that_is_too_large_goes_out_pose_by_pose(
     mosquitto: Mosquitto,
     device: Callable[..., MqttDelivery],
     subscribe: Callable[..., Subscriber],
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(patience, "REFUSED_S", 2.0)
-    delivery = device()
+    delivery = device(refused_s=2.0)
     for seq in range(100):
         delivery.deliver(pose(seq))
     wait_until(lambda: delivery.spooled >= 100, "the backlog")
@@ -156,15 +153,15 @@ def test_what_an_earlier_run_set_aside_is_tried_again(
     wait_until(lambda: second.given_up == {}, "the count")
 
 
+@pytest.mark.slow
 def test_a_broker_of_mqtt_3_that_cuts_the_connection_gets_what_it_takes(
     mosquitto: Mosquitto,
     device: Callable[..., MqttDelivery],
     subscribe: Callable[..., Subscriber],
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It has no word for what is wrong."""
-    delivery = device("3.1.1")
+    delivery = device("3.1.1", calm_s=5.0, refused_s=5.0)
     for seq in range(100):
         delivery.deliver(pose(seq))
     wait_until(lambda: delivery.spooled >= 100, "the backlog")
@@ -174,13 +171,11 @@ def test_a_broker_of_mqtt_3_that_cuts_the_connection_gets_what_it_takes(
     assert all(pose["replay"] for pose in subscriber.of("pose"))
     assert "it cuts our connections short: a message is too large" in delivery.reporter.alerts["client_id"]
     assert sum("connection lost" in line for line in caplog.messages) == 1
-    monkeypatch.setattr(patience, "CALM_S", 1.0)
-    monkeypatch.setattr(patience, "REFUSED_S", 1.0)
     wait_until(lambda: delivery.reporter.alerts == {}, "the alerts to end")
 
 
 def test_a_limit_is_learnt_from_two_messages_that_were_alone() -> None:
-    limit = Limit()
+    limit = SizeLimit()
     for size in (500, 400):
         limit.cut(size)  # perhaps, but it has never taken anything
     limit.took(300)

@@ -20,7 +20,6 @@ from certificates import Authority, openssl
 from edgepose.cli.broker_arguments import broker_of
 from edgepose.config.schema import MqttConfig, TlsConfig
 from edgepose.errors import BrokerError, ConfigError
-from edgepose.mqtt import connection
 from edgepose.mqtt.connection import probe_broker
 from edgepose.mqtt.subscriber import Subscriber
 
@@ -160,24 +159,22 @@ def tls_server(context: ssl.SSLContext) -> Iterator[int]:
         thread.join(10)
 
 
-def test_the_broker_is_asked_for_the_name_in_the_config(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
+def test_the_broker_is_asked_for_the_name_in_the_config(authority: Authority) -> None:
     asked: list[str] = []
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*authority.issue("broker.lan"))
     context.sni_callback = lambda _socket, name, _context: asked.append(name)
     tls = TlsConfig(ca=str(authority.path), server_name="broker.lan")
     with tls_server(context) as port, pytest.raises(BrokerError, match="does not answer as MQTT"):
-        probe_broker(MqttConfig(host=HOST, port=port, tls=tls))
+        probe_broker(MqttConfig(host=HOST, port=port, tls=tls), connect_s=0.5)
     assert asked == ["broker.lan"]
 
 
-def test_a_port_that_never_begins_tls_is_told(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "CONNECT_S", 0.3)
+def test_a_port_that_never_begins_tls_is_told(authority: Authority) -> None:
     with socket.create_server((HOST, 0)) as server:
         settings = MqttConfig(host=HOST, port=server.getsockname()[1], tls=TlsConfig(ca=str(authority.path)))
         with pytest.raises(BrokerError, match=r"no answer; .* does the port speak TLS\?"):
-            probe_broker(settings)
+            probe_broker(settings, connect_s=0.3)
 
 
 def no_pem(lab: Lab) -> TlsConfig:

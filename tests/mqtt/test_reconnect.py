@@ -8,41 +8,40 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
 from chaos_proxy import Proxy
 from delivering import pose
-from refusals import be_quick, new_device
+from refusals import OFTEN, new_device
 
 from edgepose.config.schema import MqttConfig, SpoolConfig
-from edgepose.delivery import link
 from edgepose.delivery.delivery import MqttDelivery
-from edgepose.mqtt import connection
-from edgepose.mqtt import reconnect as patience
-from edgepose.mqtt.reconnect import Reconnect
+from edgepose.delivery.timing import DeliveryTiming
+from edgepose.mqtt.reconnect import Reconnect, ReconnectTiming
 from edgepose.system.reporter import Reporter
 
 HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def exits(monkeypatch: pytest.MonkeyPatch) -> Iterator[contextlib.ExitStack]:
-    be_quick(monkeypatch)
+def exits() -> Iterator[contextlib.ExitStack]:
     with contextlib.ExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def device(exits: contextlib.ExitStack, tmp_path: Path) -> Callable[..., MqttDelivery]:
-    """device(port, ...) starts one, each with a spool of its own."""
+    """device(port, ...) starts one, each with a spool of its own; more: settings of the broker."""
     made: list[MqttDelivery] = []
 
-    def make(port: int, **settings: object) -> MqttDelivery:
+    def make(port: int, timing: DeliveryTiming = OFTEN, **settings: object) -> MqttDelivery:
         folders = {name: str(tmp_path / f"{name}-{len(made)}") for name in ("folder", "ram_folder")}
         mqtt = MqttConfig(host=HOST, port=port, **settings)  # type: ignore[arg-type]
-        made.append(new_device(mqtt, spool=SpoolConfig(**folders)))
+        made.append(new_device(mqtt, spool=SpoolConfig(**folders), timing=timing))
         exits.callback(made[-1].close)
         return made[-1]
 
@@ -56,12 +55,11 @@ def told(lines: list[str], text: str) -> int:
 def test_a_copied_card_is_named_and_forgotten_when_it_is_gone(
     mosquitto: Mosquitto,
     device: Callable[..., MqttDelivery],
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(patience, "CALM_S", 2.0)
+    timing = replace(OFTEN, reconnect=replace(OFTEN.reconnect, calm_s=2.0))
     mosquitto.start()
-    mine, copy = device(mosquitto.port), device(mosquitto.port)
+    mine, copy = device(mosquitto.port, timing), device(mosquitto.port, timing)
     wait_until(
         lambda: "client_id" in mine.reporter.alerts and "client_id" in copy.reporter.alerts,
         "the two to throw each other out",
@@ -114,17 +112,14 @@ def test_a_connection_that_is_half_open_is_left(
     exits: contextlib.ExitStack,
     device: Callable[..., MqttDelivery],
     subscribe: Callable[..., Subscriber],
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Nothing comes and nothing goes, and nobody says so."""
-    monkeypatch.setattr(link, "ACK_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
     proxy = Proxy(mosquitto.port)
     exits.callback(proxy.close)
-    delivery = device(proxy.port)
+    delivery = device(proxy.port, replace(OFTEN, ack_timeout_s=0.5, connect_s=0.5))
     wait_until(lambda: delivery.connects == 1, "the connection")
     proxy.mode = "stall"
     for seq in range(100):
@@ -140,28 +135,22 @@ def test_a_broker_that_swallows_acknowledgements_is_left(
     mosquitto: Mosquitto,
     exits: contextlib.ExitStack,
     device: Callable[..., MqttDelivery],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It answers our pings all the while."""
-    monkeypatch.setattr(link, "ACK_TIMEOUT_S", 0.5)
     mosquitto.start()
     proxy = Proxy(mosquitto.port)
     exits.callback(proxy.close)
     proxy.mode = "swallow"
-    delivery = device(proxy.port)
+    delivery = device(proxy.port, replace(OFTEN, ack_timeout_s=0.5))
     delivery.deliver(pose(1))
     wait_until(lambda: delivery.connects == 3, "new connections")
     proxy.mode = "pass"  # the next answers come, which says nothing of those that did not
     wait_until(lambda: delivery.delivered, "the acknowledgement")
 
 
-def test_an_idle_connection_is_watched_too(
-    mosquitto: Mosquitto, device: Callable[..., MqttDelivery], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(link, "HEALTH_S", 1e9)
-    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
+def test_an_idle_connection_is_watched_too(mosquitto: Mosquitto, device: Callable[..., MqttDelivery]) -> None:
     mosquitto.start()
-    delivery = device(mosquitto.port, keepalive_s=1)
+    delivery = device(mosquitto.port, replace(OFTEN, health_s=1e9, connect_s=0.5), keepalive_s=1)
     wait_until(lambda: delivery.connects and not delivery.waiting and not delivery._link._in_flight, "the connection")
     mosquitto.freeze()
     wait_until(lambda: "broker" in delivery.reporter.alerts, "the silence to be noticed")
@@ -174,14 +163,14 @@ def test_a_bug_while_connecting_is_told_and_ends_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     mosquitto.start()
-    healthy, gate = link.read_password, threading.Event()
+    healthy, gate = paho.Client.connect, threading.Event()
 
-    def broken(mqtt: MqttConfig) -> str | None:
+    def broken(*args: object, **more: object) -> object:
         if not gate.is_set():
             raise RuntimeError("a bug")
-        return healthy(mqtt)
+        return healthy(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(link, "read_password", broken)
+    monkeypatch.setattr(paho.Client, "connect", broken)
     delivery = device(mosquitto.port)
     wait_until(lambda: "a bug" in delivery.reporter.alerts.get("broker", ""), "the bug to be told")
     gate.set()
@@ -199,7 +188,7 @@ def test_pauses_are_chosen_at_random_up_to_a_bound_that_doubles(monkeypatch: pyt
     assert pauses[:7] == [1, 2, 4, 8, 16, 30, 30]
     assert set(pauses[5:]) == {30}
     assert max(max(part) for part in parts) == 1  # systemd hears meanwhile that we are alive
-    waiting.judge(patience.STABLE_S + 1, "")
+    waiting.judge(ReconnectTiming().stable_s + 1, "")
     assert sum(waiting.pauses()) == 1
 
 

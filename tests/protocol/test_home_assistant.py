@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 from brokers import Mosquitto, retained, wait_until
-from delivering import at, impatient, pose  # noqa: F401  fixtures
+from delivering import at, pose
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 

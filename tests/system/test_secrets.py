@@ -19,7 +19,7 @@ from delivering import pose
 from mouse_messages import status
 from paho.mqtt import client as paho
 from paho.mqtt import publish
-from refusals import be_quick, new_device
+from refusals import new_device
 
 from edgepose.cli.main import main
 from edgepose.config.schema import MqttConfig
@@ -91,7 +91,6 @@ def test_a_wrong_password_is_not_shown_either_not_even_in_pahos_own_log(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("EDGEPOSE_MQTT_PASSWORD", f"{SECRET}-old")
-    be_quick(monkeypatch)
 
     begin = paho.Client.__init__
 

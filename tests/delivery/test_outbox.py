@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,36 +14,32 @@ from brokers import wait_until
 from delivering import pose
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
-from edgepose.delivery import outbox as outbox_module
-from edgepose.delivery import spool as backlog
-from edgepose.delivery import spool_disk as disk_tier
 from edgepose.delivery.ack_tracker import AckedRows
 from edgepose.delivery.batching import BATCH_POSES, Batch, Item, join, pack
 from edgepose.delivery.outbox import Outbox, Parcel
 from edgepose.delivery.spool import SpoolRules
 from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.delivery.spool_memory import SpoolMemory
+from edgepose.delivery.timing import DeliveryTiming
 from edgepose.protocol.codec import decode, encode
 from edgepose.protocol.messages import BatchMessage, Keypoint
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Reporter
 
 FOREVER = float("inf")
+AT_ONCE = DeliveryTiming(spill_s=0.0, spool_hz=1e9)
 
 
 @pytest.fixture
-def new_outbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Outbox]:
+def new_outbox(tmp_path: Path) -> Callable[..., Outbox]:
     """new_outbox(...) has no threads: the test is the link and the disk. Everything is overdue at once."""
-    monkeypatch.setattr(outbox_module, "SPILL_S", 0.0)
-    monkeypatch.setattr(backlog, "DRAIN_HZ", 1e9)
 
-    def make(max_mb: float = 10.0, *, drop_newest: bool = False) -> Outbox:
-        disk = SpoolDisk(tmp_path / "spool.db", max_mb * 1e6, 3600.0)
+    def make(max_mb: float = 10.0, *, drop_newest: bool = False, **timing: float) -> Outbox:
+        disk = SpoolDisk(tmp_path / "spool.db", max_mb * 1e6, 3600.0, reopen_s=0.0)
         reporter = Reporter()
         rules = SpoolRules(1, wait=False, drop_newest=drop_newest)
-        made = Outbox(SpoolMemory(tmp_path, reporter), disk, rules, reporter)
+        made = Outbox(SpoolMemory(tmp_path, reporter), disk, rules, reporter, replace(AT_ONCE, **timing))
         made.reconnected(0.0)
         return made
 
@@ -53,17 +50,16 @@ def accept(outbox: Outbox, *seqs: int, keypoints: int = 1) -> None:
     """Poses that hardly compress."""
     for seq in seqs:
         points = {f"{seq * 1.1:.9f}-{i}": Keypoint(seq / 7, seq / 11, 0.5) for i in range(keypoints)}
-        outbox.accept("pose", encode(replace(pose(seq), keypoints=points)), threading.Event())
+        outbox.accept("pose", encode(msgspec.structs.replace(pose(seq), keypoints=points)), threading.Event())
 
 
 def disk_works(outbox: Outbox) -> None:
     """One step of the disk's thread, its tidying included."""
-    outbox.backlog._tidied_s = 0.0
-    outbox.backlog._step(outbox)
+    outbox.spool.step(outbox, tidy=True)
 
 
 def sent(outbox: Outbox) -> list[Parcel]:
-    return list(iter(lambda: outbox.take(backlog=True), None))
+    return list(iter(lambda: outbox.take(spooled=True), None))
 
 
 def seqs_of(parcels: list[Parcel]) -> list[int]:
@@ -84,14 +80,13 @@ def batches(*sizes: int) -> list[Batch]:
 
 def test_once_one_waits_too_long_the_younger_are_written_with_it(new_outbox: Callable[..., Outbox]) -> None:
     """Otherwise a camera would wear its disk ten times a second."""
-    outbox = new_outbox()
-    outbox._spill_s = 0.05
+    outbox = new_outbox(spill_s=0.05)
     accept(outbox, 1)
     wait_until(lambda: outbox._live[0].accepted_s + 0.05 < time.monotonic(), "the first to be overdue")
     accept(outbox, 2, 3)
     disk_works(outbox)
-    assert outbox.backlog._disk.rows(0) == [1]
-    assert outbox.backlog.poses == 3
+    assert outbox.spool._disk.rows(0) == [1]
+    assert outbox.spool.poses == 3
     assert not outbox.waiting
 
 
@@ -99,7 +94,7 @@ def test_small_batches_go_out_in_one_message(new_outbox: Callable[..., Outbox]) 
     outbox = new_outbox()
     for first in range(0, 300, 15):
         accept(outbox, *range(first, first + 15))
-        outbox.backlog._write(outbox)
+        outbox.spool._write(outbox)
     disk_works(outbox)
     parcels = sent(outbox)
     assert len(parcels) == 5
@@ -127,17 +122,14 @@ def test_what_is_not_alike_is_not_joined() -> None:
     assert join(parts) == parts
 
 
-def test_what_was_acknowledged_stays_while_a_broker_may_forget_it(
-    new_outbox: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outbox = new_outbox()
+def test_what_was_acknowledged_stays_while_a_broker_may_forget_it(new_outbox: Callable[..., Outbox]) -> None:
+    """While the broker is away nothing grows old."""
+    outbox = new_outbox(keep_acked_s=-1.0, ack_grain_s=-1.0)
     accept(outbox, 1, 2, 3)
     disk_works(outbox)
     outbox.acknowledge(sent(outbox))
     accept(outbox, 4)
-    outbox.acknowledge([outbox.take(backlog=False)])
-    monkeypatch.setattr(outbox_module, "KEEP_ACKED_S", -1.0)  # a minute has passed, the broker being away
-    monkeypatch.setattr("edgepose.delivery.spool.GRAIN_S", -1.0)
+    outbox.acknowledge([outbox.take(spooled=False)])
     disk_works(outbox)
     assert outbox.empty()
     assert outbox.forgotten(0.0, FOREVER) == 4
@@ -147,7 +139,7 @@ def test_what_was_acknowledged_stays_while_a_broker_may_forget_it(
     outbox.acknowledge(again)
     outbox.forget_old()  # now it is there, and has not forgotten
     disk_works(outbox)
-    assert outbox.backlog._disk.rows(0) == []
+    assert outbox.spool._disk.rows(0) == []
     assert outbox.forgotten(0.0, FOREVER) == 0
 
 
@@ -158,7 +150,7 @@ def test_every_pose_beyond_the_bound_is_counted_also_while_it_drains(new_outbox:
         accept(outbox, *range(first, first + 60), keypoints=12)
         disk_works(outbox)
         if first % 300 == 0:
-            batch = outbox.take(backlog=True)
+            batch = outbox.take(spooled=True)
             received += seqs_of([batch])
             outbox.acknowledge([batch])
     while parcels := sent(outbox):
@@ -177,7 +169,7 @@ def test_drop_newest_keeps_the_oldest(new_outbox: Callable[..., Outbox]) -> None
     for first in range(0, 12_000, 60):
         accept(outbox, *range(first, first + 60), keypoints=12)
         disk_works(outbox)
-    kept = outbox.backlog.poses
+    kept = outbox.spool.poses
     assert kept + outbox.dropped["spool_full"] == 12_000
     assert kept < 8_000
     outbox.acknowledge(parcels := sent(outbox))
@@ -188,17 +180,17 @@ def test_what_is_refused_alone_is_tried_once_more_from_the_disk(new_outbox: Call
     """It was written because the answer took long."""
     outbox = new_outbox()
     accept(outbox, 1, 2)
-    first, second = outbox.take(backlog=False), outbox.take(backlog=False)
+    first, second = outbox.take(spooled=False), outbox.take(spooled=False)
     disk_works(outbox)
     outbox.acknowledge([second])
     outbox.refuse(first, "not_authorized")
-    assert not outbox.backlog.aside.counts()
+    assert not outbox.spool.refused.counts()
     disk_works(outbox)
     parcels = sent(outbox)
     assert seqs_of(parcels) == [1, 2]
     outbox.refuse(parcels[0], "not_authorized")
     disk_works(outbox)
-    assert outbox.backlog.aside.counts() == {"not_authorized": 2}
+    assert outbox.spool.refused.counts() == {"not_authorized": 2}
     assert outbox.empty()
 
 
@@ -206,14 +198,14 @@ def test_what_nobody_heard_goes_out_again_when_the_answers_come_together(new_out
     """The reader came between the two, and one look at the socket found both answers."""
     outbox = new_outbox()
     accept(outbox, 1, 2)
-    first, second = outbox.take(backlog=False), outbox.take(backlog=False)
+    first, second = outbox.take(spooled=False), outbox.take(spooled=False)
     first.unheard = True
     outbox.acknowledge([first, second])
     disk_works(outbox)
     assert seqs_of(sent(outbox)) == [1]
 
 
-def test_who_hears_the_backlog_gets_the_live_poses_that_nobody_heard(new_outbox: Callable[..., Outbox]) -> None:
+def test_who_hears_the_spool_gets_the_live_poses_that_nobody_heard(new_outbox: Callable[..., Outbox]) -> None:
     outbox = new_outbox()
     accept(outbox, 1)
     disk_works(outbox)
@@ -229,10 +221,10 @@ def test_who_hears_the_backlog_gets_the_live_poses_that_nobody_heard(new_outbox:
 def test_what_nobody_heard_outlives_a_kill(new_outbox: Callable[..., Outbox], tmp_path: Path) -> None:
     outbox = new_outbox()
     accept(outbox, 1, 2, 3)
-    parcels = [outbox.take(backlog=False) for _ in range(3)]
+    parcels = [outbox.take(spooled=False) for _ in range(3)]
     parcels[1].unheard = True
     outbox.acknowledge(parcels)
-    outbox._ram.close()
+    outbox._memory.close()
     assert {left.number: left.acked_s is None for left in SpoolMemory(tmp_path, Reporter()).leftovers} == {
         1: False,
         2: True,
@@ -243,16 +235,16 @@ def test_what_nobody_heard_outlives_a_kill(new_outbox: Callable[..., Outbox], tm
 def test_what_the_broker_forgot_outlives_a_kill_too(new_outbox: Callable[..., Outbox], tmp_path: Path) -> None:
     outbox = new_outbox()
     accept(outbox, 1)
-    outbox.acknowledge([outbox.take(backlog=False)])
+    outbox.acknowledge([outbox.take(spooled=False)])
     assert outbox.forgotten(0.0, FOREVER) == 1
-    outbox._ram.close()
+    outbox._memory.close()
     assert [left.acked_s for left in SpoolMemory(tmp_path, Reporter()).leftovers] == [None]
 
 
 def test_a_batch_on_disk_of_which_a_part_was_not_heard_goes_out(new_outbox: Callable[..., Outbox]) -> None:
     outbox = new_outbox()
     accept(outbox, 1, 2)
-    first, second = outbox.take(backlog=False), outbox.take(backlog=False)
+    first, second = outbox.take(spooled=False), outbox.take(spooled=False)
     disk_works(outbox)
     first.unheard = True
     outbox.acknowledge([first])
@@ -262,29 +254,27 @@ def test_a_batch_on_disk_of_which_a_part_was_not_heard_goes_out(new_outbox: Call
 
 
 def test_a_spool_that_breaks_under_way_is_replaced_and_goes_on(
-    new_outbox: Callable[..., Outbox], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_outbox: Callable[..., Outbox], tmp_path: Path
 ) -> None:
     """The new file's rows are not taken for those of the old one, which were sent already."""
-    monkeypatch.setattr(disk_tier, "REOPEN_S", 0.0)
     outbox = new_outbox()
     accept(outbox, 1, 2, 3)
     disk_works(outbox)
     outbox.acknowledge(sent(outbox))
-    outbox.backlog._disk.close()
+    outbox.spool._disk.close()
     (tmp_path / "spool.db").write_bytes(b"no database " * 500)
     accept(outbox, 4, 5)
     disk_works(outbox)
     assert seqs_of(sent(outbox)) == [4, 5]
 
 
-def test_a_backlog_goes_out_at_a_pace(new_outbox: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backlog, "DRAIN_HZ", 600.0)
-    outbox = new_outbox()
+def test_the_spool_goes_out_at_a_pace(new_outbox: Callable[..., Outbox]) -> None:
+    outbox = new_outbox(spool_hz=600.0)
     accept(outbox, *range(600))
     disk_works(outbox)
     begin, taken = time.monotonic(), 0
     while taken < 300:
-        parcel = outbox.take(backlog=True)
+        parcel = outbox.take(spooled=True)
         taken += parcel.batch.poses if parcel else 0
     assert time.monotonic() - begin > 0.2  # 300 of them, but for the first and what a tenth of a second is worth
 
@@ -298,7 +288,7 @@ def test_acknowledged_rows_are_known_with_their_time(steps: list[tuple[int, floa
         truth[row] = now_s
     assert [row for row in range(62) if row in rows] == sorted(truth)
     assert rows.poses == 10 * sum(truth)
-    old = [run for run in rows.runs if run.last_s < before_s]
+    old = [run for run in rows.ranges if run.last_s < before_s]
     gone = {row for run in old for row in range(run.first, run.last + 1)}
     assert all(truth[row] < before_s for row in gone)
     assert gone >= {row for row, acked_s in truth.items() if acked_s < before_s - 1.0}
@@ -307,11 +297,11 @@ def test_acknowledged_rows_are_known_with_their_time(steps: list[tuple[int, floa
     assert [row for row in range(62) if row in rows] == sorted(truth.keys() - gone)
 
 
-def test_rows_in_order_are_few_runs_however_many() -> None:
+def test_rows_in_order_are_few_ranges_however_many() -> None:
     rows, begin_s = AckedRows(), boot_us() / 1e6
     for row in range(200_000):
         rows.add(row, 15, begin_s + row / 3000)
-    assert len(rows.runs) < 80
+    assert len(rows.ranges) < 80
 
 
 def test_what_is_being_written_is_not_delivered_yet(
