@@ -20,7 +20,7 @@ import yaml
 from brokers import Mosquitto, wait_until
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgepose.delivery.batching import bundle
+from edgepose.delivery.batching import encode_batch
 from edgepose.protocol import examples
 from edgepose.protocol.codec import decode, encode
 from edgepose.protocol.messages import PoseMessage
@@ -69,7 +69,7 @@ def test_a_pose_is_one_point_at_the_time_of_its_frame() -> None:
 def test_a_pose_that_comes_late_is_the_same_point() -> None:
     """Same name, tags and time, and fields of the same types: InfluxDB overwrites."""
     poses = [msgspec.structs.replace(examples.POSE, seq=i, t_us=examples.POSE.t_us + i) for i in range(3)]
-    late = points("poses", bundle(poses, replay=True))
+    late = points("poses", encode_batch(poses, replay=True))
     live = [point for pose in poses for point in points("pose", encode(pose))]
     assert [(one.name, one.tags, one.time_us) for one in late] == [(one.name, one.tags, one.time_us) for one in live]
     for one, other in zip(late, live, strict=True):
@@ -83,7 +83,7 @@ def test_of_a_pose_without_keypoints_the_rest_remains() -> None:
     pose = msgspec.structs.replace(examples.POSE, keypoints={})
     (point,) = points("pose", encode(pose))
     assert set(point.fields) == POSE_FIELDS
-    assert points("poses", bundle([pose], replay=True)) == []  # as the file says
+    assert points("poses", encode_batch([pose], replay=True)) == []  # as the file says
 
 
 @pytest.mark.parametrize("stage_ms", [examples.HEALTH.stage_ms, {}])
@@ -133,7 +133,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> dict[s
     folder = tmp_path_factory.mktemp("daemon")
     payloads = _of_a_real_daemon(folder, demo_model)
     poses = [decode(payload, PoseMessage) for payload in payloads["pose"]]
-    payloads["poses"] = [bundle(poses, replay=True)]
+    payloads["poses"] = [encode_batch(poses, replay=True)]
     payloads["health"].append(encode(examples.HEALTH))
     payloads["event"].append(encode(examples.EVENT))
     found: dict[str, tuple[set[str], set[str]]] = {}
