@@ -1,5 +1,6 @@
-"""What is made of whole videos: keypoint tables, smoothed motion, plots, overlay videos.
+"""What is made of whole videos: tables of poses, smoothed motion, measures, plots, overlays; and calibrations.
 
-Matplotlib (extra `plots`) is imported in `plots` alone. To add a measure of motion, add it to `pose/kinematics.py` and
-show it here.
+`analyze_video` is the way through the room: it finds the poses and calls the writers of `motion`. Matplotlib (extra
+`plots`) is imported in `plots` alone. To add a measure of motion, write it in `pose/kinematics.py`. To add a kind of
+result, name its file in `output_files` and write it in `motion_writers`.
 """

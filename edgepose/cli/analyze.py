@@ -69,8 +69,8 @@ def _add_motion_arguments(parser: argparse.ArgumentParser) -> None:
         "--smooth",
         choices=get_args(Method),
         help="also write OUT_smoothed, without jumps, with short gaps bridged and less noise; the overlay, the "
-        "measures and the plots use it. median and kalman also use later frames; one-euro does not, "
-        "as a live filter",
+        "measures and the plots use it. median and kalman also use later frames; one-euro, like "
+        "a live filter, does not",
     )
     group.add_argument(
         "--p-cutoff",

@@ -182,6 +182,7 @@ def test_an_overlay_that_does_not_fit_on_the_disk_is_reported_and_the_poses_are_
     assert [path.name for path in tmp_path.iterdir()] == ["poses.csv"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_half_file(demo_model, tmp_path):
     video = write_clip(tmp_path / "long.avi", 60, (640, 480))
     command = [sys.executable, "-m", "edgepose", "analyze", demo_model, video, "-o", tmp_path / "poses.csv"]

@@ -112,6 +112,7 @@ def test_other_formats_of_the_smoothed_table(demo_model, clip, done, tmp_path, e
     assert read["frame"].tolist() == list(range(COUNT))
 
 
+@pytest.mark.slow
 def test_what_was_never_seen_stays_unknown_everywhere(demo_model, clip, plain, tmp_path):
     (tmp_path / "zones.yaml").write_text(ZONES, encoding="utf-8")
     outputs = ["-o", tmp_path / "poses.csv", "--overlay", tmp_path / "o.mp4", "--plots", tmp_path]
@@ -230,6 +231,7 @@ def test_a_trailed_overlay_that_does_not_fit_on_the_disk_is_reported_and_the_tab
 # --- several videos, and mistakes ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_videos_get_their_own_files(demo_model, clip, tmp_path):
     second = write_clip(tmp_path / "second.avi", 3)
     options = ["--smooth", "median", "--kinematics", "--plots", tmp_path / "plots"]
@@ -241,6 +243,7 @@ def test_several_videos_get_their_own_files(demo_model, clip, tmp_path):
     assert len(pd.read_csv(tmp_path / "p_second_kinematics.csv")) == 3
 
 
+@pytest.mark.slow
 def test_an_overlay_or_plot_that_fails_costs_neither_the_tables_nor_the_other_videos(
     demo_model, clip, tmp_path, capsys
 ):
@@ -260,6 +263,7 @@ def test_an_overlay_or_plot_that_fails_costs_neither_the_tables_nor_the_other_vi
     assert "o_second.mp4" in out
 
 
+@pytest.mark.slow
 def test_nothing_is_overwritten_unless_forced(demo_model, clip, tmp_path, capsys):
     outputs = ["-o", tmp_path / "p.csv", "--overlay", tmp_path / "o.mp4", "--plots", tmp_path / "plots"]
     paths = [tmp_path / name for name in ("p.csv", "p_kinematics.csv", "plots/p_speed.svg", "o.mp4")]

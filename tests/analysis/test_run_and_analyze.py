@@ -17,6 +17,8 @@ from edgepose.config.geometry_files import read_ground, write_lens
 from edgepose.config.loading import read_config
 from edgepose.inference.estimator import Estimator
 
+pytestmark = pytest.mark.slow
+
 COUNT = 150  # more than the pipeline's queues and the window of unacknowledged messages hold
 
 

@@ -12,6 +12,8 @@ from edgepose.cli.main import main
 from edgepose.config.geometry_files import read_ground, read_lens
 from edgepose.config.loading import parse_config
 
+pytestmark = pytest.mark.slow  # boards are rendered and found
+
 MINIMAL = "model: m.tflite\ncamera: {source: synthetic}\n"
 
 
