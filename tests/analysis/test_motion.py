@@ -277,10 +277,19 @@ def test_nothing_is_overwritten_unless_forced(demo_model, clip, tmp_path, capsys
     assert not [path for path in paths if path.read_bytes() == b"precious"]
 
 
-def test_plots_without_matplotlib_are_reported_before_any_work(demo_model, clip, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "matplotlib.style", None)
-    assert analyze(demo_model, clip, "-o", tmp_path / "p.csv", "--plots", tmp_path / "plots") == 1
-    assert capsys.readouterr().err == "edgepose: drawing plots needs matplotlib; pip install 'edgepose[plots]'\n"
+@pytest.mark.parametrize(
+    ("module", "option", "line"),
+    [
+        ("matplotlib.style", "--plots", "drawing plots needs matplotlib; pip install 'edgepose[plots]'"),
+        ("av", "--overlay", "writing video needs av; pip install 'edgepose[video]'"),
+    ],
+)
+def test_a_missing_package_is_reported_before_any_work(
+    demo_model, clip, tmp_path, monkeypatch, capsys, module, option, line
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert analyze(demo_model, clip, "-o", tmp_path / "p.csv", option, tmp_path / "more.mp4") == 1
+    assert capsys.readouterr().err == f"edgepose: {line}\n"
     assert list(tmp_path.iterdir()) == []
 
 
