@@ -23,6 +23,7 @@ def edgepose(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=90)
 
 
+@pytest.mark.slow
 def test_the_shell_installs_lists_activates_and_rolls_back(
     start: Callable[[], Cage], config: Path, demo_model: Path, tmp_path: Path
 ) -> None:
@@ -53,6 +54,7 @@ def store_bad(demo_model: Path, tmp_path: Path) -> str:
     return edgepose("install", variant(demo_model, tmp_path, "raises")).stdout.split()[0]
 
 
+@pytest.mark.slow
 def test_without_a_daemon_the_next_start_takes_it(
     start: Callable[[], Cage], config: Path, demo_model: Path, tmp_path: Path
 ) -> None:
