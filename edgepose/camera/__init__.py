@@ -59,8 +59,6 @@ def open_camera(
         case camera_config.SyntheticCameraConfig():
             return SyntheticSource(camera.seed, camera.size_wh, camera.rate_hz)
         case camera_config.Picamera2Config():
-            opened = Picamera2Source(camera, model)
-            opened.wants_full = wants_full
-            return opened
+            return Picamera2Source(camera, model, wants_full=wants_full)
         case _:
             assert_never(camera)

@@ -21,11 +21,19 @@ log = logging.getLogger(__name__)
 
 
 class ImageFolderSource:
-    """The images that lie in the folder at the start, in natural order: img2 before img10.
+    """The images that are in the folder at the start, in natural order: img2 before img10.
 
-    rate_hz: so many a second, and late ones may be skipped, as of a camera; None: every one, as fast as asked for; the
-    wall clock of its frame is then that of the file, when it was last written. loop: begins again at the end.
-    Raises CameraError when there is none that can be read. One that cannot is told and left out."""
+    An image that cannot be read is left out, with a warning.
+
+    Args:
+        path: the folder.
+        rate_hz: number of images a second, of which late ones may be skipped, as with a camera. None gives every image,
+            as fast as they are read; the wall-clock time of a frame is then when its file was last written.
+        loop: True to begin again at the end.
+
+    Raises:
+        CameraError: There is no image that can be read.
+    """
 
     def __init__(self, path: str | Path, rate_hz: float | None = None, *, loop: bool = False) -> None:
         self.rate_hz = rate_hz
@@ -48,12 +56,12 @@ class ImageFolderSource:
         return Frame(image, "bgr", self._index - 1, time.monotonic_ns(), captured_us)
 
     def close(self) -> None:
-        """May be called by another thread: a waiting `read` then returns None."""
+        """Another thread may call it: a waiting `read` then returns None."""
         self._pacer.stop()
 
 
 def _decoded(paths: list[Path], loop: bool) -> Iterator[tuple[Path, U8]]:
-    """A round in which nothing could be read is the last one."""
+    """Ends after a round in which nothing could be read."""
     found = True
     while found:
         found = False
@@ -75,7 +83,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorts numbers within names by their value."""
+    """Returns the key by which names are sorted, numbers within them by their value."""
     parts = re.split(r"([0-9]+)", path.name)
     return [(int(part), "") if part.isdecimal() and i % 2 else (0, part) for i, part in enumerate(parts)]
 

@@ -1,4 +1,4 @@
-"""Gives frames their rhythm, on the monotonic clock: wall-clock steps do not reach it."""
+"""Gives frames their rhythm, on the monotonic clock, which has no steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 
 
 class Pacer:
-    """One tick every 1 / rate_hz seconds; an infinite rate never waits.
+    """Gives a tick every 1 / rate_hz seconds; with an infinite rate it never waits.
 
-    A late caller gets its tick at once, and no burst afterwards."""
+    A late caller gets its tick at once, and no burst of ticks afterwards.
+    """
 
     def __init__(self, rate_hz: float) -> None:
         self._period_s = 1 / rate_hz
@@ -17,7 +18,7 @@ class Pacer:
         self._stopped = threading.Event()
 
     def wait(self) -> bool:
-        """Sleeps until the next tick; False once `stop` was called, which also ends a sleep."""
+        """Sleeps until the next tick. Returns False once `stop` was called, which also ends a sleep."""
         now = time.monotonic()
         due = now if self._due_s is None else self._due_s
         if due > now:

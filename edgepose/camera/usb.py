@@ -1,4 +1,4 @@
-"""USB cameras, and whatever else Video4Linux has, through OpenCV."""
+"""USB cameras, and all others that Video4Linux knows, read by OpenCV."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 
 import cv2
 
-from edgepose.config import camera as camera_config
+from edgepose.config.camera import UsbCameraConfig
 from edgepose.errors import CameraError
 from edgepose.system.clock import wall_us
 from edgepose.types import U8, Frame
 from edgepose.video.capture import Capture
 
 DEV = Path("/dev")
-# With one buffer a camera has nowhere to put a frame while the last one is decoded, and gives every other one.
+# With one buffer a camera has no place for a frame while the last one is decoded, and gives only every other frame.
 BUFFERS = 2
 _FOURCC = {"mjpg": "MJPG", "yuyv": "YUYV"}
-# Key of the config, its unit in the driver's; then what switches the automatic: property, off, on.
+# Key of the config, property, the config's unit in units of the driver; (property, off, on) of the automatic control.
 _CONTROLS = (
     ("exposure_us", cv2.CAP_PROP_EXPOSURE, 0.01, (cv2.CAP_PROP_AUTO_EXPOSURE, 1, 3)),
     ("gain", cv2.CAP_PROP_GAIN, 1, None),
@@ -31,31 +31,37 @@ log = logging.getLogger(__name__)
 
 
 class UsbSource:
-    """Frames as the camera gives them: another size, rate or setting than asked for is told, and used.
+    """Frames as the camera gives them. Where size, rate or a control differ from the config, a warning says so.
 
-    `settings.device` is looked up at each opening: a name in /dev/v4l/by-id follows the camera to its new number.
-    Raises CameraError."""
+    `config.device` is looked up at each opening, so that a name in /dev/v4l/by-id follows the camera to its new number.
+
+    Args:
+        config: the section of the config.
+        dev: the folder of the devices.
+
+    Raises:
+        CameraError: The camera cannot be opened.
+    """
 
     live = True
 
-    def __init__(self, settings: camera_config.UsbCameraConfig) -> None:
-        self.rate_hz = settings.rate_hz
-        self._settings = settings
+    def __init__(self, config: UsbCameraConfig, *, dev: Path = DEV) -> None:
+        self.rate_hz = config.rate_hz
+        self._config = config
         self._index = 0
-        device = settings.device
-        self._device = DEV / f"video{device}" if isinstance(device, int) else Path(device)
-        _check(self._device)
+        self._device = dev / f"video{config.device}" if isinstance(config.device, int) else Path(config.device)
+        _check(self._device, dev)
         self._capture = Capture(str(self._device.resolve()), cv2.CAP_V4L2)
         if not self._capture.opened:
-            raise CameraError(f"{self._device}: another program uses it, or it gives no pictures; {_what_is_there()}")
-        self._ask_for(settings)
+            raise CameraError(f"{self._device}: another program uses it, or it gives no pictures; {_cameras(dev)}")
+        self._set_controls(config)
 
     def read(self) -> Frame | None:
         """The next frame, BGR; None after `close`. Raises CameraError when the camera is gone or gives nothing."""
         while self._capture.grab():
             captured_mono_ns = self._captured_mono_ns()
             image = self._capture.retrieve()
-            if image is None:  # a damaged JPEG: the next one is whole again
+            if image is None:  # a damaged JPEG; the next one will be whole
                 continue
             if self._index == 0:
                 self._compare(image)
@@ -70,64 +76,64 @@ class UsbSource:
     def close(self) -> None:
         self._capture.close()
 
-    def _ask_for(self, settings: camera_config.UsbCameraConfig) -> None:
-        w, h = settings.size_wh
-        fourcc = cv2.VideoWriter.fourcc(*_FOURCC[settings.format])
+    def _set_controls(self, config: UsbCameraConfig) -> None:
+        w, h = config.size_wh
+        fourcc = cv2.VideoWriter.fourcc(*_FOURCC[config.format])
         for what, value in (
             (cv2.CAP_PROP_FOURCC, fourcc),  # first: it decides which sizes and rates there are
             (cv2.CAP_PROP_FRAME_WIDTH, w),
             (cv2.CAP_PROP_FRAME_HEIGHT, h),
-            (cv2.CAP_PROP_FPS, settings.rate_hz),
+            (cv2.CAP_PROP_FPS, config.rate_hz),
             (cv2.CAP_PROP_BUFFERSIZE, BUFFERS),
         ):
             self._capture.set(what, value)
         for key, what, unit, automatic in _CONTROLS:
-            wanted = getattr(settings, key)
+            wanted = getattr(config, key)
             if automatic is not None:
                 self._capture.set(automatic[0], automatic[2] if wanted is None else automatic[1])
             if wanted is not None:
                 self._capture.set(what, round(wanted * unit))
-                self._tell_difference(key, wanted, self._capture.get(what) / unit)
+                self._warn_of_difference(key, wanted, self._capture.get(what) / unit)
 
     def _compare(self, image: U8) -> None:
-        """What it says of itself is not always what it gives: the size is that of a real frame."""
-        asked, got = self._settings.size_wh, (image.shape[1], image.shape[0])
-        if got != asked:
-            log.warning("%s: gives %dx%d, not %dx%d; coordinates are those of its frames", self._device, *got, *asked)
-        self._tell_difference("rate_hz", self._settings.rate_hz, self._capture.get(cv2.CAP_PROP_FPS))
+        """Warns of differences to the config. The size is taken from a frame: drivers do not always say the truth."""
+        wanted, got = self._config.size_wh, (image.shape[1], image.shape[0])
+        if got != wanted:
+            log.warning("%s: gives %dx%d, not %dx%d; coordinates are those of its frames", self._device, *got, *wanted)
+        self._warn_of_difference("rate_hz", self._config.rate_hz, self._capture.get(cv2.CAP_PROP_FPS))
         code = int(self._capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little", signed=True).decode("latin-1")
-        if code != _FOURCC[self._settings.format]:
-            log.warning("%s: gives the format %s, not %s", self._device, code, self._settings.format)
+        if code != _FOURCC[self._config.format]:
+            log.warning("%s: gives the format %s, not %s", self._device, code, self._config.format)
 
-    def _tell_difference(self, key: str, asked: float, got: float) -> None:
-        """The driver rounds to its own steps: up to a tenth is no difference."""
+    def _warn_of_difference(self, key: str, wanted: float, got: float) -> None:
+        """A tenth is no difference, since drivers round to their own steps."""
         if got < 0:
             log.warning("%s: has no %s to set", self._device, key)
-        elif abs(got - asked) > 0.1 * asked:
-            log.warning("%s: %s is %g, not %g", self._device, key, got, asked)
+        elif abs(got - wanted) > 0.1 * wanted:
+            log.warning("%s: %s is %g, not %g", self._device, key, got, wanted)
 
     def _captured_mono_ns(self) -> int:
-        """When the frame began to arrive: drivers stamp it by the monotonic clock. Others get the present."""
+        """When the frame began to arrive, as the driver has stamped it by the monotonic clock; else the present."""
         now = time.monotonic_ns()
         stamped = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         return stamped if 0 <= now - stamped < 1e9 else now
 
 
-def _check(device: Path) -> None:
-    """Raises CameraError with the reason why the device cannot be opened, which OpenCV does not tell."""
+def _check(device: Path, dev: Path) -> None:
+    """Raises CameraError with the reason why the device cannot be opened, which OpenCV does not give."""
     try:
         os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
     except OSError as exc:
         if exc.errno in {errno.EACCES, errno.EPERM}:
             what = "no permission; `sudo usermod -aG video $USER`, then log in again"
         elif exc.errno in {errno.ENOENT, errno.ENODEV, errno.ENXIO}:
-            what = f"no such camera; {_what_is_there()}"
+            what = f"no such camera; {_cameras(dev)}"
         else:
-            what = f"cannot be opened ({exc.strerror}); {_what_is_there()}"
+            what = f"cannot be opened ({exc.strerror}); {_cameras(dev)}"
         raise CameraError(f"{device}: {what}") from None
 
 
-def _what_is_there() -> str:
-    """By the names that last. Index 0 is the one that gives pictures."""
-    names = sorted((DEV / "v4l" / "by-id").glob("*-index0")) or sorted(DEV.glob("video*"))
+def _cameras(dev: Path) -> str:
+    """Names the cameras that are plugged in, by names that last. Of each camera index 0 gives pictures."""
+    names = sorted((dev / "v4l" / "by-id").glob("*-index0")) or sorted(dev.glob("video*"))
     return f"there is {', '.join(map(str, names))}" if names else "no camera is plugged in"

@@ -16,13 +16,23 @@ _log = logging.getLogger(__name__)
 
 
 class VideoFileSource:
-    """Plays a video file. Raises CameraError when the file gives not a single frame.
+    """Plays a video file.
 
-    realtime: frames come at the file's own rate and late ones may be skipped; otherwise they come as fast as they are
-    asked for. loop: begins again at the end. size_wh, fps, frame_count: as `VideoReader` has them.
+    The wall-clock time of a frame is computed from the time in the video and from the time when the file was last
+    written, which is the end of the recording unless a copy of the file has got another time. With `realtime` it is the
+    present, as that of a camera.
 
-    The wall clock of its frames runs as in the video, and ends when the file was last written: that is when a camera
-    took them, unless copying gave the file another time. With `realtime` it is the present, as a camera's.
+    Args:
+        path: the file.
+        realtime: True for frames at the rate of the file, of which late ones may be skipped; False for frames as fast
+            as they are read.
+        loop: True to begin again at the end.
+
+    Attributes:
+        size_wh: as `VideoReader` has it; so are `fps` and `frame_count`.
+
+    Raises:
+        CameraError: The file has not a single frame that can be read.
     """
 
     def __init__(self, path: str | Path, *, realtime: bool = False, loop: bool = False) -> None:
@@ -53,7 +63,7 @@ class VideoFileSource:
             yield frame
 
     def close(self) -> None:
-        """May be called by another thread: a waiting `read` then returns None."""
+        """Another thread may call it: a waiting `read` then returns None."""
         self._pacer.stop()
         self._video.close()
 

@@ -25,7 +25,6 @@ from fake_picamera2 import BUSY, CONTROLS, IMX219, USB, Hardware, install, plane
 from fakes import FakeEstimator, ListDelivery
 
 from edgepose.camera import open_camera
-from edgepose.camera.picamera2 import failures as picamera2_trouble
 from edgepose.camera.picamera2.camera import Picamera2Source, age, lores_wh
 from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.camera.synthetic.scene import Scene
@@ -43,28 +42,27 @@ FAST = Picamera2Config(rate_hz=500, controls={"ExposureTime": 1000})
 FASTER = {**CONTROLS, "FrameDurationLimits": (1000, 11767556, None)}
 
 
-@pytest.fixture(autouse=True)
-def devices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture
+def devices(tmp_path: Path) -> Path:
     """A /dev of the test's own."""
     folder = tmp_path / "dev"
     folder.mkdir()
-    monkeypatch.setattr(picamera2_trouble, "DEV", folder)
     return folder
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Picamera2Source]]:
-    """opened(hardware, config, model): the source on that hardware."""
+def opened(devices: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Picamera2Source]]:
+    """opened(hardware, config, model) gives the source on that hardware."""
     made: list[Picamera2Source] = []
 
-    def make(hardware: Hardware, camera: Picamera2Config = FAST, model: ModelInput = COLOUR) -> Picamera2Source:
+    def make(
+        hardware: Hardware, camera: Picamera2Config = FAST, model: ModelInput = COLOUR, **more: Any
+    ) -> Picamera2Source:
         if hardware.controls == CONTROLS:
             hardware.controls = FASTER
         install(monkeypatch, hardware)
-        source = open_camera(camera, model)
-        assert isinstance(source, Picamera2Source)
-        made.append(source)
-        return source
+        made.append(Picamera2Source(camera, model, **{"dev": devices, **more}))
+        return made[-1]
 
     yield make
     for source in made:
@@ -150,12 +148,9 @@ def test_looking_for_permission_gives_up_no_lock(opened: Any, devices: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["media3", "dma_heap/vidbuf_cached", "dma_heap/linux,cma"])
-def test_a_device_that_may_not_be_opened_is_told(
-    opened: Any, devices: Path, monkeypatch: pytest.MonkeyPatch, name: str, lock: Any
-) -> None:
+def test_a_device_that_may_not_be_opened_is_told(opened: Any, devices: Path, name: str, lock: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
         Path(folder).chmod(0o755)
-        monkeypatch.setattr(picamera2_trouble, "DEV", Path(folder))
         device = Path(folder) / name
         device.parent.mkdir(exist_ok=True)
         device.touch(0o600)
@@ -164,7 +159,7 @@ def test_a_device_that_may_not_be_opened_is_told(
             with pytest.raises(
                 CameraError, match=rf"^no permission for {device}; sudo usermod -aG video \w+, then log"
             ):
-                opened(Hardware())
+                opened(Hardware(), dev=Path(folder))
         finally:
             if os.getuid() == 0:
                 os.seteuid(0)
@@ -454,10 +449,9 @@ def test_frames_are_counted_as_they_are_read_and_the_newest_comes_first(opened: 
 # --- buffers, threads, trouble -------------------------------------------------------------------------------
 
 
-def test_what_is_waited_for_after_50_timeouts_costs_no_buffer(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgepose.camera.picamera2.camera._WAIT_S", 0.005)
+def test_what_is_waited_for_after_50_timeouts_costs_no_buffer(opened: Any) -> None:
     hardware = Hardware()
-    source = opened(hardware)
+    source = opened(hardware, wait_s=0.005)
     _make_trouble(hardware, "silent")
     waits = 0
     wait = hardware.camera.wait
@@ -672,10 +666,10 @@ def test_check_tells_the_sensor_both_sizes_and_the_first_frame(
     )
     assert main(["check", "-c", str(config)]) == 0
     out = capsys.readouterr().out
-    assert "camera    ok    imx219, 640x480, 320x240 for the model, first frame after " in out
+    assert "camera      ok    imx219, 640x480, 320x240 for the model, first frame after " in out
     hardware.opening = RuntimeError(BUSY)
     assert main(["check", "-c", str(config)]) == 1
-    assert "camera    FAIL  imx219: in use by another program; stop that one" in capsys.readouterr().out
+    assert "camera      FAIL  imx219: in use by another program; stop that one" in capsys.readouterr().out
 
 
 def test_check_tries_the_camera_also_without_a_model(
@@ -685,4 +679,4 @@ def test_check_tries_the_camera_also_without_a_model(
     config = tmp_path / "edgepose.yaml"
     config.write_text("model: none.tflite\ncamera: {source: picamera2}\nmqtt: {port: 1}\n", encoding="utf-8")
     assert main(["check", "-c", str(config)]) == 78
-    assert "camera    ok    imx219, 640x480" in capsys.readouterr().out
+    assert "camera      ok    imx219, 640x480" in capsys.readouterr().out

@@ -114,13 +114,16 @@ class FakeCapture:
         self._open = False
 
 
+def open_usb(tmp_path: Path, config: camera_config.UsbCameraConfig) -> UsbSource:
+    return UsbSource(config, dev=tmp_path / "dev")
+
+
 @pytest.fixture
 def webcam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webcam]:
     """One, at /dev/video0 of a /dev of this test's own, with a name that lasts."""
     cam = Webcam()
     monkeypatch.setattr(FakeCapture, "webcam", cam, raising=False)
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
-    monkeypatch.setattr(usb, "DEV", tmp_path / "dev")
     (tmp_path / "dev" / "v4l" / "by-id").mkdir(parents=True)
     plug(tmp_path, 0)
     yield cam
@@ -147,7 +150,7 @@ def settings(tmp_path: Path, **more: Any) -> camera_config.UsbCameraConfig:
 
 
 def test_frames_have_the_size_that_was_asked_for(webcam, tmp_path, caplog):
-    camera = UsbSource(settings(tmp_path, size_wh=(1280, 720)))
+    camera = open_usb(tmp_path, settings(tmp_path, size_wh=(1280, 720)))
     frames = [camera.read() for _ in range(3)]
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert {(frame.size_wh, frame.order) for frame in frames} == {((1280, 720), "bgr")}
@@ -163,13 +166,13 @@ def test_frames_have_the_size_that_was_asked_for(webcam, tmp_path, caplog):
 def test_a_number_is_a_device_too(webcam, tmp_path, device):
     if device == "/dev/video0":
         device = str(tmp_path / "dev" / "video0")
-    UsbSource(camera_config.UsbCameraConfig(device=device)).close()
+    open_usb(tmp_path, camera_config.UsbCameraConfig(device=device)).close()
     assert webcam.opened == [str(tmp_path / "dev" / "video0")]
 
 
 def test_what_the_camera_gives_instead_is_told_and_used(webcam, tmp_path, caplog):
     webcam.frame_wh, webcam.rate, webcam.formats = (800, 600), 15.0, ["YUYV"]
-    camera = UsbSource(settings(tmp_path, size_wh=(1280, 720)))
+    camera = open_usb(tmp_path, settings(tmp_path, size_wh=(1280, 720)))
     for _ in range(3):
         assert camera.read().size_wh == (800, 600)
     name = str(by_id(tmp_path))
@@ -182,7 +185,7 @@ def test_what_the_camera_gives_instead_is_told_and_used(webcam, tmp_path, caplog
 
 def test_controls_are_set_by_hand_and_verified(webcam, tmp_path, caplog):
     webcam.steps = {cv2.CAP_PROP_GAIN: 50}
-    UsbSource(settings(tmp_path, exposure_us=5000, gain=120, focus=30))
+    open_usb(tmp_path, settings(tmp_path, exposure_us=5000, gain=120, focus=30))
     assert webcam.controls == {cv2.CAP_PROP_EXPOSURE: 50, cv2.CAP_PROP_AUTO_EXPOSURE: 1, cv2.CAP_PROP_GAIN: 100}
     name = str(by_id(tmp_path))
     assert caplog.messages == [f"{name}: gain is 100, not 120", f"{name}: has no focus to set"]
@@ -190,7 +193,7 @@ def test_controls_are_set_by_hand_and_verified(webcam, tmp_path, caplog):
 
 def test_without_controls_the_camera_is_set_back_to_automatic(webcam, tmp_path, caplog):
     webcam.controls[cv2.CAP_PROP_AUTO_EXPOSURE] = 1  # as an earlier run may have left it
-    UsbSource(settings(tmp_path))
+    open_usb(tmp_path, settings(tmp_path))
     assert webcam.controls[cv2.CAP_PROP_AUTO_EXPOSURE] == 3
     assert caplog.messages == []
 
@@ -203,7 +206,7 @@ def test_a_frame_has_the_drivers_time_where_that_can_be(webcam, tmp_path, age_ms
     frozen = time.monotonic_ns()
     monkeypatch.setattr(time, "monotonic_ns", lambda: frozen)
     monkeypatch.setattr(time, "monotonic", lambda: frozen / 1e9)
-    frame = UsbSource(settings(tmp_path)).read()
+    frame = open_usb(tmp_path, settings(tmp_path)).read()
     age = (frozen - frame.captured_mono_ns) / 1e6
     assert age == pytest.approx(age_ms if low_ms else 0, abs=0.01)
     monkeypatch.undo()
@@ -212,7 +215,7 @@ def test_a_frame_has_the_drivers_time_where_that_can_be(webcam, tmp_path, age_ms
 
 def test_a_damaged_frame_is_left_out(webcam, tmp_path):
     webcam.damaged = {0, 2, 3}
-    camera = UsbSource(settings(tmp_path))
+    camera = open_usb(tmp_path, settings(tmp_path))
     frames = [camera.read() for _ in range(3)]
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert [int(frame.image[0, 0, 0]) for frame in frames] == [2, 5, 6]
@@ -223,20 +226,20 @@ def test_a_damaged_frame_is_left_out(webcam, tmp_path):
 
 def test_a_camera_that_is_not_there_is_told_with_those_that_are(webcam, tmp_path):
     with pytest.raises(CameraError) as error:
-        UsbSource(camera_config.UsbCameraConfig(device="/dev/v4l/by-id/other"))
+        open_usb(tmp_path, camera_config.UsbCameraConfig(device="/dev/v4l/by-id/other"))
     assert str(error.value) == f"/dev/v4l/by-id/other: no such camera; there is {by_id(tmp_path)}"
     by_id(tmp_path).unlink()
     with pytest.raises(CameraError, match=r"no such camera; there is .*/dev/video0$"):
-        UsbSource(camera_config.UsbCameraConfig(device=7))
+        open_usb(tmp_path, camera_config.UsbCameraConfig(device=7))
     (tmp_path / "dev" / "video0").unlink()
     with pytest.raises(CameraError, match=r"video7: no such camera; no camera is plugged in$"):
-        UsbSource(camera_config.UsbCameraConfig(device=7))
+        open_usb(tmp_path, camera_config.UsbCameraConfig(device=7))
 
 
 def test_a_camera_that_somebody_else_uses_is_told(webcam, tmp_path):
     webcam.busy = True
     with pytest.raises(CameraError, match="another program uses it, or it gives no pictures; there is"):
-        UsbSource(settings(tmp_path))
+        open_usb(tmp_path, settings(tmp_path))
 
 
 def test_a_camera_that_we_may_not_use_is_told(webcam, tmp_path, lock):
@@ -246,7 +249,7 @@ def test_a_camera_that_we_may_not_use_is_told(webcam, tmp_path, lock):
         other.mkdir()
         lock(other)
     with pytest.raises(CameraError, match=r"no permission; `sudo usermod -aG video \$USER`, then log in again"):
-        UsbSource(camera_config.UsbCameraConfig(device=str(tmp_path / "dev" / "video0")))
+        open_usb(tmp_path, camera_config.UsbCameraConfig(device=str(tmp_path / "dev" / "video0")))
 
 
 # --- supervised --------------------------------------------------------------------------------------------
@@ -257,7 +260,7 @@ FAST = SupervisorTiming(stall_s=0.2, close_s=0.1, longest_pause_s=0.05)
 
 def test_a_camera_is_found_again_under_another_number(webcam, tmp_path):
     reporter = Reporter()
-    camera = CameraSupervisor(lambda: UsbSource(settings(tmp_path)), reporter=reporter, timing=FAST)
+    camera = CameraSupervisor(lambda: open_usb(tmp_path, settings(tmp_path)), reporter=reporter, timing=FAST)
     first = camera.read()
     webcam.gone = True
     unplug(tmp_path, 0)
@@ -277,7 +280,7 @@ def test_a_camera_is_found_again_under_another_number(webcam, tmp_path):
 
 def test_a_read_that_hangs_after_unplugging_is_left_behind_until_the_driver_lets_go(webcam, tmp_path):
     reporter = Reporter()
-    camera = CameraSupervisor(lambda: UsbSource(settings(tmp_path)), reporter=reporter, timing=FAST)
+    camera = CameraSupervisor(lambda: open_usb(tmp_path, settings(tmp_path)), reporter=reporter, timing=FAST)
     camera.read()
     webcam.hang = hang = threading.Event()
     thread = threading.Thread(target=lambda: [camera.read() for _ in range(5)])

@@ -1,5 +1,7 @@
-"""What the config asks of a Camera Module, checked against what that camera offers, before libcamera sees it:
-libcamera would clip some of it in silence, and fail at a later frame because of the rest."""
+"""Checks what the config asks of a Camera Module against what that camera offers.
+
+libcamera would clip some of the values in silence, and fail at a later frame because of the others.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,18 @@ from edgepose.config.camera import ControlValue, Picamera2Config
 from edgepose.errors import ConfigError
 from edgepose.system.wording import did_you_mean
 
-Offered: TypeAlias = Mapping[str, tuple[Any, Any, Any]]  # name: (least, most, default), as Picamera2.camera_controls
+Offered: TypeAlias = Mapping[
+    str, tuple[Any, Any, Any]
+]  # (least, most, default) by name, as Picamera2.camera_controls has them
 
 _DURATION = "FrameDurationLimits"
 _RATES = {_DURATION, "FrameRate"}
 _AUTO_AT_ZERO = {"ExposureTime", "AnalogueGain"}
-_RATE_SLACK = 1.02  # what is called 30 frames a second may be 29.9
+_RATE_SLACK = 1.02  # a sensor that is said to give 30 frames a second may give 29.9
 
 
 def controls_for(camera: Picamera2Config, offered: Offered) -> dict[str, Any]:
-    """The controls to set. Raises ConfigError for one that this camera does not have, or not with that value."""
+    """Returns the controls to set. Raises ConfigError where this camera has no such control, or not with that value."""
     if _DURATION in offered:
         duration_us = _duration_us(camera.rate_hz, offered)
         controls: dict[str, Any] = {_DURATION: (duration_us, duration_us)}
@@ -33,7 +37,7 @@ def controls_for(camera: Picamera2Config, offered: Offered) -> dict[str, Any]:
     for name, value in camera.controls.items():
         controls[name] = _checked(name, value, offered)
     if "ScalerCrop" in controls and "ScalerCrops" in offered:
-        # On a Pi 5 picamera2 has set a crop for each stream, and those count for more.
+        # On a Pi 5 picamera2 sets a crop for each stream, which overrides this one.
         controls["ScalerCrops"] = [controls["ScalerCrop"]] * 2
     return controls
 
@@ -80,7 +84,10 @@ def _checked_number(where: str, value: bool | float, least: Any, most: Any) -> A
 
 
 def _as_type_of(where: str, value: bool | float, like: Any) -> bool | int | float:
-    """libcamera takes neither 1.0 for an integer nor 1 for a yes, and says so only when a frame is due."""
+    """Converts a number to the type of `like`.
+
+    libcamera accepts neither 1.0 for an integer nor 1 for true, and says so only when a frame is due.
+    """
     if isinstance(like, bool):
         if not isinstance(value, bool):
             raise ConfigError(f"{where}: {value} is neither true nor false")
@@ -95,7 +102,7 @@ def _as_type_of(where: str, value: bool | float, like: Any) -> bool | int | floa
 
 
 def _checked_rectangle(where: str, value: ControlValue, least: Any, most: Any) -> tuple[int, ...]:
-    """(x, y, w, h) in pixels of the sensor."""
+    """Returns (x, y, w, h) in pixels of the sensor. Raises ConfigError."""
     if not isinstance(value, tuple) or len(value) != 4:
         raise ConfigError(f"{where}: four numbers are wanted, [x, y, width, height]")
     x, y, w, h = rectangle = tuple(int(part) for part in value)

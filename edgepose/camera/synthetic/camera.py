@@ -12,7 +12,7 @@ from edgepose.types import Frame
 
 
 class SyntheticSource:
-    """Frames at `rate_hz`, without end, until `close`. The keypoints of frame i are `mouse.truth(i)`."""
+    """Gives frames at `rate_hz` until `close`. The keypoints of frame i are `mouse.truth(i)`."""
 
     live = True
 
@@ -35,5 +35,5 @@ class SyntheticSource:
         return frame
 
     def close(self) -> None:
-        """May be called by another thread: a waiting `read` then returns None."""
+        """Another thread may call it: a waiting `read` then returns None."""
         self._pacer.stop()
