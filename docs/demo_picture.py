@@ -46,12 +46,12 @@ def main() -> None:
     demo = subprocess.Popen([sys.executable, "-m", "edgepose", "demo", "--port", str(port)], stdout=subprocess.DEVNULL)
     try:
         with contextlib.closing(Subscriber(f"mqtt://127.0.0.1:{port}")) as subscriber:
-            board = TerminalView(subscriber, NOTES, demo_truth())
+            view = TerminalView(subscriber, NOTES, demo_truth())
             until_s = time.monotonic() + SHOWN_S
             while time.monotonic() < until_s:
-                board.receive(0.1)
+                view.receive(0.1)
             console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-            console.print(compose(board, time.monotonic(), COLUMNS, ROWS))
+            console.print(compose(view, time.monotonic(), COLUMNS, ROWS))
     finally:
         end(demo)
     path = Path(__file__).with_name("demo.svg")

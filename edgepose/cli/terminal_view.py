@@ -1,4 +1,4 @@
-"""The live terminal view of devices: composed as values, so that it can be tested without a terminal."""
+"""The live view of devices in a terminal. It is composed as values, so that it can be tested without a terminal."""
 
 from __future__ import annotations
 
@@ -22,17 +22,23 @@ from edgepose.types import F64
 
 _SIGNS = {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▲"}
 _STATES = {"online": "green", "stopped": "yellow", "offline": "red", "unknown": "dim"}
-_BAR = 8
-_SIDE = 53  # characters that everything but the picture takes
-_SURE, _DOUBTFUL = 0.8, 0.5  # scores from which a bar is green, yellow
+_BAR = 8  # characters
+_SIDE = 53  # characters beside the picture
+_SURE, _DOUBTFUL = 0.8, 0.5  # from these scores on, a bar is green and yellow
 _SILENT_S = 3.0
 _REFRESH_S = 0.1
-# Bits of a braille character's dots, by row and column (Unicode 2800..28FF).
+# The bits of the dots of a braille character, by row and column (Unicode 2800..28FF).
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 
 class TerminalView:
-    """Every device heard of. notes: lines under the view."""
+    """The devices that have sent a message so far.
+
+    Attributes:
+        subscriber: receives the messages.
+        notes: lines below the view.
+        devices: the state of each device, by name.
+    """
 
     def __init__(self, subscriber: Subscriber, notes: tuple[str, ...] = (), truth: Truth | None = None):
         self.subscriber, self.notes = subscriber, notes
@@ -45,48 +51,49 @@ class TerminalView:
             state.update(message, time.monotonic())
 
 
-def follow(board: TerminalView, proceed: Callable[[], bool]) -> None:
-    """Shows the board while `proceed()`: drawn anew on a terminal, otherwise a line a second for each device."""
+def follow(view: TerminalView, proceed: Callable[[], bool]) -> None:
+    """Shows the view as long as `proceed()` is true: it is redrawn on a terminal; elsewhere each device gets a line a
+    second."""
     if not sys.stdout.isatty():
-        _follow_as_lines(board, proceed)
+        _follow_as_lines(view, proceed)
         return
     console = Console()
     with Live(console=console, auto_refresh=False) as live:
         while proceed():
-            board.receive(_REFRESH_S)
-            live.update(compose(board, time.monotonic(), console.width, console.height), refresh=True)
+            view.receive(_REFRESH_S)
+            live.update(compose(view, time.monotonic(), console.width, console.height), refresh=True)
 
 
-def _follow_as_lines(board: TerminalView, proceed: Callable[[], bool]) -> None:
+def _follow_as_lines(view: TerminalView, proceed: Callable[[], bool]) -> None:
     due_s = time.monotonic()
     while proceed():
-        board.receive(_REFRESH_S)
+        view.receive(_REFRESH_S)
         if (now_s := time.monotonic()) >= due_s:
             due_s = now_s + 1
-            lines = [plain_line(state, now_s) for state in board.devices.values()] if board.subscriber.connected else []
-            print("\n".join(lines or [_connection(board)]), flush=True)
+            lines = [plain_line(state, now_s) for state in view.devices.values()] if view.subscriber.connected else []
+            print("\n".join(lines or [_connection(view)]), flush=True)
 
 
-def compose(board: TerminalView, now_s: float, width: int, height: int) -> RenderableType:
-    """One device in full, several as a table; width, height: of the terminal, characters."""
-    states = list(board.devices.values())
+def compose(view: TerminalView, now_s: float, width: int, height: int) -> RenderableType:
+    """Returns one device in full, or several as a table. width, height: size of the terminal, characters."""
+    states = list(view.devices.values())
     if len(states) == 1:
-        body: RenderableType = _device(states[0], now_s, width, height - 5 - len(board.notes))
+        body: RenderableType = _device(states[0], now_s, width, height - 5 - len(view.notes))
     elif states:
         body = _fleet(states, now_s)
     else:
         body = Text("no device heard of yet", "dim")
-    notes = [Text(note, "dim") for note in board.notes]
-    if not board.subscriber.connected or not states:
-        notes.insert(0, Text(_connection(board), "yellow"))
-    if board.subscriber.malformed:
-        unreadable = _count(board.subscriber.malformed, "message")
+    notes = [Text(note, "dim") for note in view.notes]
+    if not view.subscriber.connected or not states:
+        notes.insert(0, Text(_connection(view), "yellow"))
+    if view.subscriber.malformed:
+        unreadable = _count(view.subscriber.malformed, "message")
         notes.append(Text(f"{unreadable} unreadable: of another edgepose version?", "red"))
     return Group(body, *notes)
 
 
 def plain_line(state: DeviceState, now_s: float) -> str:
-    """A device in one line, for logs and pipes."""
+    """Returns the state of a device in one line, for logs and pipes."""
     parts = [f"{state.device} {_state_name(state)}"]
     if state.pose is None:
         return f"{parts[0]}, no keypoints yet"
@@ -99,8 +106,8 @@ def plain_line(state: DeviceState, now_s: float) -> str:
     return ", ".join([*parts, points or "no keypoint above min_score"])
 
 
-def _connection(board: TerminalView) -> str:
-    subscriber = board.subscriber
+def _connection(view: TerminalView) -> str:
+    subscriber = view.subscriber
     broker = where(subscriber.mqtt)
     if subscriber.connected:
         return f"{broker}: connected, waiting for a device"
@@ -149,7 +156,7 @@ def _keypoints(state: DeviceState) -> RenderableType:
 
 
 def score_bar(score: float) -> Text:
-    """Eight characters to the eighth of one, and the number."""
+    """Returns a bar of eight characters, exact to an eighth of one, and the number."""
     eighths = round(min(max(score, 0.0), 1.0) * _BAR * 8)
     full, part = divmod(eighths, 8)
     bar = ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(_BAR)
@@ -192,10 +199,10 @@ def _fleet(states: list[DeviceState], now_s: float) -> Table:
 
 
 def _arena(state: DeviceState, columns: int, rows: int) -> Text:
-    """The frame in braille dots: where the animal was, its skeleton, its keypoints."""
+    """Returns the frame in braille dots: where the animal was, its skeleton, its keypoints."""
     assert state.pose is not None
     pose = state.pose
-    # A character is about twice as high as wide and holds 2x4 dots, so dots are square.
+    # A character is about twice as high as wide and has 2x4 dots, so the distances between dots are equal.
     w, h = pose.size_wh
     dots = min(columns * 2, rows * 4 * w / h)
     columns = max(1, int(dots / 2))
@@ -205,7 +212,7 @@ def _arena(state: DeviceState, columns: int, rows: int) -> Text:
         canvas.dot(to_dots(past), "grey37")
     points = {name: to_dots([p.x, p.y]) for name, p in pose.keypoints.items()}
     for a, b in state.info.skeleton.edges if state.info else ():
-        if a in points and b in points:  # a retained /info may still be of the model before
+        if a in points and b in points:  # a retained /info may still describe the earlier model
             canvas.line(points[a], points[b], "white")
     for name, keypoint in pose.keypoints.items():
         canvas.blob(points[name], _sign(state, name)[1] if keypoint.score >= _DOUBTFUL else "grey50")
@@ -213,7 +220,11 @@ def _arena(state: DeviceState, columns: int, rows: int) -> Text:
 
 
 class Canvas:
-    """Braille characters, each of 2x4 dots and one style: that of the last dot in it."""
+    """A picture of braille characters. Each has 2x4 dots and one style, that of the last dot in it.
+
+    Attributes:
+        dots_wh: width and height in dots.
+    """
 
     def __init__(self, columns: int, rows: int) -> None:
         self.dots_wh = (2 * columns, 4 * rows)
@@ -221,7 +232,7 @@ class Canvas:
         self._styles: dict[tuple[int, int], str] = {}
 
     def dot(self, xy: F64, style: str) -> None:
-        """Sets the dot nearest to `xy`; outside the canvas nothing happens."""
+        """Sets the dot nearest to `xy`; a place outside the canvas changes nothing."""
         x, y = round(float(xy[0])), round(float(xy[1]))
         if 0 <= x < self.dots_wh[0] and 0 <= y < self.dots_wh[1]:
             self._bits[y // 4, x // 2] |= _DOTS[y % 4][x % 2]
@@ -250,9 +261,9 @@ def _count(number: int, noun: str) -> str:
 
 
 def _sign(state: DeviceState, name: str) -> tuple[str, str]:
-    """The sign and the colour of a keypoint, which stay the same in poses that lack other keypoints."""
+    """Returns the sign and the colour of a keypoint; they stay the same in poses that lack other keypoints."""
     assert state.pose is not None
-    known = state.info.skeleton.keypoints if state.info else ()  # a retained /info may still be of another model
+    known = state.info.skeleton.keypoints if state.info else ()  # a retained /info may still describe another model
     names = known if name in known else tuple(state.pose.keypoints)
     k = names.index(name)
     return _SIGNS[keypoint_shapes(k + 1)[k]], keypoint_hex(k + 1)[k]

@@ -1,4 +1,5 @@
-"""Privacy masks: parts of the frame that nobody may see, burned into every picture before anything else has it."""
+"""Privacy masks: parts of the frame that nobody may see. They are blackened in every picture before anything else gets
+it."""
 
 from __future__ import annotations
 
@@ -11,20 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 from edgepose.geometry.pixels import i420_planes
 from edgepose.types import F64, U8, Frame, image_size_wh
 
-_FINE = 4  # fine pixels along a pixel's side
-_BLACK_Y, _NO_COLOUR = 16, 128  # of YUV planes, limited range
+_FINE = 4  # a pixel's side is divided into so many fine pixels
+_BLACK_Y, _NO_COLOUR = 16, 128  # values in I420 planes, BT.601 limited range
 
 
 class Masks:
-    """polygons: the corners (x, y) of each, pixels of the frame. What lies inside becomes black, and one pixel
-    around it."""
+    """Blackens what lies inside polygons, and one pixel around it."""
 
     def __init__(self, polygons: Iterable[ArrayLike]) -> None:
+        """polygons: the corners (P, 2) of each, as (x, y) in pixels of the frame."""
         self._polygons = [np.asarray(polygon, np.float64) for polygon in polygons]
         self._covered: dict[tuple[tuple[int, int], tuple[int, int]], NDArray[np.bool_]] = {}
 
     def burn(self, frame: Frame) -> None:
-        """Into all pictures of the frame, in place. Covering costs about as much as copying what is covered."""
+        """Blackens the masked parts of all pictures of the frame, in place. It costs about as much as copying them."""
         if frame.order == "i420":
             _burn_planes(frame.image, self._cover(frame.size_wh, image_size_wh(frame.image, frame.order)))
         else:
@@ -36,7 +37,7 @@ class Masks:
         image[self._cover(field_wh, (image.shape[1], image.shape[0]))] = 0
 
     def _cover(self, field_wh: tuple[int, int], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-        """(H, W): which pixels of a picture of that size, which shows the whole field, are covered."""
+        """Returns which pixels (H, W) are covered, in a picture of that size that shows the whole field."""
         key = field_wh, size_wh
         if key not in self._covered:
             self._covered[key] = _draw(self._polygons, field_wh, size_wh)
@@ -44,22 +45,22 @@ class Masks:
 
 
 def _draw(polygons: Sequence[F64], field_wh: tuple[int, int], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-    """All that shows any of it, and one pixel around: corners are rounded, and whoever made a picture smaller may have
-    looked further than one pixel's own area."""
-    # Exactly, where a border may pass between pixels' centres: each pixel stands for the fine ones of its area.
+    """Returns the pixels that show any part of a polygon, and one pixel around them: corners are rounded, and a filter
+    that made the picture smaller may have mixed neighbouring pixels."""
+    # A border may pass between the centres of pixels, so a pixel is covered where any fine pixel in it is.
     w, h = field_wh
     fine = np.zeros((_FINE * h, _FINE * w), np.uint8)
     for polygon in polygons:
         corners = np.round((np.clip(polygon, -(2.0**16), 2.0**16) + 0.5) * _FINE - 0.5).astype(np.int32)
         cv2.fillPoly(fine, [corners], 255)
     drawn = fine.reshape(h, _FINE, w, _FINE).max(axis=(1, 3))
-    if size_wh != field_wh:  # INTER_AREA gives the part of each pixel that is covered
+    if size_wh != field_wh:  # INTER_AREA gives the share of each pixel that is covered
         drawn = (cv2.resize(drawn.astype(np.float32), size_wh, interpolation=cv2.INTER_AREA) > 0).astype(np.uint8)
     return cv2.dilate(drawn, np.ones((3, 3), np.uint8)) > 0
 
 
 def _burn_planes(image: U8, covered: NDArray[np.bool_]) -> None:
-    """I420: Y, then U and V at half the size, each of whose pixels colours four."""
+    """Blackens I420 planes: Y, then U and V at half the size, where each pixel gives the colour of four."""
     luma, *colours = i420_planes(image)
     luma[covered] = _BLACK_Y
     h, w = covered.shape

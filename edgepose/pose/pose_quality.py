@@ -1,5 +1,5 @@
-"""What is wrong with poses, told by their scores and by the poses before and after: at the desk for whole videos, on
-the device for the middle one of the last three."""
+"""Judges poses by their scores and by the poses before and after: on the desktop for whole videos, on the device for
+the middle one of the last three."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 from edgepose.pose.drawing import SURE
 from edgepose.types import F64, Skeleton
 
-NEIGHBOUR_S = 0.2  # frames that are closer in time tell what movement is plausible
-_JUMP = 0.25  # body lengths by which a keypoint leaves the line between its neighbours in time
-_SWAP = 0.15  # body lengths of movement that exchanging left and right must save
+NEIGHBOUR_S = 0.2  # only frames that are closer in time show which movement is plausible
+_JUMP = 0.25  # body lengths; a keypoint that is farther from the line between its neighbours in time has jumped
+_SWAP = 0.15  # body lengths; left and right are exchanged where that saves so much movement
 
 
 @dataclass(frozen=True)
 class PoseQuality:
-    """Of N frames and K keypoints. jump: (N, K) body lengths, 0 where plausible. swap: (N,) index of the left/right
-    pair that seems exchanged, -1 for none. doubt: (N,) 0 where the model is sure of everything, to 1."""
+    """The quality of the poses of N frames with K keypoints.
+
+    Attributes:
+        doubt: (N,) from 0, where the model is sure of every keypoint, to 1.
+        jump: (N, K) how far a keypoint jumped, body lengths; 0 where its movement is plausible.
+        swap: (N,) the number of the left/right pair that seems exchanged; -1 where none does.
+    """
 
     doubt: F64
     jump: F64
@@ -27,25 +32,36 @@ class PoseQuality:
 
     @property
     def severity(self) -> F64:
-        """(N,) what to choose by."""
+        """(N,) how much a frame is worth a label: the higher, the worse its pose."""
         return np.asarray(self.doubt + np.minimum(self.jump.max(axis=1), 1.0) + 0.5 * (self.swap >= 0))
 
     @property
     def moves(self) -> NDArray[np.bool_]:
-        """(N,) something moves as no animal does."""
+        """(N,) True where a keypoint moves as no animal moves."""
         return np.asarray((self.jump > 0).any(axis=1) | (self.swap >= 0))
 
 
 def judge_poses(xy: F64, score: F64, time_s: F64, skeleton: Skeleton, length_px: float) -> PoseQuality:
-    """xy: (N, K, 2), score: (N, K), time_s: (N,) of neighbouring frames. length_px: of the animal."""
-    # Half for all keypoints and half for the worst one: a single lost keypoint is worth a label too.
+    """Judges the poses of consecutive frames.
+
+    Args:
+        xy: (N, K, 2) pixels.
+        score: (N, K).
+        time_s: (N,) time of each frame, seconds.
+        skeleton: its flip pairs are those that may be exchanged.
+        length_px: length of the animal.
+    """
+    # One half is for all keypoints, the other for the worst one: a single lost keypoint is worth a label too.
     doubt = 1 - (score.mean(axis=1) + score.min(axis=1)) / 2
     jump = _jumps(xy, time_s) / length_px
     return PoseQuality(doubt, np.where(jump >= _JUMP, jump, 0.0), _swaps(xy, time_s, skeleton, length_px))
 
 
 def animal_length(xy: F64, score: F64, size_wh: tuple[int, int]) -> float:
-    """Median diagonal of the box round the sure keypoints, px; a tenth of the frame's where that says nothing."""
+    """Returns the length of the animal in pixels: the median diagonal of the box round its sure keypoints.
+
+    It is a tenth of the frame's diagonal where no frame has two sure keypoints. xy: (N, K, 2), score: (N, K).
+    """
     sure = np.where(score[..., None] >= SURE, xy, np.nan)
     sure = sure[np.isfinite(sure).all(axis=2).sum(axis=1) >= 2]
     if len(sure):
@@ -56,9 +72,10 @@ def animal_length(xy: F64, score: F64, size_wh: tuple[int, int]) -> float:
 
 
 def _jumps(xy: F64, time_s: F64) -> F64:
-    """(N, K) distance in pixels of each keypoint from the line between the frames before and after, at its time.
+    """Returns the distance (N, K) in pixels of each keypoint from the line between the frames before and after.
 
-    0 where a neighbour is too far in time, and where a neighbour is farther off: that is the frame to look at.
+    It is 0 where a neighbour is too far in time, and where the keypoint is farther off in a neighbouring frame: then
+    that frame is the one with the jump.
     """
     jump = np.zeros(xy.shape[:2])
     if len(xy) < 3:
@@ -75,7 +92,8 @@ def _jumps(xy: F64, time_s: F64) -> F64:
 
 
 def _swaps(xy: F64, time_s: F64, skeleton: Skeleton, length_px: float) -> NDArray[np.int64]:
-    """(N,) index of the pair that moves much less from the frame before, or to the frame after, when exchanged."""
+    """Returns the number (N,) of the pair that moves much less when it is exchanged, from the frame before or to the
+    frame after; -1 where no pair does."""
     swap = np.full(len(xy), -1)
     for p, (left, right) in enumerate(skeleton.flip_pairs):
         a, b = xy[:, skeleton.keypoints.index(left)], xy[:, skeleton.keypoints.index(right)]

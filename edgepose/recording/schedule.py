@@ -1,4 +1,4 @@
-"""Whether frames are to be recorded now."""
+"""Decides whether frames are to be recorded now."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from edgepose.config.schema import BetweenConfig
 
 
 class RecordingSchedule:
-    """marker: a file that is there while an experiment is marked, so that a power cut does not end its recording."""
+    """When the config wants frames to be recorded.
+
+    Attributes:
+        by_clock: the schedule follows the clock.
+    """
 
     def __init__(self, when: Literal["always", "marked"] | BetweenConfig, marker: Path) -> None:
+        """marker: a file that exists while an experiment is marked, so that a power cut does not end its recording."""
         self._when, self._marker = when, marker
         self._marked = when == "marked" and marker.exists()
         self.by_clock = isinstance(when, BetweenConfig)
@@ -21,7 +26,7 @@ class RecordingSchedule:
             self._begin, self._end = (minute_of(text) for text in when.between)
 
     def wants(self, t_us: int) -> bool:
-        """t_us: wall clock of a frame, epoch microseconds."""
+        """Returns whether a frame is to be recorded. t_us: its wall clock, epoch microseconds."""
         if not self.by_clock:
             return self._marked or self._when == "always"
         local = time.localtime(t_us / 1e6)
@@ -31,11 +36,11 @@ class RecordingSchedule:
         return minute >= self._begin or minute < self._end
 
     def mark(self, phase: str) -> None:
-        """phase: `start` or `stop` of an experiment; others change nothing."""
+        """Takes the mark of an experiment. phase: `start` or `stop`; other phases change nothing."""
         if self._when != "marked" or phase not in {"start", "stop"}:
             return
         self._marked = phase == "start"
-        with contextlib.suppress(OSError):  # the recording itself will say what is wrong with the folder
+        with contextlib.suppress(OSError):  # the recorder reports what is wrong with the folder
             self._marker.parent.mkdir(parents=True, exist_ok=True)
             if self._marked:
                 self._marker.touch()
@@ -44,7 +49,7 @@ class RecordingSchedule:
 
 
 def minute_of(text: int | str) -> int:
-    """Of the day. A number is one already."""
+    """Returns the minute of the day. YAML has already made a number of a time without quotes."""
     if isinstance(text, int):
         return text
     hours, minutes = text.split(":")

@@ -1,4 +1,4 @@
-"""OpenCV's VideoCapture, quiet, and safe to close from another thread."""
+"""OpenCV's VideoCapture without messages of its own, and safe to close from another thread."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ import cv2
 
 from edgepose.types import U8
 
-# Errors are told by us, in one line, where OpenCV and FFmpeg would add many. FFmpeg's level is read at its first use.
+# We report errors in one line; OpenCV and FFmpeg would add many. FFmpeg reads its level when it is first used.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-# Or it falls back to UDP, where a lost packet smears over the picture until the next key frame.
+# Without this FFmpeg uses UDP, where a lost packet spoils the picture until the next key frame.
 os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
-# Seconds until V4L2 gives up waiting for a frame; read once. Less than a stall, so that the device is free again then.
+# V4L2 waits so many seconds for a frame (read once). It is less than a stall, so that the device is free again by then.
 os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "3")
 
 
 class Capture:
-    """name: path or URL. parameters: pairs of CAP_PROP_... and value, for opening.
+    """A video that OpenCV has opened.
 
-    cv2 crashes when one thread releases what another one reads, so `close` waits for a read that is under way."""
+    OpenCV crashes when one thread releases a video that another thread reads, so `close` waits until a read has ended.
+
+    Attributes:
+        opened: whether it could be opened.
+        closed: whether `close` was called.
+    """
 
     def __init__(self, name: str, backend: int = cv2.CAP_ANY, parameters: Sequence[int] = ()) -> None:
+        """name: path or URL. parameters: pairs of a CAP_PROP_... and its value, used for opening."""
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
         self.closed = False
         self._lock = threading.Lock()
@@ -31,12 +37,12 @@ class Capture:
         self.opened = self._video.isOpened()
 
     def grab(self) -> bool:
-        """Waits for the next frame, without decoding its colours. False when none comes."""
+        """Waits for the next frame, and does not decode its colours yet. Returns False when none comes."""
         with self._lock:
             return self._video.grab()
 
     def retrieve(self) -> U8 | None:
-        """The grabbed frame, (H, W, 3) BGR; None where it cannot be decoded."""
+        """Returns the grabbed frame, (H, W, 3) BGR; None where it cannot be decoded."""
         with self._lock:
             found, image = self._video.retrieve()
         return image if found else None  # type: ignore[return-value]
@@ -47,7 +53,7 @@ class Capture:
         return image if found else None  # type: ignore[return-value]
 
     def get(self, what: int) -> float:
-        """A CAP_PROP_...; 0 or less where it is not known."""
+        """Returns the value of a CAP_PROP_...; 0 or less where it is not known."""
         with self._lock:
             return self._video.get(what)
 

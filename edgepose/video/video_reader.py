@@ -42,8 +42,8 @@ class VideoReader:
         image = self._capture.read() if self._first is None else self._first
         self._first = None
         if image is not None:
-            told_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
-            self.position_ms = told_ms if told_ms > self.position_ms else self.position_ms + 1000 / self.fps
+            stated_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+            self.position_ms = stated_ms if stated_ms > self.position_ms else self.position_ms + 1000 / self.fps
         return image
 
     def restart(self) -> None:

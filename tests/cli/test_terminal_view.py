@@ -1,4 +1,4 @@
-"""The live view: what it composes, without a terminal and without a broker."""
+"""The terminal view: what it shows, without a terminal and without a broker."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from edgepose.types import Skeleton
 
 
 @pytest.fixture
-def board() -> TerminalView:
+def view() -> TerminalView:
     subscriber = Subscriber("mqtt://somewhere:1884")
     subscriber.connected = True
     return TerminalView(subscriber, ("a note",), truth)
 
 
-def feed(board: TerminalView, *messages: Message, at_s: float = 1.0) -> DeviceState:
+def feed(view: TerminalView, *messages: Message, at_s: float = 1.0) -> DeviceState:
     for message in messages:
-        board.devices.setdefault(message.device, DeviceState(message.device, truth)).update(message, at_s)
-    return board.devices[messages[0].device]
+        view.devices.setdefault(message.device, DeviceState(message.device, truth)).update(message, at_s)
+    return view.devices[messages[0].device]
 
 
-def screen(board: TerminalView, now_s: float = 1.1, width: int = 100, height: int = 30) -> str:
+def screen(view: TerminalView, now_s: float = 1.1, width: int = 100, height: int = 30) -> str:
     console = Console(width=width, height=height, force_terminal=False, color_system=None)
     with console.capture() as capture:
-        console.print(compose(board, now_s, width, height))
+        console.print(compose(view, now_s, width, height))
     return capture.get()
 
 
-def test_one_device_in_full(board):
-    feed(board, status(), INFO, HEALTH, *(pose(i, off_px=3.0) for i in range(3)))
-    text = screen(board)
+def test_one_device_in_full(view):
+    feed(view, status(), INFO, HEALTH, *(pose(i, off_px=3.0) for i in range(3)))
+    text = screen(view)
     for part in ("cage-07 · online", "snout", "tailbase", "0.90", "3.0 px", "mean error 3.00 px", "latency 11.0 ms"):
         assert part in text
     for part in (
@@ -53,87 +53,87 @@ def test_one_device_in_full(board):
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (60, 16), (200, 60)])
-def test_fits_the_terminal(board, width, height):
-    feed(board, status(), INFO, HEALTH, *(pose(i) for i in range(40)))
-    lines = screen(board, width=width, height=height).splitlines()
+def test_fits_the_terminal(view, width, height):
+    feed(view, status(), INFO, HEALTH, *(pose(i) for i in range(40)))
+    lines = screen(view, width=width, height=height).splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) < max(height, 18)  # the figures beside the picture need 18 lines in any case
 
 
-def test_nothing_heard_says_why(board):
-    assert "connected, waiting for a device" in screen(board)
-    board.subscriber.connected, board.subscriber.trouble = False, "connection refused"
-    assert "broker somewhere:1884: connection refused; trying again" in screen(board)
+def test_nothing_heard_says_why(view):
+    assert "connected, waiting for a device" in screen(view)
+    view.subscriber.connected, view.subscriber.trouble = False, "connection refused"
+    assert "broker somewhere:1884: connection refused; trying again" in screen(view)
 
 
-def test_a_silent_device_and_unreadable_messages_are_told(board):
-    feed(board, status(state="offline"), pose(0))
-    board.subscriber.malformed = 2
-    text = screen(board, now_s=61.0)
+def test_a_silent_device_and_unreadable_messages_are_reported(view):
+    feed(view, status(state="offline"), pose(0))
+    view.subscriber.malformed = 2
+    text = screen(view, now_s=61.0)
     assert "cage-07 · offline" in text
     assert "no keypoints for 60 s" in text
     assert "2 messages unreadable" in text
 
 
-def test_several_devices_are_a_table(board):
-    feed(board, status(), pose(0))
-    feed(board, status(device="cage-08", state="stopped"))
-    text = screen(board)
+def test_several_devices_are_a_table(view):
+    feed(view, status(), pose(0))
+    feed(view, status(device="cage-08", state="stopped"))
+    text = screen(view)
     assert "cage-07" in text
     assert "cage-08" in text
     assert "stopped" in text
 
 
-def test_plain_line(board):
-    state = feed(board, status())
+def test_plain_line(view):
+    state = feed(view, status())
     assert plain_line(state, 1.0) == "cage-07 online, no keypoints yet"
     for i in range(31):
-        feed(board, pose(i), at_s=1 + i / 30)
+        feed(view, pose(i), at_s=1 + i / 30)
     line = plain_line(state, 2.0)
     assert line.startswith("cage-07 online, 30.0 fps, latency 25.0 ms, error 0.00 px, snout ")
     assert plain_line(state, 9.0) == "cage-07 online, no keypoints for 7 s"
 
 
-def test_edges_of_another_models_info_are_not_drawn(board):
-    """A retained /info may still be of the model before, with other keypoints in another order."""
-    feed(board, status(), pose(0))
-    without = screen(board)
+def test_edges_of_another_models_info_are_not_drawn(view):
+    """A retained /info may still describe the earlier model, with other keypoints in another order."""
+    feed(view, status(), pose(0))
+    without = screen(view)
     skeleton = Skeleton(("tailbase", "paw", *"abcd", "snout"), edges=(("paw", "snout"), ("snout", "d")))
-    feed(board, msgspec.structs.replace(INFO, skeleton=skeleton))
-    assert screen(board) == without
-    feed(board, msgspec.structs.replace(INFO, skeleton=Skeleton(("tailbase", "snout"), (("tailbase", "snout"),))))
-    assert screen(board) != without
+    feed(view, msgspec.structs.replace(INFO, skeleton=skeleton))
+    assert screen(view) == without
+    feed(view, msgspec.structs.replace(INFO, skeleton=Skeleton(("tailbase", "snout"), (("tailbase", "snout"),))))
+    assert screen(view) != without
 
 
 @pytest.mark.parametrize("info", [[], [INFO]])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_poses_without_some_keypoints_or_all_are_shown(board, info, devices):
+def test_poses_without_some_keypoints_or_all_are_shown(view, info, devices):
     for device in ("cage-07", "cage-08")[:devices]:
-        feed(board, *info, pose(0, device=device))
+        feed(view, *info, pose(0, device=device))
         for i, left_out in enumerate((["snout"], ["snout", "rightear"], list(truth(0)))):
-            state = feed(board, without(pose(i + 1, device=device), *left_out))
-            screen(board)
-    assert "cage-07" in screen(board)
+            state = feed(view, without(pose(i + 1, device=device), *left_out))
+            screen(view)
+    assert "cage-07" in screen(view)
     assert plain_line(state, 1.0).endswith("no keypoint above min_score")
 
 
-def test_a_keypoint_has_its_colour_whoever_is_missing(board):
+def test_a_keypoint_has_its_colour_whoever_is_missing(view):
     def spans() -> set:
-        table = terminal_view._keypoints(board.devices["cage-07"])
+        table = terminal_view._keypoints(view.devices["cage-07"])
         cells = [cell for cell in table.columns[0]._cells if isinstance(cell, Text)]
         return {(cell.plain, cell.style) for cell in cells}
 
-    feed(board, INFO, pose(0))
+    feed(view, INFO, pose(0))
     before = spans()
     assert len({style for _, style in before}) == 4
-    feed(board, without(pose(1), "snout", "rightear"))
+    feed(view, without(pose(1), "snout", "rightear"))
     assert spans() == {(name, style) for name, style in before if name in ("● leftear", "● tailbase")}
 
 
-def test_one_is_not_many(board):
-    feed(board, status(), pose(0), pose(2, seq=101))
-    board.subscriber.malformed = 1
-    text = screen(board)
+def test_one_is_not_many(view):
+    feed(view, status(), pose(0), pose(2, seq=101))
+    view.subscriber.malformed = 1
+    text = screen(view)
     assert "2 poses · 1 frame skipped" in text
     assert "1 message unreadable" in text
 

@@ -1,4 +1,5 @@
-"""Frames for the next round of labelling: the worst of each period, none twice, bounded, and readable at the desk."""
+"""Frames for the next round of labelling: the worst of each period, none twice, within bounds, in a layout that the
+desktop side reads."""
 
 from __future__ import annotations
 
@@ -120,7 +121,7 @@ def test_another_model_gets_another_folder_and_half_a_row_goes(tmp_path: Path, m
     assert len(rows(tmp_path / "labeled-data" / f"{DAY}_2")) == 4
 
 
-def test_beyond_its_bound_nothing_is_saved_or_removed_and_it_is_told(
+def test_beyond_its_bound_nothing_is_saved_or_removed_and_that_is_reported(
     tmp_path: Path, make: Make, reporter: Reporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     old = tmp_path / "labeled-data" / "cage-07-20200101" / "img00001.png"

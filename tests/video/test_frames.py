@@ -1,4 +1,4 @@
-"""Frames by number are the very frames that reading from the start gives."""
+"""A frame that is found by its number is the same that reading from the start gives."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COUNT = 260
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """MPEG-4, whose frames depend on those before: seeking has something to get wrong."""
+    """An MPEG-4 video. Its frames depend on earlier ones, so that seeking can go wrong."""
     path = tmp_path_factory.mktemp("clip") / "mouse.mp4"
     rng = np.random.default_rng(0)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25.0, (64, 48))
@@ -40,7 +40,7 @@ def test_frames_are_those_of_the_whole_video(clip, digests, indices):
     assert [pixel_digest(image) for _, image in found] == [digests[i] for i in indices]
 
 
-def test_a_video_tells_about_itself(clip):
+def test_a_video_has_size_rate_and_count(clip):
     video = open_video(clip)
     assert (video.size_wh, video.fps, video.count, video.stem) == ((64, 48), 25.0, COUNT, "mouse")
 

@@ -60,7 +60,7 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 
 def ask(port: int, name: str) -> dict[str, Any]:
-    """Sends a command; its reply."""
+    """Sends a command and returns its reply."""
     answers: queue.Queue[bytes] = queue.Queue()
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
     client.on_message = lambda _client, _data, message: answers.put(message.payload)
@@ -94,12 +94,13 @@ def read(path: Path) -> list[list[str]]:
 
 
 def check_masked(image: np.ndarray) -> None:
-    """All of the left half is black, and the right one is not. Compression may shade black by a few grey values."""
+    """The left half is black, and the right half is not. Compression may change black by a few grey values."""
     assert image.shape == (240, 320, 3)
     assert image[:, :158].max() < 12
     assert image[:, 164:].mean() > 40
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_the_recording_agrees_with_what_was_published(
     tmp_path: Path, mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber], daemon: Start
 ) -> None:
@@ -154,8 +155,9 @@ def test_killed_at_any_moment_the_recording_agrees_with_what_was_published(
     assert health["alerts"].keys() <= {"schedule"}
 
 
+@pytest.mark.slow
 def test_nothing_masked_leaves_the_device(tmp_path: Path, mosquitto: Mosquitto, daemon: Start) -> None:
-    """The recording is looked at above; here the snapshot by command, and the frames for labelling."""
+    """Another test checks the recording; this one the snapshot by command, and the frames for labelling."""
     mosquitto.start()
     hard_frames = {"folder": "label", "below": 1, "per_hour": 7200}
     process = daemon(hard_frames=hard_frames, masks=LEFT, commands=["snapshot", "health"])
@@ -175,6 +177,7 @@ def test_nothing_masked_leaves_the_device(tmp_path: Path, mosquitto: Mosquitto, 
         check_masked(image)
 
 
+@pytest.mark.slow
 def test_an_experiment_that_is_marked_is_recorded(tmp_path: Path, mosquitto: Mosquitto, daemon: Start) -> None:
     mosquitto.start()
     process = daemon(record={"folder": "rec", "when": "marked"}, commands=["mark", "health"])

@@ -1,4 +1,4 @@
-"""The recorder on its own: what is on the disk agrees with the frames it was given, whatever happens meanwhile."""
+"""The recorder alone: what is on the disk agrees with the frames that it was given, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from edgepose.daemon.pipeline import Pipeline
 from edgepose.errors import ConfigError
 from edgepose.recording.recorder import Recorder
 from edgepose.recording.retention import RecordingTiming
-from edgepose.recording.schedule import RecordingSchedule
 from edgepose.recording.segments import name_of
 from edgepose.system.reporter import Event, Reporter
 from edgepose.types import Frame, Pose
@@ -34,7 +33,7 @@ QUICK = RecordingTiming(sync_s=0.02, tidy_s=0.05, repair_s=0.1, retry_s=0.1)
 
 
 def picture(i: int, size_wh: tuple[int, int] = (96, 64)) -> np.ndarray:
-    """Its number can be read from its columns, also after compression."""
+    """A picture that shows its number in black and white columns, which can be read after compression too."""
     bits = [255 * (i >> b & 1) for b in range(12)]
     return np.repeat(np.repeat(np.array(bits, np.uint8)[None], size_wh[1], 0), size_wh[0] // 12, 1)[..., None].repeat(
         3, 2
@@ -47,7 +46,7 @@ def number_of(image: np.ndarray) -> int:
 
 
 def frame(i: int, **changes: object) -> Frame:
-    """Thirty a second."""
+    """Frame i of a camera with 30 frames a second."""
     values = {"image": picture(i), "order": "bgr", "index": i, "captured_mono_ns": i * 33_333_333}
     return Frame(**{"captured_us": NOON_US + i * 33_333, **values, **changes})  # type: ignore[arg-type]
 
@@ -109,7 +108,7 @@ def rows_of(video: Path) -> tuple[list[dict[str, str]], list[list[str]]]:
 
 
 def frames_of(video: Path) -> list[np.ndarray]:
-    """As DeepLabCut and SLEAP read them: what the header says, and one after the other."""
+    """Reads the frames as DeepLabCut and SLEAP do: one after the other, and by number."""
     capture, found = cv2.VideoCapture(str(video)), []
     while (got := capture.read())[0]:
         found.append(got[1])
@@ -156,7 +155,7 @@ def test_frames_times_and_poses_agree_over_segments(tmp_path: Path, make: Make, 
 def test_what_a_kill_leaves_is_completed_at_the_next_start(
     tmp_path: Path, make: Make, reporter: Reporter, lost: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of the video and of the tables some end may be missing, and the disk may have got zeros instead."""
+    """The end of the video and of the tables may be missing, or may be zeros."""
     made = make()
     feed(made, range(100), every=2)
     wait_until(lambda: made.frames == 100, "all frames")
@@ -245,7 +244,7 @@ def test_only_synchronised_clocks_know_ages(tmp_path: Path, make: Make, monkeypa
     synced = [False]
     monkeypatch.setattr("edgepose.system.clock.SyncFlag.synced", lambda _: synced[0])
     made = make(max_age_h=1)
-    wait_until(lambda: made.retention.segments == 3, "a look")
+    wait_until(lambda: made.retention.segments == 3, "the first check")
     synced[0] = True
     wait_until(lambda: made.retention.segments == 2, "the removal")
     assert {path.name for path in folder.iterdir()} == {*names[1:], "holiday.mp4"}
@@ -302,24 +301,6 @@ def test_what_cannot_be_encoded_in_time_is_counted_and_holds_nobody_up(tmp_path:
     assert numbers == [int(row["frame"]) for row in times]
     assert [row[1] for row in poses] == ["" if i % 2 else str(i + 0.25) for i in numbers]
     assert made.frames + made.dropped["slow"] == 100
-
-
-@pytest.fixture
-def in_berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-def test_the_schedule_is_local_time(in_berlin: None, tmp_path: Path) -> None:
-    night = RecordingSchedule(BetweenConfig(between=(20 * 60, "08:00")), tmp_path / "marked")
-    day = RecordingSchedule(BetweenConfig(between=("8:00", "20:00")), tmp_path / "marked")
-    for utc_h, is_night in ((18.99, False), (19, True), (23.5, True), (6.9, True), (7, False), (12, False)):
-        t_us = NOON_US + int((utc_h - 12) * 3.6e9)
-        assert night.wants(t_us) == is_night
-        assert day.wants(t_us) != is_night
 
 
 def test_recording_follows_the_schedule(in_berlin: None, tmp_path: Path, make: Make) -> None:
