@@ -266,6 +266,7 @@ def test_other_keypoints_start_the_daemon_anew_in_the_same_process(
 NAMES = ("nose", "left", "right", "tail")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("running", [True, False])
 def test_a_model_that_the_config_cannot_be_had_with_is_given_up(
     running: bool,
