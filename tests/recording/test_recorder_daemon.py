@@ -194,3 +194,20 @@ def test_an_experiment_that_is_marked_is_recorded(tmp_path: Path, mosquitto: Mos
     stop(process)
     (video,) = tmp_path.glob("rec/cage-07/*.mp4")
     assert len(images_of(video)) == len(read(video.with_suffix(".csv"))) - 1
+
+
+def test_without_pyav_a_daemon_that_shall_record_does_not_start(tmp_path: Path, demo_model: Path) -> None:
+    config = tmp_path / "edgepose.yaml"
+    config.write_text(
+        f"model: {demo_model}\ncamera: {{source: synthetic}}\nrecord: {{folder: rec}}\n", encoding="utf-8"
+    )
+    code = "import sys; sys.modules['av'] = None; from edgepose.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "-c", str(config)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 78  # systemd does not restart it
+    (line,) = [line for line in done.stderr.splitlines() if "record:" in line]
+    assert line.endswith(
+        "record: writing video needs av; pip install 'edgepose[video]', or remove `record` from the config"
+    )
+    assert "Traceback" not in done.stderr
