@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any, TypeVar
 
 from edgepose.config import choices, ready
 from edgepose.config.loading import config_at
+from edgepose.config.schema import Config
 from edgepose.config.starter import starter_file
 from edgepose.errors import UsageError
 from edgepose.system.arguments import LOCAL_CONFIG, STDOUT, add_output_argument, check_output, model_path
+from edgepose.system.shipped_files import DEMO_MODEL
 
 _BOARD_MODEL = Path("/proc/device-tree/model")
 
@@ -71,16 +74,21 @@ def run(args: argparse.Namespace) -> int:
     output.write_text(text, encoding="utf-8")
     if args.ready and config.processor:
         _copy_processor(config.processor.load, source, folder, force=args.force)
-    camera = config.camera.__struct_config__.tag
+    _print_next_steps(output, text, config_at(text, str(output), folder))
+    return 0
+
+
+def _print_next_steps(output: Path, text: str, config: Config) -> None:
+    camera = str(config.camera.__struct_config__.tag)
     print(f"{output}: device {config.device_name()}, camera {camera}, broker {config.mqtt.host}:{config.mqtt.port}")
-    model = Path(config_at(text, str(output), folder).model)
-    if not model.is_file():
-        print(f"The model is still missing: copy it, and its card, to {model}")
+    if config.model == str(DEMO_MODEL) and camera != "synthetic":
+        print("The model `demo` knows the rendered mouse only; write your own model into the file.")
+    elif not Path(config.model).is_file():
+        print(f"The model is still missing: copy it, and its card, to {config.model}")
     for path in ready.companions(text):
         print(f"This configuration mentions {path}")
     option = "" if output == LOCAL_CONFIG else f" -c {output}"
     print(f"Next:\n  edgepose check{option}\n  edgepose run{option}")
-    return 0
 
 
 def _from_ready(args: argparse.Namespace, folder: Path) -> tuple[str, Path]:
@@ -89,7 +97,7 @@ def _from_ready(args: argparse.Namespace, folder: Path) -> tuple[str, Path]:
         if getattr(args, name):
             raise UsageError(f"--from {args.ready} brings its own {name}; leave out --{name}")
     path = ready.find_ready(args.ready, ready.ready_configs(), "--from")
-    settings: dict[str, Any] = {"device": args.device} if args.device else {}
+    settings = choices.device_settings(args.device) if args.device else {}
     if args.model:
         settings["model"] = choices.model_setting(args.model, folder)
     if args.broker:
@@ -111,28 +119,35 @@ def _chosen(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError):
         here = _BOARD_MODEL.read_text(encoding="utf-8", errors="replace")
     board = choices.board_from_model(here)
-    settings = _ask(args.board, f"Board ({', '.join([*ready.boards(), 'other'])})", board, choices.board_settings)
+    if _is_interactive():
+        print("Press Enter for the answer in brackets.")
+    names = ", ".join([*ready.boards(), choices.OTHER_BOARD])
+    settings = _ask(args.board, f"Which board? ({names})", board, choices.board_settings)
     usual = "picamera2" if settings else "usb" if Path("/dev/video0").exists() else "synthetic"
-    camera = _ask(args.camera, "Camera (picamera2, usb, synthetic, URL, video, folder)", usual, choices.camera_settings)
+    question = "Which camera? (picamera2, usb, /dev/video1, a URL, a video, a folder, synthetic)"
+    camera = _ask(args.camera, question, usual, choices.camera_settings)
     if camera["source"] == "picamera2":
         camera |= settings.get("camera", {})
-    broker = _ask(args.broker, "Broker", "mqtt://localhost", _broker)
-    device = _ask(args.device, "Name of this device (empty: the host name)", "", str)
+    broker = _ask(args.broker, "Which broker?", "mqtt://localhost", _broker)
+    device = _ask(args.device, "What is this device called?", socket.gethostname(), choices.device_settings)
     model = _ask(
         args.model and str(args.model),
-        "Model (.tflite file or folder of a fit)",
+        "Which model? (a .tflite file, the folder of a fit, demo)",
         "model.tflite" if (folder / "model.tflite").exists() else "demo",
         lambda text: choices.model_setting(_model(text), folder),
     )
-    named = {"device": device} if device else {}
-    return settings | named | {"model": model, "camera": camera, "mqtt": broker}
+    return settings | device | {"model": model, "camera": camera, "mqtt": broker}
+
+
+def _is_interactive() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _ask(given: str | None, question: str, default: str, parse: Callable[[str], T]) -> T:
     """What an option gives, what somebody answers, or the default where nobody is there to answer."""
     if given is not None:
         return parse(given)
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _is_interactive():
         return parse(default)
     while True:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,15 @@ def camera_settings(text: str) -> dict[str, Any]:
         f"--camera {text}: not known; give picamera2, usb, synthetic, a device such as /dev/video0, the URL of a "
         "network camera, a video file or a folder of images"
     )
+
+
+def device_settings(name: str) -> dict[str, Any]:
+    """Returns the device's name; the host name is the default and is not written. Raises UsageError."""
+    if name == socket.gethostname():
+        return {}
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name):
+        raise UsageError(f"--device {name}: give a name of letters, digits, `_`, `.` and `-`, such as cage-07")
+    return {"device": name}
 
 
 def model_setting(model: Path, folder: Path) -> str:

@@ -19,6 +19,7 @@ from edgepose.system.field_docs import field_descriptions, summary
 
 _WIDTH = 116  # columns of the file
 _WIDEST_VALUE = 48  # columns; a wider value is written over several lines
+_WIDEST_CODE = 34  # columns; longer settings do not move the column of descriptions
 _FIRST = ("device", "model", "camera", "mqtt")
 _HEADER = """\
 # The configuration of edgepose. Paths are relative to the folder of this file.
@@ -64,13 +65,19 @@ def _blocks(fields: Sequence[kinds.Field], chosen: Mapping[str, Any]) -> str:
 
 
 def _aligned(block: list[Setting]) -> str:
-    column = max(len(code) for code, text in block if text) + 2
+    narrow = [len(code) for code, text in block if text and len(code) <= _WIDEST_CODE]
+    column = max(narrow, default=_WIDEST_CODE) + 2
     return "".join(f"{line}\n" for code, text in block for line in _lines(code, text, column))
 
 
 def _lines(code: str, text: str, column: int) -> Iterator[str]:
-    first, *more = textwrap.wrap(text, _WIDTH - column, break_on_hyphens=False) or [""]
-    yield f"{code:<{column}}# {first}" if first else code
+    """The setting, with its description in a column on the right, or further right where the setting is too long."""
+    if not text:
+        yield code
+        return
+    extra = max(len(code) + 2 - column, 0)
+    first, *more = textwrap.wrap(text, _WIDTH - column, initial_indent=" " * extra, break_on_hyphens=False)
+    yield f"{code:<{column + extra}}# {first[extra:]}"
     margin = code[: code.find("#") + 1]
     yield from (f"{margin:<{column}}# {part}" for part in more)
 

@@ -58,7 +58,7 @@ def test_nothing_is_overwritten_unless_forced(folder: Path, capsys: pytest.Captu
         ("--broker mqtt://ann:word@host", "leave out the password"),
         ("--from home", "did you mean"),
         ("--from home-cage --camera usb", "brings its own camera; leave out --camera"),
-        ("--device a/b", "edgepose.yaml: device: expected `str` matching"),
+        ("--device a/b", "give a name of letters, digits"),
     ],
 )
 def test_a_wrong_answer_is_one_line(words: str, message: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,16 +95,16 @@ def test_on_a_terminal_it_asks(folder: Path) -> None:
     command = [sys.executable, "-m", "edgepose", "init", "--board", "other"]
     with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
-        os.write(ours, b"nonsense\nsynthetic\n192.168.1.10\ncage-07\n\n")
+        os.write(ours, b"nonsense\nsynthetic\n192.168.1.10\ncage 7\ncage-07\n\n")
         seen = b""
         while b"edgepose run" not in seen:
             seen += os.read(ours, 4096)
     os.close(ours)
     text = seen.decode()
     assert process.returncode == 0
-    assert text.count("Camera (") == 2
+    assert text.count("Which camera?") == 2
     assert "--camera nonsense: not known" in text
-    assert "Board (" not in text
+    assert "Which board?" not in text
     config = read_config(folder / "edgepose.yaml")
     assert (config.device, config.mqtt.host) == ("cage-07", "192.168.1.10")
 
