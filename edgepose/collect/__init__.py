@@ -1,4 +1,5 @@
-"""From the broker to files on the lab computer: each pose once, gaps and all, joined by the hour.
+"""From the broker to files on the lab computer: each pose once, and what is missing, in one file per device and hour.
 
-`collector` listens, `journal` is safe at once, `archive` writes the files when an hour has settled.
+`collector` receives messages, `journal` keeps them on the disk at once, and `archive` writes the files when an hour has
+settled.
 """

@@ -1,4 +1,4 @@
-"""A folder of hours with its journal: what comes is safe at once, and becomes files when its hour has settled."""
+"""A folder of hours with its journal: what comes is on the disk at once, and in a file when its hour has settled."""
 
 from __future__ import annotations
 
@@ -6,117 +6,155 @@ import logging
 import time
 from collections import defaultdict, deque
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.collect.columns import Table, tables_of
 from edgepose.collect.deeplabcut import write_deeplabcut
 from edgepose.collect.hours import hour_path, hours_in, read_hour, runs_in, write_hour
-from edgepose.collect.journal import Arrival, Hour, Journal, hour_of
+from edgepose.collect.journal import FREE_PAGES, Arrival, Hour, Journal, hour_of
 from edgepose.collect.reports import Gap, gaps_in, read_events, read_info, write_events, write_gaps, write_info
-from edgepose.collect.streams import Run, Stream, runs_of
+from edgepose.collect.streams import SeqRun, Stream, runs_of
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage, PoseMessage
 from edgepose.system.database import set_aside
+from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
 
-SETTLE_S = 60.0  # an hour is written when nothing has come of it for so long
-LONGEST_S = 900.0  # and at the latest so long after its first pose
-_LOOK_S = 1.0  # between two looks at what has settled
+_CHECK_S = 1.0  # between two checks of what has settled
 _MANY = 100  # files that take a while
 
 
+@dataclass(frozen=True, slots=True)
+class ArchiveTiming:
+    """When an hour is written, and how much unused room the journal keeps.
+
+    Attributes:
+        settle_s: when nothing of an hour has come for this time, it is written.
+        longest_s: an hour is written at the latest this time after its first pose.
+        journal_free_pages: number of pages that may be unused in the journal.
+    """
+
+    settle_s: float = 60.0
+    longest_s: float = 900.0
+    journal_free_pages: int = FREE_PAGES
+
+
 class Archive:
-    """also: DeepLabCut files beside the Parquet ones, by ending. shared: other collectors of a group have the rest, so
-    that repeats, gaps and tags are settled only when all of it is merged.
+    """The folder of a collector. Every method raises EdgeposeError when the disk cannot be used.
 
-    poses: accepted since the start; duplicates: that had come before. Raises EdgeposeError, as every method does, when
-    the disk cannot be used."""
+    Attributes:
+        poses: number of poses accepted since the start.
+        duplicates: number of poses that had come before.
+        streams: what has come, by device and boot.
+    """
 
-    def __init__(self, folder: Path, also: Collection[str] = (), *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        also: Collection[str] = (),
+        *,
+        shared: bool = False,
+        timing: ArchiveTiming = ArchiveTiming(),
+    ) -> None:
+        """Opens the folder, which may be new.
+
+        Args:
+            folder: one folder per device is in it.
+            also: DeepLabCut files to write beside the Parquet ones, by ending.
+            shared: other collectors of a group have the rest, so that repeats, gaps and tags are settled only when
+                everything is merged.
+            timing: when to write.
+        """
         self.poses = self.duplicates = 0
         self.streams: defaultdict[tuple[str, str], Stream] = defaultdict(Stream)
-        self._folder, self._also, self._shared = folder, also, shared
+        self._folder, self._also, self._shared, self._timing = folder, also, shared, timing
         self._devices: set[str] = set()
         self._infos: dict[str, InfoMessage] = {}  # that wait for their file
-        self._journal = Journal(folder / "journal.db")
+        self._journal = Journal(folder / "journal.db", timing.journal_free_pages)
         self._arrivals: dict[Hour, tuple[float, float]] = dict.fromkeys(self._journal.hours(), (0.0, 0.0))
-        self._talkers = dict.fromkeys(self._journal.talkers(), 0.0)  # who has events or an info that waits, since when
-        self._due: deque[tuple[str, int | None]] = deque()  # None: only its events
-        self._look_at = self._write_at = 0.0
+        # Devices whose events or info wait for their file, and since when.
+        self._events_since = dict.fromkeys(self._journal.devices_with_events(), 0.0)
+        self._due: deque[tuple[str, int | None]] = deque()  # the hour is None for the events of a device
+        self._check_at = self._write_at = 0.0
         self._gaps: list[Gap] | None = None
         if self._journal.is_new():
             self._journal.add_unknown(hours_in(folder))
         if not shared:
-            self._recall()
+            self._load_known()
 
-    def _recall(self) -> None:
-        """What has come before this start."""
+    def _load_known(self) -> None:
+        """Reads what has come before this start."""
         if unknown := self._journal.unknown():
-            log.info("%s: reading %d files, to know what has come before", self._folder, len(unknown))
+            log.info("%s: reading %s, to know what has come before", self._folder, count(len(unknown), "file"))
         for device, hour in unknown:
             table = self._read(hour_path(self._folder, device, hour), ["boot", "seq", "frame"])
             self._journal.learn(device, hour, [] if table is None else runs_in(table))
         for device, run in self._journal.written():
-            self._know(device, run)
+            self._add_run(device, run)
         for device, hour in self._arrivals:
             for run in runs_of(self._journal.poses(device, hour)):
-                self._know(device, run)
+                self._add_run(device, run)
 
-    def _know(self, device: str, run: Run) -> int:
+    def _add_run(self, device: str, run: SeqRun) -> int:
         return self.streams[device, run.boot].add(*run[1:])
 
     # --- what comes ------------------------------------------------------------------------------------------
 
     def accept(self, device: str, leaf: str, payload: bytes, poses: Sequence[PoseMessage]) -> list[Arrival]:
-        """What there is to write of a message. poses: of the device, in it."""
+        """Returns what there is to write of a message. poses: those of the device in it."""
         self._devices.add(device)
-        new = len(poses) if self._shared else sum(self._know(device, run) for run in runs_of(poses))
+        new = len(poses) if self._shared else sum(self._add_run(device, run) for run in runs_of(poses))
         self.poses += new
         self.duplicates += len(poses) - new
         return [Arrival(device, hour, leaf, payload) for hour in {hour_of(pose) for pose in poses} if new]
 
     def write(self, arrivals: Iterable[Arrival], events: Iterable[EventMessage]) -> None:
-        """On the disk when it returns."""
+        """Adds what has come; it is on the disk when this returns."""
         self._journal.write(arrivals, events)
         now = time.monotonic()
         for device, hour, *_ in arrivals:
             self._arrivals[device, hour] = self._arrivals.get((device, hour), (now, now))[0], now
         for event in events:
-            self._talkers.setdefault(event.device, now)
+            self._events_since.setdefault(event.device, now)
 
     def keep_info(self, info: InfoMessage) -> None:
-        """For its file; the broker has it too."""
+        """Keeps an info for its file. It is not on the disk yet, because the broker keeps it too."""
         self._infos[info.device] = info
-        self._talkers[info.device] = 0.0
+        self._events_since[info.device] = 0.0
 
     # --- files -----------------------------------------------------------------------------------------------
 
     def write_due(self) -> float:
-        """Writes one file if one is due. Returns the seconds after which it wants to be called again: half of the time
-        is for receiving."""
+        """Writes one file if one is due. Returns the seconds after which it is to be called again.
+
+        At most half of the time goes into writing; the rest is for receiving.
+        """
         start = time.monotonic()
         if start < self._write_at:
             return self._write_at - start
-        if not self._due and start >= self._look_at:
-            self._look(start)
+        if not self._due and start >= self._check_at:
+            self._check(start)
         if not self._due:
-            return self._look_at - start
+            return self._check_at - start
         self._write(*self._due.popleft())
         took = time.monotonic() - start
         self._write_at = start + 2 * took
         return took
 
-    def _look(self, now: float) -> None:
-        self._look_at, settled, late = now + _LOOK_S, now - SETTLE_S, now - LONGEST_S
+    def _check(self, now: float) -> None:
+        """Finds what has settled."""
+        timing, self._check_at = self._timing, now + _CHECK_S
+        settled, late = now - timing.settle_s, now - timing.longest_s
         self._due.extend(key for key, (first, last) in self._arrivals.items() if last < settled or first < late)
-        self._due.extend((device, None) for device, first in self._talkers.items() if first < settled)
+        self._due.extend((device, None) for device, first in self._events_since.items() if first < settled)
 
     def finish(self) -> None:
-        """Writes all that waits, and closes."""
+        """Writes everything that waits, and closes."""
         if len(self._arrivals) > _MANY:
-            log.info("%s: writing %d files", self._folder, len(self._arrivals))
-        for device in list(self._talkers):
+            log.info("%s: writing %s", self._folder, count(len(self._arrivals), "file"))
+        for device in list(self._events_since):
             self._write(device, None)
         for device, hour in list(self._arrivals):
             self._write(device, hour)
@@ -130,8 +168,8 @@ class Archive:
             self.write_hour(device, hour)
 
     def write_hour(self, device: str, hour: int, more: Iterable[Table] = ()) -> None:
-        """What waits of it, and what other files have."""
-        if device in self._talkers:  # first, since they tell tags and columns
+        """Writes the file of an hour: what it has, what waits of the hour, and the tables `more`."""
+        if device in self._events_since:  # before the hour, because tags and columns depend on them
             self._write_events(device)
         path, info = hour_path(self._folder, device, hour), read_info(self._folder / device / "info.json")
         before = self._read(path)
@@ -142,14 +180,17 @@ class Archive:
             write_deeplabcut(path, table, info, self._also)
             runs = None if self._shared else runs_in(table)
             for run in runs or ():
-                self._know(device, run)
+                self._add_run(device, run)
             self._journal.settle(device, hour, runs)
-        else:  # somebody has taken the file away, whose tags were to be corrected
+        else:  # the file whose tags were to be corrected is not there any more
             self._journal.forget_stale(device, hour)
         self._arrivals.pop((device, hour), None)
 
     def _write_events(self, device: str) -> None:
-        """And its info. Hours that have a file already and whose tags a late start tells are to be written anew."""
+        """Writes the events of a device, and its info.
+
+        When a start comes late, the files with its poses are to be written again for their tags.
+        """
         if (info := self._infos.pop(device, None)) and info != read_info(path := self._folder / device / "info.json"):
             write_info(path, info)
         known = {(event.boot, event.event): event for event in self._events(device)}
@@ -157,14 +198,14 @@ class Archive:
         if new := [event for key, event in came.items() if key not in known]:
             events = [*known.values(), *new]
             stale = {hour for event in new for hour in self._changed_hours(event, events)}
-            self._journal.add_stale(device, stale)  # before the file makes the events known
+            self._journal.add_stale(device, stale)  # before the file has the events, or a kill between would lose it
             self._arrivals.update(dict.fromkeys(((device, hour) for hour in stale), (0.0, 0.0)))
             write_events(self._folder / device / "events.csv", events)
         self._journal.events_written(device)
-        self._talkers.pop(device, None)
+        self._events_since.pop(device, None)
 
     def _changed_hours(self, event: EventMessage, events: Iterable[EventMessage]) -> list[int]:
-        """Hours with a file whose tags a start tells, that is, poses up to the next one."""
+        """Returns the hours with a file whose tags come from this start: its poses go up to the next start."""
         if event.kind != "started":
             return []
         others = [other.seq for other in events if (other.boot, other.kind) == (event.boot, event.kind)]
@@ -172,15 +213,16 @@ class Archive:
         return self._journal.overlapping(event.device, event.boot, event.seq, end)
 
     def report(self) -> None:
-        """Tells in a file what is missing."""
+        """Writes the file that says which poses are missing."""
         gaps = gaps_in(self.streams)
         if not self._shared and gaps != self._gaps:
             write_gaps(self._folder / "gaps.csv", gaps)
             self._gaps = gaps
 
     def summary(self) -> str:
-        """Of what has come since the start, and of what is missing at all."""
-        came = f"{len({device for device, _ in self.streams} | self._devices)} devices, {self.poses} poses"
+        """Returns a line: what has come since the start, and how much is missing at all."""
+        devices = {device for device, _ in self.streams} | self._devices
+        came = f"{count(len(devices), 'device')}, {count(self.poses, 'pose')}"
         if self._shared:
             return f"{came}; `edgepose collect merge` finds what came twice or is missing"
         return f"{came}, {self.duplicates} came twice, {sum(gap[-1] for gap in gaps_in(self.streams))} missing"
@@ -188,22 +230,22 @@ class Archive:
     # --- reading ---------------------------------------------------------------------------------------------
 
     def _read(self, path: Path, columns: list[str] | None = None) -> Table | None:
-        """None where there is no file. A damaged one is set aside: one file must not stop a fleet."""
+        """Returns None where there is no file. A damaged file is renamed: one file must not stop a fleet."""
         try:
             return read_hour(path, columns) if path.exists() else None
         except EdgeposeError as exc:
-            _set_aside(path, exc)
+            _rename_damaged(path, exc)
             return None
 
     def _events(self, device: str) -> list[EventMessage]:
-        """That lie in the device's file; a damaged one is set aside."""
+        """Returns the events in the device's file. A damaged file is renamed."""
         path = self._folder / device / "events.csv"
         try:
             return read_events(path)
         except EdgeposeError as exc:
-            _set_aside(path, exc)
+            _rename_damaged(path, exc)
             return []
 
 
-def _set_aside(path: Path, exc: EdgeposeError) -> None:
+def _rename_damaged(path: Path, exc: EdgeposeError) -> None:
     set_aside(path, str(exc).removeprefix(f"{path}: ").removesuffix("; move it away"))

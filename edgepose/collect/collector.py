@@ -1,7 +1,7 @@
-"""Listens to devices with a durable session, and gives what they publish to an archive.
+"""Receives what devices publish, with a durable session, and gives it to an archive.
 
-A message is acknowledged only when the archive has it on the disk: what a killed collector had not, the broker sends
-again.
+A message is acknowledged only when the archive has it on the disk, so the broker sends again what a killed collector
+has not written.
 """
 
 from __future__ import annotations
@@ -25,37 +25,43 @@ from edgepose.mqtt.connection import Connection, ConnectionLostError, Unreadable
 from edgepose.protocol.codec import as_json, decode
 from edgepose.protocol.messages import BatchMessage, EventMessage, InfoMessage, PoseMessage, StatusMessage
 from edgepose.protocol.topics import TOPICS, is_purged, split_topic
+from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
 
-SESSION_S = 30 * 86_400  # the broker keeps what comes while we are away
-LARGEST = 1_000_000  # bytes of a message
+SESSION_S = 30 * 86_400  # for this time the broker keeps what comes while we are away
+LARGEST = 1_000_000  # largest message, in bytes
 REPORT_S = 60.0
 _STREAMED = ("pose", "poses", "event")
 _KEPT = ("info", "status")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 _TICK_S = 0.2
-_SOON_S = 10.0  # after a connection; who has our name takes it over as often as we do
+_SOON_S = 10.0  # a connection that is lost within this time may have been taken over by another collector of our name
 _DEVICE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}")
-_OURS = ("journal.db", "gaps.csv")  # files in the folder where each device has its own
+_OUR_FILES = ("journal.db", "gaps.csv")  # in the folder where each device has a folder
 
 
 class Collector:
-    """client_id: the same at every start, or the broker keeps messages for somebody who never comes back.
-    share: name of a group of collectors that split the load. rejected: messages, by reason."""
+    """Receives messages until it is told to stop.
+
+    Attributes:
+        rejected: number of messages that were not taken, by reason.
+    """
 
     def __init__(
         self, mqtt: MqttConfig, password: str | None, client_id: str, archive: Archive, share: str | None = None
     ) -> None:
+        """client_id: the same at every start, or the broker keeps messages for a client that never comes back.
+        share: name of a group of collectors that divide the devices' messages among them."""
         self.rejected: Counter[str] = Counter()
         self._mqtt, self._password, self._name, self._archive, self._share = mqtt, password, client_id, archive, share
-        self._told = ""
+        self._warned = ""  # the last warning, until we listen again
         self._pause_s = _FIRST_PAUSE_S
         self._listening_s = -_SOON_S
 
     def run(self, stop: threading.Event) -> None:
-        """Until `stop`; then writes what it has. Raises EdgeposeError when the folder cannot be written."""
-        anew = False
+        """Receives until `stop`, then writes what it has. Raises EdgeposeError when the folder cannot be written."""
+        new_session = False
         while not stop.is_set():
             try:
                 connection = Connection(
@@ -63,31 +69,31 @@ class Collector:
                     self._name,
                     self._password,
                     session_s=SESSION_S,
-                    new_session=anew,
+                    new_session=new_session,
                     acknowledge=False,
                     largest=LARGEST,
                 )
-                anew = False
+                new_session = False
                 try:
                     self._serve(connection, stop)
                     connection.goodbye()
                 except UnreadableError:
-                    self._keep(connection)  # what came before it, since a new session does not bring it again
-                    anew = True
+                    self._keep(connection)  # what came before, because a new session does not bring it again
+                    new_session = True
                     raise
                 finally:
                     connection.cut()
             except (BrokerError, ConfigError) as exc:
-                self._tell(str(exc))
+                self._warn(str(exc))
             except ConnectionLostError as exc:
                 again = time.monotonic() - self._listening_s < _SOON_S
                 hint = "; where that goes on, two collectors have one --name" if again else ""
-                self._tell(f"{where(self._mqtt)}: connection lost ({exc}){hint}")
+                self._warn(f"{where(self._mqtt)}: connection lost ({exc}){hint}")
             self._wait(stop)
         self._archive.finish()
 
     def _wait(self, stop: threading.Event) -> None:
-        """Before the next attempt, and meanwhile writes what is due."""
+        """Waits before the next attempt, and meanwhile writes what is due."""
         until = time.monotonic() + random.uniform(0, self._pause_s)  # noqa: S311  no secret
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
         while (left := until - time.monotonic()) > 0 and not stop.wait(min(left, self._archive.write_due())):
@@ -101,7 +107,7 @@ class Collector:
             connection.step(_TICK_S)
         if refused := {str(reason) for reason in connection.granted.values() if reason.is_failure}:
             raise ConnectionLostError(f"it refuses our subscriptions: {', '.join(refused)}; correct its access list")
-        self._told, self._pause_s, self._listening_s = "", _FIRST_PAUSE_S, time.monotonic()
+        self._warned, self._pause_s, self._listening_s = "", _FIRST_PAUSE_S, time.monotonic()
         log.info("%s: listening%s", where(self._mqtt), "" if connection.welcome.session else ", in a new session")
         report_due, pause_s = time.monotonic() + REPORT_S, 0.0
         while not stop.is_set():
@@ -115,13 +121,13 @@ class Collector:
                 log.info("%s", self.summary())
 
     def _take(self, connection: Connection) -> None:
-        """All that has come, acknowledged when it is on the disk."""
+        """Keeps everything that has come, and acknowledges it when it is on the disk."""
         for message in self._keep(connection):
             if message.qos:
                 connection.acknowledge(message)
 
     def _keep(self, connection: Connection) -> list[paho.MQTTMessage]:
-        """In one transaction."""
+        """Writes everything that has come in one transaction. Returns the messages."""
         messages = [message for message, _ in connection.inbox]
         connection.inbox.clear()
         arrivals: list[Arrival] = []
@@ -132,11 +138,11 @@ class Collector:
         return messages
 
     def _read(self, message: paho.MQTTMessage, arrivals: list[Arrival], events: list[EventMessage]) -> None:
-        place, payload = _place(message), as_json(bytes(message.payload))
-        if place is None:
+        origin, payload = _origin(message), as_json(bytes(message.payload))
+        if origin is None:
             self.rejected["topic"] += 1
             return
-        device, leaf = place
+        device, leaf = origin
         if is_purged(leaf, payload):
             return
         try:
@@ -159,19 +165,20 @@ class Collector:
             log.info("%s is %s", device, found.state)
 
     def summary(self) -> str:
+        """Returns a line: what has come since the start, and how much is missing at all."""
         rejected = sum(self.rejected.values())
-        return self._archive.summary() + (f", {rejected} messages rejected" if rejected else "")
+        return self._archive.summary() + (f", {count(rejected, 'message')} rejected" if rejected else "")
 
-    def _tell(self, trouble: str) -> None:
-        if self._told != trouble:
+    def _warn(self, trouble: str) -> None:
+        if self._warned != trouble:
             log.warning("%s; trying again", trouble)
-            self._told = trouble
+            self._warned = trouble
 
 
-def _place(message: paho.MQTTMessage) -> tuple[str, str] | None:
-    """Device and leaf; None for a topic that is not ours, or whose device cannot be the name of a folder."""
+def _origin(message: paho.MQTTMessage) -> tuple[str, str] | None:
+    """Returns device and leaf; None for a topic that is not ours, or whose device cannot be the name of a folder."""
     try:
-        place = split_topic(message.topic)
+        found = split_topic(message.topic)
     except UnicodeDecodeError:
         return None
-    return place if place and _DEVICE.fullmatch(place[0]) and not place[0].startswith(_OURS) else None
+    return found if found and _DEVICE.fullmatch(found[0]) and not found[0].startswith(_OUR_FILES) else None

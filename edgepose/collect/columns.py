@@ -1,4 +1,4 @@
-"""Poses as the columns of a table: what every pose has, the tags of its daemon's start, and the keypoints."""
+"""Poses as the columns of a table: what every pose has, the tags of the daemon's start, and the keypoints."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Table: TypeAlias = Any  # of pyarrow, which is imported only where it is needed
 PARTS = ("x", "y", "score")
 _TAG = "tag_"
 _ROWS_AT_ONCE = 10_000
-_MOST = 1_000  # keypoints
+_MOST_KEYPOINTS = 1_000
 
 
 def base_schema() -> Any:
-    """The columns that every file has, in their order."""
+    """Returns the columns that every file has, in their order."""
     import pyarrow as pa
 
     types = {
@@ -41,9 +41,10 @@ def base_schema() -> Any:
 
 
 def tables_of(poses: Iterable[PoseMessage]) -> Iterator[Table]:
-    """One row for each. A keypoint that a pose does not have is null."""
+    """Yields tables with one row per pose. A keypoint that a pose does not have is null."""
     rest = iter(poses)
-    while chunk := list(islice(rest, _ROWS_AT_ONCE)):  # as Python's own objects, an hour would fill the memory
+    # In parts, because an hour of Python objects would fill the memory.
+    while chunk := list(islice(rest, _ROWS_AT_ONCE)):
         yield _table(chunk)
 
 
@@ -73,15 +74,20 @@ def _table(poses: Sequence[PoseMessage]) -> Table:
 
 
 def _bounded(names: Iterable[str]) -> list[str]:
-    """Each once. A program that makes up ever new names must not stop the others' files."""
+    """Returns each name once, and no more than a bound.
+
+    A program that invents ever new names must not stop the files of other devices.
+    """
     found = list(dict.fromkeys(names))
-    if len(found) > _MOST:
-        log.warning("more than %d keypoints in an hour: %s and others are left out", _MOST, found[_MOST])
-    return found[:_MOST]
+    if len(found) > _MOST_KEYPOINTS:
+        log.warning(
+            "more than %d keypoints in an hour: %s and others are left out", _MOST_KEYPOINTS, found[_MOST_KEYPOINTS]
+        )
+    return found[:_MOST_KEYPOINTS]
 
 
 def keypoints_in(table: Table) -> list[str]:
-    """Names, in the order of the columns."""
+    """Returns the names of the keypoints, in the order of the columns."""
     import pyarrow as pa
 
     scores = [name for name in table.column_names if name.endswith("_score")]
@@ -89,12 +95,12 @@ def keypoints_in(table: Table) -> list[str]:
 
 
 def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> tuple[str, ...]:
-    """The keypoints of the device whose poses these models made; none where its info tells of another model."""
+    """Returns the device's keypoints; none where its info is of a model that made none of these poses."""
     return info.skeleton.keypoints if info is not None and info.model in models else ()
 
 
 def plain(table: Table) -> Table:
-    """Tags as strings: dictionaries of several files do not mix."""
+    """Returns the table with its tags as strings, because dictionaries of several files cannot be joined."""
     import pyarrow as pa
 
     for name in _tags_in(table):
@@ -103,7 +109,10 @@ def plain(table: Table) -> Table:
 
 
 def in_order(table: Table, keypoints: Sequence[str]) -> Table:
-    """Every file's columns, tags as dictionaries, and the keypoints: these first, whether the table has them or not."""
+    """Returns the table with its columns in order: those of every file, tags as dictionaries, then the keypoints.
+
+    keypoints: come first, whether the table has them or not.
+    """
     import pyarrow as pa
 
     found = dict(zip(table.column_names, table.columns, strict=True))
@@ -116,8 +125,10 @@ def in_order(table: Table, keypoints: Sequence[str]) -> Table:
 
 
 def with_tags(table: Table, starts: Iterable[EventMessage]) -> Table:
-    """The tags of each start for the poses up to the next one of the same boot. Poses before all starts keep those they
-    have. table: plain. starts: events of the kind `started`."""
+    """Returns the table with the tags of each start for the poses up to the next start of the same boot.
+
+    Poses before all starts keep the tags that they have. table: as `plain` returns it. starts: `started` events.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -129,14 +140,16 @@ def with_tags(table: Table, starts: Iterable[EventMessage]) -> Table:
         if column in _tags_in(table):
             values = pc.if_else(pa.array(at < len(known)), values, table[column].combine_chunks())
             table = table.set_column(table.column_names.index(column), column, values)
-        elif column not in table.column_names:  # a keypoint may be called so
+        elif column not in table.column_names:  # a keypoint may have this name
             table = table.append_column(column, values)
     return table
 
 
 def _latest(table: Table, starts: Sequence[EventMessage]) -> Any:
-    """For each row the index of the last start at or before its seq, len(starts) where there is none. starts: by
-    seq."""
+    """Returns for each row the index of the last start at or before its seq, len(starts) where there is none.
+
+    starts: sorted by seq.
+    """
     import pyarrow.compute as pc
 
     at = np.full(len(table), len(starts))

@@ -1,8 +1,9 @@
-"""The poses of an hour once more in DeepLabCut's layout, beside their Parquet file.
+"""The poses of an hour in DeepLabCut's layout too, in files beside the Parquet file.
 
-A row is a frame, under the number that it has within one start of the daemon, so each start has a file of its own: the
-first `<hour>.csv`, the next `<hour>_2.csv`. Frames without a pose have no row; a keypoint that is not known has neither
-place nor likelihood."""
+A row is a frame, with its number within one start of the daemon. So each start has a file of its own: the first
+`<hour>.csv`, the next `<hour>_2.csv`. Frames without a pose have no row. A keypoint that is not known has neither a
+position nor a likelihood.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +19,18 @@ from edgepose.system.pose_tables import PoseTable, write_table
 from edgepose.types import Skeleton
 
 ENDINGS = ("csv", "h5")
-_DECIMALS = 4  # the columns are float32: what lies beyond is no measurement
+_DECIMALS = 4  # the columns are float32, which has no more
 
 
 def write_deeplabcut(hour: Path, table: Table, info: InfoMessage | None, endings: Collection[str]) -> None:
-    """hour: the Parquet file of `table`. info: the device's, whose keypoints have columns whether it saw them or not.
-    endings: files that are there already are kept up to date as well. Raises EdgeposeError."""
+    """Writes the files of an hour. Raises EdgeposeError.
+
+    Args:
+        hour: the Parquet file of `table`.
+        table: the poses.
+        info: that of the device; its keypoints have columns whether they were seen or not.
+        endings: what to write; files that are there already are kept up to date as well.
+    """
     for ending in ENDINGS:
         if ending in endings or hour.with_suffix(f".{ending}").exists():
             for number, part in enumerate(_starts(table), 1):
@@ -33,7 +40,7 @@ def write_deeplabcut(hour: Path, table: Table, info: InfoMessage | None, endings
 
 
 def _starts(table: Table) -> list[Table]:
-    """By time. From one start to the next `frame` begins anew and `seq` does not, so it falls behind."""
+    """Returns one table per start of the daemon, by time. At a start `frame` begins at 0 again, and `seq` does not."""
     if not len(table):
         return []
     import pyarrow.compute as pc
@@ -47,7 +54,7 @@ def _starts(table: Table) -> list[Table]:
 
 
 def _pose_table(part: Table, info: InfoMessage | None) -> PoseTable | None:
-    """None where no keypoint is known."""
+    """Returns None where no keypoint is known."""
     found, model = dict(zip(part.column_names, part.columns, strict=True)), part["model"][0].as_py()
     seen = [name for name in keypoints_in(part) if found[f"{name}_score"].null_count < len(part)]
     names = tuple(dict.fromkeys([*skeleton_of(info, [model]), *seen]))

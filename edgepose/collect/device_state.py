@@ -1,4 +1,4 @@
-"""What a subscriber knows about one device: its last messages, and figures over what came lately."""
+"""What a subscriber knows about one device: its last messages, and statistics of what has come lately."""
 
 from __future__ import annotations
 
@@ -23,18 +23,26 @@ from edgepose.types import F64
 
 _RATE_WINDOW_S = 3.0
 _TRAIL = 60
-_RECENT = 2000  # poses that latency and error look back on: a minute
+_RECENT = 2000  # poses for the statistics of latency and error: a minute
 
 Truth: TypeAlias = Callable[[int], Mapping[str, F64]]
 
 
 @dataclass
 class DeviceState:
-    """Times are of the monotonic clock, seconds.
+    """The state of one device. Times are seconds of the monotonic clock.
 
-    truth: the true keypoints of a frame by name, (2,) each, where they are known; then errors_px holds the distances
-    of a pose's keypoints from them. A pose may lack keypoints: those below the min_score that a command set.
-    trail: middle of the last poses. lost: poses whose seq has not come. event: the last one."""
+    Attributes:
+        device: its name.
+        truth: gives the true keypoints of a frame by name, (2,) each, where they are known.
+        pose: the last pose; so are info, status, health and event.
+        frames: number of frames captured since the first pose.
+        first_s: when the first pose came; last_s: when the last pose came.
+        latency_ms: of the last poses.
+        errors_px: distances of the last poses' keypoints from the truth, by name. A pose may lack keypoints: those
+            below the `min_score` that a command has set.
+        trail: mean position of the last poses' keypoints, (2,) each.
+    """
 
     device: str
     truth: Truth | None = None
@@ -55,10 +63,12 @@ class DeviceState:
 
     @property
     def poses(self) -> int:
+        """Number of poses that have come, each once."""
         return len(self._seqs)
 
     @property
     def lost(self) -> int:
+        """Number of poses whose `seq` has not come."""
         return self._seqs.missing()
 
     def update(self, message: AnyMessage, now_s: float) -> None:
@@ -78,7 +88,7 @@ class DeviceState:
                 self.health = message
 
     def fps(self, now_s: float) -> float:
-        """Poses a second over the last seconds; it falls when no more come."""
+        """Returns the poses per second over the last seconds; it falls when no more come."""
         while self._arrivals_s and now_s - self._arrivals_s[0] > _RATE_WINDOW_S:
             self._arrivals_s.popleft()
         if len(self._arrivals_s) < 2:
@@ -86,22 +96,22 @@ class DeviceState:
         return (len(self._arrivals_s) - 1) / max(now_s - self._arrivals_s[0], 1e-3)
 
     def mean_fps(self) -> float:
-        """Poses a second from the first to the last."""
+        """Returns the poses per second from the first to the last pose."""
         return (self.poses - 1) / max(self.last_s - self.first_s, 1e-3) if self.poses > 1 else 0.0
 
     def latency(self) -> tuple[float, float]:
-        """Median and 95th percentile, milliseconds."""
+        """Returns median and 95th percentile of the latency, in milliseconds."""
         if not self.latency_ms:
             return 0.0, 0.0
         p50, p95 = np.percentile(self.latency_ms, (50, 95)).tolist()
         return p50, p95
 
     def skipped(self) -> int:
-        """Captured frames of which no pose was made."""
+        """Returns the number of captured frames of which no pose was made."""
         return self.frames - self.poses - self.lost
 
     def error_px(self) -> dict[str, float]:
-        """Mean distance of each keypoint from the truth; none where the truth is not known."""
+        """Returns the mean distance of each keypoint from the truth, in pixels; none where the truth is not known."""
         found: dict[str, list[float]] = {}
         for errors in self.errors_px:
             for name, error in errors.items():
@@ -109,14 +119,14 @@ class DeviceState:
         return {name: sum(errors) / len(errors) for name, errors in found.items()}
 
     def mean_error_px(self) -> float | None:
-        """Over all keypoints; None where the truth is not known."""
+        """Returns the mean over all keypoints, in pixels; None where the truth is not known."""
         means = self.error_px().values()
         return sum(means) / len(means) if means else None
 
     def _add_pose(self, message: PoseMessage, now_s: float) -> None:
         last = self.pose
         if last is not None and last.boot == message.boot and message.seq <= last.seq:
-            if message.seq > self._first_seq:  # of this run, and perhaps a repeat: QoS 1 is at least once
+            if message.seq > self._first_seq:  # of this run; it may be a repeat, because QoS 1 is at least once
                 self._seqs.add(message.seq)
             return
         if last is not None and (last.boot != message.boot or message.frame <= last.frame):
@@ -137,7 +147,7 @@ class DeviceState:
             self.errors_px.append({name: float(np.linalg.norm(xy[name] - true[name])) for name in xy})
 
     def _take_status(self, message: StatusMessage) -> None:
-        """The last will of an earlier run may come late: it says nothing of the one that is online."""
+        """Takes a status. The last will of an earlier run may come late, and says nothing of the one that is online."""
         last = self.status
         if last is not None and last.run != message.run:
             if message.state == "offline" and last.state == "online":
@@ -146,7 +156,7 @@ class DeviceState:
         self.status = message
 
     def _begin_anew(self) -> None:
-        """Another run of the daemon counts from the start."""
+        """Forgets the counts, because another run of the daemon counts from the start."""
         self.pose = None
         self.frames = 0
         self._seqs = SeqRanges()

@@ -1,4 +1,4 @@
-"""One Parquet file for each device and hour: complete or absent, and written anew when more of its hour comes."""
+"""One Parquet file per device and hour. It is complete or absent, and written again when more of its hour comes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgepose.collect.columns import Table, base_schema, in_order, plain, skeleton_of, with_tags
-from edgepose.collect.streams import Run
+from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
 from edgepose.system.atomic_files import sync_folder
@@ -21,24 +21,24 @@ _NAME = "%Y-%m-%dT%HZ"
 
 
 def need_pyarrow() -> None:
-    """Raises EdgeposeError where it is not installed: now, not after an hour."""
+    """Raises EdgeposeError where pyarrow is not installed: at once, not after an hour."""
     with extra("collect", "writing Parquet"):
         import pyarrow.parquet  # noqa: F401
 
 
 def hour_path(folder: Path, device: str, hour: int) -> Path:
-    """hour: since 1970, UTC."""
+    """Returns the path of an hour's file. hour: number of hours since 1970, UTC."""
     return folder / device / f"{datetime.fromtimestamp(hour * 3600, UTC):{_NAME}}.parquet"
 
 
 def hours_in(folder: Path) -> dict[tuple[str, int], Path]:
-    """The files in a collector's folder, by device and hour."""
+    """Returns the files in a collector's folder, by device and hour."""
     found = {}
     for path in sorted(folder.glob("*/*.parquet")):
         try:
             begin = datetime.strptime(path.stem, _NAME).replace(tzinfo=UTC)
         except ValueError:
-            continue  # somebody else's
+            continue  # not our file
         found[path.parent.name, int(begin.timestamp()) // 3600] = path
     return found
 
@@ -50,9 +50,18 @@ def write_hour(
     starts: Iterable[EventMessage] = (),
     info: InfoMessage | None = None,
 ) -> Table:
-    """Adds rows to those that the file has (`before`), in the order of boot and seq, each pose once; returns all of
-    it, on the disk then. starts: of the device's daemons, for the tags. info: the device's, for the order of the
-    columns. Raises EdgeposeError."""
+    """Writes the file of an hour: rows in the order of boot and seq, each pose once. It is on the disk then.
+
+    Args:
+        path: the file.
+        before: the table that the file has; None where there is none.
+        more: tables to add.
+        starts: `started` events of the device, for the tags.
+        info: that of the device, for the order of the columns.
+
+    Returns:
+        The whole table. Raises EdgeposeError when the file cannot be written.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -67,7 +76,7 @@ def write_hour(
 
 
 def read_hour(path: Path, columns: list[str] | None = None) -> Table:
-    """Raises EdgeposeError for a file that is not one of ours."""
+    """Reads the file of an hour, or some of its columns. Raises EdgeposeError for a file that is not one of ours."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -83,8 +92,8 @@ def read_hour(path: Path, columns: list[str] | None = None) -> Table:
     return table
 
 
-def runs_in(table: Table) -> list[Run]:
-    """The poses of an hour, in its order."""
+def runs_in(table: Table) -> list[SeqRun]:
+    """Returns the runs of poses of an hour, in the order of the table."""
     seqs, frames = table["seq"].to_numpy(), table["frame"].to_numpy()
     if not len(seqs):
         return []
@@ -92,13 +101,13 @@ def runs_in(table: Table) -> list[Run]:
     firsts, lasts = [0, *splits.tolist()], [*(splits - 1).tolist(), len(seqs) - 1]
     boots = table["boot"].take(firsts).to_pylist()
     return [
-        Run(boot, int(seqs[a]), int(seqs[b]), int(frames[a]), int(frames[b]))
+        SeqRun(boot, int(seqs[a]), int(seqs[b]), int(frames[a]), int(frames[b]))
         for boot, a, b in zip(boots, firsts, lasts, strict=True)
     ]
 
 
 def boot_changes(table: Table) -> Any:
-    """For each row but the first, whether its boot is another one's than the row before's."""
+    """Returns a boolean array, (rows - 1,): whether a row has another boot than the row before it."""
     import pyarrow.compute as pc
 
     boots = table["boot"].combine_chunks()
@@ -106,7 +115,7 @@ def boot_changes(table: Table) -> Any:
 
 
 def _once(table: Table) -> Table:
-    """Sorted, and of what came twice only the first."""
+    """Returns the table sorted by boot and seq; of a pose that came twice it keeps the first."""
     import pyarrow as pa
 
     table = table.append_column("row", pa.array(np.arange(len(table))))

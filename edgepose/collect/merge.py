@@ -1,4 +1,4 @@
-"""Joins what several collectors wrote: repeats, gaps and tags are settled when all of it lies in one folder."""
+"""Joins what several collectors have written. Repeats, gaps and tags are settled when all of it is in one folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,27 @@ from edgepose.collect.hours import hours_in, read_hour
 from edgepose.collect.journal import Hour, Journal
 from edgepose.collect.reports import gaps_in, read_events, read_info
 from edgepose.errors import EdgeposeError, UsageError
+from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
 
 
 def merge(folders: list[Path], also: Collection[str] = ()) -> str:
-    """Adds what the other folders hold, their journals included, to the first one, which may be new; they stay as they
-    are. Returns what came of it. also: as for Archive, here for every hour. Raises UsageError for a folder that is not
-    there, EdgeposeError for a file that cannot be read."""
+    """Adds the contents of the other folders, their journals included, to the first one, which may be new.
+
+    The other folders stay as they are.
+
+    Args:
+        folders: the target, and at least one other folder.
+        also: as for Archive, here for every hour.
+
+    Returns:
+        A line that says what the target has now.
+
+    Raises:
+        UsageError: for a folder that is not there.
+        EdgeposeError: for a file that cannot be read.
+    """
     target, *others = folders
     for folder in others or folders:
         if not folder.is_dir():
@@ -35,7 +48,7 @@ def merge(folders: list[Path], also: Collection[str] = ()) -> str:
     journals = [journal for folder in others if (journal := _journal(folder))]
     _add_devices(archive, folders)
     for journal in journals:
-        for device in journal.talkers():
+        for device in journal.devices_with_events():
             archive.write([], journal.events(device))
     hours = paths.keys() | {key for journal in journals for key in journal.hours()}
     for device, hour in sorted(hours):
@@ -47,20 +60,20 @@ def merge(folders: list[Path], also: Collection[str] = ()) -> str:
     archive.finish()
     poses, devices = sum(map(len, archive.streams.values())), {device for device, _ in archive.streams}
     missing = sum(gap[-1] for gap in gaps_in(archive.streams))
-    return f"{target}: {poses} poses of {len(devices)} devices, {missing} missing (gaps.csv)"
+    return f"{target}: {count(poses, 'pose')} of {count(len(devices), 'device')}, {missing} missing (gaps.csv)"
 
 
 def _journal(folder: Path) -> Journal | None:
-    """Of a collector that was killed: what it has not written yet. One that runs does not let us look."""
+    """Returns the journal of a collector that was killed, with what it has not written yet; None while one uses it."""
     try:
         return Journal(folder / "journal.db") if (folder / "journal.db").exists() else None
     except EdgeposeError as exc:
-        log.warning("%s; what it has not written yet is left out", exc)
+        log.warning("%s; what it has not written yet is not merged", exc)
         return None
 
 
 def _add_devices(archive: Archive, folders: Sequence[Path]) -> None:
-    """What the devices said last of themselves, and the events that the first folder does not have yet."""
+    """Adds the newest info of each device, and the events that the first folder does not have yet."""
     infos = [path for folder in folders for path in folder.glob("*/info.json")]
     for path in sorted(infos, key=lambda path: path.stat().st_mtime):
         if info := read_info(path):

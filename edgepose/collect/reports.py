@@ -1,4 +1,4 @@
-"""What is missing, what happened, and what a device says of itself, as files beside the poses."""
+"""Files beside the poses: what is missing, what happened, and the info of a device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONGEST_CELL = 2**24  # characters: more than a message can hold
 
 
 def gaps_in(streams: Mapping[tuple[str, str], Stream]) -> list[Gap]:
-    """The poses `first_seq` to `last_seq` of a device's boot have never come."""
+    """Returns which poses have never come: those from `first_seq` to `last_seq` of a boot of a device."""
     return [
         (device, boot, first, last, last - first + 1)
         for (device, boot), stream in sorted(streams.items())
@@ -36,7 +36,8 @@ def write_gaps(path: Path, gaps: Iterable[Gap]) -> None:
 
 
 def write_events(path: Path, events: Iterable[EventMessage]) -> None:
-    """By time. seq: of the first pose after it. tags: as JSON."""
+    """Writes events as CSV, in the order of their times. `seq` is that of the first pose after the event; `tags` are
+    JSON."""
     rows = [
         (
             datetime.fromtimestamp(event.t_us / 1e6, UTC).isoformat(),
@@ -57,14 +58,15 @@ def write_events(path: Path, events: Iterable[EventMessage]) -> None:
 
 
 def read_events(path: Path) -> list[EventMessage]:
-    """Of a file that `write_events` made in the device's folder; none where there is no file. Raises EdgeposeError."""
+    """Reads a file that `write_events` made in the device's folder. Returns none where there is no file. Raises
+    EdgeposeError."""
     csv.field_size_limit(_LONGEST_CELL)
     events = []
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file, strict=True)
             if tuple(rows.fieldnames or ()) != _EVENT_COLUMNS:
-                raise ValueError("its columns are others")  # noqa: TRY301  told as all that is wrong with it
+                raise ValueError("its columns are others")  # noqa: TRY301  reported as everything else that is wrong with the file
             for row in rows:
                 row["tags"] = json.loads(row["tags"])
                 row.pop("time")
@@ -86,7 +88,7 @@ def write_info(path: Path, info: InfoMessage) -> None:
 
 
 def read_info(path: Path) -> InfoMessage | None:
-    """None where there is none that can be read: another one will come."""
+    """Returns None where there is no file that can be read: the device will send another one."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=InfoMessage)
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
@@ -104,5 +106,5 @@ def _write(path: Path, head: tuple[str, ...], rows: Iterable[Sequence[object]]) 
 
 
 def _cell(value: object) -> object:
-    """A lone carriage return would end the line: the csv module does not quote it."""
+    """Replaces carriage returns, which would end the line: the csv module does not quote a single one."""
     return value.replace("\r", " ") if isinstance(value, str) else value

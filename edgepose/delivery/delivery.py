@@ -34,6 +34,7 @@ from edgepose.protocol.home_assistant import discovery, discovery_topic
 from edgepose.protocol.messages import EventMessage, HealthMessage, InfoMessage, PoseMessage, StatusMessage
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Event, Reporter
+from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +223,7 @@ class MqttDelivery:
         self._link.close()
         self._outbox.spool.close(drain_s)
         if left := self._outbox.waiting + self._outbox.spool.poses:
-            messages = "1 message is" if left == 1 else f"{left} messages are"
+            messages = count(left, "message")
             log.warning("%s: %s not delivered yet; the next start sends what is left", self._where, messages)
         self._spool_lock.close()
 
@@ -238,8 +239,8 @@ class MqttDelivery:
         if self.reporter.alerts.keys() & {"status", "info", discovery_topic(self._info.device)}:
             self.on_connected()  # what was refused may be taken by now, and nothing else repeats it
         dropped = Counter(self._outbox.dropped)
-        for reason, count in (dropped - self._reported_drops).items():
-            self.reporter.event("dropped", f"{count} poses were given up: {reason}", count)
+        for reason, number in (dropped - self._reported_drops).items():
+            self.reporter.event("dropped", f"{count(number, 'pose')} given up: {reason}", number)
         self._reported_drops = dropped
         self._link.notify("health", encode(self._health()))
 

@@ -9,6 +9,7 @@ power cuts. Whatever else cannot be read is skipped, and a warning says so.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import struct
@@ -114,7 +115,7 @@ class SpoolMemory:
         written = os.write(self._file, records)
         if written < len(records):
             os.ftruncate(self._file, self._size)
-            raise OSError(f"no room for {len(records)} bytes")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._size += written
 
     def _begin_part(self) -> None:
@@ -149,8 +150,10 @@ class SpoolMemory:
             for part in parts:
                 self._path(part).unlink()
 
-    def _report(self, exc: Exception) -> None:
-        self._reporter.alert("memory", f"{self._folder}: {exc}; a kill of the daemon would lose what is on its way")
+    def _report(self, exc: OSError) -> None:
+        """Begins the alert. Its text is the same for every attempt, or each would be a new line in the daemon's log."""
+        why = exc.strerror or str(exc)
+        self._reporter.alert("memory", f"{self._folder}: {why}; a kill of the daemon would lose what is on its way")
 
 
 def _record(kind: int, number: int, at_s: float = 0.0, rest: bytes = b"") -> bytes:

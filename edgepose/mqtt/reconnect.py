@@ -12,6 +12,7 @@ from edgepose.mqtt.broker import CLOSED, TAKEN_OVER, client_id, where
 from edgepose.mqtt.limits import remedy
 from edgepose.protocol.topics import TOPICS, topic_name
 from edgepose.system.reporter import Reporter
+from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -63,8 +64,7 @@ class Reconnect:
         for about in list(self._refused_s):
             self.healed(about)
         if self._logged:
-            messages = "1 message" if waiting == 1 else f"{waiting} messages"
-            log.info("%s: connected%s", where(self._mqtt), f", {messages} waiting" if waiting else "")
+            log.info("%s: connected%s", where(self._mqtt), f", {count(waiting, 'message')} waiting" if waiting else "")
         self._logged = False
 
     def failed(self, trouble: str) -> None:

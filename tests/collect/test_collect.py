@@ -50,6 +50,7 @@ def test_poses_of_every_form_are_written_once_by_hour(tmp_path: Path, mosquitto:
     assert read_events(out / "cage-07" / "events.csv") == [mark]
 
 
+@pytest.mark.slow
 def test_a_killed_collector_loses_nothing(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     """Killed again and again while poses come."""
     mosquitto.start()
@@ -67,6 +68,7 @@ def test_a_killed_collector_loses_nothing(tmp_path: Path, mosquitto: Mosquitto, 
     assert poses_in(tmp_path / "out") == all_of(*range(400))
 
 
+@pytest.mark.slow
 def test_what_comes_after_its_file_was_written_is_added_and_repeats_are_known(
     tmp_path: Path, mosquitto: Mosquitto, collect: Collect
 ) -> None:
@@ -110,7 +112,7 @@ def test_what_is_not_ours_is_rejected_and_counted(tmp_path: Path, mosquitto: Mos
         port=mosquitto.port,
     )
     caught_up(mosquitto.port, collector)
-    assert "1 poses, 0 came twice, 0 missing, 11 messages rejected" in collector.end()
+    assert "1 pose, 0 came twice, 0 missing, 11 messages rejected" in collector.end()
     assert poses_in(tmp_path / "out") == all_of(1)
 
 
@@ -124,6 +126,7 @@ def test_what_a_device_tells_of_itself_is_kept(tmp_path: Path, mosquitto: Mosqui
     assert json.loads(path.read_text(encoding="utf-8"))["model"] == INFO.model
 
 
+@pytest.mark.slow
 def test_tags_of_a_start_that_comes_after_its_poses(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     """Also after they were written, and with a collector killed in between."""
     mosquitto.start()
@@ -141,6 +144,7 @@ def test_tags_of_a_start_that_comes_after_its_poses(tmp_path: Path, mosquitto: M
     assert [row["tag_cage"] for row in rows] == [None] * 10 + ["7"] * 10
 
 
+@pytest.mark.slow
 def test_a_group_splits_the_load_and_merge_settles_it(
     tmp_path: Path, mosquitto: Mosquitto, collect: Collect, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,7 +157,7 @@ def test_a_group_splits_the_load_and_merge_settles_it(
     assert "`edgepose collect merge` finds" in both[0].end()
     assert poses_in(tmp_path / "b") == []
     assert main(["collect", "merge", *(str(tmp_path / name) for name in ("all", "a", "b"))]) == 0
-    assert "199 poses of 1 devices, 1 missing" in capsys.readouterr().out
+    assert "199 poses of 1 device, 1 missing" in capsys.readouterr().out
     assert len(poses_in(tmp_path / "a")) in range(1, 199)
     assert poses_in(tmp_path / "all") == all_of(*(seq for seq in range(200) if seq != 77))
     assert gaps_in(tmp_path / "all") == [(77, 77)]
@@ -176,6 +180,7 @@ def test_two_collectors_of_one_name_are_told(tmp_path: Path, mosquitto: Mosquitt
     wait_until(lambda: any(one.tells("two collectors have one --name") for one in both), "the hint")
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_it_and_nothing_is_lost(tiny_disk: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     mosquitto.start()
     ballast = tiny_disk / "ballast"
@@ -197,7 +202,7 @@ def test_a_full_disk_ends_it_and_nothing_is_lost(tiny_disk: Path, mosquitto: Mos
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "Give a folder with -o DIR"),
+        ([], "the folder for the files is missing; give it with -o DIR"),
         (["join", "a"], "give `collect merge DIR...`"),
         (["merge", "none"], "none: no such folder"),
         (["-o", "x", "--ca", "ca.pem"], "give mqtts://HOST"),

@@ -14,9 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mouse_messages import INFO
 
-from edgepose.collect import archive as archive_module
-from edgepose.collect import journal as journal_module
-from edgepose.collect.archive import Archive
+from edgepose.collect.archive import Archive, ArchiveTiming
 from edgepose.collect.hours import hour_path, read_hour
 from edgepose.collect.reports import read_events, write_events
 from edgepose.collect.streams import Stream
@@ -127,10 +125,9 @@ def test_a_file_of_another_program_is_no_hour(tmp_path: Path) -> None:
         read_hour(path)
 
 
-def test_many_hours_are_written_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_hours_are_written_one_at_a_time(tmp_path: Path) -> None:
     """Or a fleet's hour would stop the receiving for so long that the broker gives us up."""
-    monkeypatch.setattr(archive_module, "SETTLE_S", 0.0)
-    archive = Archive(tmp_path)
+    archive = Archive(tmp_path, timing=ArchiveTiming(settle_s=0.0))
     take(archive, *(pose(1, device=f"cage-{n}") for n in range(5)))
     counts = []
     while len(counts) < 1000 and (not counts or counts[-1] < 5):
@@ -274,9 +271,8 @@ def test_a_group_member_keeps_no_account_of_what_others_have(tmp_path: Path) -> 
     database.close()
 
 
-def test_a_journal_gives_back_what_a_flood_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(journal_module, "_FREE_PAGES", 10)
-    archive = Archive(tmp_path)
+def test_a_journal_gives_back_what_a_flood_has_left(tmp_path: Path) -> None:
+    archive = Archive(tmp_path, timing=ArchiveTiming(journal_free_pages=10))
     noise = random.Random(1)
     take(archive, *(pose(seq, model=noise.randbytes(50_000).hex()) for seq in range(60)))
     archive._journal._read("PRAGMA wal_checkpoint")

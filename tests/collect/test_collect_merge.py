@@ -27,7 +27,7 @@ def test_poses_gaps_tags_and_events_are_settled(tmp_path: Path) -> None:
     take(archive, *seqs(1, 3, 5, 9), started(4, subject="m"), event(1))
     archive.finish()
     collect(b, *seqs(2, 3, 4, 6), event(2), event(1), shared=True)
-    assert merge([target, a, b]) == f"{target}: 7 poses of 1 devices, 2 missing (gaps.csv)"
+    assert merge([target, a, b]) == f"{target}: 7 poses of 1 device, 2 missing (gaps.csv)"
     assert poses_in(target) == all_of(1, 2, 3, 4, 5, 6, 9)
     assert gaps_in(target) == [(7, 8)]
     assert tags(target) == "---mmmm"
@@ -41,10 +41,10 @@ def test_merging_again_changes_nothing_and_more_can_be_added(tmp_path: Path) -> 
     collect(a, *seqs(1, 2), started(1, subject="a"), shared=True)
     merge([target, a])
     written = hour_path(target, "cage-07", 0).stat().st_mtime_ns
-    assert "2 poses of 1 devices, 0 missing" in merge([target, a])
+    assert "2 poses of 1 device, 0 missing" in merge([target, a])
     assert hour_path(target, "cage-07", 0).stat().st_mtime_ns == written
     collect(b, *seqs(5), started(4, subject="b"), shared=True)
-    assert "3 poses of 1 devices, 2 missing" in merge([target, b])
+    assert "3 poses of 1 device, 2 missing" in merge([target, b])
     assert tags(target) == "aab"
 
 
@@ -74,8 +74,8 @@ def test_a_running_collectors_files_are_merged_and_its_folder_is_no_target(
     collect(tmp_path / "a", *seqs(1), shared=True)
     running = Archive(tmp_path / "a", shared=True)
     take(running, *seqs(2))
-    assert "1 poses" in merge([tmp_path / "all", tmp_path / "a"])
-    assert "what it has not written yet is left out" in caplog.text
+    assert "1 pose" in merge([tmp_path / "all", tmp_path / "a"])
+    assert "what it has not written yet is not merged" in caplog.text
     with pytest.raises(EdgeposeError, match="a collector uses it"):
         merge([tmp_path / "a", tmp_path / "all"])
     running.finish()

@@ -145,7 +145,7 @@ def test_without_a_broker_sigterm_still_ends_it(
     while "keeping poses" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert "messages are not delivered yet; the next start sends what is left" in log_of(process)
+    assert "not delivered yet; the next start sends what is left" in log_of(process)
     assert process.returncode == 0
 
 

@@ -148,13 +148,16 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tiny_disk: Path) -> None:
     assert [len(found.payload) for found in all_of(disk)] == [1000, 50_000]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(SpoolDiskError, match="file"):
         new_disk(tmp_path / "file").open()
     reporter = Reporter()
-    SpoolMemory(tmp_path / "file" / "memory", reporter)
+    memory = SpoolMemory(tmp_path / "file" / "memory", reporter)
+    for number in range(5):
+        memory.add(number, "pose", b"x")
     assert reporter.alerts.keys() == {"memory"}
+    assert len(caplog.messages) == 1
 
 
 def _foreign(path: Path) -> None:
@@ -350,15 +353,19 @@ def test_a_message_half_written_by_a_kill_is_left_out_without_a_word(
     assert caplog.messages == []
 
 
-def test_a_full_memory_is_told_and_used_again_when_there_is_room(tiny_disk: Path) -> None:
+def test_a_full_memory_is_told_once_and_used_again_when_there_is_room(
+    tiny_disk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     reporter = Reporter()
     memory = SpoolMemory(tiny_disk, reporter)
     memory.add(1, "pose", b"a")
     ballast = tiny_disk / "ballast"
     with contextlib.suppress(OSError):
         ballast.write_bytes(b"x" * 1_000_000)
-    memory.add(2, "pose", b"b" * 10_000)
+    for size in (10_000, 20_000, 30_000):
+        memory.add(2, "pose", b"b" * size)
     assert str(tiny_disk) in reporter.alerts["memory"]
+    assert len(caplog.messages) == 1
     ballast.unlink()
     memory.add(3, "pose", b"c" * 10_000)
     assert not reporter.alerts
