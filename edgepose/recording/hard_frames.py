@@ -27,6 +27,7 @@ from edgepose.config.schema import HardFramesConfig
 from edgepose.geometry.pixels import as_bgr, i420_planes
 from edgepose.pose.pose_quality import animal_length, judge_poses
 from edgepose.recording.retention import usable_bytes
+from edgepose.system.atomic_files import write_durably
 from edgepose.system.pose_tables import csv_header
 from edgepose.system.reporter import Reporter
 from edgepose.system.table_files import csv_cells
@@ -148,8 +149,7 @@ class HardFrames:
         folder = self._day_folder(frame.captured_us)
         number = 1 + max((int(path.stem[3:]) for path in folder.glob("img*.png")), default=0)
         name = f"img{number:05}.png"
-        _write(folder / f".{name}.part", cv2.imencode(".png", as_bgr(frame))[1].tobytes())
-        (folder / f".{name}.part").replace(folder / name)
+        write_durably(folder / name, cv2.imencode(".png", as_bgr(frame))[1].tobytes())
         cells = csv_cells(np.column_stack([pose.xy_px, pose.score]).astype(float).ravel())
         _append(folder / TABLE, _line(["labeled-data", folder.name, name, *cells]))
         self.saved += 1
@@ -163,8 +163,7 @@ class HardFrames:
             folder = self._root / (stem if number == 1 else f"{stem}_{number}")
             folder.mkdir(parents=True, exist_ok=True)
             if not (folder / TABLE).exists():
-                _write(folder / f".{TABLE}.part", header.encode())
-                (folder / f".{TABLE}.part").replace(folder / TABLE)
+                write_durably(folder / TABLE, header.encode())
             with (folder / TABLE).open("rb") as file:
                 if file.read(len(header.encode())) == header.encode():
                     return folder
@@ -186,13 +185,6 @@ def _line(cells: Sequence[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
     return text.getvalue()
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _append(path: Path, line: str) -> None:
