@@ -71,9 +71,9 @@ def run(args: argparse.Namespace) -> int:
     if output == STDOUT:
         print(text, end="")
         return 0
-    output.write_text(text, encoding="utf-8")
     if args.ready and config.processor:
         _copy_processor(config.processor.load, source, folder, force=args.force)
+    output.write_text(text, encoding="utf-8")
     _print_next_steps(output, text, config_at(text, str(output), folder))
     return 0
 
