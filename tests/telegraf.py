@@ -1,8 +1,9 @@
-"""What Telegraf makes of a message: its mqtt_consumer and its json_v2 parser, as far as our configuration uses them.
+"""A model of Telegraf: its mqtt_consumer and its json_v2 parser, as far as our configuration uses them.
 
-Follows plugins/parsers/json_v2/parser.go and plugins/inputs/mqtt_consumer of influxdata/telegraf (1.34), oddities
-included: an object's members all write into one metric, of which copies are handed on; each element of an array becomes
-a metric of its own; a nested object replaces what was handed on before, so an empty one that comes last leaves nothing.
+It follows plugins/parsers/json_v2/parser.go and plugins/inputs/mqtt_consumer of influxdata/telegraf (1.34), including
+its peculiarities: all members of an object write into one metric, of which copies are passed on; each element of an
+array becomes its own metric; a nested object replaces what was passed on before, so that an empty one at the end leaves
+nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _KINDS = {"int": int, "float": float, "string": str, "bool": bool}
 
 @dataclass
 class Metric:
-    """time_us: None stands for the time of arrival."""
+    """A point for the database. `time_us` is in epoch microseconds; None stands for the time of arrival."""
 
     name: str
     time_us: int | None
@@ -27,7 +28,7 @@ class Metric:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def merged(self, other: Metric) -> Metric:
-        """A copy with what the other has."""
+        """Returns a copy with the tags and fields of the other one added."""
         both = copy.deepcopy(self)
         both.tags |= other.tags
         both.fields |= other.fields
@@ -36,7 +37,12 @@ class Metric:
 
 @dataclass
 class _Node:
-    """A value on its way into `metric`. name: its path, joined by underscores; shown: what it is called there."""
+    """A value on its way into `metric`.
+
+    Attributes:
+        name: its path, joined by underscores.
+        shown: its name in the metric.
+    """
 
     metric: Metric
     value: Any
@@ -47,7 +53,7 @@ class _Node:
 
 
 def consume(plugin: dict[str, Any], topic: str, payload: bytes) -> list[Metric]:
-    """plugin: one [[inputs.mqtt_consumer]]. Of a message on a topic that it subscribes to."""
+    """Returns what one [[inputs.mqtt_consumer]] makes of a message on a topic that it subscribes to."""
     metrics = parse(plugin["json_v2"], payload)
     if topic_tag := plugin.get("topic_tag", "topic"):
         for metric in metrics:
@@ -65,8 +71,11 @@ def consume(plugin: dict[str, Any], topic: str, payload: bytes) -> list[Metric]:
 
 
 def parse(configs: Sequence[dict[str, Any]], payload: bytes) -> list[Metric]:
-    """configs: the json_v2 tables. Raises KeyError for a path that is not there, as Telegraf logs an error and drops
-    the message."""
+    """Returns what the json_v2 tables make of a message.
+
+    Raises:
+        KeyError: a path is missing. Telegraf logs an error then and drops the message.
+    """
     data, metrics = json.loads(payload), []
     for config in configs:
         time_us = _time_us(config, get(data, config["timestamp_path"])) if "timestamp_path" in config else None
@@ -80,7 +89,7 @@ def parse(configs: Sequence[dict[str, Any]], payload: bytes) -> list[Metric]:
 
 
 def get(data: Any, path: str) -> Any:
-    """GJSON, as far as it is used: @this, keys and indices joined by dots, # for each of an array."""
+    """Follows a GJSON path, as far as it is used: @this; keys and indices joined by dots; # for each of an array."""
     if path == "@this":
         return data
     step, _, rest = path.partition(".")
@@ -108,7 +117,7 @@ def _time_us(table: dict[str, Any], value: Any) -> int:
 
 
 def _plain(data: Any, tables: list[dict[str, Any]], name: str, time_us: int | None, *, tag: bool) -> list[Metric]:
-    """Of [[field]] or [[tag]]: each value alone; objects are ignored."""
+    """Returns the values of [[field]] or [[tag]] tables; objects are ignored."""
     found: list[Metric] = []
     for table in tables:
         value = _there(data, table)
@@ -151,7 +160,7 @@ def _expand(node: _Node, table: dict[str, Any], time_us: int | None) -> list[Met
 
 
 def _put(node: _Node) -> None:
-    """Numbers are floats unless the configuration says else."""
+    """Numbers are floats unless the configuration says otherwise."""
     value = float(node.value) if type(node.value) is int else node.value
     if node.tag:
         node.metric.tags[node.shown] = json.dumps(node.value) if not isinstance(node.value, str) else node.value

@@ -1,4 +1,4 @@
-"""The house: what the documents promise is there, the wheel holds what it should, the import rules bite."""
+"""The project as a whole: import rules, the content of the wheel, the promises of the documents, and the service."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def test_the_documents_commands_are_accepted(command):
 
 
 def test_the_readme_names_every_make_target():
-    told = set(re.findall(r"make ([a-z-]+)", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
+    named = set(re.findall(r"make ([a-z-]+)", README + (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    assert {"demo", "test", "check"} <= told <= targets
+    assert {"demo", "test", "check"} <= named <= targets
 
 
 def test_the_page_on_messages_shows_a_valid_one():
@@ -171,7 +171,7 @@ def test_links_lead_somewhere(name):
 
 
 def test_packages_that_need_a_password_are_asked_for(tmp_path):
-    """Nobody may be there to type it: say what to install instead of waiting."""
+    """Nobody may be there to type it, so it prints what to install and does not wait."""
     programs = {"id": "echo 1000", "apt-get": "exit 0", "sudo": '[ "$1" = -n ] && exit 1; sleep 60'}
     for name, text in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")

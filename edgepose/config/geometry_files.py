@@ -1,4 +1,4 @@
-"""Reads and writes the files that describe the scene: the lens' calibration, the ground and the zones."""
+"""Reads and writes the files that describe the scene: the calibration of the lens, the ground and the zones."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def read_lens(path: Path) -> Lens:
             f"{path}: cannot read the calibration ({exc.strerror}); `edgepose calibrate` makes one"
         ) from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is no text; give the YAML file that `edgepose calibrate` wrote") from None
+        raise ConfigError(f"{path}: is not a text file; give the YAML file that `edgepose calibrate` wrote") from None
     return parse_lens(text, str(path))
 
 
 def write_lens(path: Path, lens: Lens, rms_px: float) -> None:
-    """Writes a calibration file as OpenCV's own programs do. rms_px: the reprojection error. Raises OSError."""
+    """Writes a calibration file as OpenCV's own programs do. `rms_px` is the reprojection error. Raises OSError."""
     path.write_text(format_lens(lens, rms_px), encoding="ascii")
 
 
@@ -37,7 +37,7 @@ def read_zones(path: Path) -> dict[str, F64]:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise UsageError(f"{path}: is no text; give a YAML file with zones") from None
+        raise UsageError(f"{path}: is not a text file; give a YAML file with zones") from None
     except OSError as exc:
         raise UsageError(f"{path}: cannot read it ({exc.strerror}); give a YAML file with zones") from None
     return parse_zones(text, str(path))

@@ -78,7 +78,7 @@ def test_the_shipped_model_is_small():
     assert DEMO_MODEL.stat().st_size <= 400_000
 
 
-def test_a_daemon_that_dies_is_told(command):
+def test_a_daemon_that_dies_is_reported(command):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -91,7 +91,7 @@ def test_a_daemon_that_dies_is_told(command):
     assert process.returncode == 1
 
 
-def test_a_daemon_that_cannot_start_is_told(tmp_path):
+def test_a_daemon_that_cannot_start_is_reported(tmp_path):
     model = tmp_path / "demo.tflite"
     model.write_bytes(b"not a model")
     with pytest.raises(Exception, match=r"demo\.json: cannot read the model's card"):

@@ -1,4 +1,4 @@
-"""The command line as a contract: help with an example, one line per mistake, exit statuses."""
+"""The entry point of `edgepose`: help, exit statuses, what it imports, and output that cannot be written."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_config_prints(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "camera" in capsys.readouterr().out
 
 
-def test_the_module_runs_and_tells_its_version() -> None:
+def test_the_module_runs_and_prints_its_version() -> None:
     done = python("-m", "edgepose", "--version")
     assert (done.returncode, done.stdout.split()[0]) == (0, "edgepose")
 
@@ -94,14 +94,14 @@ def test_the_daemon_imports_nothing_from_the_desk() -> None:
 
 @pytest.mark.parametrize("words", ["config schema", "schema"])
 def test_a_full_disk_is_one_line(words: str) -> None:
-    """Also where the interpreter would complain once more at its end."""
+    """The interpreter would report it a second time when it ends."""
     command = f"{sys.executable} -m edgepose {words} > /dev/full"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "edgepose: output: No space left on device\n")
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "told"),
+    ("error", "status", "printed"),
     [
         (EdgeposeError("one\ntwo"), 1, "edgepose: one two\n"),
         (ConfigError("f.yaml: wrong"), 78, "edgepose: f.yaml: wrong\n"),
@@ -113,13 +113,13 @@ def test_a_full_disk_is_one_line(words: str) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_every_error_is_one_line_and_a_status(
-    error: BaseException, status: int, told: str, capsys: pytest.CaptureFixture[str]
+    error: BaseException, status: int, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail() -> int:
         raise error
 
     assert exit_status("edgepose", fail) == status
-    assert capsys.readouterr().err == told
+    assert capsys.readouterr().err == printed
 
 
 def test_a_reader_that_leaves_is_not_an_error() -> None:

@@ -1,5 +1,4 @@
-"""`edgepose purge` on a real broker: nothing is kept of a device that is gone, and nothing is taken from one that is
-there."""
+"""`edgepose purge` on a real broker: it removes everything of a device that is gone, and nothing of one that runs."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ def run_purge(port: int, device: str = "cage-07", user: str = "") -> int:
 
 
 def leave(mosquitto: Mosquitto) -> None:
-    """What a device leaves that ran and was stopped."""
+    """Leaves on the broker what a device leaves that ran and was stopped."""
     delivery = new_delivery(at(mosquitto, home_assistant=True))
     delivery.start(health)
     delivery.deliver(pose(1))
@@ -54,7 +53,7 @@ def test_nothing_is_left_of_a_device_that_is_gone(mosquitto: Mosquitto, capsys: 
     assert capsys.readouterr().out == "the broker keeps nothing of cage-07\n"
 
 
-def test_a_device_that_runs_is_left_alone(
+def test_a_running_device_is_not_purged(
     mosquitto: Mosquitto,
     deliver_to: Callable[..., MqttDelivery],
     capsys: pytest.CaptureFixture[str],
@@ -80,10 +79,10 @@ def test_a_device_that_runs_is_left_alone(
     assert retained(mosquitto.port) == before
 
 
-def test_a_status_that_outlived_its_device_counts_for_nothing(
+def test_an_old_online_status_does_not_stop_the_purge(
     mosquitto: Mosquitto,
 ) -> None:
-    """The broker was killed with the device connected: there was nobody to send the last will."""
+    """A broker that is killed while the device is connected sends no last will."""
     mosquitto.start()
     send(mosquitto.port, status(), "status", retain=True)
     connection, lines = Connection(at(mosquitto), "purge", None), []
@@ -102,7 +101,9 @@ def test_a_status_that_nobody_can_read_is_removed(payload: bytes, mosquitto: Mos
     assert retained(mosquitto.port) == {}
 
 
-def test_what_the_broker_refuses_is_told(mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
+def test_what_the_broker_refuses_is_reported(
+    mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str], tmp_path
+) -> None:
     rules = tmp_path / "acl"
     rules.write_text("topic read #\ntopic readwrite all-told\nuser lab\ntopic read edgepose/#\n", encoding="utf-8")
     mosquitto.start("allow_anonymous true", "persistence true")
@@ -128,7 +129,7 @@ def test_without_a_broker_it_says_so(capsys: pytest.CaptureFixture[str]) -> None
     assert "connection refused; start the broker" in capsys.readouterr().err
 
 
-def test_subscribers_take_a_purge_for_no_message(mosquitto: Mosquitto) -> None:
+def test_subscribers_ignore_the_empty_messages_of_a_purge(mosquitto: Mosquitto) -> None:
     mosquitto.start()
     leave(mosquitto)
     board = TerminalView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}"))

@@ -1,4 +1,4 @@
-"""The config file: what is wrong is named with its place, and what was probably meant."""
+"""Reading the configuration: a mistake is reported with its place and with what was probably meant."""
 
 from __future__ import annotations
 
@@ -180,13 +180,13 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_in_one_line(text: str, message: str) -> None:
+def test_a_mistake_is_reported_in_one_line(text: str, message: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_config(text, "f.yaml")
     assert str(caught.value) == message
 
 
-def test_deep_nesting_is_told() -> None:
+def test_deep_nesting_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"^f.yaml: cannot read as YAML \(maximum recursion depth exceeded"):
         parse_config("[" * 5000, "f.yaml")
 
@@ -197,7 +197,7 @@ def test_a_name_that_looks_like_a_date_is_a_name(name: str) -> None:
 
 
 def test_times_of_day_may_stand_without_quotes() -> None:
-    """YAML makes a number of 20:00, and none of 08:00."""
+    """YAML reads 20:00 as a number, but 08:00 as text."""
     config = parse_config(MINIMAL + "record: {folder: r, when: {between: [20:00, 08:00]}}", "f.yaml")
     assert config.record == RecordConfig(folder="r", when=BetweenConfig(between=(20 * 60, "08:00")))
     assert config.wants_full()
@@ -215,7 +215,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         read_config(path)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         read_config(tmp_path / "none.yaml")
     latin = tmp_path / "latin.yaml"
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         read_config(latin)
 
 
-def test_show_tells_the_config_in_effect_and_no_password(tmp_path: Path) -> None:
+def test_the_configuration_in_effect_holds_no_password(tmp_path: Path) -> None:
     word = tmp_path / "word"
     word.write_text("hunter2", encoding="utf-8")
     path = tmp_path / "f.yaml"
@@ -256,7 +256,7 @@ def test_the_schema_agrees_with_the_reader() -> None:
         ("commands: [set]", True),
     ],
 )
-def test_a_camera_is_told_whether_its_whole_picture_is_needed(more: str, wanted: bool) -> None:
+def test_some_settings_need_the_whole_frame_of_the_camera(more: str, wanted: bool) -> None:
     assert parse_config(MINIMAL + more, "f.yaml").wants_full() is wanted
 
 

@@ -170,5 +170,5 @@ def test_a_file_that_is_no_text_or_not_there(tmp_path):
     with pytest.raises(ConfigError, match=r"cannot read the calibration .* `edgepose calibrate` makes one"):
         read_lens(tmp_path / "none.yaml")
     (tmp_path / "camera.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match="is no text"):
+    with pytest.raises(ConfigError, match="is not a text file"):
         read_lens(tmp_path / "camera.yaml")

@@ -80,5 +80,5 @@ def test_files_that_are_none(tmp_path):
     with pytest.raises(UsageError, match="cannot read it \\(No such file or directory\\)"):
         read_zones(tmp_path / "zones.yaml")
     (tmp_path / "zones.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="is no text"):
+    with pytest.raises(UsageError, match="is not a text file"):
         read_zones(tmp_path / "zones.yaml")
