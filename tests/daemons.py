@@ -1,4 +1,4 @@
-"""The real `edgepose run` in a process of its own, and what it tells."""
+"""The real `edgepose run` in a process of its own, and what it logs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Daemon:
         return [line for line in self.lines if " WARNING " in line or " ERROR " in line]
 
     def stop(self) -> str:
-        """Ends it as systemd would. Returns its last line."""
+        """Ends the daemon as systemd would, and returns its last line."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(30)
         self._reader.join(10)

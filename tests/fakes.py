@@ -1,4 +1,4 @@
-"""Stand-ins for what is slow or absent: a camera that makes numbered pictures, an estimator that reads the number."""
+"""Stand-ins: a camera whose pictures are numbered, an estimator that reads the number, a delivery, a reporter."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class FakeCamera:
 
 
 class FakeEstimator:
-    """The snout's x is the frame's index. `gate`, when given, must be set before a pose comes out."""
+    """Gives poses whose snout has the index of the frame as x. gate: no pose is given before it is set."""
 
     def __init__(self, gate: threading.Event | None = None, error: Exception | None = None) -> None:
         self.card = card()
@@ -73,7 +73,7 @@ class FakeEstimator:
 
 
 class ListDelivery:
-    """Keeps what it is given. `gate`, when given, must be set before it takes anything."""
+    """Keeps the messages that it gets. gate: no message is taken before it is set."""
 
     def __init__(self, gate: threading.Event | None = None, error: Exception | None = None) -> None:
         self.messages: list[PoseMessage] = []

@@ -1,4 +1,4 @@
-"""A camera that stops when it is told to, and comes back only by the remedy that it is told to accept."""
+"""A camera that stops when the test says so, and that only the remedy which the test has chosen revives."""
 
 from __future__ import annotations
 
@@ -17,10 +17,13 @@ STRONGER: dict[Remedy, tuple[Remedy, ...]] = {"restart": ("flush", "restart"), "
 
 
 class Device:
-    """What outlives the opening of a source: one thing that stands on the table.
+    """The device itself, of which several sources may be opened one after the other.
 
-    openings, flushes, restarts: counted. made: frames, of all its sources. impatient: a read that gets nothing raises
-    TimeoutError instead of hanging."""
+    Attributes:
+        openings: number of openings; the other remedies and closings are counted too.
+        made: number of frames of all its sources.
+        impatient: True where a read without a frame raises TimeoutError instead of hanging.
+    """
 
     def __init__(self, *, live: bool = True, rate_hz: float | None = None, period_s: float = 0.002) -> None:
         self.live, self.rate_hz, self.period_s = live, rate_hz, period_s
@@ -33,12 +36,12 @@ class Device:
         self.changed = threading.Condition()
 
     def stop(self, remedy: Remedy) -> None:
-        """From here on every read hangs."""
+        """Makes every read hang, until a remedy at least as strong as this one is used."""
         with self.changed:
             self._remedy = remedy
 
     def cure(self, remedy: Remedy) -> None:
-        """What is stronger helps where less would have."""
+        """A stronger remedy helps too where a weaker one would have helped."""
         with self.changed:
             if self._remedy in STRONGER.get(remedy, (remedy,)):
                 self._remedy = None
@@ -61,14 +64,14 @@ class Device:
         return Scripted(self)
 
     def open_plain(self) -> Plain:
-        """The same, but it can only be opened anew."""
+        """Opens a source that can only be opened anew."""
         self.openings += 1
         self.cure("reopen")
         return Plain(self)
 
 
 class Plain:
-    """Holds a file as long as it is open. Its frames' first pixel, and nothing else, tells the device's count."""
+    """A source that holds a file as long as it is open. The first pixel of a frame holds the number of the frame."""
 
     def __init__(self, device: Device) -> None:
         self.live = device.live
@@ -120,6 +123,6 @@ class Scripted(Plain):
 
 
 def number(frame: Frame) -> int:
-    """Which of the device's frames it is."""
+    """Returns the number of the frame among all frames of the device."""
     b, g, r = (int(value) for value in frame.image[0, 0])
     return b + 256 * g + 65536 * r

@@ -1,5 +1,7 @@
 """The daemon: camera, model and delivery joined to one program that runs for months.
 
-`assembly` makes and closes the parts, `pipeline` is the loop, `dispatcher` carries out commands, `health` gathers what
-`/health` says. Belongs here: what needs several rooms at once while the daemon runs.
+`assembly` opens and closes the parts, `pipeline` is the loop, `dispatcher` takes commands, `health` gathers numbers.
+What needs several rooms at once belongs here, also the checks, snapshots and benchmarks that use the same parts.
+
+To add a command, add its struct to `protocol/commands.py`, and a method to `command_handlers`.
 """

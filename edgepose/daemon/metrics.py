@@ -1,4 +1,4 @@
-"""/health as numbers for Prometheus, over HTTP. Text format 0.0.4 of its documentation."""
+"""Serves the numbers of /health to Prometheus over HTTP, in version 0.0.4 of its text format."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _BOARD = ("temperature_c", "memory_free_mb", "disk_free_mb", "load", "up_s")
 
 
 class MetricsServer:
-    """Answers GET /metrics. Raises ConfigError when it cannot listen."""
+    """Answers GET /metrics in a thread of its own. Raises ConfigError when it cannot listen."""
 
-    def __init__(self, settings: PrometheusConfig, health: Callable[[], HealthMessage]) -> None:
+    def __init__(self, config: PrometheusConfig, health: Callable[[], HealthMessage]) -> None:
         class Handler(BaseHTTPRequestHandler):
-            timeout = 5  # of a client that says nothing
+            timeout = 5  # seconds, for a client that sends nothing
             server_version, sys_version = "edgepose", ""
 
             def do_GET(self) -> None:
                 if self.path.split("?")[0] != "/metrics":
-                    self.send_error(HTTPStatus.NOT_FOUND, "here is /metrics")
+                    self.send_error(HTTPStatus.NOT_FOUND, "the numbers are at /metrics")
                     return
                 body = metrics(health()).encode()
                 self.send_response(HTTPStatus.OK)
@@ -42,11 +42,11 @@ class MetricsServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the library's name
-                """The journal is not for every scrape."""
+                """Logs nothing: the journal is not for every request."""
 
-        where = f"{settings.host}:{settings.port}"
+        where = f"{config.host}:{config.port}"
         try:
-            self._server = ThreadingHTTPServer((settings.host, settings.port), Handler)
+            self._server = ThreadingHTTPServer((config.host, config.port), Handler)
         except OSError as exc:
             raise ConfigError(f"prometheus: cannot listen on {where} ({exc.strerror}); choose another port") from None
         self._server.daemon_threads = True
@@ -59,6 +59,7 @@ class MetricsServer:
 
 
 def metrics(health: HealthMessage) -> str:
+    """Returns the numbers of a /health message in the text format."""
     device = {"device": health.device}
     lines: list[str] = []
     for name in _GAUGES:

@@ -1,4 +1,4 @@
-"""What the switch of models may do to the running daemon."""
+"""Opens models for the daemon, and does what a switch of models needs of the running daemon."""
 
 from __future__ import annotations
 
@@ -43,57 +43,64 @@ def open_suitable(model: Path, config: Config, reporter: Reporter) -> PoseEstima
 
 
 class DaemonModelRuntime:
-    """A `ModelRuntime`. stop: ends the pipeline. anew: then the daemon starts itself again."""
+    """A `ModelRuntime` of the model switch.
 
-    def __init__(  # noqa: PLR0913, PLR0917  everybody whom a new model concerns
+    Attributes:
+        anew: True when the daemon shall start itself anew after `stop`.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917  every part that a new model concerns
         self,
         config: Config,
-        at_work: HotSwapModel,
+        model: HotSwapModel,
         camera: CameraSupervisor,
         delivery: MqttDelivery,
         recording: Recording,
         stop: threading.Event,
     ) -> None:
         self.anew = False
-        self._config, self._at_work, self._stop = config, at_work, stop
+        self._config, self._model, self._stop = config, model, stop
         self._camera, self._delivery, self._recording = camera, delivery, recording
 
     def load(self, model: Path) -> PoseEstimator:
         return open_suitable(model, self._config, self._delivery.reporter)
 
-    def swap(self, loaded: PoseEstimator) -> bool:
-        """The camera gives frames of the model's size, and tables and messages have its keypoints' names: with others
-        everything has to start anew. So it has where an accelerator is at work, which runs one model at a time."""
-        card = self._at_work.card
-        same = (loaded.card.skeleton, loaded.card.input) == (card.skeleton, card.input)
-        if not same or self._at_work.estimator.delegate != "cpu":
-            loaded.close()
+    def swap(self, estimator: PoseEstimator) -> bool:
+        """Returns False where the daemon has to start anew.
+
+        That is so for another input, since the camera gives frames of its size; for other keypoints, since tables and
+        messages have their names; and with an accelerator, which runs one model at a time.
+        """
+        card = self._model.card
+        same = (estimator.card.skeleton, estimator.card.input) == (card.skeleton, card.input)
+        if not same or self._model.estimator.delegate != "cpu":
+            estimator.close()
             return False
-        self._at_work.put(loaded)
-        self._say()
+        self._model.put(estimator)
+        self._announce()
         return True
 
     def prove(self) -> None:
-        self._at_work.prove()
+        self._model.prove()
 
     def go_back(self, *, hung: bool) -> None:
         if hung:
-            log.error("the model that was tried hangs; ending the daemon, to be started again")
+            log.error("the model on trial hangs, so the daemon ends; systemd starts it again")
             logging.shutdown()
-            os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
-        if self._at_work.go_back():
-            self._say()
+            os._exit(1)  # nothing else ends a thread that hangs; poses that were accepted are in the spool
+        if self._model.go_back():
+            self._announce()
         else:  # the daemon began with it
             self.restart()
 
     def poses(self) -> int:
-        return self._at_work.poses
+        return self._model.poses
 
     def trouble(self) -> str:
-        return self._at_work.trouble
+        return self._model.trouble
 
     def stuck_s(self) -> float:
-        return self._at_work.stuck_s()
+        return self._model.stuck_s()
 
     def captured(self) -> int:
         return self._camera.captured
@@ -102,7 +109,7 @@ class DaemonModelRuntime:
         self.anew = True
         self._stop.set()
 
-    def _say(self) -> None:
-        model = self._at_work.card.model_id()
+    def _announce(self) -> None:
+        model = self._model.card.model_id()
         self._recording.use_model(model)
         self._delivery.change_info(model=model)

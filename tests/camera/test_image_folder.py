@@ -1,4 +1,4 @@
-"""A folder of images as a camera: natural order, the files' own times, and clear words for what is no image."""
+"""A folder of images as a camera: natural order, the times of the files, and clear words for what is no image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("img1.png", "img2.JPG", "img10.png", "img020.bmp", "other.tiff")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Five images whose brightness tells their place, the second of another size; and what is none."""
+    """Five images whose brightness says their position, the second one of another size, and files that are none."""
     folder = tmp_path / "bilder ü"
     folder.mkdir()
     for i in (3, 0, 4, 2, 1):
@@ -71,7 +71,7 @@ def test_close_ends_a_waiting_read(folder):
 
 
 @pytest.mark.parametrize("damage", [b"", b"\x89PNG no more", None])
-def test_an_image_that_cannot_be_read_is_told_and_left_out(folder, caplog, damage):
+def test_an_image_that_cannot_be_read_is_left_out_with_a_warning(folder, caplog, damage):
     source = ImageFolderSource(folder)
     if damage is None:
         (folder / NAMES[2]).unlink()
@@ -110,7 +110,7 @@ def test_a_folder_without_images_is_one_clear_line(folder, what, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_that_may_not_be_read_is_told(folder, lock):
+def test_a_folder_that_may_not_be_read_is_an_error(folder, lock):
     lock(folder)
     with pytest.raises(CameraError, match=r"cannot read this folder \(Permission denied\)"):
         ImageFolderSource(folder)

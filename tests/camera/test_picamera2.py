@@ -1,4 +1,4 @@
-"""The Camera Module's source against a picamera2 that misbehaves as the real one does (fake_picamera2)."""
+"""The source for Camera Modules, on a picamera2 that misbehaves as the real one does (fake_picamera2)."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def read(source: Picamera2Source) -> Frame:
 
 
 def number(frame: Frame) -> int:
-    """Of a frame without a scene."""
+    """Returns the number of a frame without a scene."""
     return int.from_bytes(frame.image.tobytes()[:4], "little")
 
 
 # --- what cannot be used is told in one line -----------------------------------------------------------------
 
 
-def test_no_camera_is_told(opened: Any) -> None:
+def test_no_camera_is_an_error(opened: Any) -> None:
     with pytest.raises(CameraError, match=r"^no Camera Module is detected; .*--list-cameras.*ribbon.*auto_detect=1$"):
         opened(Hardware(cameras=()))
 
@@ -100,7 +100,7 @@ def test_no_camera_is_told(opened: Any) -> None:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), r"^imx219: no memory for its pictures; make camera.size_wh"),
     ],
 )
-def test_a_camera_that_does_not_open_is_told(opened: Any, raised: BaseException, message: str) -> None:
+def test_the_error_says_why_a_camera_does_not_open(opened: Any, raised: BaseException, message: str) -> None:
     with pytest.raises(CameraError, match=message) as caught:
         opened(Hardware(opening=raised))
     assert "\n" not in str(caught.value)
@@ -113,7 +113,7 @@ def test_a_camera_that_does_not_open_is_told(opened: Any, raised: BaseException,
         ("0.3.38", "^imx219: No camera number 0 found - use .rpicam-hello"),
     ],
 )
-def test_a_camera_that_vanishes_while_it_is_opened_is_told(
+def test_a_camera_that_vanishes_while_it_is_opened_is_an_error(
     opened: Any, monkeypatch: pytest.MonkeyPatch, version: str, message: str
 ) -> None:
     listed = [{"Model": "imx219", "Id": IMX219, "Num": 0}]
@@ -123,7 +123,7 @@ def test_a_camera_that_vanishes_while_it_is_opened_is_told(
 
 
 def test_who_uses_the_camera_is_named(opened: Any, devices: Path) -> None:
-    """As libcamera does it: a lock on the media device, which the kernel lists with its owner."""
+    """libcamera locks the media device, and the kernel lists the lock with its owner."""
     device = devices / "media0"
     device.touch()
     code = f"import fcntl; f = open({str(device)!r}, 'r+'); fcntl.lockf(f, fcntl.LOCK_EX); print(flush=True); input()"
@@ -137,7 +137,7 @@ def test_who_uses_the_camera_is_named(opened: Any, devices: Path) -> None:
 
 
 def test_looking_for_permission_gives_up_no_lock(opened: Any, devices: Path) -> None:
-    """Whoever closes a file loses all his locks on it: also libcamera's of another camera, in this process."""
+    """A process that closes a file loses all its locks on it, also those of libcamera for another camera."""
     device = devices / "media0"
     device.touch()
     with device.open("r+") as mine:
@@ -148,7 +148,7 @@ def test_looking_for_permission_gives_up_no_lock(opened: Any, devices: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["media3", "dma_heap/vidbuf_cached", "dma_heap/linux,cma"])
-def test_a_device_that_may_not_be_opened_is_told(opened: Any, devices: Path, name: str, lock: Any) -> None:
+def test_a_device_that_may_not_be_opened_is_an_error(opened: Any, devices: Path, name: str, lock: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
         Path(folder).chmod(0o755)
         device = Path(folder) / name
@@ -165,7 +165,7 @@ def test_a_device_that_may_not_be_opened_is_told(opened: Any, devices: Path, nam
                 os.seteuid(0)
 
 
-def test_a_python_without_libcamera_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_how_to_get_a_python_with_libcamera(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, Hardware())
     monkeypatch.setitem(sys.modules, "libcamera", None)
     with pytest.raises(CameraError, match=r"no picamera2 with libcamera .*python3-picamera2.*--system-site-packages$"):
@@ -179,7 +179,7 @@ def test_a_python_without_libcamera_is_told_how_to_get_one(monkeypatch: pytest.M
         "ImportError('numpy.core.multiarray failed to import')",
     ],
 )
-def test_a_clash_of_numpys_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str) -> None:
+def test_the_error_says_that_numpy_is_too_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: str) -> None:
     (tmp_path / "picamera2.py").write_text(f"raise {raised}", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(CameraError, match=r"NumPy is too new for apt's picamera2 \(numpy.*pip install 'numpy<2'"):
@@ -199,7 +199,7 @@ TWO = (("imx219", IMX219), ("imx708", "/base/soc/i2c0mux/i2c@0/imx708@1a"), ("C2
         ("C270", ConfigError, "camera.which: C270 is a USB camera; set camera.source: usb"),
     ],
 )
-def test_a_camera_that_is_not_there_is_told(opened: Any, which: Any, error: Any, message: str) -> None:
+def test_the_error_names_the_cameras_that_there_are(opened: Any, which: Any, error: Any, message: str) -> None:
     with pytest.raises(error) as caught:
         opened(Hardware(cameras=TWO), Picamera2Config(which=which))
     assert str(caught.value).startswith(message)
@@ -233,7 +233,7 @@ def test_a_camera_is_chosen_by_number_name_or_place(opened: Any, which: Any, nam
         ({"ScalerCrop": (0, 0, 64, 64)}, "ScalerCrop: [0, 0, 64, 64] does not lie within what this camera sees"),
     ],
 )
-def test_a_control_that_the_camera_does_not_take_is_told(opened: Any, controls: Any, message: str) -> None:
+def test_a_control_that_the_camera_does_not_take_is_an_error(opened: Any, controls: Any, message: str) -> None:
     hardware = Hardware()
     with pytest.raises(ConfigError) as caught:
         opened(hardware, Picamera2Config(controls=controls))
@@ -248,7 +248,7 @@ def test_a_control_that_the_camera_does_not_take_is_told(opened: Any, controls: 
         (0.01, r"^camera.rate_hz: 0.01 is less than the sensor gives, 0.085; raise it$"),
     ],
 )
-def test_a_rate_that_the_sensor_does_not_have_is_told(
+def test_a_rate_that_the_sensor_does_not_have_is_an_error(
     monkeypatch: pytest.MonkeyPatch, rate_hz: float, message: str
 ) -> None:
     install(monkeypatch, Hardware())
@@ -256,7 +256,7 @@ def test_a_rate_that_the_sensor_does_not_have_is_told(
         open_camera(Picamera2Config(rate_hz=rate_hz), COLOUR)
 
 
-def test_a_sensor_mode_that_is_not_there_is_told(opened: Any) -> None:
+def test_a_sensor_mode_that_does_not_exist_is_an_error(opened: Any) -> None:
     with pytest.raises(
         ConfigError, match=r"^camera.sensor_wh: imx219 has no such mode, the nearest has \(1640, 1232\)"
     ):
@@ -294,7 +294,7 @@ def test_zero_is_automatic(opened: Any) -> None:
 
 
 def scene(_number: int) -> np.ndarray:
-    """960x720, smooth, in all colours, and different in each corner."""
+    """A smooth picture of 960x720 in all colours, different in each corner."""
     y, x = np.mgrid[0:720, 0:960].astype(np.float32)
     planes = [127 + 120 * np.sin(x / 190 + phase) * np.cos(y / 150 - phase) for phase in (0, 1.3, 2.9)]
     return np.dstack(planes).astype(np.uint8)
@@ -350,7 +350,7 @@ def test_the_stream_is_the_part_of_the_input_that_the_letterbox_fills() -> None:
 def test_keypoints_are_those_of_the_same_picture_read_from_a_file(
     opened: Any, demo_model: Path, adjusted: dict[str, Any], median_px: float
 ) -> None:
-    """Also where libcamera gives another size, and another aspect, than asked for: fewer pixels cost a little."""
+    """This also holds where libcamera gives another size and aspect ratio. Fewer pixels cost a little accuracy."""
     mouse, estimator = Scene(1, (640, 480)), Estimator(demo_model, 1)
     source = opened(Hardware(scene=mouse.render, adjusted=adjusted), FAST, estimator.card.input)
     source.wants_full = True
@@ -367,7 +367,7 @@ def test_keypoints_are_those_of_the_same_picture_read_from_a_file(
     assert max(errors) < 4
 
 
-def test_the_full_frame_is_copied_while_somebody_wants_it(opened: Any) -> None:
+def test_the_full_frame_is_copied_only_while_it_is_wanted(opened: Any) -> None:
     source = opened(Hardware(scene=scene), Picamera2Config(size_wh=(650, 480), rate_hz=500))  # rows padded to 1984
     assert read(source).full is None
     source.wants_full = True
@@ -395,7 +395,7 @@ def test_another_size_than_asked_for_is_logged(opened: Any, caplog: pytest.LogCa
 
 
 def test_a_frames_time_is_the_middle_of_its_exposure(opened: Any) -> None:
-    """The stamp is when the first row came, and was exposed: half an exposure later than the middle."""
+    """The stamp is the end of the exposure of the first row, half an exposure after its middle."""
     hardware = Hardware(delay_s=0.05, exposure_us=12_000)
     source = opened(hardware, Picamera2Config(rate_hz=20))
     read(source)
@@ -486,7 +486,7 @@ def test_the_fake_leaks_as_the_real_one_does(opened: Any) -> None:
 
 
 def test_no_buffer_is_held_while_a_slow_model_works(opened: Any) -> None:
-    """Three seconds a pose for libcamera's one second of patience, ten times as fast."""
+    """A pose takes three times as long as libcamera waits for its buffers; here everything is ten times as fast."""
     hardware = Hardware(hardware_timeout_s=0.1)
     source = opened(hardware, Picamera2Config(rate_hz=100))
     held: list[int] = []
@@ -564,7 +564,7 @@ def _read_on(source: Picamera2Source) -> None:
 
 
 def _make_trouble(hardware: Hardware, trouble: str) -> None:
-    """Returns when nothing is on its way any more."""
+    """Waits until no frame is on its way any more."""
     camera = hardware.camera
     if trouble == "silent":
         hardware.silent = True
@@ -584,7 +584,7 @@ def _make_trouble(hardware: Hardware, trouble: str) -> None:
 
 
 def test_a_flush_ends_the_waiting_and_the_next_to_read_has_a_frame_of_its_own(opened: Any) -> None:
-    """Whoever was left behind in `read` may not get the same one: it would be released twice."""
+    """A thread that was left behind in `read` must not get the same request, which would be released twice."""
     hardware = Hardware()
     source = opened(hardware)
     read(source)
@@ -625,11 +625,12 @@ def _refuse(*_args: Any, **_kwargs: Any) -> None:
 
 
 def _resources() -> tuple[int, int, float]:
-    """Open descriptors, threads, memory in RAM (MB)."""
+    """Returns the number of open descriptors and of threads, and the memory in RAM (MB)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count(), pages * 4096 / 1e6
 
 
+@pytest.mark.slow
 def test_a_thousand_openings_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     hardware = install(monkeypatch, Hardware(lazy=True, controls=FASTER))
     after: list[tuple[int, int, float]] = []
@@ -650,7 +651,7 @@ def test_a_thousand_openings_leave_nothing_behind(monkeypatch: pytest.MonkeyPatc
 # --- check ---------------------------------------------------------------------------------------------------
 
 
-def test_check_tells_the_sensor_both_sizes_and_the_first_frame(
+def test_check_names_the_sensor_both_sizes_and_the_first_frame(
     tmp_path: Path,
     demo_model: Path,
     mosquitto: Mosquitto,

@@ -1,4 +1,4 @@
-"""Network cameras against real servers: GStreamer's for RTSP, where it is installed, and one over HTTP of our own."""
+"""Network cameras on real servers: for RTSP that of GStreamer, where it is installed, and our own for HTTP."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def gstreamer() -> None:
 
 
 class RtspServer:
-    """A process that can be stopped, killed, and started again on the same port."""
+    """A server process that can be stopped, killed, and started again on the same port."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -142,7 +142,7 @@ def test_rtsp_with_a_password_that_nobody_sees(
     assert caplog.messages == []
 
 
-def test_rtsp_a_wrong_path_is_told(rtsp_camera: RtspServer) -> None:
+def test_rtsp_the_error_names_a_wrong_path(rtsp_camera: RtspServer) -> None:
     rtsp_camera.start()
     with pytest.raises(CameraError, match=r"/camera: no such stream \(status 404\); correct the path in camera.url$"):
         RtspSource(f"{rtsp_camera.url}era", None, None)
@@ -160,6 +160,7 @@ def test_rtsp_the_last_frame_that_opencv_finds_after_a_silence_is_none(rtsp_came
     camera.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 def test_rtsp_comes_back_after_a_cut(how: str, rtsp_camera: RtspServer) -> None:
     rtsp_camera.start()

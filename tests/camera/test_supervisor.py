@@ -1,4 +1,4 @@
-"""The watched camera: every stall ends in frames or in an error, and no healthy camera is disturbed."""
+"""The supervised camera: every stall ends in frames or in an error, and no healthy camera is disturbed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def take(camera: CameraSupervisor) -> Frame:
 
 
 def read_to_the_end(camera: CameraSupervisor) -> list[int]:
-    """What the frames taken show."""
+    """Reads all frames, and returns the numbers that they show."""
     return [number(frame) for frame in iter(camera.read, None)]
 
 
@@ -114,6 +114,7 @@ def test_a_source_that_gives_up_waiting_by_itself_is_revived_too(
     assert camera.counts["abandoned"] == 0
 
 
+@pytest.mark.slow
 def test_a_hundred_random_stalls_are_all_recovered_from(watch: Watch) -> None:
     chance, device = random.Random(1), Device(period_s=0.0005)
     # On a busy machine also a healthy camera stalls for that long.
@@ -245,6 +246,7 @@ def test_a_driver_that_holds_every_thread_is_given_up(watch: Watch) -> None:
     device.free.set()
 
 
+@pytest.mark.slow
 def test_a_thousand_reopenings_leave_no_thread_and_no_file_behind(watch: Watch) -> None:
     device = Device(period_s=0.0)
     assert not isinstance(device.open_plain(), Revivable)
@@ -266,6 +268,7 @@ def test_a_thousand_reopenings_leave_no_thread_and_no_file_behind(watch: Watch) 
     assert len(list(files.iterdir())) <= before
 
 
+@pytest.mark.slow
 def test_a_slow_model_is_not_taken_for_a_dead_camera() -> None:
     class Slow(FakeEstimator):
         def estimate(self, frame: Frame, region: object = None) -> Pose:
@@ -304,8 +307,9 @@ def test_a_camera_slower_than_the_limit_says_so(watch: Watch) -> None:
     assert reporter.kinds == []
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_does_not_blame_the_camera(tmp_path: Path) -> None:
-    """Real signals: while we are stopped time goes on, but the camera could not have given us anything."""
+    """Time goes on while the process is stopped by a real signal, but no camera could give it a frame then."""
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\n"
@@ -352,7 +356,7 @@ def test_a_camera_that_hangs_at_the_start_is_an_error_in_time(method: str) -> No
     wait_until(lambda: device.closings == 1 and not camera_threads(), "the source to be closed")
 
 
-def test_an_odd_error_of_a_driver_is_told_as_the_cameras() -> None:
+def test_an_odd_error_of_a_driver_becomes_a_camera_error() -> None:
     def broken() -> Source:
         raise RuntimeError("Camera __init__ sequence did not complete.")
 
@@ -388,7 +392,7 @@ def test_a_file_is_read_whole_in_order_however_slowly(watch: Watch) -> None:
     assert camera.displaced == 0
 
 
-def test_a_file_that_hangs_is_told_and_waited_for(watch: Watch) -> None:
+def test_a_file_that_hangs_is_reported_and_waited_for(watch: Watch) -> None:
     device = Device(live=False, period_s=0.0)
     device.frames = 50
     camera, reporter = watch(device.open)
@@ -396,7 +400,7 @@ def test_a_file_that_hangs_is_told_and_waited_for(watch: Watch) -> None:
     device.stop("time")
     reader = threading.Thread(target=lambda: numbers.extend(number(frame) for frame in iter(camera.read, None)))
     reader.start()
-    wait_until(lambda: reporter.kinds == ["camera_stalled"], "the stall to be told")
+    wait_until(lambda: reporter.kinds == ["camera_stalled"], "the report of the stall")
     device.cure("time")
     reader.join(10)
     assert numbers == list(range(50))

@@ -82,6 +82,7 @@ def test_the_mouse_is_painted_where_the_truth_says(scene):
         assert np.linalg.norm(found - expected) < 1.0
 
 
+@settings(deadline=None)
 @given(x=st.floats(20, 28), y=st.floats(20, 28), blur=st.sampled_from([0.0, 1.5]))
 def test_polygons_are_painted_to_a_tenth_of_a_pixel(x, y, blur):
     turn = np.linspace(0, 2 * np.pi, 24, endpoint=False)

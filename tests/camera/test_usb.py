@@ -1,4 +1,4 @@
-"""USB cameras: what they make of what is asked for, how they vanish and come back. The driver is a stand-in."""
+"""USB cameras: what they make of the config, and how they vanish and come back. The driver is a stand-in."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Webcam:
 
 
 class FakeCapture:
-    """cv2.VideoCapture as its V4L2 part behaves."""
+    """A cv2.VideoCapture that behaves as the one for V4L2."""
 
     webcam: Webcam
 
@@ -120,7 +120,7 @@ def open_usb(tmp_path: Path, config: camera_config.UsbCameraConfig) -> UsbSource
 
 @pytest.fixture
 def webcam(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Webcam]:
-    """One, at /dev/video0 of a /dev of this test's own, with a name that lasts."""
+    """A webcam at /dev/video0, in a /dev of the test's own, with a name that lasts."""
     cam = Webcam()
     monkeypatch.setattr(FakeCapture, "webcam", cam, raising=False)
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
@@ -170,7 +170,7 @@ def test_a_number_is_a_device_too(webcam, tmp_path, device):
     assert webcam.opened == [str(tmp_path / "dev" / "video0")]
 
 
-def test_what_the_camera_gives_instead_is_told_and_used(webcam, tmp_path, caplog):
+def test_what_the_camera_gives_instead_is_used_with_a_warning(webcam, tmp_path, caplog):
     webcam.frame_wh, webcam.rate, webcam.formats = (800, 600), 15.0, ["YUYV"]
     camera = open_usb(tmp_path, settings(tmp_path, size_wh=(1280, 720)))
     for _ in range(3):
@@ -224,7 +224,7 @@ def test_a_damaged_frame_is_left_out(webcam, tmp_path):
 # --- errors ------------------------------------------------------------------------------------------------
 
 
-def test_a_camera_that_is_not_there_is_told_with_those_that_are(webcam, tmp_path):
+def test_the_error_names_the_cameras_that_are_plugged_in(webcam, tmp_path):
     with pytest.raises(CameraError) as error:
         open_usb(tmp_path, camera_config.UsbCameraConfig(device="/dev/v4l/by-id/other"))
     assert str(error.value) == f"/dev/v4l/by-id/other: no such camera; there is {by_id(tmp_path)}"
@@ -236,13 +236,13 @@ def test_a_camera_that_is_not_there_is_told_with_those_that_are(webcam, tmp_path
         open_usb(tmp_path, camera_config.UsbCameraConfig(device=7))
 
 
-def test_a_camera_that_somebody_else_uses_is_told(webcam, tmp_path):
+def test_a_camera_that_another_program_uses_is_an_error(webcam, tmp_path):
     webcam.busy = True
     with pytest.raises(CameraError, match="another program uses it, or it gives no pictures; there is"):
         open_usb(tmp_path, settings(tmp_path))
 
 
-def test_a_camera_that_we_may_not_use_is_told(webcam, tmp_path, lock):
+def test_a_camera_without_permission_is_an_error(webcam, tmp_path, lock):
     (tmp_path / "dev" / "video0").chmod(0)
     if os.getuid() == 0:  # who is never refused, but in a stranger's home
         other = tmp_path / "other"

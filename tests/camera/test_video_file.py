@@ -25,7 +25,7 @@ COUNT, FPS, SIZE_WH = 12, 25.0, (96, 64)
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Twelve frames whose brightness tells their number."""
+    """A video of twelve frames whose brightness says their number."""
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, SIZE_WH)
     for i in range(COUNT):
@@ -51,7 +51,7 @@ def test_gives_every_frame_once_in_order(clip):
 
 
 def recorded_ms(video, count: int) -> list[float]:
-    """Wall clock of the next frames, from the time that the file was last written."""
+    """Returns the wall-clock times of the next frames, relative to the time when the file was last written."""
     written_us = video.path.stat().st_mtime_ns // 1000
     return [(video.read().captured_us - written_us) / 1e3 for _ in range(count)]
 
@@ -136,7 +136,7 @@ def test_open_camera_reads_the_config(clip):
     camera.close()
 
 
-def test_a_video_that_may_not_be_read_is_told(clip, lock):
+def test_a_video_that_may_not_be_read_is_an_error(clip, lock):
     lock(clip.parent)
     with pytest.raises(CameraError, match=r"clip\.avi: cannot read \(Permission denied\)"):
         VideoFileSource(clip)

@@ -34,7 +34,7 @@ UNSURE = {"when": {"score": {"keypoint": "snout", "below": 0.5}}}
 
 @pytest.fixture
 def board() -> Iterator[Any]:
-    """Mock pins, as if soldered: board.pin(17).state."""
+    """Mock pins in place of soldered ones: board.pin(17).state."""
     before, gpiozero.Device.pin_factory = gpiozero.Device.pin_factory, mock.MockFactory()
     yield gpiozero.Device.pin_factory
     gpiozero.Device.pin_factory.reset()
@@ -101,7 +101,7 @@ def test_outputs_are_low_at_the_end(made: Make, board: Any) -> None:
     assert pin.function == "input"  # nobody drives it
 
 
-def test_each_edge_of_an_input_is_told_with_its_clock(made: Make, board: Any) -> None:
+def test_each_edge_of_an_input_is_an_event_with_its_clock(made: Make, board: Any) -> None:
     _, reporter = made(GpioConfig(inputs={"trigger": 23}))
     pin = board.pin(23)
     for drive in (pin.drive_high, pin.drive_low, pin.drive_high):
@@ -117,7 +117,7 @@ def test_each_edge_of_an_input_is_told_with_its_clock(made: Make, board: Any) ->
     assert time.monotonic_ns() - clocks[-1] < 5e9
 
 
-def test_pulses_for_synchronising_are_told_with_their_frame(made: Make, board: Any) -> None:
+def test_pulses_for_synchronising_are_events_with_their_frame(made: Make, board: Any) -> None:
     loop, reporter = made(GpioConfig(sync=loop_config.SyncConfig(pin=24, every_s=0.2, pulse_ms=20)))
     highs = 0
     for index in range(30):
@@ -130,7 +130,7 @@ def test_pulses_for_synchronising_are_told_with_their_frame(made: Make, board: A
     assert reporter.events[0][1].startswith("pulse 1 on pin 24, frame 0, monotonic clock ")
 
 
-def test_pins_that_cannot_be_had_are_told(board: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pins_that_cannot_be_used_are_an_error(board: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     rules = {"lick": msgspec.convert({**UNSURE, "pin": 17}, RuleConfig)}
     taken = gpiozero.LED(17)
     with pytest.raises(ConfigError, match=r"rules and gpio: the pins cannot be used \(GPIOPinInUse: "):
@@ -195,7 +195,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_own_code_that_fails_is_switched_off_and_told(fault: str, tmp_path: Path) -> None:
+def test_own_code_that_fails_is_switched_off_and_reported(fault: str, tmp_path: Path) -> None:
     body, text = FAULTS[fault]
     reporter = ListReporter()
     processor = Processor(write_module(tmp_path, body), SKELETON, reporter=reporter)
@@ -238,6 +238,7 @@ def test_the_alert_about_slow_code_ends_when_the_code_returns(tmp_path: Path) ->
 # --- the daemon --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_daemon_closes_the_loop_and_lives_on_when_own_code_fails(
     tmp_path: Path,
     demo_model: Path,
@@ -292,7 +293,7 @@ def test_the_daemon_closes_the_loop_and_lives_on_when_own_code_fails(
     assert "out of pellets" in health["alerts"]["processor"]
 
 
-def test_check_tells_what_is_wrong_with_own_code(
+def test_check_says_what_is_wrong_with_own_code(
     tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "edgepose.yaml"

@@ -27,7 +27,7 @@ def pose(snout: tuple[float, float], tail: tuple[float, float] = (0, 0), score: 
 
 
 def edges(judge: Rules, poses: list[Pose], period_s: float = 0.1) -> list[tuple[int, bool]]:
-    """(number of the pose, begins) of each edge."""
+    """Returns (number of the pose, True where the rule begins) of each edge."""
     return [(number, edge.on) for number, one in enumerate(poses) for edge in judge.judge(one, number * period_s)]
 
 
@@ -65,7 +65,7 @@ def test_it_must_hold_long_enough_and_rests_between() -> None:
     assert edges(rested, [inside, outside, inside, inside, inside, inside]) == [(0, True), (1, False), (5, True)]
 
 
-def test_a_keypoint_that_the_model_does_not_have_is_told() -> None:
+def test_a_keypoint_that_the_model_does_not_have_is_an_error() -> None:
     with pytest.raises(ConfigError, match=r"rules.r: the model has no keypoint 'nose'; it has: snout, tail"):
         rules(when={"score": {"keypoint": "nose", "below": 0.3}})
 
@@ -83,11 +83,11 @@ def test_a_keypoint_that_the_model_does_not_have_is_told() -> None:
         ("processor: {load: feeder}", "matching regex"),
     ],
 )
-def test_mistakes_in_the_config_are_told(lines: str, text: str) -> None:
+def test_mistakes_in_the_config_are_named(lines: str, text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         parse_config(f"model: m.tflite\ncamera: {{source: synthetic}}\n{lines}\n", "edgepose.yaml")
 
 
-def test_edges_tell_their_rule() -> None:
+def test_edges_name_their_rule() -> None:
     judge = rules(when={"score": {"keypoint": "snout", "below": 0.3}})
     assert judge.judge(pose((0, 0), score=0.1), 0.0) == [Edge("r", on=True)]

@@ -1,4 +1,4 @@
-"""What /health says of the board, from files such as a Pi has; the soft limit; the numbers for Prometheus."""
+"""The state of the board in /health, read from files as a Pi has them; the soft limit; the numbers for Prometheus."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgepose.protocol.examples import HEALTH
 
 
 class Pi:
-    """The files of a Pi, under a root of their own."""
+    """The files of a Pi, in a folder that stands for the root."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -44,7 +44,7 @@ def pi(tmp_path: Path) -> Pi:
     return Pi(tmp_path / "pi")
 
 
-def test_a_pi_tells_all(pi: Pi, tmp_path: Path) -> None:
+def test_all_sensors_of_a_pi_are_read(pi: Pi, tmp_path: Path) -> None:
     pi.set(temperature_c=61.2, throttled=0x50005, free_mb=300)
     board = BoardSensors(tmp_path / "not" / "yet", pi.root).read()
     assert (board.temperature_c, board.memory_free_mb) == (61.2, 300)
@@ -69,7 +69,7 @@ def test_what_is_wrong_now_is_an_alert(state: dict[str, float], alert: str, pi: 
 
 
 @pytest.mark.parametrize("text", ["", "hot", "\0", "9" * 5000])
-def test_a_board_that_tells_nonsense_tells_nothing(text: str, pi: Pi, tmp_path: Path) -> None:
+def test_nonsense_from_a_board_is_left_out(text: str, pi: Pi, tmp_path: Path) -> None:
     for path in pi.root.rglob("*"):
         if path.is_file():
             path.write_text(text, encoding="ascii")
@@ -96,6 +96,7 @@ def start(
     return start
 
 
+@pytest.mark.slow
 def test_each_change_for_the_worse_is_an_event(
     start: Callable[[str], Daemon], mosquitto: Mosquitto, subscribe: Callable[..., Subscriber], pi: Pi
 ) -> None:
@@ -113,6 +114,7 @@ def test_each_change_for_the_worse_is_an_event(
     assert alerts()[0].startswith("under_voltage: too little voltage")
 
 
+@pytest.mark.slow
 def test_a_hot_board_gets_fewer_frames_and_more_again(
     start: Callable[[str], Daemon], mosquitto: Mosquitto, subscribe: Callable[..., Subscriber], pi: Pi
 ) -> None:

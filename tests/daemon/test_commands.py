@@ -46,8 +46,12 @@ RESPONSE = {"ResponseTopic": "answers/here", "CorrelationData": b"\x00\x01"}
 
 
 class Device:
-    """What `edgepose run` wires together, with a camera and a model that are fakes. gate: keeps the command `health`
-    waiting unless it is set; waiting: it does."""
+    """The parts of `edgepose run`, with a fake camera and a fake model.
+
+    Attributes:
+        gate: the command `health` waits until it is set.
+        waiting: set when the command `health` waits.
+    """
 
     def __init__(
         self, mqtt: MqttConfig, folder: Path, commands: tuple[str, ...], frame_s: float, more_handlers: dict[str, Any]
@@ -144,7 +148,7 @@ def new_device(mosquitto: Mosquitto, tmp_path: Path) -> Iterator[Callable[..., D
 
 @pytest.fixture
 def asker(mosquitto: Mosquitto) -> Iterator[Asker]:
-    """On a broker that is just started."""
+    """Sends commands through a broker that it has started."""
     mosquitto.start()
     with asking(mosquitto.port) as made:
         yield made
@@ -210,7 +214,7 @@ def test_a_mark_has_its_place_among_the_poses_and_its_tags(
     assert order[at - 1] <= event["seq"] <= order[at - 1] + 1
 
 
-def test_a_set_is_told_and_a_set_of_nothing_only_tells(
+def test_a_set_is_an_event_and_a_set_of_nothing_returns_the_settings(
     asker: Asker, subscribe: Callable[[int], Subscriber], new_device: Callable[..., Device], mosquitto: Mosquitto
 ) -> None:
     subscriber = subscribe(mosquitto.port)
@@ -311,7 +315,7 @@ def test_a_retained_command_is_never_carried_out(asker: Asker, new_device: Calla
 def test_what_was_sent_while_the_device_was_away_is_late(
     protocol: str, mosquitto: Mosquitto, new_device: Callable[..., Device]
 ) -> None:
-    """However much it is, and however slow the network: brokers send it a window at a time."""
+    """This holds for any number of commands and for a slow network: brokers send them a window at a time."""
     mosquitto.start()
     proxy = Proxy(mosquitto.port)
     with asking(mosquitto.port) as asker:
@@ -392,7 +396,7 @@ HOSTILE = [
 def test_no_response_topic_does_harm(
     asker: Asker, subscribe: Callable[[int], Subscriber], new_device: Callable[..., Device], mosquitto: Mosquitto
 ) -> None:
-    """An answer there would be a pose or a command itself, or the broker would throw the device out for it."""
+    """An answer there would itself be a pose or a command, or the broker would disconnect the device for it."""
     subscriber = subscribe(mosquitto.port)  # which checks every message
     device = new_device()
     for topic in HOSTILE:
@@ -431,7 +435,7 @@ def test_replies_that_the_broker_refuses_are_counted_and_fill_no_memory(
     assert device.delivery.connects == 1
 
 
-def test_a_picture_larger_than_the_broker_takes_is_told(
+def test_a_picture_larger_than_the_broker_takes_is_an_error_in_the_reply(
     mosquitto: Mosquitto, new_device: Callable[..., Device], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mosquitto.start("allow_anonymous true", "max_packet_size 1500")

@@ -78,6 +78,7 @@ def errors_px(poses: list[dict[str, Any]]) -> F64:
     return np.asarray(np.linalg.norm(found, axis=1), np.float64)
 
 
+@pytest.mark.slow
 def test_commands_to_a_running_daemon(
     config: Path, mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber], tmp_path: Path
 ) -> None:
@@ -115,7 +116,7 @@ def test_commands_to_a_running_daemon(
 
 
 def _snapshot(asker: Asker, subscriber: Subscriber) -> None:
-    """The picture is the frame that was captured, with the pose that was published drawn into it."""
+    """The picture is the captured frame, with the published pose drawn into it."""
     result = asker.ask("snapshot")["result"]
     picture = cv2.imdecode(np.frombuffer(base64.b64decode(result["jpeg"]), np.uint8), cv2.IMREAD_COLOR)
     assert (picture.shape[1], picture.shape[0]) == SIZE_WH == tuple(result["size_wh"])
@@ -167,7 +168,7 @@ def _least_score(asker: Asker, subscriber: Subscriber) -> None:
 
 
 def _after_the_kill(asker: Asker, subscriber: Subscriber) -> None:
-    """What was set is in effect, and told."""
+    """The settings from before the kill are in effect, and in /info."""
     frame = len(subscriber.of("pose"))
     kept = next(reply["result"] for reply in reversed(asker.replies()) if reply["command"] == "set")
     wait_until(lambda: len(subscriber.of("pose")) > frame + 5, "poses of the second run", 60)
@@ -205,7 +206,7 @@ def _restart(asker: Asker, subscriber: Subscriber, daemon: subprocess.Popen[str]
 
 
 def _everything_came(subscriber: Subscriber) -> None:
-    """In each of the two runs without a gap, and in the second as many as it counted."""
+    """There is no gap within either run, and the second run has as many poses as it counted."""
     seqs = np.unique(subscriber.seqs())
     assert (np.diff(seqs) > 1).sum() == 1
     second = seqs[np.argmax(np.diff(seqs)) + 1 :]
@@ -227,6 +228,7 @@ def _collected(folder: Path, subscriber: Subscriber) -> None:
     assert (mark["seq"], mark["text"], mark["tags"]) == (str(sent["seq"]), "light on", '{"subject": "m3"}')
 
 
+@pytest.mark.slow
 def test_a_running_daemon_outlives_what_nobody_should_send(
     config: Path, mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber]
 ) -> None:

@@ -1,4 +1,4 @@
-"""The loop: what is skipped, what waits, how it ends."""
+"""The loop: which frames are skipped, what waits, and how it ends."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_stage_that_fails_ends_the_pipeline_with_its_error(
 
 
 @pytest.mark.parametrize("stage", ["_infer", "_publish"])
-def test_a_failure_is_told_however_late_its_thread_notes_it(stage: str) -> None:
+def test_a_failure_is_raised_however_late_its_thread_notes_it(stage: str) -> None:
     def dawdle(frame: FrameType, event: str, _: Any) -> None:
         if event == "return" and frame.f_code.co_name == stage:
             time.sleep(0.3)  # between what ends the pipeline and what says why
@@ -197,7 +197,7 @@ def test_latency_is_never_negative_and_the_stages_are_measured() -> None:
         assert 0 < p50 <= p95 <= p99
 
 
-def test_recent_keeps_the_last_and_tells_their_rate() -> None:
+def test_rolling_stats_keep_the_last_values_and_know_their_rate() -> None:
     recent = RollingStats()
     assert recent.percentiles() == (0, 0, 0)
     assert recent.per_second(1.0) == 0
@@ -207,16 +207,16 @@ def test_recent_keeps_the_last_and_tells_their_rate() -> None:
     assert recent.per_second(RECENT * 2 / 10) == pytest.approx(10, rel=0.01)
 
 
-def test_a_closed_handover_gives_what_it_holds_and_takes_no_more() -> None:
-    handover = Mailbox[int](2, newest_wins=True)
-    assert [handover.put(i) for i in range(3)] == [True] * 3
-    handover.close()
-    assert not handover.put(9)
-    assert [handover.get(), handover.get(), handover.get()] == [1, 2, None]
-    assert handover.displaced == 1
+def test_a_closed_mailbox_gives_what_it_holds_and_takes_no_more() -> None:
+    mailbox = Mailbox[int](2, newest_wins=True)
+    assert [mailbox.put(i) for i in range(3)] == [True] * 3
+    mailbox.close()
+    assert not mailbox.put(9)
+    assert [mailbox.get(), mailbox.get(), mailbox.get()] == [1, 2, None]
+    assert mailbox.displaced == 1
 
 
-# --- what commands ask of it --------------------------------------------------------------------------------
+# --- what commands use --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -239,22 +239,22 @@ def running() -> Iterator[Callable[..., Pipeline]]:
         assert not thread.is_alive()
 
 
-def look_at(pipeline: Pipeline, seen: list[Any], seconds: float = 10.0) -> threading.Thread:
+def wait_aside(pipeline: Pipeline, seen: list[Any], seconds: float = 10.0) -> threading.Thread:
     thread = threading.Thread(target=lambda: seen.append(pipeline.preview.wait(seconds)))
     thread.start()
     return thread
 
 
-def test_all_who_look_see_a_frame_with_its_own_pose(running: Callable[..., Pipeline]) -> None:
+def test_all_who_wait_get_a_frame_with_its_own_pose(running: Callable[..., Pipeline]) -> None:
     pipeline, seen = running(FakeCamera(10**9, live=True, period_s=0.001)), []
-    for thread in [look_at(pipeline, seen) for _ in range(50)]:
+    for thread in [wait_aside(pipeline, seen) for _ in range(50)]:
         thread.join(10)
     assert len(seen) == 50
     assert all(pose.xy_px[0, 0] == frame.index for frame, pose in seen)
     assert not pipeline.preview.wanted
 
 
-def test_nothing_to_see_is_no_frame(running: Callable[..., Pipeline]) -> None:
+def test_without_a_pose_there_is_no_frame_in_time(running: Callable[..., Pipeline]) -> None:
     gate = threading.Event()
     pipeline = running(FakeCamera(10**9, live=True, period_s=0.001), FakeEstimator(gate))
     assert pipeline.preview.wait(0.05) is None
@@ -262,22 +262,22 @@ def test_nothing_to_see_is_no_frame(running: Callable[..., Pipeline]) -> None:
     assert pipeline.preview.wait(10) is not None
 
 
-def test_who_looks_while_it_ends_is_not_kept_waiting() -> None:
+def test_nobody_waits_for_a_frame_of_a_pipeline_that_ends() -> None:
     gate, stop, seen = threading.Event(), threading.Event(), []
     pipeline = new_pipeline(FakeCamera(1), FakeEstimator(), ListDelivery(gate))
     runner = threading.Thread(target=pipeline.run, args=(stop,))
     runner.start()
     wait_until(lambda: pipeline.poses == 1, "the only frame")
-    looker = look_at(pipeline, seen, seconds=600)
-    wait_until(lambda: pipeline.preview.wanted, "somebody to look")
+    waiting = wait_aside(pipeline, seen, seconds=600)
+    wait_until(lambda: pipeline.preview.wanted, "somebody to wait")
     gate.set()
-    looker.join(10)
+    waiting.join(10)
     runner.join(10)
     assert seen == [None]
     assert pipeline.preview.wait(600) is None
 
 
-def test_a_low_rate_publishes_less_and_hides_nothing_from_who_looks(running: Callable[..., Pipeline]) -> None:
+def test_a_low_rate_publishes_less_and_the_preview_still_has_every_frame(running: Callable[..., Pipeline]) -> None:
     delivery = ListDelivery()
     pipeline = running(FakeCamera(10**9, live=True, period_s=0.001), None, delivery)
     pipeline.settings = Settings(rate_hz=0.001)
@@ -300,7 +300,7 @@ def test_a_file_that_waits_is_published_whole_at_any_rate() -> None:
 
 
 class Bright(FakeEstimator):
-    """Finds the one bright pixel, and keeps the sizes of what it was shown."""
+    """Finds the one bright pixel, and keeps the sizes of the pictures that it gets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -313,7 +313,7 @@ class Bright(FakeEstimator):
 
 
 class Lit(FakeCamera):
-    """With a bright pixel at (40, 30)."""
+    """A camera whose frames have one bright pixel, at (40, 30)."""
 
     def read(self) -> Frame | None:
         frame = super().read()
@@ -333,7 +333,7 @@ def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
     assert reporter.alerts == {}
 
 
-def test_a_region_that_the_camera_has_outgrown_is_told_and_not_used(running: Callable[..., Pipeline]) -> None:
+def test_a_region_outside_the_frame_is_an_alert_and_not_used(running: Callable[..., Pipeline]) -> None:
     estimator, reporter = Bright(), Reporter()
     pipeline = running(Lit(10**9, live=True, period_s=0.001), Viewer(estimator, ViewConfig()), reporter=reporter)
     pipeline.settings = Settings(region=(32, 20, 32, 29))

@@ -55,7 +55,7 @@ def daemon() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """45 frames of grey, 160x120."""
+    """A video of 45 grey frames, 160x120."""
     path = tmp_path / "video.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 30.0, (160, 120))
     for i in range(45):
@@ -65,12 +65,13 @@ def video(tmp_path: Path) -> Path:
 
 
 def log_of(process: subprocess.Popen[str]) -> str:
-    """Waits for the end; our lines of the log, without the interpreter's own."""
+    """Waits for the end of the process, and returns its log."""
     _, text = process.communicate(timeout=30)
     assert "Traceback" not in text
     return "\n".join(line for line in text.splitlines() if "XNNPACK delegate" not in line)
 
 
+@pytest.mark.slow
 def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],

@@ -1,4 +1,4 @@
-"""The real daemon on a real stream that stalls, comes back, and dies."""
+"""The real daemon on a real stream that stalls, comes back and ends."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ def kinds(subscriber: Subscriber) -> list[str]:
     return [event["kind"] for event in subscriber.of("event") if event["kind"].startswith("camera")]
 
 
+@pytest.mark.slow
 def test_a_camera_that_is_cut_off_comes_back_and_then_dies_for_ever(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],
@@ -61,9 +62,9 @@ def test_a_camera_that_is_cut_off_comes_back_and_then_dies_for_ever(
     process = daemon(f"{{source: rtsp, url: '{camera.url}'}}")
     wait_until(lambda: len(subscriber.seqs()) > 10, "poses", 30)
     camera.frozen = True
-    wait_until(lambda: "camera_reopen" in kinds(subscriber), "the stall to be told")
+    wait_until(lambda: "camera_reopen" in kinds(subscriber), "the report of the stall")
     camera.frozen = False
-    wait_until(lambda: "camera_recovered" in kinds(subscriber), "the recovery to be told", 30)
+    wait_until(lambda: "camera_recovered" in kinds(subscriber), "the report of the recovery", 30)
     seen = len(subscriber.seqs())
     wait_until(lambda: len(subscriber.seqs()) > seen + 10, "poses again")
     frames = [pose["frame"] for pose in subscriber.poses() if not pose["replay"]]
@@ -89,7 +90,8 @@ def test_a_camera_that_is_cut_off_comes_back_and_then_dies_for_ever(
     assert health["captured"] == health["poses"] + sum(health["skipped"].values())
 
 
-def test_what_happened_to_the_camera_without_a_broker_is_told_later(
+@pytest.mark.slow
+def test_events_of_the_camera_without_a_broker_are_sent_later(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],
     camera: MjpegServer,
@@ -121,6 +123,7 @@ def test_a_camera_that_is_not_there_at_the_start_ends_the_daemon_with_one_line(
     assert ours == [f"edgepose: {camera.url}: connection refused; is the camera on, and the port right?"]
 
 
+@pytest.mark.slow
 def test_sigterm_ends_a_daemon_whose_camera_is_away(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],

@@ -1,4 +1,4 @@
-"""The file that keeps what commands have set: whole or as it was, and no damage to it stops a daemon."""
+"""The file of the settings: it is written as a whole or not at all, and no damage to it stops a daemon."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_what_was_set_is_read_back(path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_a_kill_while_it_is_written_leaves_one_of_the_two(path: Path) -> None:
-    """A writer that does nothing else, killed again and again, each time somewhere else."""
+    """A process that only writes the file is killed again and again, each time at another moment."""
     code = (
         "import sys; from pathlib import Path; from edgepose.protocol.messages import Settings\n"
         "from edgepose.daemon.settings import write_settings\n"
@@ -62,7 +62,9 @@ def test_a_kill_while_it_is_written_leaves_one_of_the_two(path: Path) -> None:
     assert read_settings(path) == SETTINGS
 
 
-def test_a_folder_that_may_not_be_written_is_told_and_nothing_changes(path: Path, lock: Callable[..., None]) -> None:
+def test_a_folder_that_may_not_be_written_is_an_error_and_nothing_changes(
+    path: Path, lock: Callable[..., None]
+) -> None:
     write_settings(path, SETTINGS)
     lock(path.parent)
     with pytest.raises(EdgeposeError, match=r"settings.json: cannot keep the settings \(Permission denied\)"):
@@ -85,7 +87,7 @@ def test_a_full_disk_keeps_what_there_was(tiny_disk: Path) -> None:
     assert read_settings(path) == SETTINGS
 
 
-def test_a_file_in_the_folders_place_is_told(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "spool").touch()
     path = tmp_path / "spool" / "settings.json"
     assert read_settings(path) == Settings()
@@ -115,7 +117,7 @@ FOREIGN: list[Any] = [
 
 
 def damage(whole: bytes, chance: random.Random) -> bytes:
-    """Truncated, bits flipped, a part overwritten, foreign JSON, or something else altogether."""
+    """Truncates the file, flips bits, overwrites a part, or returns foreign JSON or other bytes."""
     data = bytearray(whole)
     match chance.randrange(7):
         case 0:
@@ -138,7 +140,7 @@ def damage(whole: bytes, chance: random.Random) -> bytes:
 
 
 def test_a_thousand_damaged_files_stop_nobody(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What is read is valid, whatever was there; and the next command finds its way."""
+    """The settings that are read are valid in any case, and the next command can write them."""
     write_settings(path, SETTINGS)
     whole, chance = path.read_bytes(), random.Random(7)
     forgotten = 0
@@ -179,7 +181,7 @@ def test_something_else_in_its_place_is_set_aside(kind: str, path: Path) -> None
     assert read_settings(path) == SETTINGS
 
 
-def test_what_cannot_be_set_aside_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_warning_says_what_cannot_be_set_aside(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.mkdir(parents=True)
     path.with_suffix(".damaged").touch()
     assert read_settings(path) == Settings()

@@ -6,7 +6,7 @@ from edgepose.daemon.thermal import HYSTERESIS_C, LOWEST_HZ, STEP_S, ThermalLimi
 
 
 def simulate(limit_c: float, *, ambient_c: float, c_per_hz: float, hours: float) -> list[tuple[float, float]]:
-    """(temperature, poses a second) each second. The board comes near its temperature within a minute or two."""
+    """Returns (temperature, poses a second) for each second. The board nears its temperature within two minutes."""
     limit, temperature_c, rows = ThermalLimit(limit_c), ambient_c, []
     for second in range(int(hours * 3600)):
         hz = min(30.0, limit.rate_hz or 30.0)
@@ -17,7 +17,7 @@ def simulate(limit_c: float, *, ambient_c: float, c_per_hz: float, hours: float)
 
 
 def test_a_hot_board_settles_near_the_limit_and_keeps_its_poses() -> None:
-    """At 30 poses a second it would be 90 °C."""
+    """At 30 poses a second the board would have 90 °C."""
     rows = simulate(75, ambient_c=45, c_per_hz=1.5, hours=2)
     settled = rows[len(rows) // 2 :]
     assert max(c for c, _ in settled) < 79
@@ -45,7 +45,7 @@ def test_cooler_again_the_limit_goes_step_by_step() -> None:
     assert limit.rate_hz is None
 
 
-def test_a_board_that_tells_no_temperature_has_no_limit() -> None:
+def test_a_board_without_a_temperature_has_no_limit() -> None:
     limit = ThermalLimit(75)
     limit.update(None, 30.0, 0)
     assert limit.rate_hz is None

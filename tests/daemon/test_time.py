@@ -38,6 +38,7 @@ def environ(tmp_path: Path) -> dict[str, str]:
     return {"LD_PRELOAD": str(library), "TEST_CLOCK": str(tmp_path / "clock")}
 
 
+@pytest.mark.slow
 def test_poses_go_on_whatever_the_clock_does(
     set_clock: Callable[[float], None],
     environ: dict[str, str],

@@ -1,4 +1,4 @@
-"""What systemd is told, by a real socket: ready with the first pose, alive only while every part makes progress."""
+"""Notifications to systemd, through a real socket: ready with the first pose, alive only while every part works."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WATCHDOG_S = 2.0
 
 
 class Manager:
-    """The end of the socket that systemd has."""
+    """The end of the socket that systemd would have."""
 
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -29,7 +29,7 @@ class Manager:
         self.environ = {"NOTIFY_SOCKET": str(path), "WATCHDOG_USEC": str(int(WATCHDOG_S * 1e6))}
 
     def hear(self) -> list[str]:
-        """Everything so far."""
+        """Returns all lines so far."""
         while True:
             try:
                 self.lines += self.socket.recv(4096).decode().splitlines()
@@ -47,7 +47,7 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
     made.socket.close()
 
 
-def test_ready_is_told_with_the_first_pose_and_a_ping_needs_every_sign(manager: Manager) -> None:
+def test_the_daemon_is_ready_with_the_first_pose_and_a_ping_needs_every_sign(manager: Manager) -> None:
     notifier = SystemdNotifier({**manager.environ, "WATCHDOG_USEC": "4"})
     notifier.progress(0, (1, 1, 1))
     assert manager.hear() == []
@@ -96,6 +96,7 @@ def config(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_daemon_pings_with_and_without_a_broker_and_says_when_it_stops(
     config: Path, mosquitto: Mosquitto, run: Callable[..., Daemon], manager: Manager
 ) -> None:
@@ -120,11 +121,12 @@ HANGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", HANGS)
 def test_no_ping_while_a_part_hangs(
     what: str, config: Path, mosquitto: Mosquitto, run: Callable[..., Daemon], manager: Manager, tmp_path: Path
 ) -> None:
-    """A camera is watched by itself: each step that it takes to revive one counts, and there are only so many."""
+    """The supervisor watches the camera: each of its steps counts as progress, and it takes only so many."""
     mosquitto.start()
     module, name, method = HANGS[what].rsplit(".", 2)
     hang = tmp_path / "hang"

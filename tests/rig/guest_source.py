@@ -14,7 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edgepose.camera.picamera2 import camera as source
+from edgepose.camera.picamera2.camera import Picamera2Source
 from edgepose.config.camera import Picamera2Config
 from edgepose.geometry.letterbox import ModelInput
 
@@ -26,8 +26,8 @@ def resources() -> tuple[int, int]:
     return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
 
-def opened(model: ModelInput = MODEL, **settings: Any) -> source.Picamera2Source:
-    return source.Picamera2Source(Picamera2Config(**{"rate_hz": 30.0, **settings}), model)
+def opened(model: ModelInput = MODEL, wait_s: float = 1.0, **settings: Any) -> Picamera2Source:
+    return Picamera2Source(Picamera2Config(**{"rate_hz": 30.0, **settings}), model, wait_s=wait_s)
 
 
 def pixels() -> dict[str, float]:
@@ -66,8 +66,8 @@ def reopen(cycles: int) -> dict[str, Any]:
 
 
 def wait_in_vain(timeouts: int) -> dict[str, Any]:
-    """One frame a second, and hardly any patience: as often as not the wait for it ends first."""
-    camera, patience, waits = opened(rate_hz=1.0), source._WAIT_S, 0
+    """At one frame a second and with short waits, most waits end without a frame."""
+    camera, waits, reads = opened(rate_hz=1.0, wait_s=0.02), 0, 0
     wait = camera._camera.wait
 
     def counted(*args: Any, **kwargs: Any) -> Any:
@@ -76,18 +76,16 @@ def wait_in_vain(timeouts: int) -> dict[str, Any]:
         return wait(*args, **kwargs)
 
     camera._camera.wait = counted
-    source._WAIT_S, reads = 0.02, 0
     while waits < timeouts + reads:
         assert camera.read() is not None
         reads += 1
-    source._WAIT_S = patience
-    more = [camera.read() for _ in range(10)]  # with a buffer lost at each timeout the camera stood still long since
+    more = [camera.read() for _ in range(10)]  # if each timeout cost a buffer, no frame would come any more
     camera.close()
     return {"timeouts": waits - reads, "frames_after": sum(frame is not None for frame in more)}
 
 
 def dead_loop(pool: ThreadPoolExecutor) -> dict[str, Any]:
-    """An exception on picamera2's own thread ends that thread; somebody waits for a frame meanwhile."""
+    """An exception ends the thread of picamera2 while another thread waits for a frame."""
     camera = opened()
     assert camera.read() is not None
     threading.excepthook = lambda _args: None

@@ -73,9 +73,7 @@ class Picamera2Source:
         self._index = 0
         self._job: Any = None
         self._closed = threading.Event()
-        self._reading = (
-            threading.Lock()
-        )  # a thread that is left behind in `read` must not share a job with the next one
+        self._reading = threading.Lock()  # a thread left behind in `read` must share no job with the next one
         self._using = threading.Lock()  # held while the camera must not be closed
         picamera2, libcamera = _import()
         self._camera, self.name = _open(picamera2.Picamera2, camera.which, dev)

@@ -12,9 +12,8 @@ from edgepose.config.camera import ControlValue, Picamera2Config
 from edgepose.errors import ConfigError
 from edgepose.system.wording import did_you_mean
 
-Offered: TypeAlias = Mapping[
-    str, tuple[Any, Any, Any]
-]  # (least, most, default) by name, as Picamera2.camera_controls has them
+Offered: TypeAlias = Mapping[str, tuple[Any, Any, Any]]
+"""(least, most, default) of each control by its name, as `Picamera2.camera_controls` has them."""
 
 _DURATION = "FrameDurationLimits"
 _RATES = {_DURATION, "FrameRate"}

@@ -20,7 +20,7 @@ SKELETON = Skeleton(
 LOOP_FRAMES = 1800  # a minute at 30 frames per second
 FLOOR_INSET = 0.075  # width of the arena's walls in the picture, in parts of its shorter side
 
-_BODY_PARTS = 0.24  # snout to tail base, in parts of the picture's shorter side
+_BODY_PARTS = 0.24  # length from snout to tail base, in parts of the picture's shorter side
 _TAIL_STEPS = 14
 _SAMPLES = 6  # outline points per piece of the spine
 _MAX_BEND = 0.5  # radians by which each half of the body may turn away from its middle
@@ -33,9 +33,11 @@ _ROUND_SIZE = np.array([[0.074, 0.055]] * 2 + [[0.034, 0.022]] * 2 + [[0.050, 0.
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One frame's mouse in pixels: closed polygons (n, 2), two ears (2, n, 2), four paws (4, n, 2).
+    """The mouse of one frame, in pixels: closed polygons (n, 2), two ears (2, n, 2), four paws (4, n, 2).
 
-    spine: the line from snout to tail base, (n, 2)."""
+    Attributes:
+        spine: the line from snout to tail base, (n, 2).
+    """
 
     body: F64
     tail: F64
@@ -45,7 +47,11 @@ class Shape:
 
 
 class Mouse:
-    """The mouse of one `seed` in a picture of `size_wh`. length_px: from snout to tail base, stretched."""
+    """The mouse of one `seed` in a picture of `size_wh`.
+
+    Attributes:
+        length_px: length from snout to tail base of a stretched mouse.
+    """
 
     def __init__(self, seed: int, size_wh: tuple[int, int]) -> None:
         rng = np.random.default_rng([seed % 2**32, 0])
@@ -61,11 +67,11 @@ class Mouse:
         self._widths = _smooth(_HALF_WIDTH[:, None])[:, 0] * self.length_px
 
     def truth(self, index: int) -> F64:
-        """The keypoints of frame `index` in `SKELETON`'s order, (4, 2) pixels."""
+        """Returns the keypoints of frame `index` in the order of `SKELETON`, (4, 2) pixels."""
         return np.array(self._truth[index % LOOP_FRAMES])
 
     def heading(self, index: int) -> float:
-        """Direction of the body, radians from the picture's x axis towards its y axis."""
+        """Returns the direction of the body, radians from the x axis of the picture towards its y axis."""
         return float(self._heading[index % LOOP_FRAMES])
 
     def shape(self, index: int) -> Shape:
@@ -80,7 +86,7 @@ class Mouse:
         return Shape(_ribbon(spine, self._widths), self._tail(i), round_parts[:2], round_parts[2:], spine)
 
     def _tail(self, i: int) -> F64:
-        """Bends more and more towards the tip, with a wave running along it."""
+        """The tail bends more and more towards its tip, and a wave runs along it."""
         along = np.linspace(0, 1, _TAIL_STEPS)
         angle = self._rump_heading[i] + np.pi + self._tail_bend[i] * along**1.5
         angle = angle + 0.35 * along * np.sin(2 * np.pi * along * 0.9 - self._tail_phase[i])

@@ -14,15 +14,20 @@ from edgepose.types import F32, F64, U8
 
 _SHIFT = 6  # fraction bits that cv2's polygons take: 1/64 pixel
 _THIN_ROWS = 4
-_NOISE_LIFT = 24  # noise tiles hold noise + this, so that adding them is one saturating uint8 pass
+_NOISE_LIFT = 24  # noise tiles hold noise + this number, so that one saturating uint8 pass adds them
 _NOISE_TILE = 256
-_NOISE_JUMP = 64  # the tile is laid anew up to this far away for every frame
+_NOISE_JUMP = 64  # for each frame the tile is shifted by up to so many pixels
 _FUR_TILE = 192
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """floor, wall, fur, skin: colours (3,), BGR 0..255. light: unit vector (2,) from which the light falls."""
+class _Style:
+    """What a seed decides.
+
+    Attributes:
+        floor: colour (3,), BGR 0..255; so are `wall`, `fur` and `skin`.
+        light: unit vector (2,) towards the light.
+    """
 
     floor: F64
     wall: F64
@@ -37,19 +42,19 @@ class _Look:
 
 
 class Scene:
-    """Pictures of one seed: `render(index)` is always the same for the same seed, size and index."""
+    """The pictures of one seed: `render(index)` is always the same for the same seed, size and index."""
 
     def __init__(self, seed: int, size_wh: tuple[int, int]) -> None:
         rng = np.random.default_rng([seed % 2**32, 1])
         self.mouse = Mouse(seed, size_wh)
-        self._look = _look(rng, min(size_wh))
-        self._floor = np.clip(_arena(rng, self._look, size_wh) - _NOISE_LIFT, 0, 255).astype(np.uint8)
-        self._noise = _noise(rng, self._look.noise, size_wh)
+        self._style = _style(rng, min(size_wh))
+        self._floor = np.clip(_arena(rng, self._style, size_wh) - _NOISE_LIFT, 0, 255).astype(np.uint8)
+        self._noise = _noise(rng, self._style.noise, size_wh)
         self._fur = _fur(rng)
         self._seed = seed
 
     def render(self, index: int) -> U8:
-        """Frame `index`, uint8 (H, W, 3) in BGR order, its own memory."""
+        """Returns frame `index`, uint8 (H, W, 3) in BGR order, in memory of its own."""
         image = self._floor.copy()
         self._paint(image, index)
         x, y = np.random.default_rng([self._seed % 2**32, 2, index]).integers(0, _NOISE_JUMP, 2)
@@ -57,38 +62,38 @@ class Scene:
         return cv2.add(image, self._noise[y : y + height, x : x + width], dst=image)  # type: ignore[return-value]
 
     def _paint(self, image: U8, index: int) -> None:
-        """Draws into a patch round the mouse only: the rest of the picture never changes."""
-        shape, look, length = self.mouse.shape(index), self._look, self.mouse.length_px
-        drop = -look.light * 0.09 * length
+        """Draws into a patch around the mouse only, since the rest of the picture never changes."""
+        shape, style, length = self.mouse.shape(index), self._style, self.mouse.length_px
+        drop = -style.light * 0.09 * length
         low, high = _bounds(shape, drop, 0.17 * length + 4, image)
         patch = image[low[1] : high[1], low[0] : high[0]]
         planes = np.array(cv2.split(patch), np.float32)  # colours first: masks broadcast fast
         planes *= self._shadow(shape, drop, low, patch.shape)
         for part in (shape.tail, *shape.paws):
-            _stamp(planes, part - low, look.skin, look.blur_px)
+            _stamp(planes, part - low, style.skin, style.blur_px)
         self._paint_body(planes, shape, index, low)
         for ear in shape.ears:
-            _stamp(planes, ear - low, 0.35 * look.skin + 0.5 * look.fur, look.blur_px + 0.008 * length, 0.85)
+            _stamp(planes, ear - low, 0.35 * style.skin + 0.5 * style.fur, style.blur_px + 0.008 * length, 0.85)
             inner = ear.mean(axis=0) + 0.55 * (ear - ear.mean(axis=0))
-            _stamp(planes, inner - low, 0.85 * look.skin, look.blur_px + 0.016 * length, 0.7)
-        _stamp(planes, _square(shape.spine[1], 0.02 * length) - low, look.skin, 0.016 * length, 0.5)
+            _stamp(planes, inner - low, 0.85 * style.skin, style.blur_px + 0.016 * length, 0.7)
+        _stamp(planes, _square(shape.spine[1], 0.02 * length) - low, style.skin, 0.016 * length, 0.5)
         np.clip(planes, 0, 255, out=planes)
         patch[...] = cv2.merge(list(planes.astype(np.uint8)))
 
     def _shadow(self, shape: Shape, drop: F64, low: F64, shape_hw: tuple[int, ...]) -> F32:
-        """Factor (h, w): a soft shadow away from the light, and a tight one where the mouse touches the floor."""
+        """Returns factors (h, w): a soft shadow away from the light, and a hard one under the mouse."""
         length, coarse = self.mouse.length_px, _coarse(self.mouse.length_px)
         small_hw = (-(-shape_hw[0] // coarse), -(-shape_hw[1] // coarse))
         thrown = [_shrink(part - low + drop, coarse) for part in (shape.body, shape.tail)]
         touching = [_shrink(part - low, coarse) for part in (shape.body, *shape.paws)]
-        factor = 1 - self._look.shadow * coverage(thrown, small_hw, 0.055 * length / coarse)
+        factor = 1 - self._style.shadow * coverage(thrown, small_hw, 0.055 * length / coarse)
         factor *= 1 - 0.35 * coverage(touching, small_hw, 0.03 * length / coarse)
         return _enlarge(factor, coarse, shape_hw)
 
     def _paint_body(self, planes: F32, shape: Shape, index: int, low: F64) -> None:
-        """Fur: a rounded back, lit from one side, with hairs that turn with the mouse."""
-        length, look, coarse = self.mouse.length_px, self._look, _coarse(self.mouse.length_px)
-        box = _box(shape.body - low, 3 * look.blur_px + 2, planes.shape[1:])
+        """Paints the fur: a rounded back, lit from one side, with hairs that turn with the mouse."""
+        length, style, coarse = self.mouse.length_px, self._style, _coarse(self.mouse.length_px)
+        box = _box(shape.body - low, 3 * style.blur_px + 2, planes.shape[1:])
         corner = low + np.array([box[1].start, box[0].start])
         view = planes[:, box[0], box[1]]
         hw = view.shape[1:]
@@ -96,11 +101,11 @@ class Scene:
         back = coverage([_shrink(shape.body - corner, coarse)], small_hw, 0.07 * length / coarse)
         slope_x, slope_y = cv2.Scharr(back, cv2.CV_32F, 1, 0), cv2.Scharr(back, cv2.CV_32F, 0, 1)
         # The back falls away towards the light on the lit side: its slope is negative there.
-        side = -(slope_x * look.light[0] + slope_y * look.light[1]) * (length / coarse / 190)
+        side = -(slope_x * style.light[0] + slope_y * style.light[1]) * (length / coarse / 190)
         tone = _enlarge(np.maximum(0.78 + 0.38 * back + 0.9 * side, 0.25), coarse, hw)
         tone *= 1 + 0.17 * self._hairs(shape, index, corner, hw)
-        coat = tone * look.fur.astype(np.float32)[:, None, None]
-        view += coverage([shape.body - corner], hw, look.blur_px) * (coat - view)
+        coat = tone * style.fur.astype(np.float32)[:, None, None]
+        view += coverage([shape.body - corner], hw, style.blur_px) * (coat - view)
 
     def _hairs(self, shape: Shape, index: int, corner: F64, shape_hw: tuple[int, ...]) -> F32:
         middle = shape.spine[len(shape.spine) // 2] - corner
@@ -112,12 +117,12 @@ class Scene:
         )
 
 
-def _look(rng: np.random.Generator, short_side: int) -> _Look:
+def _style(rng: np.random.Generator, short_side: int) -> _Style:
     angle = rng.uniform(0, 2 * np.pi)
     tint = 1 + rng.uniform(-0.018, 0.018, 3)
     floor = rng.uniform(180, 240)
     fur = rng.uniform(26, 88)
-    return _Look(
+    return _Style(
         floor=floor * tint,
         wall=floor * rng.uniform(0.42, 0.72) * tint,
         fur=fur * np.array([0.86, 0.95, 1.0]) * tint,
@@ -131,8 +136,8 @@ def _look(rng: np.random.Generator, short_side: int) -> _Look:
     )
 
 
-def _arena(rng: np.random.Generator, look: _Look, size_wh: tuple[int, int]) -> F32:
-    """The empty arena, float (H, W, 3): walls, floor, smudges, droppings, uneven light."""
+def _arena(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) -> F32:
+    """Returns the empty arena, float (H, W, 3): walls, floor, smudges, droppings, uneven light."""
     w, h = size_wh
     inset = FLOOR_INSET * min(size_wh)
     inner = np.array([[0, 0], [w - 1, 0], [w - 1, h - 1], [0, h - 1]]) + inset * np.array(
@@ -141,25 +146,25 @@ def _arena(rng: np.random.Generator, look: _Look, size_wh: tuple[int, int]) -> F
     inner += rng.uniform(-0.12, 0.12, inner.shape) * inset  # the camera never hangs quite straight
     outer = np.array([[-1, -1], [w, -1], [w, h], [-1, h]], np.float64)
     picture = np.empty((3, h, w), np.float32)
-    picture[...] = look.floor[:, None, None]
+    picture[...] = style.floor[:, None, None]
     inward = np.array([[0, 1], [-1, 0], [0, -1], [1, 0]])
     for i in range(4):
         wall = np.array([outer[i], outer[i - 3], inner[i - 3], inner[i]])
         # A wall that faces the light is the brightest.
-        _stamp(picture, wall, look.wall * (1 + 0.22 * inward[i] @ look.light), 0.0)
+        _stamp(picture, wall, style.wall * (1 + 0.22 * inward[i] @ style.light), 0.0)
     picture *= 1 - 0.35 * _outline(inner, (h, w), max(1.2, 0.006 * min(size_wh)))
     for _ in range(rng.integers(0, 12)):
         place = rng.uniform(inner.min(axis=0) + inset, inner.max(axis=0) - inset)
-        _stamp(picture, _speck(rng, place, 0.007 * min(size_wh)), 0.3 * look.floor, 0.6, 0.7)
-    picture *= _light(rng, look, size_wh)
-    return np.asarray(cv2.GaussianBlur(picture.transpose(1, 2, 0), (0, 0), look.blur_px), np.float32)
+        _stamp(picture, _speck(rng, place, 0.007 * min(size_wh)), 0.3 * style.floor, 0.6, 0.7)
+    picture *= _light(rng, style, size_wh)
+    return np.asarray(cv2.GaussianBlur(picture.transpose(1, 2, 0), (0, 0), style.blur_px), np.float32)
 
 
-def _light(rng: np.random.Generator, look: _Look, size_wh: tuple[int, int]) -> F32:
+def _light(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) -> F32:
     """Brightness (H, W): brighter towards the light, darker towards the corners, cloudy smudges on the floor."""
     w, h = size_wh
     x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
-    light = 1 + look.slope * (x * look.light[0] + y * look.light[1]) - look.vignette * (x**2 + y**2) / 2
+    light = 1 + style.slope * (x * style.light[0] + y * style.light[1]) - style.vignette * (x**2 + y**2) / 2
     for cells, strength in ((5, 0.020), (24, 0.012)):
         cloud = rng.normal(0, strength, (cells, cells)).astype(np.float32)
         light = light + cv2.resize(cloud, (w, h), interpolation=cv2.INTER_CUBIC)
@@ -204,12 +209,12 @@ def _fixed(polygon: F64) -> Any:
 
 
 def coverage(polygons: list[F64], shape_hw: tuple[int, ...], blur: float) -> F32:
-    """Share 0..1 (h, w) of each pixel that the polygons cover, blurred by a Gaussian of `blur` pixels."""
-    # cv2 fills whole rows, up to a quarter row off: thinner rows make that little.
+    """Returns the share 0..1 (h, w) of each pixel that the polygons cover, blurred by a Gaussian of `blur` pixels."""
+    # cv2 fills whole rows, up to a quarter of a row off. Thinner rows make this error small.
     tall = np.zeros((shape_hw[0] * _THIN_ROWS, shape_hw[1]), np.uint8)
     for polygon in polygons:
         stretched = (polygon + 0.5) * [1, _THIN_ROWS] - 0.5
-        # Not all at once: cv2 leaves out what two polygons of one call have in common.
+        # One call for each polygon, since cv2 leaves out what two polygons of one call have in common.
         cv2.fillPoly(tall, [_fixed(stretched)], (255,), cv2.LINE_AA, _SHIFT)
     mask = cv2.resize(tall, (shape_hw[1], shape_hw[0]), interpolation=cv2.INTER_AREA)
     soft = cv2.GaussianBlur(mask, (0, 0), blur) if blur > 0 else mask
@@ -223,7 +228,7 @@ def _outline(polygon: F64, shape_hw: tuple[int, int], blur: float) -> F32:
 
 
 def _stamp(planes: F32, polygon: F64, colour: F64, blur: float, strength: float = 1.0) -> None:
-    """Blends one polygon into planes (3, h, w), touching only the box it covers."""
+    """Blends one polygon into planes (3, h, w), and touches only the box that it covers."""
     box = _box(polygon, 3 * blur + 1, planes.shape[1:])
     view = planes[:, box[0], box[1]]
     if view.size:
@@ -240,7 +245,7 @@ def _box(polygon: F64, margin: float, shape_hw: tuple[int, ...]) -> tuple[slice,
 
 
 def _coarse(length_px: float) -> int:
-    """What is blurred by several pixels anyway is painted this many times smaller."""
+    """Returns how many times smaller those parts are painted that are blurred by several pixels anyway."""
     return max(1, round(length_px / 32))
 
 
