@@ -1,15 +1,15 @@
-"""Loss-free delivery, measured: a real device process, a real mosquitto with the shipped durable configuration, and a
-subscriber with a durable session that checks that every pose came.
+"""Measures loss-free delivery: a real device process, a real mosquitto with the durable configuration that we ship, and
+a subscriber with a durable session that checks that every pose comes.
 
     export PYTHONPATH=tests
     python benchmarks/delivery.py outage              # 24 h at 30 fps without a broker, then the drain: 20 minutes
     python benchmarks/delivery.py outage --max-mb 20 --poses 500000    # beyond the bound: which poses are given up?
-    python benchmarks/delivery.py healthy             # an hour with a broker: does the disk tier write anything?
+    python benchmarks/delivery.py healthy             # an hour with a broker: is anything written to the disk?
     python benchmarks/delivery.py publish [MODEL]     # what a pose costs beside its inference
     python benchmarks/delivery.py broker              # what mosquitto's settings cost and save
 
-Each prints its numbers, with --json FILE also into a file. `make bench-delivery` runs all. Exit status 1 where a pose
-is neither received nor counted as dropped.
+Each prints its numbers, with --json FILE also into a file. `make bench-delivery` runs all. The exit status is 1 when a
+pose is neither received nor counted as dropped.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ HEALTHY_HZ = 300.0
 
 
 def outage(args: argparse.Namespace) -> dict[str, Any]:
-    """RSS and the disk while poses wait, how fast they go out, and what the live ones suffer meanwhile."""
+    """Measures memory and disk while poses wait, how fast they go out, and how late live poses are meanwhile."""
     with lab(args.max_mb) as (broker, device, reader):
         device.ask("live", LIVE_HZ)
         time.sleep(10)
         device.ask("quiet")
-        before = device.ask("tell")
+        before = device.ask("counters")
         broker.kill()
         fed = device.ask("feed", args.poses, SPEED * LIVE_HZ, SPEED)
-        wait_until(lambda: not device.ask("tell")["waiting"], "the rest to be on the disk")
-        full, files = device.ask("tell"), device.files()
+        wait_until(lambda: not device.ask("counters")["waiting"], "the rest to be on the disk")
+        full, files = device.ask("counters"), device.files()
         reader.since_us = wall_us()
         reader.live_ms.clear()
         device.ask("live", LIVE_HZ)
         broker.start()
-        while (drained := device.ask("tell"))["spooled"] > 0:
+        while (drained := device.ask("counters"))["spooled"] > 0:
             time.sleep(0.2)
         live_ms = list(reader.live_ms)
         device.ask("quiet")
@@ -69,7 +69,7 @@ def outage(args: argparse.Namespace) -> dict[str, Any]:
             "drained, poses/s": round(reader.replayed / drain_s),
             "live during the drain, ms": percentiles(live_ms),
             "RSS before / full / drained / peak, MB": [
-                *(told["rss_mb"] for told in (before, full, drained)),
+                *(found["rss_mb"] for found in (before, full, drained)),
                 round(device.peak_mb, 1),
             ],
             "spool used / its files / bound, MB": [
@@ -87,15 +87,18 @@ def _cpu_s(before: dict[str, Any], after: dict[str, Any]) -> float:
 
 
 def healthy(args: argparse.Namespace) -> dict[str, Any]:
-    """`write_bytes` of /proc/self/io counts what a process causes to be written to storage; memory-backed files do not
-    count. `wchar` counts every write(), so it has the RAM tier's too; sockets are written by send() and in neither."""
+    """Measures what a connected device writes.
+
+    `write_bytes` of /proc/self/io counts what a process causes to be written to storage; files in memory do not count.
+    `wchar` counts every write(), so it has the spool in memory too; sockets are written by send() and are in neither.
+    """
     with lab() as (_, device, reader):
         device.ask("feed", 30, LIVE_HZ)
-        wait_until(lambda: not device.ask("tell")["waiting"], "the first acknowledgements")
-        before, files = device.ask("tell"), device.files()
+        wait_until(lambda: not device.ask("counters")["waiting"], "the first acknowledgements")
+        before, files = device.ask("counters"), device.files()
         fed = device.ask("feed", args.poses, args.rate)
-        wait_until(lambda: not device.ask("tell")["waiting"], "the last acknowledgements")
-        after, files_after = device.ask("tell"), device.files()
+        wait_until(lambda: not device.ask("counters")["waiting"], "the last acknowledgements")
+        after, files_after = device.ask("counters"), device.files()
         wait_until(lambda: len(reader.seqs) >= after["accepted"], "the reader to have all")
         written, wchar = (after["io"][name] - before["io"][name] for name in ("write_bytes", "wchar"))
         return {
@@ -104,8 +107,10 @@ def healthy(args: argparse.Namespace) -> dict[str, Any]:
             "fed, poses/s": round(args.poses / fed["seconds"]),
             "bytes to storage (write_bytes)": written,
             "bytes to storage a frame": round(written / args.poses, 2),
-            "bytes to the RAM tier a frame (wchar)": round(wchar / args.poses),
-            "files of the disk tier changed": [name for name in files_after if files_after[name] != files.get(name)],
+            "bytes to the spool in memory a frame (wchar)": round(wchar / args.poses),
+            "files of the spool on the disk changed": [
+                name for name in files_after if files_after[name] != files.get(name)
+            ],
             "live, ms": percentiles(reader.live_ms),
             "RSS before / after, MB": [before["rss_mb"], after["rss_mb"]],
             "device CPU, us a pose": round(_cpu_s(before, after) / args.poses * 1e6),
@@ -113,19 +118,19 @@ def healthy(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def publish(args: argparse.Namespace) -> dict[str, Any]:
-    """CPU time of `deliver` (encode, RAM tier, hand-over to the link) in the running pipeline, and of all threads."""
+    """Measures the CPU time of `deliver` (encode, spool in memory, hand-over to the link) in the running pipeline."""
     with lab() as (_, device, _reader):
-        told = device.ask("infer", args.model.resolve(), args.seconds)
-    share = told["deliver_us"]["p50"] / told["bare_invoke_us"]["p50"]
+        found = device.ask("infer", args.model.resolve(), args.seconds)
+    share = found["deliver_us"]["p50"] / found["bare_invoke_us"]["p50"]
     return {
         "model": str(args.model),
-        "poses": told["poses"],
-        "deliver, us": told["deliver_us"],
-        "bare invoke, us": told["bare_invoke_us"],
-        "invoke in the pipeline, us": told["invoke_us"],
+        "poses": found["poses"],
+        "deliver, us": found["deliver_us"],
+        "bare invoke, us": found["bare_invoke_us"],
+        "invoke in the pipeline, us": found["invoke_us"],
         "deliver / bare invoke": round(share, 4),
-        "CPU of each thread, us a pose": told["thread_us_per_pose"],
-        "CPU of the process, us a pose": told["process_us_per_pose"],
+        "CPU of each thread, us a pose": found["thread_us_per_pose"],
+        "CPU of the process, us a pose": found["process_us_per_pose"],
     }
 
 

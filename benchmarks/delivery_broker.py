@@ -45,7 +45,7 @@ def measure_brokers() -> dict[str, Any]:
 
 
 def _accepted_per_s(lines: tuple[str, ...], *, online: bool) -> str:
-    """Messages of a pose each, QoS 1, 20 unacknowledged at a time: in the first and the last quarter of the time."""
+    """Returns messages per second in the first and the last quarter of the time: one pose each, 20 unacknowledged."""
     acked_by = [0, 0, 0, 0]
     with _known_reader(lines, online=online) as broker:
         publisher, payload = Connection(_at(broker), "publisher", None), _payload()
@@ -61,7 +61,7 @@ def _accepted_per_s(lines: tuple[str, ...], *, online: bool) -> str:
 
 
 def _lost(lines: tuple[str, ...], count: int, *, kill: bool) -> int:
-    """Of so many that the broker acknowledged while the reader was away."""
+    """Returns how many messages are lost of those that the broker acknowledged while the reader was away."""
     with _known_reader(lines, online=False) as broker:
         publisher, payload = Connection(_at(broker), "publisher", None), _payload()
         sent = acked = 0
@@ -107,7 +107,7 @@ def _lost_of_a_device(lines: tuple[str, ...]) -> int:
 
 @contextlib.contextmanager
 def _known_reader(lines: tuple[str, ...], *, online: bool) -> Iterator[Mosquitto]:
-    """A broker that has a reader's session, who is connected or away."""
+    """Starts a broker that has a session of a reader, which is connected or away."""
     with started_broker(*lines) as broker:
         address = ["-p", str(broker.port), "-q", "1", "-t", "edgepose/#"]
         command = ["mosquitto_sub", *address, "-V", "5", "-i", "reader", "-c"]  # a session that is kept

@@ -1,13 +1,13 @@
 """The device of `delivery.py`: the real delivery in a process of its own, fed without a camera.
 
-Reads commands from stdin, one a line, and answers each with one line of JSON:
+It reads commands from stdin, one per line, and answers each with one line of JSON:
 
     feed N HZ [SPEED]     hands N poses over; with SPEED, time passes so many times faster: the spool's half second, and
-                          what the poses tell
+                          the times of the poses
     live HZ               begins to hand poses over, each stamped with the time; `quiet` ends that
-    infer MODEL SECONDS   the daemon's pipeline on frames in memory, 30 a second, and what it costs
-    tell                  counters, memory, bytes written, CPU seconds of each thread
-    end                   waits until all is delivered
+    infer MODEL SECONDS   the daemon's pipeline on frames in memory, 30 per second, and what it costs
+    counters              counters, memory, bytes written, CPU seconds of each thread
+    end                   waits until everything is delivered
 """
 
 from __future__ import annotations
@@ -105,9 +105,9 @@ class Device:
         running = threading.Thread(target=pipeline.run, args=(stop,), name="pipeline")
         running.start()
         time.sleep(2)
-        before, poses = self.tell(), pipeline.poses
+        before, poses = self.counters(), pipeline.poses
         time.sleep(float(seconds))
-        after, poses = self.tell(), pipeline.poses - poses
+        after, poses = self.counters(), pipeline.poses - poses
         stop.set()
         running.join()
         cpu_us = {name: (s - before["cpu_s"].get(name, 0.0)) / poses * 1e6 for name, s in after["cpu_s"].items()}
@@ -120,7 +120,7 @@ class Device:
             "process_us_per_pose": round((after["process_cpu_s"] - before["process_cpu_s"]) / poses * 1e6),
         }
 
-    def tell(self) -> dict[str, Any]:
+    def counters(self) -> dict[str, Any]:
         delivery = self._delivery
         threads = {thread.name: thread.ident for thread in threading.enumerate() if thread.ident}
         io = [line.split(": ") for line in Path("/proc/self/io").read_text(encoding="ascii").splitlines()]
@@ -140,7 +140,7 @@ class Device:
 
     def end(self) -> dict[str, Any]:
         self._delivery.wait_delivered()
-        return self.tell()
+        return self.counters()
 
     def _deliver(self, t_us: int) -> None:
         self._delivery.deliver(next_pose(next(self._walk), self._first + self._accepted, self._accepted, t_us))
@@ -148,7 +148,7 @@ class Device:
 
 
 class Clock:
-    """CPU time of the calling thread."""
+    """Measures the CPU time of the calling thread."""
 
     def timed(self, function: Callable[..., Any], times_us: list[float]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
@@ -161,7 +161,7 @@ class Clock:
 
 
 class Preloaded:
-    """A live camera whose driver is the memory."""
+    """A live camera that takes its frames from memory."""
 
     live = True
 
@@ -181,7 +181,7 @@ class Preloaded:
 
 
 def walk() -> Iterator[dict[str, Keypoint]]:
-    """Keypoints of an animal that wanders: numbers like a network's, which do not repeat."""
+    """Yields keypoints of an animal that walks about: numbers like a network's, which do not repeat."""
     chance = random.Random(1)  # noqa: S311  no secret
     xy = [chance.uniform(100, 400) for _ in range(2 * len(NAMES))]
     while True:

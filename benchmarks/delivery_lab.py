@@ -36,9 +36,13 @@ DURABLE = ("allow_anonymous true", *durable_settings())
 
 
 class Reader:
-    """A subscriber whose session the broker keeps. live_ms: from a pose's time to its arrival, of those that came as
-    they were made, after `since_us`. replayed: poses of a backlog; replayed_s: monotonic clock of the first and the
-    last of them."""
+    """A subscriber whose session the broker keeps.
+
+    Attributes:
+        live_ms: from a pose's time to its arrival, of live poses after `since_us`.
+        replayed: number of poses from the spool.
+        replayed_s: monotonic clock of the first and the last of them.
+    """
 
     def __init__(self, port: int) -> None:
         self.since_us = wall_us()
@@ -95,7 +99,7 @@ class Device:
         self.peak_mb = 0.0
         self._ended = threading.Event()
         threading.Thread(target=self._sample, daemon=True).start()
-        wait_until(lambda: self.ask("tell")["connects"], "the device to connect")
+        wait_until(lambda: self.ask("counters")["connects"], "the device to connect")
 
     def ask(self, *words: object) -> dict[str, Any]:
         """Sends one of its commands, and returns the answer."""
@@ -109,7 +113,7 @@ class Device:
         return answer
 
     def files(self) -> dict[str, tuple[int, int]]:
-        """Of the disk tier: size and time of the last change, by name."""
+        """Returns size and time of the last change of the spool's files on the disk, by name."""
         found = {path.name: path.stat() for path in self.folder.rglob("*") if path.is_file()}
         return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in sorted(found.items())}
 
@@ -129,7 +133,7 @@ class Device:
 
 @contextlib.contextmanager
 def started_broker(*lines: str) -> Iterator[Mosquitto]:
-    """A real mosquitto on its own port, with these settings."""
+    """Runs a real mosquitto on its own port, with these settings."""
     folder = Path(tempfile.mkdtemp(prefix="edgepose-bench-"))
     broker = Mosquitto(folder)
     try:
@@ -142,7 +146,7 @@ def started_broker(*lines: str) -> Iterator[Mosquitto]:
 
 @contextlib.contextmanager
 def lab(max_mb: float = 1000.0, settings: Sequence[str] = DURABLE) -> Iterator[tuple[Mosquitto, Device, Reader]]:
-    """A broker, a device that is connected to it, and a reader that has subscribed."""
+    """Runs a broker, a device that is connected to it, and a reader that has subscribed."""
     with contextlib.ExitStack() as ending:
         broker = ending.enter_context(started_broker(*settings))
         folder = ending.enter_context(tempfile.TemporaryDirectory(prefix="edgepose-bench-"))

@@ -41,7 +41,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Broker:
-    """queue: messages that somebody has yet to take, as of a second ago."""
+    """A broker, and what it says of itself. queue: messages that were not taken yet, one second ago."""
 
     def __init__(self, folder: Path, *, autosave: bool) -> None:
         with socket.socket() as probe:
@@ -79,7 +79,8 @@ class Broker:
 
 
 def settings(folder: Path, port: int, autosave: bool) -> list[str]:
-    """What we ship, but for users, paths and when it saves: as mosquitto does by itself, or each change."""
+    """Returns the configuration that we ship, with other users and paths; it saves as mosquitto does by itself, or each
+    change."""
     skip = ("#", "listener", "allow_anonymous", "password_file", "acl_file", "persistence_location", "autosave")
     lines = [line for line in DURABLE.read_text(encoding="utf-8").splitlines() if line and not line.startswith(skip)]
     here = [f"listener {port} 127.0.0.1", "allow_anonymous true", f"persistence_location {folder}/", "user root"]
@@ -89,7 +90,7 @@ def settings(folder: Path, port: int, autosave: bool) -> list[str]:
 
 @dataclass(frozen=True)
 class Part:
-    """A process, and the processor time that it had taken when we began to look."""
+    """A process, and the processor time that it had used when the measurement began."""
 
     name: str
     pid: int
@@ -101,7 +102,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Load:
-    """What came of one rate. drain_s: until the collectors had everything. cores: by part."""
+    """The result of one rate.
+
+    Attributes:
+        drain_s: until the collectors had everything.
+        cores: processor cores used, by part.
+    """
 
     poses: int
     seconds: float
@@ -155,7 +161,7 @@ def put_load(broker: Broker, collectors: list[subprocess.Popen[str]], args: argp
 
 @contextmanager
 def two_collectors(folder: Path, port: int) -> Iterator[list[subprocess.Popen[str]]]:
-    """They end, and have written everything, with the block."""
+    """Runs the collectors; at the end of the block they have written everything."""
     made = []
     for name in ("a", "b"):
         words = ["--broker", f"mqtt://127.0.0.1:{port}", "-o", folder / name, "--share", "fleet", "--name", name]
@@ -185,12 +191,12 @@ def merge(folder: Path) -> None:
     begin = time.monotonic()
     words = [folder / "all", folder / "a", folder / "b"]
     command = [sys.executable, "-m", "edgepose", "collect", "merge", *words]
-    told = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
-    print(f"merge: {time.monotonic() - begin:.1f} s, {told.split(': ')[1].strip()}", flush=True)
+    summary = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+    print(f"merge: {time.monotonic() - begin:.1f} s, {summary.split(': ')[1].strip()}", flush=True)
 
 
 def judge(folder: Path, sent: dict[int, int], devices: int) -> bool:
-    """sent: poses of each device, by hour. Whether each is there once, in its hour, with its tags."""
+    """Checks that each pose is there once, in its hour, with its tags. sent: number of poses by device and hour."""
     files, lost, twice, tags = hours_in(folder / "all"), 0, 0, 0
     for hour, poses in sent.items():
         for n in range(devices):
@@ -228,7 +234,7 @@ def wait(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> Non
 
 
 def loads(broker: Broker, collectors: list[subprocess.Popen[str]], args: argparse.Namespace) -> dict[int, int]:
-    """Puts one load, or ever larger ones; returns the poses of each device, by hour."""
+    """Runs one load, or increasing ones. Returns the number of poses by device and hour."""
     sent: dict[int, int] = {}
     while True:
         hour = FIRST_HOUR + len(sent)

@@ -137,7 +137,7 @@ def pose(name: str, keypoints: dict[str, Keypoint]) -> PoseMessage:
 
 
 def template(name: str) -> bytes:
-    """A pose as the daemon encodes it, up to its keypoints, with places for seq, frame and time."""
+    """Returns a pose as the daemon encodes it, up to its keypoints, with places for seq, frame and time."""
     text = encode(pose(name, {})).removesuffix(b"{}}")
     for number in (_SEQ, _FRAME, _T_US):
         text = text.replace(str(number).encode(), b"%d")
@@ -145,7 +145,7 @@ def template(name: str) -> bytes:
 
 
 def places() -> list[bytes]:
-    """Ends of poses, with keypoints like real ones: as hard to compress."""
+    """Returns ends of poses, with keypoints that are as hard to compress as real ones."""
     chance = random.Random(1)  # noqa: S311  no secret
     start = len(encode(pose("", {}))) - len(b"{}}")
     points = [
@@ -192,7 +192,7 @@ def collect_answers(poll: select.epoll, fleet: dict[int, Device], *, wait: bool 
 
 
 def _length(number: int) -> bytes:
-    """As MQTT writes the length of a packet."""
+    """Returns the length of a packet as MQTT encodes it."""
     out = bytearray()
     while True:
         number, digit = divmod(number, 128)

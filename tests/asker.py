@@ -1,4 +1,4 @@
-"""Somebody who sends commands to a device, in each of the ways that MQTT has, and hears the replies."""
+"""A client that sends commands to a device, in each of the ways that MQTT has, and receives the replies."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ _NUMBERS = itertools.count()
 
 
 class Asker:
-    """heard: (topic, reply, correlation data) in order, of every reply on edgepose/+/reply/# and answers/#; each is
-    checked against its schema."""
+    """A client.
+
+    Attributes:
+        heard: (topic, reply, correlation data) of every reply on edgepose/+/reply/# and answers/#, in order. Each is
+            checked against its schema.
+    """
 
     def __init__(self, port: int, protocol: str = "5", device: str = "cage-07") -> None:
         self.heard: list[tuple[str, dict[str, Any], bytes | None]] = []
@@ -41,7 +45,7 @@ class Asker:
         wait_until(lambda: self._ready, "the asker's subscription")
 
     def send(self, name: str, payload: bytes | dict[str, Any] = b"{}", *, retain: bool = False, **more: Any) -> None:
-        """more: MQTT 5 properties, such as ResponseTopic. Returns when the broker has it."""
+        """Sends a command; returns when the broker has it. more: MQTT 5 properties, such as ResponseTopic."""
         properties = None
         if more:
             properties = Properties(PacketTypes.PUBLISH)
@@ -52,7 +56,7 @@ class Asker:
         self.client.publish(topic, data, qos=1, retain=retain, properties=properties).wait_for_publish(10)
 
     def ask(self, name: str, payload: bytes | dict[str, Any] = b"{}", **more: Any) -> dict[str, Any]:
-        """The next reply, which nobody else may be waiting for."""
+        """Sends a command, and returns the next reply. Only one caller may wait at a time."""
         count = len(self.heard)
         self.send(name, payload, **more)
         wait_until(lambda: len(self.heard) > count, f"the reply to {name}")

@@ -55,7 +55,7 @@ class Mosquitto:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *lines: str) -> None:
-        """lines: configuration; without any that of the last start, at first that everybody may do everything."""
+        """lines: its configuration. Without any it is that of the last start; at first everybody may do everything."""
         assert MOSQUITTO is not None
         if lines or not self._config.exists():
             self.configure(*(lines or ["allow_anonymous true"]))
@@ -64,40 +64,42 @@ class Mosquitto:
         wait_until(self._answers, "mosquitto to start")
 
     def configure(self, *lines: str) -> None:
-        """For the next start, or `reload`."""
+        """Writes the configuration for the next start, or for `reload`."""
         settings = [f"listener {self.port} 127.0.0.1", "user root", f"persistence_location {self._folder}/", *lines]
         self._config.write_text("\n".join(settings) + "\n", encoding="utf-8")
 
     def reload(self) -> None:
-        """It reads its configuration anew, as far as it can without a restart; connections stay."""
+        """Makes it read its configuration again, as far as it can without a restart; connections stay."""
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
 
     def connections(self) -> int:
-        """How many it has been asked for, our own look at the port included. A TLS handshake that fails at once is told
-        in other words than one that fails later."""
+        """Returns the number of connections that it was asked for, including our own check of the port.
+
+        A TLS handshake that fails at once is logged in other words than one that fails later.
+        """
         return len(re.findall(rb"New connection from|Client connection from \S+ failed", self._log.read_bytes()))
 
     def kill(self) -> None:
-        """As a power cut would: nothing is saved, nobody is told."""
+        """Kills it, so that it saves nothing, as in a power cut."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def save(self) -> None:
-        """Writes sessions and subscriptions to disk; needs `persistence true`."""
+        """Makes it write sessions and subscriptions to the disk; needs `persistence true`."""
         assert self._process is not None
         self._process.send_signal(signal.SIGUSR1)
         wait_until((self._folder / "mosquitto.db").exists, "mosquitto to save")
 
     def freeze(self) -> None:
-        """From here on it answers nobody, though connections stay."""
+        """Stops the process: it answers nobody, though connections stay."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 
     def add_users(self, **passwords: str) -> str:
-        """A password file; returns its configuration line."""
+        """Writes a password file. Returns its configuration line."""
         path = self._folder / "users"
         path.write_text("".join(f"{name}:{word}\n" for name, word in passwords.items()), encoding="utf-8")
         subprocess.run(["mosquitto_passwd", "-U", str(path)], check=True, capture_output=True)
@@ -109,7 +111,7 @@ class Mosquitto:
 
 
 def retained(port: int) -> dict[str, bytes]:
-    """What the broker keeps, by topic."""
+    """Returns the retained messages, by topic."""
     found: dict[str, bytes] = {}
     heard: list[str] = []
 
@@ -143,7 +145,7 @@ def _validators() -> dict[str, tuple[Validator, Validator]]:
 
 
 VALIDATORS = _validators()
-"""Of what a device sends, by the name of its payload: JSON Schema, and AsyncAPI document."""
+"""For each payload of a device, by its name: the validators of the JSON Schema and of the AsyncAPI document."""
 
 
 class Subscriber:
@@ -173,7 +175,7 @@ class Subscriber:
         return [payload for topic, payload, _ in list(self.messages) if topic.endswith(f"/{leaf}")]
 
     def poses(self) -> list[dict[str, Any]]:
-        """One by one, also of those that came many in a message."""
+        """Returns the poses one by one, also those that came many in a message."""
         messages = [(topic.rsplit("/", 1)[1], payload) for topic, payload, _ in list(self.messages)]
         batches = {"pose": lambda payload: [payload], "poses": lambda payload: payload["poses"]}
         return [pose for leaf, payload in messages if leaf in batches for pose in batches[leaf](payload)]

@@ -1,10 +1,11 @@
-"""Faults at random moments: is every accepted pose in the collector's files afterwards, once?
+"""Faults at random moments. Is every accepted pose in the collector's files afterwards, once?
 
     python tests/chaos.py --faults 100 --poses 100000 --seed 1
 
-A device, a broker and a collector, each a real process; the device reaches the broker through a proxy. There are so
-many faults, and more for as long as the device makes poses. A seed chooses the same faults, with the same pauses and
-lengths; the log has each, and when it came."""
+Device, broker and collector are real processes, and the device reaches the broker through a proxy. There are at least
+as many faults as asked for, and more for as long as the device makes poses. A seed always gives the same faults, with
+the same pauses and lengths; the log has each fault, and when it came.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ LONG_EVERY, LONG_S = 50, 75.0  # now and then the broker is away for longer than
 
 @dataclass(frozen=True)
 class Fault:
-    """pause_s: before it. seconds: how long it lasts."""
+    """A fault that lasts for `seconds`, after a pause of `pause_s`."""
 
     pause_s: float
     name: str
@@ -58,7 +59,7 @@ class Fault:
 
 
 def faults_of(seed: int) -> Iterator[Fault]:
-    """Without end, and the same for the same seed."""
+    """Yields faults without end, the same for the same seed."""
     chance = random.Random(seed)
     for number in itertools.count(1):
         fault = Fault(chance.uniform(0.2, 2.0), chance.choice(FAULTS), chance.uniform(0.1, 3.0))
@@ -67,8 +68,13 @@ def faults_of(seed: int) -> Iterator[Fault]:
 
 @dataclass
 class Outcome:
-    """lost: accepted and in no file. twice: rows that repeat another. gaps: first and last seq of those that the
-    collector reports."""
+    """What has come of the poses.
+
+    Attributes:
+        lost: poses that were accepted and are in no file.
+        twice: number of rows that repeat another one.
+        gaps: first and last seq of those that the collector reports as missing.
+    """
 
     seed: int
     accepted: int
@@ -87,8 +93,7 @@ class Outcome:
 
 
 class Chaos:
-    """Everything lies in `folder`: ledger, spool, broker and the collector's files. memory_s: how long the device
-    remembers what a broker has acknowledged."""
+    """The processes. All their files are in `folder`. memory_s: how long the device keeps what was acknowledged."""
 
     def __init__(self, folder: Path, poses: int, rate_hz: float, memory_s: float = KEEP_ACKED_S) -> None:
         self._folder, self._poses, self._rate_hz, self._memory_s = folder, poses, rate_hz, memory_s
@@ -119,7 +124,7 @@ class Chaos:
         return self._heal(seed, done, begin)
 
     def wipe_while_the_reader_is_away(self) -> Outcome:
-        """For longer than the device remembers what it sent."""
+        """Deletes what the broker knows while the collector is away for longer than the device keeps messages."""
         begin = time.monotonic()
         wait_until(lambda: self._listening() > self._listened, "the collector to listen", 60)
         self._wait_for_poses(100)
@@ -137,7 +142,7 @@ class Chaos:
         wait_until(lambda: len(self._accepted()) >= enough, f"{more} more poses", 60)
 
     def _heal(self, seed: int, faults: Counter[str], begin: float) -> Outcome:
-        """No more faults: what was accepted arrives, or never will."""
+        """Ends the faults: what was accepted arrives now, or never will."""
         wait_until(lambda: self._listening() > self._listened, "the collector to listen", 60)
         time.sleep(3.0)  # in which the device goes on, as one does: only it can repeat what a fault has swallowed
         self._note("--- healed")
@@ -164,7 +169,7 @@ class Chaos:
         self._log.close()
 
     def _do(self, name: str, seconds: float) -> None:
-        """Makes the fault, waits so long, and mends it."""
+        """Causes the fault, waits until it is to end, and ends it."""
         match name:
             case "cut":
                 self._proxy.cut()
@@ -224,7 +229,7 @@ class Chaos:
         return subprocess.Popen(command, stdout=self._log, stderr=self._log, text=True)
 
     def _listening(self) -> int:
-        """How often a collector has begun to."""
+        """Returns how often a collector has begun to listen."""
         return (self._folder / "log.txt").read_text(encoding="utf-8").count(": listening")
 
     def _note(self, text: str) -> None:
@@ -250,7 +255,7 @@ class Chaos:
 
 
 def durable_settings() -> list[str]:
-    """Of the configuration that we ship, what does not depend on the machine."""
+    """Returns those lines of the configuration that we ship which do not depend on the machine."""
     lines = DURABLE.read_text(encoding="utf-8").splitlines()
     return [
         line

@@ -1,8 +1,9 @@
-"""A device for `chaos.py`, and for measurements: the real delivery, fed at a fixed rate without a camera. What it has
-handed over it writes down, so that afterwards everybody knows what had to arrive.
+"""A device for `chaos.py`, and for measurements: the real delivery, fed at a fixed rate without a camera.
 
-chaos_device.py CONFIG LEDGER TOTAL RATE_HZ HEALED MEMORY_S: ends when the ledger holds TOTAL poses, the file HEALED is
-there and all are delivered. Remembers for MEMORY_S what a broker has acknowledged."""
+chaos_device.py CONFIG LEDGER TOTAL RATE_HZ HEALED MEMORY_S: writes the number of each pose that it has handed over into
+LEDGER, so that afterwards it is known what had to arrive. Ends when the ledger has TOTAL poses, the file HEALED is
+there, and all poses are delivered. Keeps acknowledged messages for MEMORY_S.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def main(config_path: str, ledger_path: str, total: str, rate_hz: str, healed: s
 def new_delivery(
     config: Config, device: str, stop: threading.Event, timing: DeliveryTiming = DeliveryTiming()
 ) -> MqttDelivery:
-    """Of a live camera."""
+    """Returns the delivery of a live camera."""
     boot = boot_id()
     status = StatusMessage(device=device, boot=boot, state="online", run=str(os.getpid()))
     info = InfoMessage(

@@ -15,9 +15,13 @@ _NOT_AUTHORIZED = b"\x87"
 
 
 class Proxy:
-    """mode: pass; stall (half open: nothing is passed on, nothing is closed); swallow (the broker's PUBACKs vanish);
-    delay (everything 0.3 s late); deny (all subscriptions, so far as the client is told). target_port: of the broker,
-    for new connections. `cut` ends all of them."""
+    """The proxy.
+
+    Attributes:
+        mode: `pass`; `stall` is half open, so nothing is passed on and nothing is closed; `swallow` drops the broker's
+            PUBACKs; `delay` passes everything on 0.3 s late; `deny` lets the broker refuse all subscriptions.
+        target_port: the broker's, for new connections.
+    """
 
     def __init__(self, target_port: int) -> None:
         self.mode: Mode = "pass"
@@ -29,6 +33,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> None:
+        """Ends all connections."""
         for pair in list(self._pairs):
             for end in pair:
                 with contextlib.suppress(OSError):
@@ -81,7 +86,7 @@ class Proxy:
 
 
 def _packets(data: bytes) -> tuple[bytes, list[bytes]]:
-    """(what is left over, whole MQTT packets)."""
+    """Splits data into whole MQTT packets. Returns (the rest, the packets)."""
     whole = []
     while len(data) >= 2:
         length, at, shift = 0, 1, 0

@@ -40,7 +40,7 @@ _NUMBERS = itertools.count()
 
 
 class Collecting:
-    """`edgepose collect WORDS`, from when it listens."""
+    """A process of `edgepose collect WORDS`, from when it listens."""
 
     def __init__(self, port: int, folder: Path, words: tuple[str, ...], *, listens: bool = True) -> None:
         broker = ["--broker", f"mqtt://127.0.0.1:{port}", "-o", str(folder)]
@@ -51,18 +51,20 @@ class Collecting:
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
         if listens:
-            wait_until(lambda: self.tells("listening") or self.process.poll() is not None, "the collector to listen")
-            assert self.tells("listening"), self.text
+            wait_until(
+                lambda: self.has_logged("listening") or self.process.poll() is not None, "the collector to listen"
+            )
+            assert self.has_logged("listening"), self.text
 
     @property
     def text(self) -> str:
         return "".join(self.lines)
 
-    def tells(self, text: str) -> bool:
+    def has_logged(self, text: str) -> bool:
         return text in self.text
 
     def end(self) -> str:
-        """Asks it to stop; what it has told."""
+        """Asks it to stop. Returns what it has logged."""
         self.process.send_signal(signal.SIGTERM)
         assert self.wait() == 0, self.text
         assert "Traceback" not in self.text
@@ -88,13 +90,15 @@ class Collecting:
 
 
 def caught_up(port: int, *collectors: Collecting) -> None:
-    """Until they have safe all that was sent before: of two messages, one after the other, the second is read when the
-    first is on the disk."""
+    """Waits until the collectors have written what was sent before.
+
+    Of two messages, one after the other, the second is read when the first is on the disk.
+    """
     for _ in range(2):
         status = StatusMessage(device=f"last-{next(_NUMBERS)}", boot="b", state="online", run="r")
         send(port, status)
         for one in collectors:
-            wait_until(lambda one=one, name=status.device: one.tells(f"{name} is online"), "the last message")
+            wait_until(lambda one=one, name=status.device: one.has_logged(f"{name} is online"), "the last message")
 
 
 def send(port: int, *messages: Message) -> None:
@@ -145,12 +149,12 @@ def event(number: int, kind: str = "mark_note", seq: int = 0, text: str = "", **
 
 
 def started(seq: int, **tags: str) -> EventMessage:
-    """As a daemon tells whose first pose is `seq`."""
+    """Returns the event of a daemon that starts; `seq` is the number of its first pose."""
     return event(seq, "started", seq, **tags)
 
 
 def poses_in(folder: Path) -> list[tuple[str, str, int]]:
-    """Device, boot and seq of each row."""
+    """Returns device, boot and seq of each row."""
     found = []
     for path in sorted(folder.glob("*/*.parquet")):
         table = read_hour(path, ["boot", "seq"]).to_pydict()
@@ -168,5 +172,5 @@ def gaps_in(folder: Path) -> list[tuple[int, int]]:
 
 
 def all_of(*seqs: int) -> list[tuple[str, str, int]]:
-    """What `poses_in` finds of the test's own device."""
+    """Returns what `poses_in` finds of the test's own device."""
     return [("cage-07", "b", seq) for seq in seqs]

@@ -17,7 +17,7 @@ from edgepose.system.reporter import Reporter
 
 DEVICE, BOOT = "cage-07", "b"
 QUICK = DeliveryTiming(drain_s=0.5, last_word_s=0.5, reconnect=ReconnectTiming(longest_pause_s=0.2))
-"""Some brokers in the tests never take what is left, and come back at once."""
+"""Times for brokers that never take what is left, and for brokers that come back at once."""
 
 
 def pose(seq: int) -> PoseMessage:

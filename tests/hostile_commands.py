@@ -1,4 +1,4 @@
-"""Commands as nobody should send them: arbitrary bytes, and the real ones with everything wrong that can be."""
+"""Commands that no client should send: arbitrary bytes, and real commands with everything wrong that can be."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ NAMES = st.sampled_from([*COMMANDS, *COMMANDS, "fly", "", "PING", "x" * 1000, "Ã
 KEYS = st.sampled_from(["id", "rate_hz", "min_score", "region", "phase", "text", "v", "ID", *ODD])
 VALUES = st.sampled_from(NASTY) | st.floats() | st.integers() | TEXT
 FIELDS = st.lists(st.tuples(KEYS, VALUES), max_size=4)
-"""Pairs, so that a key may come twice."""
+"""Lists of pairs, because a key may come twice."""
 TOPICS = [
     *("", "answers/here", "Ã©", "+", "#", "a/+", "$SYS/x", "\0", "a\nb", "\ufeff", "\ud800", "/" * 300, "x" * 60_000),
     *(
@@ -59,7 +59,7 @@ TOPICS = [
 
 @st.composite
 def as_json(draw: st.DrawFn) -> bytes:
-    """NaN, lone surrogates, keys that come twice, any number of brackets."""
+    """JSON with NaN, lone surrogates, keys that come twice, any number of brackets."""
     pairs = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in draw(FIELDS)]
     text = "{" + ", ".join(pairs) + "}"
     deep = draw(st.sampled_from(["", "", "", "[", '{"a":', "[{"])) * draw(st.integers(1, 2000))
@@ -70,7 +70,7 @@ def as_json(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A valid command with a few bytes changed, cut off or added."""
+    """A valid command with some bytes changed, removed or added."""
     valid = [
         {},
         {},

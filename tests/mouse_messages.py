@@ -1,4 +1,4 @@
-"""What a device that follows the synthetic mouse sends."""
+"""Messages of a device that follows the synthetic mouse."""
 
 from __future__ import annotations
 
@@ -89,6 +89,6 @@ def send(port: int, message: Message, leaf: str, retain: bool = False) -> None:
 
 
 def without(message: PoseMessage, *names: str) -> PoseMessage:
-    """As `min_score` leaves keypoints out."""
+    """Returns the pose without some keypoints, as `min_score` leaves them out."""
     kept = {name: point for name, point in message.keypoints.items() if name not in names}
     return msgspec.structs.replace(message, keypoints=kept)

@@ -42,7 +42,7 @@ _OUR_FILES = ("journal.db", "gaps.csv")  # in the folder where each device has a
 
 
 class Collector:
-    """Receives messages until it is told to stop.
+    """Receives messages until `stop` is set.
 
     Attributes:
         rejected: number of messages that were not taken, by reason.

@@ -130,7 +130,7 @@ class DeviceState:
                 self._seqs.add(message.seq)
             return
         if last is not None and (last.boot != message.boot or message.frame <= last.frame):
-            self._begin_anew()
+            self._reset()
         if self.pose is None:
             self.first_s, self.frames, self._first_seq = now_s, 1, message.seq
         else:
@@ -152,10 +152,10 @@ class DeviceState:
         if last is not None and last.run != message.run:
             if message.state == "offline" and last.state == "online":
                 return
-            self._begin_anew()
+            self._reset()
         self.status = message
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         """Forgets the counts, because another run of the daemon counts from the start."""
         self.pose = None
         self.frames = 0

@@ -86,7 +86,7 @@ class Journal:
             raise self._error(exc) from None
 
     def _error(self, exc: sqlite3.Error) -> EdgeposeError:
-        remedy = "start again, which sets it aside" if is_damage(exc) else "make room and start again"
+        remedy = "start again, which renames it and begins a new one" if is_damage(exc) else "make room and start again"
         return EdgeposeError(f"{self._path}: cannot use the journal ({exc}); {remedy}")
 
     def write(self, arrivals: Iterable[Arrival], events: Iterable[EventMessage] = ()) -> None:

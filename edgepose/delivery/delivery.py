@@ -163,7 +163,7 @@ class MqttDelivery:
             self.change_info(size_wh=message.size_wh)
 
     def change_info(self, **changes: Any) -> None:
-        """Publishes the info anew, with these fields."""
+        """Publishes the info with these fields changed."""
         with self._info_lock:
             self._info = msgspec.structs.replace(self._info, **changes)
             self._link.notify("info", encode(self._info))

@@ -155,7 +155,7 @@ class EventMessage(Message, frozen=True, kw_only=True):
             that was not before, as in /health. `camera_stalled`: no frame comes; then what is tried, `camera_flush`,
             `camera_restart`, `camera_reopen`; and how it ended, `camera_recovered` or `camera_lost` (the daemon ends,
             to be started again). `segment`: a part of the recording is complete; `segment_removed`: it was removed to
-            make room. `model_installed`, `model_activated`, `model_switching` (the daemon starts anew for it),
+            make room. `model_installed`, `model_activated`, `model_switching` (the daemon restarts for it),
             `model_refused`, `model_rolled_back` (a model on trial), `model_configured` (the config names another model
             than before). `delegate_live`, `delegate_lost`: an accelerator. `rule_on`, `rule_off`: a rule; the text says
             which, and how long after the frame. `ttl_in`: an edge on an input. `ttl_out`: a pulse for synchronising.

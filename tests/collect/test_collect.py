@@ -1,4 +1,4 @@
-"""The collector: every pose once in a file, whatever comes twice, late, or not at all, and whoever is killed."""
+"""The collector: every pose is in a file once, whatever comes twice, late or not at all, and also after kills."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_poses_of_every_form_are_written_once_by_hour(tmp_path: Path, mosquitto:
 
 @pytest.mark.slow
 def test_a_killed_collector_loses_nothing(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
-    """Killed again and again while poses come."""
+    """It is killed again and again while poses come."""
     mosquitto.start()
     collect().kill()  # from here on the broker keeps what comes
     sender = threading.Thread(target=lambda: [send(mosquitto.port, pose(seq)) for seq in range(400)])
@@ -116,7 +116,7 @@ def test_what_is_not_ours_is_rejected_and_counted(tmp_path: Path, mosquitto: Mos
     assert poses_in(tmp_path / "out") == all_of(1)
 
 
-def test_what_a_device_tells_of_itself_is_kept(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+def test_what_a_device_reports_of_itself_is_kept(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     mosquitto.start()
     publish.single(topic_name(INFO.device, "info"), encode(INFO), 1, retain=True, port=mosquitto.port)
     collector = collect()
@@ -128,7 +128,7 @@ def test_what_a_device_tells_of_itself_is_kept(tmp_path: Path, mosquitto: Mosqui
 
 @pytest.mark.slow
 def test_tags_of_a_start_that_comes_after_its_poses(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
-    """Also after they were written, and with a collector killed in between."""
+    """This holds also after the files were written, and with a collector that was killed in between."""
     mosquitto.start()
     collector = collect()
     send(mosquitto.port, started(0, subject="a"), batch_of(*(pose(seq) for seq in range(20))))
@@ -174,10 +174,10 @@ def test_one_folder_is_for_one_collector(tmp_path: Path, mosquitto: Mosquitto, c
     assert "Traceback" not in other.text
 
 
-def test_two_collectors_of_one_name_are_told(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
+def test_two_collectors_of_one_name_are_reported(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:
     mosquitto.start()
     both = [collect(folder=name) for name in ("a", "b")]
-    wait_until(lambda: any(one.tells("two collectors have one --name") for one in both), "the hint")
+    wait_until(lambda: any(one.has_logged("two collectors have one --name") for one in both), "the hint")
 
 
 @pytest.mark.slow
@@ -210,6 +210,6 @@ def test_a_full_disk_ends_it_and_nothing_is_lost(tiny_disk: Path, mosquitto: Mos
         (["-o", "x", "--password-file", "none"], "--password-file: cannot read none"),
     ],
 )
-def test_mistakes_are_told(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["collect", *words]) in {2, 78}
     assert message in capsys.readouterr().err

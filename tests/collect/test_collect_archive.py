@@ -1,4 +1,4 @@
-"""The archive: what is in its files, which tags they have, and what it knows after a kill or a lost journal."""
+"""The archive: its files, their tags, and what it knows after a kill or without its journal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pyarrow = pytest.importorskip("pyarrow")
 
 
 def take(archive: Archive, *messages: Message) -> None:
-    """As if they had come in one message each."""
+    """Gives messages to the archive as if each had come alone."""
     for one in messages:
         if isinstance(one, EventMessage):
             archive.write([], [one])
@@ -105,7 +105,7 @@ def test_clocks_that_jump_find_their_hour(tmp_path: Path, t_us: int) -> None:
     assert max(row["time"] for row in rows_in(tmp_path)).timestamp() == pytest.approx(max(t_us, 1) / 1e6)
 
 
-def test_a_damaged_file_is_set_aside_and_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = hour_path(tmp_path, "cage-07", 0)
     path.parent.mkdir()
     path.write_bytes(b"PAR1 or so")
@@ -126,7 +126,7 @@ def test_a_file_of_another_program_is_no_hour(tmp_path: Path) -> None:
 
 
 def test_many_hours_are_written_one_at_a_time(tmp_path: Path) -> None:
-    """Or a fleet's hour would stop the receiving for so long that the broker gives us up."""
+    """Otherwise the hour of a fleet would stop the receiving for so long that the broker closes the connection."""
     archive = Archive(tmp_path, timing=ArchiveTiming(settle_s=0.0))
     take(archive, *(pose(1, device=f"cage-{n}") for n in range(5)))
     counts = []
@@ -142,7 +142,7 @@ def test_many_hours_are_written_one_at_a_time(tmp_path: Path) -> None:
 
 
 def tags(folder: Path, name: str = "tag_subject") -> str:
-    """One letter for each row, a dash where there is none."""
+    """Returns one letter for each row, a dash where there is no tag."""
     return "".join(row.get(name) or "-" for row in rows_in(folder))
 
 
@@ -261,7 +261,7 @@ def test_a_group_member_that_goes_on_alone_reads_its_files(tmp_path: Path) -> No
 
 
 def test_a_group_member_keeps_no_account_of_what_others_have(tmp_path: Path) -> None:
-    """Half of the poses are elsewhere: each would be a range of its own, for ever."""
+    """Half of the poses are in other folders, so each pose would be a range of its own, for ever."""
     archive = Archive(tmp_path, shared=True)
     take(archive, *seqs(*range(0, 400, 2)))
     assert not archive.streams

@@ -1,4 +1,4 @@
-"""DeepLabCut files beside the Parquet ones: what pandas, and so DeepLabCut's own tools, find in them."""
+"""DeepLabCut files beside the Parquet ones, read with pandas as DeepLabCut's own tools do."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_pandas_reads_them_as_deeplabcuts_own(tmp_path: Path, ending: str) -> No
 
 
 def test_each_start_of_the_daemon_has_a_file_of_its_own(tmp_path: Path) -> None:
-    """Frame numbers begin anew with it, also where that is all that tells."""
+    """Frame numbers begin at 0 again at a start, even where nothing else shows the start."""
     first, second = [pose(1000 + n, frame=n, t_us=10 + n) for n in range(3)], [pose(9000, frame=2, t_us=20)]
     other = pose(5, frame=5, boot="a", t_us=30)
     collect(tmp_path, *second, other)

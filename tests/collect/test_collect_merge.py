@@ -109,7 +109,7 @@ def test_a_folder_named_twice_is_a_mistake(tmp_path: Path) -> None:
         merge([tmp_path / "all", tmp_path, tmp_path / "." / "all" / ".."])
 
 
-def test_a_damaged_source_is_told(tmp_path: Path) -> None:
+def test_a_damaged_source_is_reported(tmp_path: Path) -> None:
     path = hour_path(tmp_path / "a", "cage-07", 0)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"nonsense")

@@ -1,4 +1,4 @@
-"""A message that the client library cannot read costs a collector its session, and nothing of what came before."""
+"""A message that paho cannot read costs a collector its session, but nothing of what came before."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytest.importorskip("pyarrow")
 def test_a_message_that_nobody_can_read_ends_no_collection(
     tmp_path: Path, mosquitto: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """U+FEFF is allowed in MQTT, and paho takes it for a broken packet; the session would bring it again for ever."""
+    """U+FEFF is allowed in MQTT, but paho calls the packet broken, and the session would bring it again for ever."""
     mosquitto.start()
     archive = Archive(tmp_path)
     collector = Collector(MqttConfig(host="127.0.0.1", port=mosquitto.port), None, "collector", archive)

@@ -1,4 +1,4 @@
-"""What a subscriber makes of a device's messages: gaps, repetitions, a daemon that starts anew."""
+"""What a subscriber concludes from a device's messages: gaps, repetitions, a daemon that restarts."""
 
 from __future__ import annotations
 

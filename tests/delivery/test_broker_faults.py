@@ -1,5 +1,8 @@
-"""What may be wrong with a broker, before the real daemon: `check` says it in one line, `run` says it in one line, goes
-on, and delivers everything once the fault is gone, without a restart."""
+"""Faults of a broker, seen by the real daemon.
+
+`check` reports each in one line. `run` reports it in one line, goes on, and delivers everything once the fault is gone,
+without a restart.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +35,14 @@ _NO_ANSWER = (
 
 
 class Scene:
-    """A device and a broker, both to be spoilt. settings: the `mqtt` section. attempts: how often the device has tried
-    to connect. heal: removes the fault."""
+    """A device and a broker, to which a fault is added.
+
+    Attributes:
+        settings: the `mqtt` section.
+        attempts: returns how often the device has tried to connect.
+        open_port: where a subscriber can connect without TLS and password.
+        heal: removes the fault.
+    """
 
     def __init__(self, folder: Path, model: Path, broker: Mosquitto, exits: contextlib.ExitStack) -> None:
         self.broker, self.folder, self.exits = broker, folder, exits
@@ -51,7 +60,7 @@ class Scene:
         return path
 
     def speak_tls(self, authority: Authority, *lines: str) -> None:
-        """From now on the broker does, with the certificate that lies in server.pem."""
+        """Starts the broker with TLS, with the certificate in server.pem."""
         self.open_port = free_port()
         files = [f"{key} {self.folder / name}" for key, name in (("certfile", "server.pem"), ("keyfile", "server.key"))]
         tls = [f"cafile {authority.path}", *files, *lines]
@@ -159,7 +168,7 @@ def scene(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Iterator[Sc
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # amqtt leaves sockets open
 @pytest.mark.parametrize("fault", [wrong_ca, expired, key_not_there_yet, wrong_password, without_mqtt_5, silent])
-def test_a_fault_is_told_in_one_line_and_heals_without_a_restart(
+def test_a_fault_is_reported_in_one_line_and_heals_without_a_restart(
     fault: Callable[[Scene, Authority], str],
     scene: Scene,
     authority: Authority,
@@ -189,7 +198,7 @@ def test_a_fault_is_told_in_one_line_and_heals_without_a_restart(
 
 
 def all_since_the_start(subscriber: Subscriber) -> list[int]:
-    """The seqs, when none is missing."""
+    """Returns the seqs of all poses since the start; none when one is missing."""
     first = [event["seq"] for event in subscriber.of("event") if event["kind"] == "started"]
     seqs = sorted(set(subscriber.seqs()))
     return seqs if first and seqs == list(range(first[0], first[0] + len(seqs))) else []

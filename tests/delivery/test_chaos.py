@@ -1,4 +1,4 @@
-"""A short storm; `make chaos` is the long one."""
+"""A few faults at random moments; `make chaos` runs many."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_storm_loses_nothing_and_repeats_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_what_a_broker_forgets_while_the_reader_is_away_is_reported_as_a_gap(tmp_path: Path) -> None:
-    """The broker had acknowledged it, so the device has forgotten it too: lost, and told to the last pose."""
+    """The broker had acknowledged these poses, so the device has forgotten them: they are lost, and reported."""
     with chaos(tmp_path, poses=0, rate_hz=100.0, memory_s=1.0) as storm:
         outcome = storm.wipe_while_the_reader_is_away()
     assert outcome.twice == 0

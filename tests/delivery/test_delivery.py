@@ -1,4 +1,4 @@
-"""Delivery over a real broker: nothing is lost, nothing is out of order, every trouble is told once."""
+"""Delivery over a real broker: nothing is lost, nothing is out of order, every trouble is logged once."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_after_an_outage_live_poses_go_first(
 def test_what_was_acknowledged_is_sent_again_to_a_broker_that_forgot_it(
     mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber], deliver_to: Callable[..., MqttDelivery]
 ) -> None:
-    """Nobody was subscribed when it took them, and the kill takes all it knew."""
+    """Nobody was subscribed when the broker took them, and a kill makes it forget everything."""
     mosquitto.start()
     delivery = deliver_to(at(mosquitto))
     for seq in range(100):
@@ -119,7 +119,7 @@ def test_what_was_acknowledged_is_sent_again_to_a_broker_that_forgot_it(
 def test_what_a_broker_took_before_it_vanished_counts_as_delivered_only_when_it_is_back(
     mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber], deliver_to: Callable[..., MqttDelivery]
 ) -> None:
-    """Whoever waits for the end, as a video does, would leave and take with him what the broker has forgotten."""
+    """A daemon that waits for the end, as with a video, would end and delete what the broker has forgotten."""
     mosquitto.start()
     delivery = deliver_to(at(mosquitto))
     for seq in range(10):
@@ -139,8 +139,10 @@ def test_while_the_broker_is_away_nothing_that_it_may_forget_grows_old(
     subscribe: Callable[[int], Subscriber],
     deliver_to: Callable[..., MqttDelivery],
 ) -> None:
-    """It has saved the sessions, and not what came after, and does not say since when it runs. The device remembers
-    what was acknowledged for no time at all, as if the broker were away longer than that."""
+    """The broker has saved the sessions, but not the messages, and does not say since when it runs.
+
+    The device keeps acknowledged messages for no time at all, as if the broker were away for longer than that.
+    """
     timing = replace(QUICK, doubt_s=0.3, keep_acked_s=0.0)
     mosquitto.start("allow_anonymous true", "persistence true", "sys_interval 0")
     subscriber = subscribe(mosquitto.port)
@@ -156,7 +158,7 @@ def test_while_the_broker_is_away_nothing_that_it_may_forget_grows_old(
     wait_until(lambda: len(subscriber.seqs()) == 200, "all poses again")
 
 
-def test_an_absent_broker_is_told_once_and_awaited(
+def test_an_absent_broker_is_reported_once_and_awaited(
     mosquitto: Mosquitto, deliver_to: Callable[..., MqttDelivery], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -174,7 +176,7 @@ def test_an_absent_broker_is_told_once_and_awaited(
     assert connected == f"broker 127.0.0.1:{mosquitto.port}: connected, 2 messages waiting"
 
 
-def test_a_broker_that_refuses_us_is_told_and_awaited(
+def test_a_broker_that_refuses_us_is_reported_and_awaited(
     mosquitto: Mosquitto, deliver_to: Callable[..., MqttDelivery], caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     mosquitto.start("allow_anonymous false", mosquitto.add_users(pi="right"))
@@ -267,7 +269,7 @@ def test_a_source_that_can_wait_waits_while_the_disk_is_full(
 def test_a_broker_that_never_acknowledges_is_left_and_tried_anew(
     deliver_to: Callable[..., MqttDelivery],
 ) -> None:
-    """Neither paho nor the keep-alive notices such a broker: the scripted one answers the connection, then nothing."""
+    """Neither paho nor the keep-alive notices such a broker: it answers the connection, and then nothing."""
     timing = replace(QUICK, ack_timeout_s=0.2)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(10)

@@ -1,4 +1,4 @@
-"""What waits for the broker, without one: in few writes and few messages, kept as long as a broker may forget it."""
+"""The outbox and its spool, without a broker: few writes, few messages, kept as long as a broker may forget them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AT_ONCE = DeliveryTiming(spill_s=0.0, spool_hz=1e9)
 
 @pytest.fixture
 def new_outbox(tmp_path: Path) -> Callable[..., Outbox]:
-    """new_outbox(...) has no threads: the test is the link and the disk. Everything is overdue at once."""
+    """new_outbox(...) makes one without threads: the test is the link and the disk. Everything is overdue at once."""
 
     def make(max_mb: float = 10.0, *, drop_newest: bool = False, **timing: float) -> Outbox:
         disk = SpoolDisk(tmp_path / "spool.db", max_mb * 1e6, 3600.0, reopen_s=0.0)
@@ -47,14 +47,14 @@ def new_outbox(tmp_path: Path) -> Callable[..., Outbox]:
 
 
 def accept(outbox: Outbox, *seqs: int, keypoints: int = 1) -> None:
-    """Poses that hardly compress."""
+    """Gives the outbox poses that hardly compress."""
     for seq in seqs:
         points = {f"{seq * 1.1:.9f}-{i}": Keypoint(seq / 7, seq / 11, 0.5) for i in range(keypoints)}
         outbox.accept("pose", encode(msgspec.structs.replace(pose(seq), keypoints=points)), threading.Event())
 
 
 def disk_works(outbox: Outbox) -> None:
-    """One step of the disk's thread, its tidying included."""
+    """Does one turn of the disk's thread, its tidying included."""
     outbox.spool.step(outbox, tidy=True)
 
 
@@ -67,7 +67,7 @@ def seqs_of(parcels: list[Parcel]) -> list[int]:
 
 
 def batches(*sizes: int) -> list[Batch]:
-    """Rows 1, 2, ... of consecutive poses."""
+    """Returns batches in rows 1, 2, ... of consecutive poses."""
     made, first = [], 0
     for row, size in enumerate(sizes, 1):
         items = [Item(seq, "pose", encode(pose(seq)), 0.0) for seq in range(first, first + size)]
@@ -79,7 +79,7 @@ def batches(*sizes: int) -> list[Batch]:
 
 
 def test_once_one_waits_too_long_the_younger_are_written_with_it(new_outbox: Callable[..., Outbox]) -> None:
-    """Otherwise a camera would wear its disk ten times a second."""
+    """Otherwise a camera would write to its disk ten times a second."""
     outbox = new_outbox(spill_s=0.05)
     accept(outbox, 1)
     wait_until(lambda: outbox._live[0].accepted_s + 0.05 < time.monotonic(), "the first to be overdue")
@@ -123,7 +123,7 @@ def test_what_is_not_alike_is_not_joined() -> None:
 
 
 def test_what_was_acknowledged_stays_while_a_broker_may_forget_it(new_outbox: Callable[..., Outbox]) -> None:
-    """While the broker is away nothing grows old."""
+    """While the broker is away, nothing is forgotten however old it is."""
     outbox = new_outbox(keep_acked_s=-1.0, ack_grain_s=-1.0)
     accept(outbox, 1, 2, 3)
     disk_works(outbox)
@@ -177,7 +177,7 @@ def test_drop_newest_keeps_the_oldest(new_outbox: Callable[..., Outbox]) -> None
 
 
 def test_what_is_refused_alone_is_tried_once_more_from_the_disk(new_outbox: Callable[..., Outbox]) -> None:
-    """It was written because the answer took long."""
+    """The message was written to the disk because the answer took long."""
     outbox = new_outbox()
     accept(outbox, 1, 2)
     first, second = outbox.take(spooled=False), outbox.take(spooled=False)
@@ -195,7 +195,7 @@ def test_what_is_refused_alone_is_tried_once_more_from_the_disk(new_outbox: Call
 
 
 def test_what_nobody_heard_goes_out_again_when_the_answers_come_together(new_outbox: Callable[..., Outbox]) -> None:
-    """The reader came between the two, and one look at the socket found both answers."""
+    """The subscriber came between the two, and both answers were read at once."""
     outbox = new_outbox()
     accept(outbox, 1, 2)
     first, second = outbox.take(spooled=False), outbox.take(spooled=False)
@@ -256,7 +256,7 @@ def test_a_batch_on_disk_of_which_a_part_was_not_heard_goes_out(new_outbox: Call
 def test_a_spool_that_breaks_under_way_is_replaced_and_goes_on(
     new_outbox: Callable[..., Outbox], tmp_path: Path
 ) -> None:
-    """The new file's rows are not taken for those of the old one, which were sent already."""
+    """The rows of the new file must not be taken for those of the old one, which were sent already."""
     outbox = new_outbox()
     accept(outbox, 1, 2, 3)
     disk_works(outbox)
@@ -307,7 +307,7 @@ def test_rows_in_order_are_few_ranges_however_many() -> None:
 def test_what_is_being_written_is_not_delivered_yet(
     new_outbox: Callable[..., Outbox], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever waits for everything to be delivered must not find nothing left while a batch goes to the disk."""
+    """Who waits for everything to be delivered must not find nothing left while a batch goes to the disk."""
     outbox = new_outbox()
     found: list[bool] = []
     append = SpoolDisk.append
@@ -326,7 +326,7 @@ def test_what_is_being_written_is_not_delivered_yet(
 
 
 def test_spools_of_an_earlier_version_go_out_as_json(new_outbox: Callable[..., Outbox], tmp_path: Path) -> None:
-    """They may hold MessagePack."""
+    """Spools of an earlier version may hold MessagePack."""
     (batch,) = batches(2)
     batch.payload, batch.rows = msgspec.msgpack.encode(decode(batch.payload, BatchMessage)), {}
     disk = SpoolDisk(tmp_path / "spool.db", 1e7, 3600.0)

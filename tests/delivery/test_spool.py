@@ -27,7 +27,7 @@ def new_disk(folder: Path, max_mb: float = 100.0, max_age_s: float = HOUR_S, reo
 
 
 def batch(poses: int = 15, size: int = 100) -> Batch:
-    """Of bytes that do not compress."""
+    """Returns a batch of bytes that do not compress."""
     return Batch("poses", poses, random.Random(size).randbytes(size))
 
 
@@ -97,7 +97,7 @@ def test_what_is_on_its_way_does_not_make_way(tmp_path: Path) -> None:
         (False, False, True, False),  # that one was
     ],
 )
-def test_only_clocks_that_cannot_jump_tell_an_age(
+def test_only_clocks_that_cannot_jump_give_an_age(
     this_boot: bool, was_synced: bool, is_synced: bool, goes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = new_disk(tmp_path, max_age_s=HOUR_S)
@@ -148,7 +148,7 @@ def test_a_full_disk_takes_nothing_and_loses_nothing(tiny_disk: Path) -> None:
     assert [len(found.payload) for found in all_of(disk)] == [1000, 50_000]
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(SpoolDiskError, match="file"):
         new_disk(tmp_path / "file").open()
@@ -192,7 +192,7 @@ def test_a_file_that_is_not_ours_is_set_aside(
 
 
 def test_a_large_spool_opens_at_once(tmp_path: Path) -> None:
-    """What is in it is counted without reading the payloads, and only a small file is read whole for damage."""
+    """Its poses are counted without reading the payloads, and only a small file is checked as a whole."""
     read_bytes = {}
     for size in (2_000, 30_000):
         folder = tmp_path / str(size)
@@ -227,7 +227,7 @@ def test_only_the_last_few_damaged_files_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_damaged_files_stop_neither_spool(tmp_path: Path) -> None:
-    """Bytes flipped, cut out, overwritten or cut off, in the file or its log: what is left can be used, or is new."""
+    """Bytes are flipped, removed, overwritten or cut off, in the file or its log; a spool that can be used results."""
     whole = tmp_path / "whole"
     disk = new_disk(whole)
     disk.append([batch(size=700) for _ in range(40)], synced=True)
@@ -265,7 +265,7 @@ def _damaged(data: bytes, chance: random.Random) -> bytes:
 
 
 def _use_disk(disk: SpoolDisk) -> None:
-    """Damage that shows only when it is read closes the file for a while; a new one follows."""
+    """Uses a spool. Damage that shows only when it is read closes the file for a while; then a new one is begun."""
     try:
         for _ in range(2):
             try:
@@ -301,7 +301,7 @@ def _use_memory(folder: Path) -> None:
 
 
 def in_memory(folder: Path) -> dict[int, tuple[bytes, float | None]]:
-    """What a start after a kill finds, and what it leaves behind when it is killed at once."""
+    """Returns what a start after a kill finds, and checks that a kill at once after it leaves the same."""
     starts = [SpoolMemory(folder, Reporter()) for _ in range(2)]
     found = [{left.number: (left.payload, left.acked_s) for left in start.leftovers} for start in starts]
     assert found[0] == found[1]
@@ -353,7 +353,7 @@ def test_a_message_half_written_by_a_kill_is_left_out_without_a_word(
     assert caplog.messages == []
 
 
-def test_a_full_memory_is_told_once_and_used_again_when_there_is_room(
+def test_a_full_memory_is_reported_once_and_used_again_when_there_is_room(
     tiny_disk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     reporter = Reporter()

@@ -1,4 +1,4 @@
-"""Connecting to a broker, and in words why it is not possible."""
+"""Connecting to a broker, and the reason in words when that is not possible."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_settings_that_no_client_can_use_are_config_errors(settings: MqttConfig,
 @pytest.mark.parametrize(
     ("host", "message"), [("127.0.0.1", "connection refused"), ("no-such-host.invalid", "host name not found")]
 )
-def test_probe_tells_why_a_broker_is_absent(host: str, message: str) -> None:
+def test_probe_says_why_a_broker_is_absent(host: str, message: str) -> None:
     with pytest.raises(BrokerError, match=message):
         probe_broker(MqttConfig(host=host, port=free_port()))
 
@@ -48,7 +48,7 @@ def test_probe_tells_why_a_broker_is_absent(host: str, message: str) -> None:
     ],
     ids=["MQTT 3 only", "unavailable", "a web server"],
 )
-def test_probe_tells_why_a_broker_refuses(answer: bytes, message: str) -> None:
+def test_probe_says_why_a_broker_refuses(answer: bytes, message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:

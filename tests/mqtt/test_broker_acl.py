@@ -1,4 +1,4 @@
-"""The access list that ships, before a real mosquitto: each device its own topics; and what a refusal looks like."""
+"""The access list that we ship, with a real mosquitto: each device writes only its own topics; refusals show."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ USERS = {"cage-07": "seven", "cage-08": "eight", "lab": "coat"}
 
 
 class Client:
-    """One user. heard: topics. answers: what the broker said to each of our messages, in order."""
+    """A client of one user.
+
+    Attributes:
+        heard: topics of the messages that came.
+        answers: the broker's answers to our messages, in order.
+    """
 
     def __init__(self, port: int, user: str, *topics: str) -> None:
         self.heard: list[str] = []
@@ -62,7 +67,7 @@ def exits() -> Iterator[contextlib.ExitStack]:
 
 @pytest.fixture
 def rules(tmp_path: Path, mosquitto: Mosquitto) -> Path:
-    """The access list of a running broker: that of the package."""
+    """The access list of a running broker, at first the one that we ship."""
     path = tmp_path / "acl"
     path.write_bytes(SHIPPED.read_bytes())
     mosquitto.start("allow_anonymous false", mosquitto.add_users(**USERS), f"acl_file {path}", "sys_interval 1")
@@ -134,7 +139,7 @@ def test_the_lab_reads_everything_and_sends_commands_only(
     assert (seven.reporter.alerts, eight.reporter.alerts, seven.given_up) == ({}, {}, {})
 
 
-def test_a_refused_write_is_counted_and_told_and_heals_with_the_list(
+def test_a_refused_write_is_counted_and_reported_and_heals_with_the_list(
     rules: Path,
     mosquitto: Mosquitto,
     device: Callable[..., MqttDelivery],
@@ -150,11 +155,11 @@ def test_a_refused_write_is_counted_and_told_and_heals_with_the_list(
         seven.deliver(pose(seq))
     wait_until(lambda: seven.given_up == {"refused_not_authorized": 50}, "the refusals")
     wait_until(lambda: any("pose" in health["alerts"] for health in lab.of("health")), "the health to say so")
-    told = lab.of("health")[-1]
-    assert told["alerts"]["pose"].endswith(
+    heard = lab.of("health")[-1]
+    assert heard["alerts"]["pose"].endswith(
         "refuses edgepose/cage-07/pose: not authorized; correct its access list, or mqtt.username"
     )
-    assert set(told["alerts"]) == {"pose", "info"}
+    assert set(heard["alerts"]) == {"pose", "info"}
     wait_until(lambda: lab.of("health")[-1]["dropped"] == {"refused_not_authorized": 50}, "the count")
     assert sum("refuses edgepose/cage-07/pose" in line for line in caplog.messages) == 1
 
@@ -171,7 +176,7 @@ def test_a_refused_write_is_counted_and_told_and_heals_with_the_list(
 def test_a_kill_right_after_a_refusal_loses_nothing(
     rules: Path, mosquitto: Mosquitto, subscribe: Callable[..., Subscriber], tmp_path: Path
 ) -> None:
-    """What was refused is not on the disk yet."""
+    """What was refused is not on the disk yet when the kill comes."""
     lab = subscribe(mosquitto.port, "lab", USERS["lab"])
     right = rules.read_text(encoding="utf-8")
     rules.write_text(right.replace("edgepose/%u/pose\n", "edgepose/%u/nose\n"), "utf-8")
@@ -197,7 +202,7 @@ def test_a_kill_right_after_a_refusal_loses_nothing(
     wait_until(lambda: accepted <= set(lab.seqs()), "what the killed one had accepted")
 
 
-def test_a_user_that_is_not_the_device_may_write_nothing_and_is_told(
+def test_a_user_that_is_not_the_device_may_write_nothing_and_is_reported(
     device: Callable[..., MqttDelivery], login: Callable[..., Client], caplog: pytest.LogCaptureFixture
 ) -> None:
     lab = login("lab", "edgepose/#")
@@ -212,10 +217,10 @@ PLUGINS = [*Path("/usr/lib").glob("**/mosquitto_dynamic_security.so")]
 
 
 @pytest.mark.skipif(not PLUGINS or not shutil.which("mosquitto_ctrl"), reason="needs mosquitto's dynamic security")
-def test_a_refused_subscription_to_commands_is_told_and_asked_for_again(
+def test_a_refused_subscription_to_commands_is_reported_and_asked_for_again(
     mosquitto: Mosquitto, exits: contextlib.ExitStack, tmp_path: Path
 ) -> None:
-    """An access list refuses no subscriptions, but a plugin may. This one hangs up when its rules change."""
+    """An access list refuses no subscriptions, but a plugin may. This one closes connections when its rules change."""
     rules = tmp_path / "rules.json"
     subprocess.run(["mosquitto_ctrl", "dynsec", "init", str(rules), "admin", "word"], check=True, capture_output=True)
     mosquitto.start("allow_anonymous true", f"plugin {PLUGINS[0]}", f"plugin_opt_config_file {rules}")

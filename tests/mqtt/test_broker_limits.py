@@ -103,7 +103,7 @@ def test_the_announced_limit_is_asked_for_anew(
     subscribe: Callable[..., Subscriber],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A broker tells it to new connections only. Here a new connection leads to another broker."""
+    """A broker announces it to new connections only. Here a new connection leads to another broker."""
     mosquitto.start(*OPEN, f"max_packet_size {SMALL}")
     proxy = Proxy(mosquitto.port)
     delivery = device(port=proxy.port)
@@ -126,7 +126,7 @@ def test_the_announced_limit_is_asked_for_anew(
 def test_an_answer_counts_also_when_it_is_the_last_word(
     mosquitto: Mosquitto, device: Callable[..., MqttDelivery], subscribe: Callable[..., Subscriber]
 ) -> None:
-    """mosquitto before 2.0.22, told to queue without bound, refuses a message and hangs up."""
+    """mosquitto before 2.0.22 with an unbounded queue refuses a message and closes the connection."""
     mosquitto.start("allow_anonymous true", "max_queued_messages 0", f"message_size_limit {MIDDLE}")
     subscriber = subscribe(mosquitto.port)
     delivery = device()
@@ -160,7 +160,7 @@ def test_a_broker_of_mqtt_3_that_cuts_the_connection_gets_what_it_takes(
     subscribe: Callable[..., Subscriber],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It has no word for what is wrong."""
+    """MQTT 3.1.1 has no way to say what is wrong."""
     delivery = device("3.1.1", calm_s=5.0, refused_s=5.0)
     for seq in range(100):
         delivery.deliver(pose(seq))

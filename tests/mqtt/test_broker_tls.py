@@ -1,4 +1,4 @@
-"""TLS with a real broker and real certificates: always verified, and in words why it fails."""
+"""TLS with a real broker and real certificates: always verified, and the reason in words when it fails."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HOST = "127.0.0.1"
 
 @dataclass
 class Lab:
-    """An authority that everybody trusts, and a broker with a certificate of it."""
+    """An authority that is trusted, and a broker with a certificate of it."""
 
     folder: Path
     authority: Authority
@@ -144,7 +144,7 @@ def test_watch_trusts_the_authority_it_is_given(lab: Lab) -> None:
 
 @contextlib.contextmanager
 def tls_server(context: ssl.SSLContext) -> Iterator[int]:
-    """Takes one connection, and says nothing after the handshake."""
+    """Takes one connection, and sends nothing after the handshake."""
     with socket.create_server((HOST, 0)) as server:
 
         def serve() -> None:
@@ -170,7 +170,7 @@ def test_the_broker_is_asked_for_the_name_in_the_config(authority: Authority) ->
     assert asked == ["broker.lan"]
 
 
-def test_a_port_that_never_begins_tls_is_told(authority: Authority) -> None:
+def test_a_port_that_never_begins_tls_is_reported(authority: Authority) -> None:
     with socket.create_server((HOST, 0)) as server:
         settings = MqttConfig(host=HOST, port=server.getsockname()[1], tls=TlsConfig(ca=str(authority.path)))
         with pytest.raises(BrokerError, match=r"no answer; .* does the port speak TLS\?"):
@@ -220,7 +220,7 @@ def test_files_that_cannot_be_used_are_config_errors(files: Callable[[Lab], TlsC
         probe_broker(MqttConfig(host=HOST, tls=files(lab)))
 
 
-def test_a_key_that_we_may_not_read_is_told(lab: Lab, lock: Callable[[Path], None]) -> None:
+def test_a_key_that_we_may_not_read_is_reported(lab: Lab, lock: Callable[[Path], None]) -> None:
     pair = lab.pair(lab.authority)
     vault = lab.folder / "vault"
     vault.mkdir()

@@ -1,4 +1,4 @@
-"""Connections that end, hang, or are taken over: noticed, told once, and mended without a restart."""
+"""Connections that end, hang, or are taken over: noticed, logged once, and replaced without a restart."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def device(exits: contextlib.ExitStack, tmp_path: Path) -> Callable[..., MqttDel
     return make
 
 
-def told(lines: list[str], text: str) -> int:
+def logged(lines: list[str], text: str) -> int:
     return sum(text in line for line in lines)
 
 
@@ -69,8 +69,8 @@ def test_a_copied_card_is_named_and_forgotten_when_it_is_gone(
         assert "perhaps a copied SD card" in delivery.reporter.alerts["client_id"]
     copy.close()
     wait_until(lambda: mine.reporter.alerts == {}, "the alert to end")
-    assert told(caplog.messages, "another client connects as") == 2  # once each
-    assert told(caplog.messages, "connection lost") <= 2  # the first time nobody knows
+    assert logged(caplog.messages, "another client connects as") == 2  # once each
+    assert logged(caplog.messages, "connection lost") <= 2  # the first time nobody knows
 
 
 def test_a_copied_card_is_suspected_where_the_broker_gives_no_reason(
@@ -104,7 +104,7 @@ def test_a_broker_that_dies_before_it_has_our_subscription(
     delivery.deliver(pose(2))
     wait_until(lambda: 2 in subscriber.seqs(), "the pose")
     wait_until(lambda: delivery.delivered >= 2, "the pose that had to wait")
-    assert told(caplog.messages, "connection lost") == 1
+    assert logged(caplog.messages, "connection lost") == 1
 
 
 def test_a_connection_that_is_half_open_is_left(
@@ -114,7 +114,7 @@ def test_a_connection_that_is_half_open_is_left(
     subscribe: Callable[..., Subscriber],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Nothing comes and nothing goes, and nobody says so."""
+    """Nothing comes and nothing goes, and neither side closes the connection."""
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
     proxy = Proxy(mosquitto.port)
@@ -125,7 +125,7 @@ def test_a_connection_that_is_half_open_is_left(
     for seq in range(100):
         delivery.deliver(pose(seq))
     wait_until(lambda: "does not answer" in delivery.reporter.alerts.get("broker", ""), "another attempt")
-    assert told(caplog.messages, "connection lost (no acknowledgement for 0.5 s)") == 1
+    assert logged(caplog.messages, "connection lost (no acknowledgement for 0.5 s)") == 1
     proxy.mode = "pass"
     wait_until(lambda: set(subscriber.seqs()) == set(range(100)), "all poses")
     wait_until(lambda: "broker" not in delivery.reporter.alerts, "a connection that stays")
@@ -136,7 +136,7 @@ def test_a_broker_that_swallows_acknowledgements_is_left(
     exits: contextlib.ExitStack,
     device: Callable[..., MqttDelivery],
 ) -> None:
-    """It answers our pings all the while."""
+    """The broker answers our pings all the while."""
     mosquitto.start()
     proxy = Proxy(mosquitto.port)
     exits.callback(proxy.close)
@@ -156,7 +156,7 @@ def test_an_idle_connection_is_watched_too(mosquitto: Mosquitto, device: Callabl
     wait_until(lambda: "broker" in delivery.reporter.alerts, "the silence to be noticed")
 
 
-def test_a_bug_while_connecting_is_told_and_ends_nothing(
+def test_a_bug_while_connecting_is_reported_and_ends_nothing(
     mosquitto: Mosquitto,
     device: Callable[..., MqttDelivery],
     monkeypatch: pytest.MonkeyPatch,
@@ -172,15 +172,15 @@ def test_a_bug_while_connecting_is_told_and_ends_nothing(
 
     monkeypatch.setattr(paho.Client, "connect", broken)
     delivery = device(mosquitto.port)
-    wait_until(lambda: "a bug" in delivery.reporter.alerts.get("broker", ""), "the bug to be told")
+    wait_until(lambda: "a bug" in delivery.reporter.alerts.get("broker", ""), "the bug to be reported")
     gate.set()
     wait_until(lambda: delivery.connects == 1, "the connection")
     assert delivery.reporter.alerts == {}
-    assert told(caplog.messages, "a bug") == 1
+    assert logged(caplog.messages, "a bug") == 1
 
 
 def test_pauses_are_chosen_at_random_up_to_a_bound_that_doubles(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full jitter. After days of attempts it is still a number."""
+    """Full jitter. After days of attempts the bound is still a number."""
     monkeypatch.setattr(random, "uniform", lambda low, high: low + high)
     waiting = Reconnect(MqttConfig(), "cage-07", Reporter())
     parts = [waiting.pauses() for _ in range(3000)]
@@ -198,13 +198,13 @@ def test_trouble_is_logged_again_when_it_comes_again(caplog: pytest.LogCaptureFi
     for _ in range(100):
         waiting.report("trouble")
         waiting.refused("pose", "not_authorized")
-    assert told(caplog.messages, "trouble") == told(caplog.messages, "refuses") == 1
+    assert logged(caplog.messages, "trouble") == logged(caplog.messages, "refuses") == 1
     waiting.connected(0)
     assert reporter.alerts == {}
     time.sleep(0.3)
     waiting.report("trouble")
     waiting.refused("pose", "not_authorized")
-    assert told(caplog.messages, "trouble") == told(caplog.messages, "refuses") == 2
+    assert logged(caplog.messages, "trouble") == logged(caplog.messages, "refuses") == 2
     assert waiting.healed("pose")
     assert not waiting.healed("pose")
     assert reporter.alerts.keys() == {"broker"}

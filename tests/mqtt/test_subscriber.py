@@ -1,4 +1,4 @@
-"""The subscriber under `watch` and the demo: real brokers that die, deny and speak older MQTT."""
+"""The subscriber of `watch` and the demo: real brokers that end, refuse us, or speak older MQTT."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ DOCUMENT: dict[str, Any] = json.loads(json.dumps(asyncapi()))
 
 
 def references(value: Any) -> Iterator[str]:
-    """Every $ref in it."""
+    """Yields every $ref in it."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key == "$ref":
@@ -110,7 +110,7 @@ def test_examples_fit_their_own_schema(name: str) -> None:
     [("pose", {"size_wh": [640]}), ("pose", {"size_wh": [640, 480, 1]}), ("health", {"stage_ms": {"infer": [1, 2]}})],
 )
 def test_both_kinds_of_schema_refuse_alike(name: str, change: dict[str, Any]) -> None:
-    """Tuples are written in another way in each."""
+    """The two drafts of JSON Schema write tuples in different ways."""
     example = DOCUMENT["components"]["messages"][name]["examples"][0]["payload"]
     for validator in VALIDATORS[name]:
         validator.validate(example)

@@ -83,7 +83,7 @@ def test_the_schema_refuses_what_the_reader_refuses(name: str, fields: dict[str,
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("name", ["rate_hz", "min_score"])
 def test_no_setting_is_a_number_that_is_none(name: str, value: str) -> None:
-    """Kept as a setting it would be null in the file, and all would be lost with it."""
+    """As a setting it would be null in the file, and all settings would be lost with it."""
     with pytest.raises(msgspec.DecodeError):
         decode(f'{{"{name}": {value}}}'.encode(), Set)
 

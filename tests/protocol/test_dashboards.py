@@ -34,7 +34,7 @@ POSE_FIELDS = {"seq", "frame", "latency_ms", "synced", "replay"}
 
 
 def points(leaf: str, payload: bytes, device: str = "cage-07") -> list[telegraf.Metric]:
-    """What Telegraf writes of a message."""
+    """Returns what Telegraf writes of a message."""
     return telegraf.consume(PLUGINS[leaf], topic_name(device, leaf), payload)
 
 
@@ -67,7 +67,7 @@ def test_a_pose_is_one_point_at_the_time_of_its_frame() -> None:
 
 
 def test_a_pose_that_comes_late_is_the_same_point() -> None:
-    """Same name, tags and time, and fields of the same types: InfluxDB overwrites."""
+    """The point has the same name, tags and time, and fields of the same types, so InfluxDB overwrites it."""
     poses = [msgspec.structs.replace(examples.POSE, seq=i, t_us=examples.POSE.t_us + i) for i in range(3)]
     late = points("poses", encode_batch(poses, replay=True))
     live = [point for pose in poses for point in points("pose", encode(pose))]
@@ -109,7 +109,7 @@ def test_an_event_is_a_point() -> None:
 
 
 def test_an_array_within_an_object_would_make_a_point_of_each_element() -> None:
-    """Why size_wh and stage_ms are left out there."""
+    """This is why size_wh and stage_ms are not stored."""
     table = {"object": [{"path": "@this"}]}
     assert len(telegraf.parse([table], b'{"seq": 1, "size_wh": [640, 480]}')) == 2
 
@@ -129,7 +129,7 @@ def test_the_comments_name_what_is_written() -> None:
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory, demo_model: Path) -> dict[str, tuple[set[str], set[str]]]:
-    """(fields, tags) of each measurement: of what a real daemon sent, of an alert, and of a mark."""
+    """Returns (fields, tags) of each measurement: of what a real daemon sent, of an alert, and of a mark."""
     folder = tmp_path_factory.mktemp("daemon")
     payloads = _of_a_real_daemon(folder, demo_model)
     poses = [decode(payload, PoseMessage) for payload in payloads["pose"]]

@@ -1,4 +1,4 @@
-"""Home Assistant: told once, in its own words, and again by every connection."""
+"""Home Assistant: the discovery message, sent once in every connection."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ ALLOWED = re.compile(r"homeassistant/(\w+)/(?:([a-zA-Z0-9_-]+)/)?([a-zA-Z0-9_-]+
 
 
 def render(template: str, payload: bytes) -> str:
-    """As Home Assistant does; what is not in the payload is an error."""
+    """Renders a template as Home Assistant does; what is not in the payload is an error."""
     environment = SandboxedEnvironment(undefined=StrictUndefined)
     return environment.from_string(template).render(value=payload.decode(), value_json=json.loads(payload))
 
 
 def states(message: dict[str, Any], health: bytes, status: bytes) -> dict[str, str]:
-    """What each entity shows."""
+    """Returns what each entity shows."""
     found = {}
     for name, entity in message["cmps"].items():
         topic = entity["state_topic"]
@@ -134,7 +134,7 @@ def test_the_real_daemon_makes_itself_known(tmp_path: Path, mosquitto: Mosquitto
     assert all(float(value) >= 0 for value in shown.values())
 
 
-def test_a_broker_that_lost_its_memory_is_told_again(
+def test_a_broker_that_lost_its_memory_gets_the_discovery_again(
     mosquitto: Mosquitto,
     deliver_to: Callable[..., MqttDelivery],
 ) -> None:

@@ -106,13 +106,13 @@ def test_keypoints_keep_a_hundredth_of_a_pixel(points: list[tuple[float, float, 
         assert found[name].score == pytest.approx(score, abs=0.00051)
 
 
-@pytest.mark.parametrize(("count", "told"), [(4, "435"), (12, "837"), (20, "1,243")])
-def test_a_pose_is_as_long_as_the_fleet_document_says(count: int, told: str) -> None:
+@pytest.mark.parametrize(("count", "bytes_in_table"), [(4, "435"), (12, "837"), (20, "1,243")])
+def test_a_pose_is_as_long_as_the_fleet_document_says(count: int, bytes_in_table: str) -> None:
     point = Keypoint(321.45, 123.45, 0.987)
     pose = msgspec.structs.replace(POSE_MESSAGE, keypoints={f"bodypart{i:02d}": point for i in range(count)})
     text = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text(encoding="utf-8")
-    assert f"| {count} | {told} |" in text
-    assert len(encode(pose)) == pytest.approx(int(told.replace(",", "")), rel=0.03)
+    assert f"| {count} | {bytes_in_table} |" in text
+    assert len(encode(pose)) == pytest.approx(int(bytes_in_table.replace(",", "")), rel=0.03)
 
 
 def test_millimetres_stand_beside_pixels_where_they_are_known() -> None:

@@ -1,4 +1,4 @@
-"""Which numbers have come, whatever their order."""
+"""Sets of numbers, added in whatever order."""
 
 from __future__ import annotations
 
