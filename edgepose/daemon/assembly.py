@@ -89,11 +89,7 @@ class Daemon:
     """
 
     def __init__(
-        self,
-        config: Config,
-        stop: threading.Event,
-        timing: DaemonTiming = DaemonTiming(),
-        board_root: Path = ROOT,
+        self, config: Config, stop: threading.Event, timing: DaemonTiming = DaemonTiming(), board_root: Path = ROOT
     ) -> None:
         self._stop, self._reporter, self._notifier = stop, Reporter(), SystemdNotifier()
         self._config, self._timing = config, timing
@@ -139,11 +135,7 @@ class Daemon:
         observers = Observers([*self._loops.values(), *self._recording.observers], reporter=reporter)
         self._camera = CameraSupervisor(
             partial(
-                open_camera,
-                config.camera,
-                card.input,
-                wants_full=config.wants_full(),
-                stream_timing=timing.stream,
+                open_camera, config.camera, card.input, wants_full=config.wants_full(), stream_timing=timing.stream
             ),
             reporter=reporter,
             masks=Masks(config.masks.values()),
