@@ -6,6 +6,7 @@ import heapq
 import importlib
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -41,10 +42,11 @@ class Pins:
         self._closed = False
         try:
             gpiozero: Any = importlib.import_module("gpiozero")
-            for pin in outputs:
-                self._outputs[pin] = gpiozero.DigitalOutputDevice(pin)
-            for name, pin in inputs.items():
-                self._inputs.append(_input_device(gpiozero, name, pin, on_edge, pull_up))
+            with warnings.catch_warnings(action="ignore"):  # about each pin library that it tries in vain
+                for pin in outputs:
+                    self._outputs[pin] = gpiozero.DigitalOutputDevice(pin)
+                for name, pin in inputs.items():
+                    self._inputs.append(_input_device(gpiozero, name, pin, on_edge, pull_up))
         except ImportError:
             self._release()
             raise ConfigError(

@@ -60,6 +60,7 @@ def test_ends_by_itself_with_a_summary(command):
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_leaves_no_process_behind(command, how):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -78,6 +79,7 @@ def test_the_shipped_model_is_small():
     assert DEMO_MODEL.stat().st_size <= 400_000
 
 
+@pytest.mark.slow
 def test_a_daemon_that_dies_is_reported(command):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -40,6 +40,7 @@ def leave(mosquitto: Mosquitto) -> None:
     assert sorted(retained(mosquitto.port)) == [*OWN, DISCOVERY]
 
 
+@pytest.mark.slow
 def test_nothing_is_left_of_a_device_that_is_gone(mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
     mosquitto.start()
     leave(mosquitto)
