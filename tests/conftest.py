@@ -17,10 +17,15 @@ from certificates import OPENSSL, Authority
 from collecting import Collecting
 from daemons import Daemon
 from delivering import health, new_delivery
+from hypothesis import settings
 
 import edgepose
 from edgepose.config.schema import MqttConfig
 from edgepose.delivery.delivery import MqttDelivery
+
+# How long a test may take is no property of the code: tests run in parallel, on machines that do other work too.
+settings.register_profile("edgepose", deadline=None)
+settings.load_profile("edgepose")
 
 
 def pytest_configure() -> None:

@@ -7,6 +7,7 @@ the acknowledgement comes. Acknowledged batches are kept for a while, because a 
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -20,6 +21,8 @@ from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
 from edgepose.delivery.timing import DeliveryTiming
 from edgepose.system.clock import SyncFlag, boot_us
 from edgepose.system.reporter import Reporter
+
+log = logging.getLogger(__name__)
 
 _READ_AHEAD_ROWS = 64  # at a time
 _READY_BATCHES = 8  # while fewer are ready, more is read
@@ -182,6 +185,9 @@ class Spool:
         except SpoolDiskError as exc:
             self._reporter.alert("spool", f"{exc}; poses wait in memory")
             self.opened = True
+        except Exception as exc:  # a bug here must not end this thread, which would keep every later pose in memory
+            log.exception("spool")
+            self._reporter.alert("spool", f"the spool failed ({exc!r}) and is tried again; poses wait in memory")
         with self._changed:
             if self._disk.damaged:
                 self.dropped["spool_damaged"] = self._disk.damaged
@@ -210,7 +216,7 @@ class Spool:
             return
         try:
             self._disk.append([batch for batch, _ in packed], self._sync.synced())
-        except SpoolDiskError:
+        except BaseException:
             with self._changed:
                 source.put_back(unsent)
             raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,6 +88,38 @@ def test_once_one_waits_too_long_the_younger_are_written_with_it(new_outbox: Cal
     assert outbox.spool._disk.rows(0) == [1]
     assert outbox.spool.poses == 3
     assert not outbox.waiting
+
+
+class FailingDisk(SpoolDisk):
+    """A disk whose next write meets a bug, not an error of the disk."""
+
+    fails = True
+
+    def append(self, batches: Sequence[Batch], synced: bool, reason: str | None = None) -> None:
+        if self.fails:
+            self.fails = False
+            raise RuntimeError("a bug")
+        super().append(batches, synced, reason)
+
+
+def test_a_bug_in_the_spool_costs_no_pose_and_does_not_end_its_thread(tmp_path: Path) -> None:
+    """A thread that ended would keep every later pose in memory, and nobody would say so."""
+    reporter, disk = Reporter(), FailingDisk(tmp_path / "spool.db", 1e7, 3600.0)
+    outbox = Outbox(
+        SpoolMemory(tmp_path, reporter), disk, SpoolRules(1, wait=False, drop_newest=False), reporter, AT_ONCE
+    )
+    outbox.reconnected(0.0)
+    accept(outbox, 1, 2, 3)
+    outbox.spool.start(outbox)
+    try:
+        wait_until(lambda: outbox.spool.poses == 3, "the second attempt to write them")
+        assert not outbox.waiting
+        wait_until(lambda: not reporter.alerts, "the end of the alert")
+        event = reporter.take(0.0)
+        assert event is not None
+        assert "RuntimeError('a bug')" in event.text
+    finally:
+        outbox.spool.close(5.0)
 
 
 def test_small_batches_go_out_in_one_message(new_outbox: Callable[..., Outbox]) -> None:
