@@ -180,7 +180,7 @@ def test_a_fault_is_reported_in_one_line_and_heals_without_a_restart(
     config = scene.config()
     status = main(["check", "-c", str(config)])
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("broker"))
-    assert re.fullmatch(rf"broker    FAIL  (broker {HOST}:\d+: )?{text}", line)
+    assert re.fullmatch(rf"broker +FAIL  (broker {HOST}:\d+: )?{text}", line)
     assert status == (78 if fault is key_not_there_yet else 1)
 
     before = scene.attempts()
