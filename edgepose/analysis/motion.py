@@ -14,8 +14,8 @@ from edgepose.analysis.output_files import OutputFiles
 from edgepose.analysis.overlay_video import draw_overlay
 from edgepose.analysis.plots import PlotContext, plot_occupancy, plot_speed, plot_style, plot_trajectory, write_plot
 from edgepose.config.schema import GeometryConfig
-from edgepose.geometry.coordinates import animal_px
 from edgepose.geometry.ground import Ground
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.pose.kinematics import centre, measures, speed, zone_times
 from edgepose.pose.smoothing import Method, smooth
 from edgepose.system.pose_tables import PoseTable, write_table
@@ -108,7 +108,7 @@ def _motion(video: AnalyzedVideo, options: MotionOptions) -> _Motion:
     values = video.poses.values
     time_s = np.asarray(video.poses.frames, np.float64) / video.fps
     xy_px = np.where(values[..., 2:] >= options.p_cutoff, values[..., :2], np.nan)
-    length_px = animal_px(xy_px)
+    length_px = animal_side_px(xy_px)
     if not length_px > 1:
         length_px = _ANIMAL_SHARE * max(video.size_wh)
     if options.method is not None:

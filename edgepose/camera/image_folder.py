@@ -56,7 +56,7 @@ class ImageFolderSource:
         return Frame(image, "bgr", self._index - 1, time.monotonic_ns(), captured_us)
 
     def close(self) -> None:
-        """Another thread may call it: a waiting `read` then returns None."""
+        """Ends reading. Any thread may call it; a waiting `read` then returns None."""
         self._pacer.stop()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgepose.config import choices, ready
+from edgepose.config import init_answers, ready
 from edgepose.config.loading import config_at
 from edgepose.config.schema import Config
 from edgepose.config.starter import starter_file
@@ -97,9 +97,9 @@ def _from_ready(args: argparse.Namespace, folder: Path) -> tuple[str, Path]:
         if getattr(args, name):
             raise UsageError(f"--from {args.ready} brings its own {name}; leave out --{name}")
     path = ready.find_ready(args.ready, ready.ready_configs(), "--from")
-    settings = choices.device_settings(args.device) if args.device else {}
+    settings = init_answers.device_settings(args.device) if args.device else {}
     if args.model:
-        settings["model"] = choices.model_setting(args.model, folder)
+        settings["model"] = init_answers.model_setting(args.model, folder)
     if args.broker:
         settings["mqtt"] = _broker(args.broker)
     return ready.with_settings(path.read_text(encoding="utf-8"), settings), path.parent
@@ -118,23 +118,23 @@ def _chosen(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     here = ""
     with contextlib.suppress(OSError):
         here = _BOARD_MODEL.read_text(encoding="utf-8", errors="replace")
-    board = choices.board_from_model(here)
+    board = init_answers.board_from_model(here)
     if _is_interactive():
         print("Press Enter for the answer in brackets.")
-    names = ", ".join([*ready.boards(), choices.OTHER_BOARD])
-    settings = _ask(args.board, f"Which board? ({names})", board, choices.board_settings)
+    names = ", ".join([*ready.boards(), init_answers.OTHER_BOARD])
+    settings = _ask(args.board, f"Which board? ({names})", board, init_answers.board_settings)
     usual = "picamera2" if settings else "usb" if Path("/dev/video0").exists() else "synthetic"
     question = "Which camera? (picamera2, usb, /dev/video1, a URL, a video, a folder, synthetic)"
-    camera = _ask(args.camera, question, usual, choices.camera_settings)
+    camera = _ask(args.camera, question, usual, init_answers.camera_settings)
     if camera["source"] == "picamera2":
         camera |= settings.get("camera", {})
     broker = _ask(args.broker, "Which broker?", "mqtt://localhost", _broker)
-    device = _ask(args.device, "What is this device called?", socket.gethostname(), choices.device_settings)
+    device = _ask(args.device, "What is this device called?", socket.gethostname(), init_answers.device_settings)
     model = _ask(
         args.model and str(args.model),
         "Which model? (a .tflite file, the folder of a fit, demo)",
         "model.tflite" if (folder / "model.tflite").exists() else "demo",
-        lambda text: choices.model_setting(_model(text), folder),
+        lambda text: init_answers.model_setting(_model(text), folder),
     )
     return settings | device | {"model": model, "camera": camera, "mqtt": broker}
 

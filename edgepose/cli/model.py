@@ -95,7 +95,7 @@ def _answer(path: Path, key: str, name: str) -> str:
         if selection.wanted != key:
             raise EdgeposeError(f"{name}: another model was activated meanwhile; see `edgepose model list`")
         if selection.trial is None:
-            return f"{name} is at work"
+            return f"{name} is running"
         taken = taken or selection.trial.tries > 0
         if not taken and waited_s > TAKEN_S:
             return f"{name} is activated; no daemon has taken it yet, the next start will"

@@ -32,7 +32,7 @@ from edgepose.daemon.model_runtime import DaemonModelRuntime, open_suitable
 from edgepose.daemon.observers import Observers
 from edgepose.daemon.pipeline import Pipeline, PipelineTiming
 from edgepose.daemon.settings import read_settings
-from edgepose.daemon.thermal import STEP_S, ThermalLimit
+from edgepose.daemon.temperature_limit import STEP_S, TemperatureLimit
 from edgepose.daemon.watchdog import SystemdNotifier
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock, spool_disk_folder
@@ -162,7 +162,7 @@ class Daemon:
         self._board = SampledBoard(BoardSensors(self._settings_file.parent, board_root), self._timing.board_s)
         self._inspected_s = 0.0  # monotonic clock
         limit_c = config.inference.soft_limit_c
-        self._thermal = ThermalLimit(limit_c, self._timing.thermal_step_s) if limit_c is not None else None
+        self._thermal = TemperatureLimit(limit_c, self._timing.thermal_step_s) if limit_c is not None else None
         self._health = HealthMonitor(
             self._device,
             self._camera,

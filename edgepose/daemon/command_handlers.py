@@ -132,7 +132,7 @@ class CommandHandlers:
     def _next_frame(self) -> tuple[Frame, Pose]:
         found = self._pipeline.preview.wait(self._frame_s)
         if found is None:
-            raise EdgeposeError(f"no frame came within {self._frame_s:g} s; is the camera at work?")
+            raise EdgeposeError(f"no frame came within {self._frame_s:g} s; does the camera give frames?")
         return found
 
     def _mark(self, command: Mark) -> dict[str, Any]:

@@ -2,4 +2,6 @@
 
 `delivery` is what the daemon uses. A pose goes `outbox` -> `link` -> broker; what waits longer goes through `spool`.
 Every time and bound is in `timing`.
+
+To keep messages of another kind safe, hand them to `outbox.accept` with their topic's leaf.
 """

@@ -13,8 +13,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.types import F64
-
 _Number = TypeVar("_Number", float, NDArray[np.float64])
 
 
@@ -32,18 +30,3 @@ def lies_within(region: tuple[int, int, int, int], frame_wh: tuple[int, int]) ->
     """Returns True when all of a region (x, y, w, h) is in the frame."""
     x, y, w, h = region
     return x + w <= frame_wh[0] and y + h <= frame_wh[1]
-
-
-def animal_px(xy: F64, percentile: float = 50) -> float:
-    """How long the animal is, in pixels; NaN where no frame shows two keypoints.
-
-    In each frame that is the longer side of the box round the keypoints; over the frames, a percentile of it.
-
-    Args:
-        xy: (N, K, 2), keypoints of N frames.
-    """
-    several = xy[np.isfinite(xy).all(axis=2).sum(axis=1) >= 2]
-    if not len(several):
-        return float("nan")
-    lengths = (np.nanmax(several, axis=1) - np.nanmin(several, axis=1)).max(axis=1)
-    return float(np.percentile(lengths, percentile))

@@ -115,7 +115,10 @@ class Worker:
         return " ".join(self._said[-1].split()) if self._said else f"the accelerator's process ended ({status})"
 
     def _listen(self) -> None:
-        """Reads what libraries print, since a full pipe would stop them. The last lines say why the process ended."""
+        """Reads what libraries print, since they block when the pipe is full.
+
+        The last lines say why the process ended.
+        """
         with contextlib.suppress(OSError, ValueError):
             for line in cast(Any, self._process.stderr):
                 if text := line.decode(errors="replace").strip():

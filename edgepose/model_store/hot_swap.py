@@ -47,7 +47,7 @@ class HotSwapModel:
         except Exception as exc:
             if now is self._before:
                 raise
-            self.trouble = f"fails at work ({type(exc).__name__}: {exc})"
+            self.trouble = f"fails on a frame ({type(exc).__name__}: {exc})"
             if self._before is None:
                 raise
             self._now = self._before
@@ -85,7 +85,7 @@ class HotSwapModel:
         return True
 
     def close(self) -> None:
-        """Closes the model at work, and the one that stands by."""
+        """Closes the running model, and the previous one while it is kept."""
         for estimator, _ in filter(None, (self._now, self._before)):
             estimator.close()
 

@@ -238,7 +238,7 @@ class ModelSwitch:
         if not self._ending.is_set():
             self._prove(runtime, key)
             self._reporter.alert("model", None)
-            self._reporter.event("model_activated", f"{self._store.id_of(key)} is at work")
+            self._reporter.event("model_activated", f"{self._store.id_of(key)} is running")
 
     def _prove(self, runtime: ModelRuntime, key: str) -> None:
         """The config's model is kept in the store too: its file may be damaged one day."""

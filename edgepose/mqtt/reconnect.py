@@ -68,7 +68,10 @@ class Reconnect:
         self._logged = False
 
     def failed(self, trouble: str) -> None:
-        """An attempt to connect has failed. The short connections of a broker that restarts mean nothing more."""
+        """An attempt to connect has failed.
+
+        The broker cannot be reached, so the short connections before came from its restart, and do not count.
+        """
         self._short_connections = 0
         self.report(trouble)
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.pose.drawing import SURE
 from edgepose.types import F64, Skeleton
 
 NEIGHBOUR_S = 0.2  # only frames that are closer in time show which movement is plausible
@@ -55,20 +54,6 @@ def judge_poses(xy: F64, score: F64, time_s: F64, skeleton: Skeleton, length_px:
     doubt = 1 - (score.mean(axis=1) + score.min(axis=1)) / 2
     jump = _jumps(xy, time_s) / length_px
     return PoseQuality(doubt, np.where(jump >= _JUMP, jump, 0.0), _swaps(xy, time_s, skeleton, length_px))
-
-
-def animal_length(xy: F64, score: F64, size_wh: tuple[int, int]) -> float:
-    """Returns the length of the animal in pixels: the median diagonal of the box round its sure keypoints.
-
-    It is a tenth of the frame's diagonal where no frame has two sure keypoints. xy: (N, K, 2), score: (N, K).
-    """
-    sure = np.where(score[..., None] >= SURE, xy, np.nan)
-    sure = sure[np.isfinite(sure).all(axis=2).sum(axis=1) >= 2]
-    if len(sure):
-        length = float(np.median(np.linalg.norm(np.nanmax(sure, axis=1) - np.nanmin(sure, axis=1), axis=1)))
-        if length > 1:
-            return length
-    return float(np.hypot(*size_wh)) / 10
 
 
 def _jumps(xy: F64, time_s: F64) -> F64:

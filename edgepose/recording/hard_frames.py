@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 
 from edgepose.config.schema import HardFramesConfig
 from edgepose.geometry.pixels import as_bgr, i420_planes
-from edgepose.pose.pose_quality import animal_length, judge_poses
+from edgepose.pose.animal_size import animal_diagonal_px
+from edgepose.pose.pose_quality import judge_poses
 from edgepose.recording.retention import usable_bytes
 from edgepose.system.atomic_files import write_durably
 from edgepose.system.pose_tables import csv_header
@@ -112,7 +113,7 @@ class HardFrames:
     def _length(self, size_wh: tuple[int, int]) -> float:
         """Length of the animal in pixels. It hardly changes, so it is not measured at each pose."""
         if not self._length_px or len(self._poses) == _LENGTH_POSES:
-            self._length_px = animal_length(*_stacked(self._poses), size_wh)
+            self._length_px = animal_diagonal_px(*_stacked(self._poses), size_wh)
             if len(self._poses) == _LENGTH_POSES:
                 self._poses.clear()
         return self._length_px

@@ -1,4 +1,4 @@
-"""The steps in which a command changes the system. Each prints one line; a step whose result is there does nothing."""
+"""The steps in which a command changes the system. Each prints one line, and does nothing where it is done already."""
 
 from __future__ import annotations
 

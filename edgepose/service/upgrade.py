@@ -117,19 +117,19 @@ def settle(paths: UpgradePaths = UpgradePaths(), timing: UpgradeTiming = Upgrade
         return None
     except (OSError, ValueError) as exc:
         paths.pending.unlink(missing_ok=True)
-        raise EdgeposeError(f"{paths.pending}: cannot read ({exc}); the version at work is kept") from None
+        raise EdgeposeError(f"{paths.pending}: cannot read ({exc}); the running version is kept") from None
     if version(program) == pending.before and pending.after != pending.before:
         return _forget(paths)  # it was interrupted before the exchange
     why = next((trouble for unit in pending.units if (trouble := unit_trouble(unit, timing))), "")
     if not why:
         paths.pending.unlink()
-        print(f"edgepose {version(program)} is at work; {pending.before} is kept in {paths.other}")
+        print(f"edgepose {version(program)} is running; {pending.before} is kept in {paths.other}")
         return None
     print(f"{why}; going back to edgepose {pending.before}")
     exchange(program, paths.other)
     _forget(paths)
     _restart(program, list(pending.units))
-    raise EdgeposeError(f"the new version was given up ({why}); edgepose {pending.before} is at work again")
+    raise EdgeposeError(f"the new version was given up ({why}); edgepose {pending.before} is running again")
 
 
 def unit_trouble(unit: str, timing: UpgradeTiming = UpgradeTiming()) -> str:

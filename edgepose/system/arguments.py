@@ -33,7 +33,7 @@ class CommandParser(argparse.ArgumentParser):
         advice = "" if message.endswith("?") else f"; see `{self.prog} --help`"
         self.exit(2, f"{self.prog}: {message}{advice}\n")
 
-    # The types of argparse's own stubs.
+    # These signatures follow argparse's own stubs.
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Every parser, also that of a command, reports what it does not know: it can name its own options."""
         if self._is_intermixing:

@@ -111,7 +111,7 @@ class Reporter:
 
     @property
     def alerts(self) -> Mapping[str, str]:
-        """What is wrong now, in words, by what it is about: a copy."""
+        """Returns a copy of what is wrong now: a text for each subject."""
         with self._changed:
             return dict(self._alerts)
 

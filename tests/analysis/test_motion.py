@@ -18,7 +18,7 @@ from edgepose.camera.synthetic.scene import Scene
 from edgepose.camera.video_file import VideoFileSource
 from edgepose.cli.main import main
 from edgepose.errors import CameraError
-from edgepose.geometry.coordinates import animal_px
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.pose.smoothing import smooth
 from edgepose.system.pose_tables import PoseTable
 from edgepose.types import Skeleton
@@ -63,7 +63,7 @@ def done(demo_model, clip, tmp_path_factory) -> Path:
 
 def smoothed_by_hand(raw: np.ndarray, method) -> np.ndarray:
     xy = np.where(raw[..., 2:] >= CUTOFF, raw[..., :2], np.nan)
-    return smooth(xy, np.arange(COUNT) / FPS, method, 0.5, animal_px(xy))
+    return smooth(xy, np.arange(COUNT) / FPS, method, 0.5, animal_side_px(xy))
 
 
 # --- tables ------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def test_the_shell_installs_lists_activates_and_rolls_back(
     assert done.returncode == 0, done.stderr
     name = done.stdout.split()[0]
     done = edgepose("activate", name, "-c", config)
-    assert (done.returncode, done.stdout) == (0, f"{name} is at work\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{name} is running\n"), done.stderr
     cage.wait_model("second")
     listed = edgepose("list", "-c", config).stdout.splitlines()
     assert [line.split()[0] for line in listed if "active, ran well" in line] == [name]

@@ -200,7 +200,7 @@ def test_a_model_is_exchanged_between_two_frames_and_back(
     version = store.install(variant(demo_model, tmp_path, "second"))
     assert asker.ask("model", {"action": "activate", "model": version.id})["result"] == {"model": version.id}
     cage.wait_model("second")
-    assert cage.wait_event("model_activated") == f"{version.id} is at work"
+    assert cage.wait_event("model_activated") == f"{version.id} is running"
     poses = cage.subscriber.poses()
     seqs = [pose["seq"] for pose in poses]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))

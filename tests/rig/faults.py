@@ -48,7 +48,7 @@ def step_faults(rig: Rig) -> Iterator[Row]:
         act = functools.partial(rig.fault, f"raise-{part}")
         row = functools.partial(revived, rig, act=act, most_s=60, restarts=True)
         yield safely(rig, f"an exception in `{part}`", row)
-    for part in ("link", "backlog", "models"):
+    for part in ("link", "spool", "models"):
         yield safely(rig, f"exceptions in `{part}` for 20 s", functools.partial(survived, rig, part=part))
 
 

@@ -21,7 +21,7 @@ PARTS = {
     "infer": ("edgepose.inference.estimator", "Estimator", "invoke"),
     "publish": ("edgepose.delivery.delivery", "MqttDelivery", "deliver"),
     "link": ("edgepose.mqtt.connection", "Connection", "step"),
-    "backlog": ("edgepose.delivery.outbox", "Outbox", "overdue"),
+    "spool": ("edgepose.delivery.outbox", "Outbox", "overdue"),
     "models": ("edgepose.model_store.switching", "ModelSwitch", "_follow"),
     "monitor": ("edgepose.daemon.assembly", "Daemon", "_inspect_board"),
 }

@@ -88,13 +88,13 @@ def step_upgrade(rig: Rig) -> list[Row]:
     out = rig.run(f"/opt/edgepose/bin/edgepose upgrade /host/{good}", 900)
     gap = rig.listener.gap_s(begin, time.monotonic())
     rows.append(
-        ("upgrade to a good version", f"{out.splitlines()[-1]}; {gap:.0f} s without a pose", "0.9.1 is at work" in out)
+        ("upgrade to a good version", f"{out.splitlines()[-1]}; {gap:.0f} s without a pose", "0.9.1 is running" in out)
     )
     begin = time.monotonic()
     out = rig.run(f"/opt/edgepose/bin/edgepose upgrade /host/{broken} 2>&1", 900, check=False)
     rig.listener.live(120)
     gap = rig.listener.gap_s(begin, time.monotonic())
-    met = "0.9.1 is at work again" in out
+    met = "0.9.1 is running again" in out
     rows.append(
         (
             "upgrade to one that makes no poses",

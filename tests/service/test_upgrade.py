@@ -77,7 +77,7 @@ def test_an_upgrade_stays_where_it_gives_poses_and_goes_back_where_not(
     if healthy:
         upgrade(wheel, paths, TIMING)
     else:
-        with pytest.raises(EdgeposeError, match=r"given up \(edgepose.service has .*\); edgepose 1.0 is at work"):
+        with pytest.raises(EdgeposeError, match=r"given up \(edgepose.service has .*\); edgepose 1.0 is running"):
             upgrade(wheel, paths, TIMING)
     now, kept = ("2.0", "1.0") if healthy else ("1.0", "2.0")
     assert (version(paths.program), version(paths.other)) == (now, kept)
@@ -96,7 +96,7 @@ def test_an_upgrade_that_was_cut_off_before_the_exchange_is_forgotten(paths: Upg
     assert not paths.pending.exists()
     assert config.read_text(encoding="utf-8") == "old\n"
     paths.pending.write_text("{", encoding="utf-8")
-    with pytest.raises(EdgeposeError, match="the version at work is kept"):
+    with pytest.raises(EdgeposeError, match="the running version is kept"):
         settle(paths)
 
 

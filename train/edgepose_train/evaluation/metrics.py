@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgepose.errors import DatasetError
-from edgepose.geometry.coordinates import animal_px
 from edgepose.inference.model_card import Certain, Score
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.types import F64
 
 # The names of the card's scores beside "float" and "int8".
@@ -48,7 +48,7 @@ def summarize(found: Predictions, names: Sequence[str]) -> Score:
     points = errors[np.isfinite(errors)]
     if not points.size:
         raise DatasetError("no labelled keypoint among the frames to evaluate on")
-    length = animal_px(found.labels)
+    length = animal_side_px(found.labels)
     known = bool(length > 0)
     return Score(
         n_frames=len(errors),

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.geometry.coordinates import animal_px
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ScoreMap
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.types import F64, U8, Frame
 from edgepose_train.evaluation.metrics import Predictions
 from edgepose_train.labels.dataset import LabelledImage
@@ -85,7 +85,7 @@ def fit_score_map(estimator: Estimator, images: Sequence[LabelledImage]) -> Scor
 
 def right_distance(labels: F64, image: U8) -> float:
     """Returns the distance in frame pixels up to which a prediction is right; labels: (N, K, 2)."""
-    length = animal_px(labels)
+    length = animal_side_px(labels)
     return RIGHT_LENGTHS * length if length > 0 else _RIGHT_FRAMES * max(image.shape[:2])
 
 

@@ -44,8 +44,8 @@ def to_int8(model: keras.Model, pictures: list[U8]) -> bytes:
     Raises:
         EdgeposeError: the converter fails.
     """
-    # Near a keypoint, offsets are trained to lie in -1..1; elsewhere they have any value. Clipping these values keeps
-    # the single scale of the tensor fine.
+    # Near a keypoint, offsets are trained to lie in -1..1; elsewhere they may have any value. Clipping keeps the
+    # single scale of the tensor fine.
     clipped = keras.ops.clip(model.output["offset"], -1.0, 1.0)
     shipped = keras.Model(model.input, {"heatmap": model.output["heatmap"], "offset": clipped})
     # The batch is fixed to 1, because the Edge TPU's compiler refuses tensors whose sizes are open.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.geometry.coordinates import animal_px
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.system.wording import count, listing
 from edgepose_train.labels.dataset import Dataset, is_labelled
 from edgepose_train.labels.images import image_hash, pixel_digest, read_image
@@ -77,7 +77,7 @@ def summarise(dataset: Dataset) -> DatasetSummary:
         Counter(image.video for image in dataset.images),
         n_grey,
         len({image_hash(image.path) for image in dataset.images}),
-        animal_px(xy_px),
+        animal_side_px(xy_px),
         tuple(outside),
         tuple(f"{a}/{b} in {names[i]}" for i, (a, b) in swapped_pairs(xy_px, dataset.skeleton)),
         tuple(f"{dataset.skeleton.keypoints[k]} in {names[i]}" for i, k in outlier_labels(xy_px)),

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.inference.estimator import Estimator
+from edgepose.pose.animal_size import animal_diagonal_px
 from edgepose.pose.drawing import SURE
-from edgepose.pose.pose_quality import PoseQuality, animal_length, judge_poses
+from edgepose.pose.pose_quality import PoseQuality, judge_poses
 from edgepose.types import F64, Frame, Skeleton
 from edgepose.video.frames import Video, read_frames
 from edgepose_train.selection.extract import SampledVideo, evenly_spaced
@@ -37,7 +38,7 @@ class PosedVideo(SampledVideo):
 
     @property
     def body_length_px(self) -> float:
-        return animal_length(self.xy_px, self.score, self.video.size_wh)
+        return animal_diagonal_px(self.xy_px, self.score, self.video.size_wh)
 
 
 def frames_to_pose(count: int) -> list[int]:

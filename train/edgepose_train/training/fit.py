@@ -17,10 +17,10 @@ import numpy as np
 
 import edgepose
 from edgepose.errors import UsageError
-from edgepose.geometry.coordinates import animal_px
 from edgepose.geometry.letterbox import FrameMap
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, ModelOutput, Training, card_path, read_card, sha256_of, write_card
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.types import F64
 from edgepose_train.evaluation.evaluate import measure, measure_followed
 from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
@@ -129,7 +129,7 @@ def follow_zoom(images: Sequence[LabelledImage], input_wh: tuple[int, int]) -> f
     is enlarged. Raises UsageError where no such window is smaller than the frame.
     """
     scale = float(FrameMap.fit(frame_size(images), input_wh, RESIZE).scale_xy.max())
-    longest = animal_px(np.stack([image.xy_px for image in images]), _LONGEST)
+    longest = animal_side_px(np.stack([image.xy_px for image in images]), _LONGEST)
     zoom = round(min(FILLED * min(input_wh) / (longest * scale), 1 / scale, MOST_ZOOM), 2)
     if not zoom >= LEAST_ZOOM:
         raise UsageError(

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edgepose.geometry.coordinates import animal_px
 from edgepose.geometry.crops import FrameRegion, place_window
 from edgepose.geometry.letterbox import FrameMap
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.types import F64, U8
 from edgepose_train.labels.dataset import LabelledImage
 from edgepose_train.labels.images import read_image
@@ -125,5 +125,5 @@ def frame_size(images: Sequence[LabelledImage]) -> tuple[int, int]:
 
 
 def animal_size(images: Sequence[LabelledImage]) -> float:
-    """Returns the length of the animal in frame pixels, as `animal_px` defines it."""
-    return animal_px(np.stack([image.xy_px for image in images]))
+    """Returns the length of the animal in frame pixels, as `animal_side_px` defines it."""
+    return animal_side_px(np.stack([image.xy_px for image in images]))

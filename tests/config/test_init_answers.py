@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepose.config.choices import board_from_model, board_settings, camera_settings, model_setting
+from edgepose.config.init_answers import board_from_model, board_settings, camera_settings, model_setting
 from edgepose.errors import UsageError
 
 
@@ -48,6 +48,7 @@ def test_a_camera_is_recognised(tmp_path: Path) -> None:
     }
     assert {text: camera_settings(text)["source"] for text in known} == known
     assert camera_settings("/dev/video2")["device"] == "/dev/video2"
+    assert camera_settings("2")["device"] == 2  # a number, as text it would be a file of that name
     with pytest.raises(UsageError, match="--camera pikamera: not known; give picamera2, usb"):
         camera_settings("pikamera")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-STEP_S = 20.0  # between two steps: the temperature of a board follows within about a minute
+STEP_S = 20.0  # between two changes of the rate: a board's temperature takes about a minute to follow
 HYSTERESIS_C = 3.0  # the rate rises again only when the board is this much below the limit
 LOWEST_HZ = 1.0
 _DOWN, _UP = 0.8, 1.25
 
 
-class ThermalLimit:
+class TemperatureLimit:
     """Lowers the rate of poses step by step while the board is too hot, and raises it again.
 
     Args:

@@ -47,7 +47,8 @@ def camera_settings(text: str) -> dict[str, Any]:
     if text in {"picamera2", "synthetic"}:
         return {"source": text, **usual}
     if text == "usb" or text.isdecimal() or text.startswith("/dev/"):
-        return {"source": "usb", "device": "/dev/video0" if text == "usb" else text, **usual}
+        device = "/dev/video0" if text == "usb" else int(text) if text.isdecimal() else text
+        return {"source": "usb", "device": device, **usual}
     if "://" in text:
         return {"source": "rtsp", "url": text}
     if path.is_dir():

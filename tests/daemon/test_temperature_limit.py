@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edgepose.daemon.thermal import HYSTERESIS_C, LOWEST_HZ, STEP_S, ThermalLimit
+from edgepose.daemon.temperature_limit import HYSTERESIS_C, LOWEST_HZ, STEP_S, TemperatureLimit
 
 
 def simulate(limit_c: float, *, ambient_c: float, c_per_hz: float, hours: float) -> list[tuple[float, float]]:
     """Returns (temperature, poses a second) for each second. The board nears its temperature within two minutes."""
-    limit, temperature_c, rows = ThermalLimit(limit_c), ambient_c, []
+    limit, temperature_c, rows = TemperatureLimit(limit_c), ambient_c, []
     for second in range(int(hours * 3600)):
         hz = min(30.0, limit.rate_hz or 30.0)
         temperature_c += (ambient_c + c_per_hz * hz - temperature_c) / 60
@@ -34,7 +34,7 @@ def test_a_board_in_the_sun_keeps_the_least_rate() -> None:
 
 
 def test_cooler_again_the_limit_goes_step_by_step() -> None:
-    limit = ThermalLimit(75)
+    limit = TemperatureLimit(75)
     limit.update(76, 20.0, 0)
     assert limit.rate_hz == 16.0
     limit.update(76, 16.0, STEP_S - 1)
@@ -46,6 +46,6 @@ def test_cooler_again_the_limit_goes_step_by_step() -> None:
 
 
 def test_a_board_without_a_temperature_has_no_limit() -> None:
-    limit = ThermalLimit(75)
+    limit = TemperatureLimit(75)
     limit.update(None, 30.0, 0)
     assert limit.rate_hz is None
