@@ -88,7 +88,7 @@ def _settings(field: kinds.Field, value: Any, *, commented: bool) -> Iterator[Se
     kind, about = _plain(field.type)
     struct = _struct(kind, value)
     if struct is None:
-        yield from _value(field, field_descriptions(Config)[field.name], value, margin)
+        yield from _value(field, field_descriptions(Config).get(field.name, ""), value, margin)
         return
     inner = next(iter(about.get("examples", ())), {}) if value is None else value
     yield f"{margin}{field.name}:", summary(struct.cls)
@@ -99,7 +99,7 @@ def _settings(field: kinds.Field, value: Any, *, commented: bool) -> Iterator[Se
         rare = not commented and child.name not in inner
         yield from _value(
             child,
-            texts[child.name],
+            texts.get(child.name, ""),
             inner.get(child.name),
             f"{margin}  # " if rare else f"{margin}  ",
             plain=value is None and bool(inner),

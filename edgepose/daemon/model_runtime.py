@@ -24,6 +24,8 @@ from edgepose.system.state_dir import state_dir
 
 log = logging.getLogger(__name__)
 
+_FLUSH_S = 1.0  # for the events that say why the daemon ends
+
 
 def running_model(config: Config) -> Path:
     """The model file that `edgepose run` would begin with. Nothing is changed, so that other commands may ask."""
@@ -86,8 +88,9 @@ class DaemonModelRuntime:
     def go_back(self, *, hung: bool) -> None:
         if hung:
             log.error("the model on trial hangs, so the daemon ends; systemd starts it again")
+            self._delivery.flush_events(_FLUSH_S)
             logging.shutdown()
-            os._exit(1)  # nothing else ends a thread that hangs; poses that were accepted are in the spool
+            os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
         if self._model.go_back():
             self._announce()
         else:  # the daemon began with it

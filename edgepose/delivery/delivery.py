@@ -171,12 +171,26 @@ class MqttDelivery:
     def _send_events(self) -> None:
         """Takes charge of each event as safely as of a pose. Only this thread waits where there is no room."""
         while True:
+            closing = self._closing.is_set()  # asked first: an event that comes while we wait is taken in another turn
             event = self.reporter.take(_EVENT_WAIT_S)
             if event is not None:
-                self._outbox.accept("event", encode(self._event_message(event)), self._stop)
-                self._events_accepted += 1
-            elif self._closing.is_set():
+                self._accept_event(event)
+            elif closing:
                 return
+
+    def _accept_event(self, event: Event) -> None:
+        try:
+            self._outbox.accept("event", encode(self._event_message(event)), self._stop)
+        except Exception:  # a bug in one event must not end all later ones
+            log.exception("an event of kind %s is lost", event.kind)
+            self.reporter.dropped += 1
+        self._events_accepted += 1
+
+    def flush_events(self, seconds: float) -> None:
+        """Waits at most so long until every event is in the spool: before the process ends without a clean stop."""
+        deadline = time.monotonic() + seconds
+        while self._events_accepted < self.reporter.kept and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _event_message(self, event: Event) -> EventMessage:
         return EventMessage(

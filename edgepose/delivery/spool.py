@@ -188,6 +188,7 @@ class Spool:
         except Exception as exc:  # a bug here must not end this thread, which would keep every later pose in memory
             log.exception("spool")
             self._reporter.alert("spool", f"the spool failed ({exc!r}) and is tried again; poses wait in memory")
+            self.opened = True
         with self._changed:
             if self._disk.damaged:
                 self.dropped["spool_damaged"] = self._disk.damaged
@@ -206,20 +207,21 @@ class Spool:
             self._writing = 0
 
     def _write_items(self, source: MessageSource, unsent: list[Item], sent: list[Item]) -> None:
-        if self._rules.drop_newest and not self._disk.room():
-            self.dropped["spool_full"] += len(unsent)
-            with self._changed:
-                source.written(unsent)
-            return
-        packed = [(batch, items) for group in (unsent, sent) for batch, items in pack(group)]
-        if not packed:
-            return
         try:
-            self._disk.append([batch for batch, _ in packed], self._sync.synced())
+            full = self._rules.drop_newest and not self._disk.room()
+            packed = [] if full else [one for group in (unsent, sent) for one in pack(group)]
+            if packed:
+                self._disk.append([batch for batch, _ in packed], self._sync.synced())
         except BaseException:
             with self._changed:
                 source.put_back(unsent)
             raise
+        if full:
+            self.dropped["spool_full"] += len(unsent)
+            with self._changed:
+                source.written(unsent)
+        if not packed:
+            return
         with self._changed:
             in_flight = source.written([*unsent, *sent])
             for batch, items in packed:

@@ -103,7 +103,7 @@ class ModelSwitch:
         self._prove_due_s = 0.0  # monotonic clock
         self._verify_due = "", 0.0  # key, monotonic clock
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._ending = threading.Event()
+        self._ending, self._closed = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name="models", daemon=True)
 
     def start(self, runtime: ModelRuntime) -> None:
@@ -112,6 +112,9 @@ class ModelSwitch:
 
     def close(self, seconds: float = 2.0) -> None:
         """Also to be called where `start` never was: a trial does not count that ended for another reason."""
+        if self._closed:
+            return
+        self._closed = True
         self._ending.set()
         if self._thread.ident is not None:
             self._thread.join(seconds)
@@ -194,6 +197,8 @@ class ModelSwitch:
         path = self._store.path_of(key)
         try:
             self._store.verify(path)
+            if self._ending.is_set():
+                return  # the verification took longer than the stop: the next start tries the model
             if not self._selections.change(lambda selection: tried(selection, key, self._boot)).on_trial(key):
                 return  # somebody has activated another one meanwhile
             log.info("trying %s", self._store.id_of(key))

@@ -43,8 +43,10 @@ def require_encoder() -> None:
 
 
 class Recording:
-    """The parts that the config asks for: the recorder, the hard frames, both, or none. Raises ConfigError where what
-    a part needs is not installed.
+    """The parts that the config asks for: the recorder, the hard frames, both, or none.
+
+    Where what the recorder needs is not installed, an alert says so and nothing is recorded: poses are worth more than
+    a video.
 
     Attributes:
         observers: the parts, to be given to the pipeline.
@@ -52,7 +54,12 @@ class Recording:
 
     def __init__(self, config: Config, skeleton: Skeleton, scorer: str, *, reporter: Reporter) -> None:
         device = config.device_name()
-        self._recorder = Recorder(config.record, device, skeleton, scorer, reporter=reporter) if config.record else None
+        self._recorder = None
+        try:
+            if config.record:
+                self._recorder = Recorder(config.record, device, skeleton, scorer, reporter=reporter)
+        except ConfigError as exc:
+            reporter.alert("recording", f"nothing is recorded: {exc}")
         self._hard_frames = (
             HardFrames(config.hard_frames, device, skeleton, scorer, reporter=reporter) if config.hard_frames else None
         )

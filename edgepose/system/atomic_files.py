@@ -7,6 +7,7 @@ the content is on the disk. Below them: small files of state, which several proc
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import logging
@@ -145,6 +146,8 @@ def locked(path: Path) -> Iterator[None]:
     # Opened for reading only: an administrator may have made it, and the service may then not write it.
     number = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o644)
     try:
+        with contextlib.suppress(OSError):  # another's file; whoever made it has done so
+            os.fchmod(number, 0o644)  # whatever the umask is: the service must be able to open it too
         fcntl.flock(number, fcntl.LOCK_EX)
         yield
     finally:

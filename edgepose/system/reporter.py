@@ -69,6 +69,7 @@ class Reporter:
 
         mono_ns: when it happened, monotonic clock in nanoseconds; None means now.
         """
+        text = _sendable(text)
         ago_us = 0 if mono_ns is None else (time.monotonic_ns() - mono_ns) // 1000
         event = Event(kind, text, count, self.next_seq, max(0, wall_us() - ago_us), self._sync.synced())
         with self._changed:
@@ -88,7 +89,7 @@ class Reporter:
         about: what the trouble is about, such as `broker`; one trouble for each. event: False where the caller sends
         more precise events of its own. Returns True when the text has been logged now.
         """
-        now = time.monotonic()
+        now, text = time.monotonic(), None if text is None else _sendable(text)
         with self._changed:
             before = self._alerts.get(about)
             if before == text:
@@ -127,3 +128,8 @@ class Reporter:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+def _sendable(text: str) -> str:
+    """Replaces what UTF-8 cannot express, such as the bytes of a file's name in another encoding."""
+    return text.encode(errors="replace").decode()

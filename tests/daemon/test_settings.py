@@ -57,7 +57,7 @@ def test_a_kill_while_it_is_written_leaves_one_of_the_two(path: Path) -> None:
                 assert read_settings(path).rate_hz in (1.0, 2.0)  # whoever reads meanwhile sees one of them, too
             writer.send_signal(signal.SIGKILL)
         assert read_settings(path).rate_hz in (1.0, 2.0)
-    assert set(path.parent.iterdir()) <= {path, path.with_name(f".{path.name}.part")}
+    assert set(path.parent.iterdir()) <= {path, path.with_name(f".{path.stem}.part{path.suffix}")}
     write_settings(path, SETTINGS)
     assert read_settings(path) == SETTINGS
 

@@ -91,9 +91,15 @@ def test_once_one_waits_too_long_the_younger_are_written_with_it(new_outbox: Cal
 
 
 class FailingDisk(SpoolDisk):
-    """A disk whose next write meets a bug, not an error of the disk."""
+    """A disk whose next use meets a bug, not an error of the disk."""
 
     fails = True
+
+    def room(self) -> bool:
+        if self.fails:
+            self.fails = False
+            raise RuntimeError("a bug")
+        return super().room()
 
     def append(self, batches: Sequence[Batch], synced: bool, reason: str | None = None) -> None:
         if self.fails:
@@ -102,7 +108,8 @@ class FailingDisk(SpoolDisk):
         super().append(batches, synced, reason)
 
 
-def test_a_bug_in_the_spool_costs_no_pose_and_does_not_end_its_thread(tmp_path: Path) -> None:
+@pytest.mark.parametrize("drop_newest", [True, False])  # which asks for room first, or not
+def test_a_bug_in_the_spool_costs_no_pose_and_does_not_end_its_thread(drop_newest: bool, tmp_path: Path) -> None:
     """A thread that ended would keep every later pose in memory, and nobody would say so."""
     reporter, disk = Reporter(), FailingDisk(tmp_path / "spool.db", 1e7, 3600.0)
     outbox = Outbox(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepose.system.atomic_files import rename_durably, replace_durably, replace_files, write_durably
+from edgepose.system.atomic_files import locked, rename_durably, replace_durably, replace_files, write_durably
 
 
 def test_a_file_has_its_content_and_permissions_whatever_the_umask(tmp_path: Path) -> None:
@@ -86,3 +86,13 @@ def test_no_change_of_another_process_is_lost_under_the_lock(tmp_path: Path) -> 
     processes = [subprocess.Popen([sys.executable, "-c", COUNT, str(path)]) for _ in range(3)]
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     assert path.read_text() == "150"
+
+
+def test_others_can_take_the_lock_that_an_administrator_made(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        with locked(tmp_path / "choice.json"):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "choice.lock").stat().st_mode & 0o777 == 0o644

@@ -115,3 +115,14 @@ def test_take_wakes_up_for_an_event_and_for_the_end() -> None:
     began = time.monotonic()
     assert reporter.take(10.0) is None
     assert time.monotonic() - began < 5
+
+
+def test_text_that_utf_8_cannot_express_is_made_sendable() -> None:
+    """A file's name in another encoding may be in it, and JSON could not be written."""
+    reporter = Reporter()
+    reporter.event("processor_off", "caf\udce9.py failed")
+    reporter.alert("disk", "caf\udce9: full", event=False)
+    event = reporter.take(0.0)
+    assert event is not None
+    assert event.text == "caf?.py failed"
+    assert reporter.alerts == {"disk": "caf?: full"}
