@@ -126,15 +126,17 @@ class FrameReader:
         if frame is None:
             return False
         self._latency.add((time.perf_counter() - begin) * 1e3)
+        if self._left:
+            return False
+        index = self._first_index + self.captured
+        frame = frame if frame.index == index else replace(frame, index=index)
+        self._on_frame(frame)  # without the lock, so that one that works long never makes `take` or `leave` hang
         with self._changed:
             while self._newest is not None and not source.live and not self._left:
                 self._changed.wait()
             if self._left:
                 return False
-            index = self._first_index + self.captured
-            frame = frame if frame.index == index else replace(frame, index=index)
             self.captured += 1
-            self._on_frame(frame)
             self.displaced += self._newest is not None
             self._newest = frame
             self._changed.notify_all()

@@ -72,6 +72,24 @@ def camera_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("camera")]
 
 
+def test_an_observer_that_never_returns_keeps_nobody_from_closing_the_camera() -> None:
+    released, seen = threading.Event(), []
+
+    def observe(frame: Frame) -> None:
+        seen.append(frame.index)
+        if len(seen) > 1:
+            released.wait(30)
+
+    camera = CameraSupervisor(Device().open, reporter=Reporter(), on_frame=observe, timing=FAST)
+    assert take(camera).index == 0
+    wait_until(lambda: len(seen) > 1, "the observer to be busy")
+    closing = threading.Thread(target=camera.close)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    released.set()
+
+
 def test_frames_pass_through_in_order(watch: Watch) -> None:
     camera, reporter = watch(Device().open)
     frames = [take(camera) for _ in range(200)]
