@@ -510,7 +510,7 @@ def test_without_frames_a_snapshot_says_so(
     estimate = FakeEstimator.estimate
     monkeypatch.setattr(FakeEstimator, "estimate", lambda *args: device.stop.wait(20) and estimate(*args))
     for name, fields in (("snapshot", {}), ("set", {"region": [0, 0, 16, 16]})):
-        assert asker.ask(name, fields)["error"] == "no frame came within 0.1 s; is the camera at work?"
+        assert asker.ask(name, fields)["error"] == "no frame came within 0.1 s; does the camera give frames?"
     assert asker.ask("ping")["ok"]
 
 
