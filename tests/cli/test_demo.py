@@ -47,6 +47,7 @@ def alive(pid: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_ends_by_itself_with_a_summary(command):
     done = subprocess.run([*command, "--seconds", "1.5"], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

@@ -48,6 +48,7 @@ def test_the_model_that_was_activated_makes_the_pose(tmp_path: Path, capsys: pyt
     assert stored() == before
 
 
+@pytest.mark.slow
 def test_the_pose_is_sought_where_the_view_looks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert snapshot(tmp_path, view={"region": [600, 440, 40, 40]}) == 0  # a corner without a mouse
     corner = scores(capsys.readouterr().out)

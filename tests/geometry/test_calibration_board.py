@@ -36,6 +36,7 @@ def exact(pose, lens=LENS, noise=0.05, edge_px=2.5, seed=0) -> CalibrationBoard:
     return CalibrationBoard((corners_px(pose, lens) + scatter).astype(np.float32), edge_px)
 
 
+@pytest.mark.slow
 def test_corners_are_found_to_a_tenth_of_a_pixel(boards):
     for board, pose in zip(boards, POSES, strict=True):
         true = corners_px(pose)

@@ -24,12 +24,16 @@ SMALL, MIDDLE, LARGE = 200, 2_000, 1_000_000  # bytes: less than a pose; than a 
 
 @pytest.fixture
 def device(mosquitto: Mosquitto) -> Iterator[Callable[..., MqttDelivery]]:
-    """device(protocol, port, ...) starts one; more: values of ReconnectTiming."""
+    """device(protocol, port, ...) starts one. more: values of ReconnectTiming."""
     with contextlib.ExitStack() as exits:
 
-        def make(protocol: str = "5", port: int | None = None, **more: float) -> MqttDelivery:
+        def make(
+            protocol: str = "5", port: int | None = None, retry_refused_s: float = 1.0, **more: float
+        ) -> MqttDelivery:
             mqtt = MqttConfig(host="127.0.0.1", port=port or mosquitto.port, protocol=protocol)
-            timing = replace(OFTEN, retry_refused_s=1.0, reconnect=replace(OFTEN.reconnect, **more))
+            soonest_s = retry_refused_s / 5
+            again = replace(OFTEN, retry_refused_s=retry_refused_s, retry_refused_soonest_s=soonest_s)
+            timing = replace(again, reconnect=replace(OFTEN.reconnect, **more))
             made = new_device(mqtt, timing=timing)
             exits.callback(made.close)
             return made
@@ -129,7 +133,7 @@ def test_an_answer_counts_also_when_it_is_the_last_word(
     """mosquitto before 2.0.22 with an unbounded queue refuses a message and closes the connection."""
     mosquitto.start("allow_anonymous true", "max_queued_messages 0", f"message_size_limit {MIDDLE}")
     subscriber = subscribe(mosquitto.port)
-    delivery = device()
+    delivery = device(retry_refused_s=60.0)  # each new attempt with the large one would cost the connection again
     large = msgspec.structs.replace(pose(1), model="m" * MIDDLE)
     for message in (large, pose(2)):
         delivery.deliver(message)

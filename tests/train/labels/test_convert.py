@@ -269,6 +269,7 @@ def test_an_unreadable_source_is_one_line(tmp_path, convert):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_public_project_survives(reaching, tmp_path, convert):
     source = reaching
     for destination in ("a.pkg.slp", "b.json"):
