@@ -133,7 +133,7 @@ def test_an_answer_counts_also_when_it_is_the_last_word(
     """mosquitto before 2.0.22 with an unbounded queue refuses a message and closes the connection."""
     mosquitto.start("allow_anonymous true", "max_queued_messages 0", f"message_size_limit {MIDDLE}")
     subscriber = subscribe(mosquitto.port)
-    delivery = device(retry_refused_s=60.0)  # each new attempt with the large one would cost the connection again
+    delivery = device(retry_refused_s=300.0)  # each new attempt with the large one would cost the connection again
     large = msgspec.structs.replace(pose(1), model="m" * MIDDLE)
     for message in (large, pose(2)):
         delivery.deliver(message)
