@@ -1,4 +1,4 @@
-"""What is made of whole videos: tables of poses, smoothed motion, measures, plots, overlays; and calibrations.
+"""Turns whole videos into tables of poses, smoothed motion, measures, plots and overlays; and calibrates lenses.
 
 `analyze_video` is the way through the room: it finds the poses and calls the writers of `motion`. Matplotlib (extra
 `plots`) is imported in `plots` alone. To add a measure of motion, write it in `pose/kinematics.py`. To add a kind of

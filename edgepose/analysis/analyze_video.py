@@ -23,7 +23,7 @@ from edgepose.types import F64
 
 @dataclass(slots=True)
 class AnalysisReport:
-    """What became of one video: its frames, how long the analysis took, and which results could be written."""
+    """The outcome for one video: its frames, how long the analysis took, and which results could be written."""
 
     frames: int
     seconds: float

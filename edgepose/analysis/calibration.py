@@ -27,7 +27,7 @@ _KEPT_PICTURES = 5  # pictures in which a smaller board is searched where none h
 
 @dataclass
 class BoardPictures:
-    """What was found in the pictures.
+    """Holds what was found in the pictures.
 
     Attributes:
         boards: the boards, at most one in a picture.

@@ -1,4 +1,4 @@
-"""What is made of the poses of a whole video: smoothed poses, measures, times in zones, plots, an overlay."""
+"""Turns the poses of a whole video into smoothed poses, measures, times in zones, plots and an overlay."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _draw(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None, reach
 
 
 class _Strip:
-    """What is written below each frame: number, time and score, and what the colours mean.
+    """Writes below each frame its number, time and score, and what the colours mean.
 
     Attributes:
         text_px: height of a capital letter.

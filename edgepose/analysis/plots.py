@@ -53,7 +53,7 @@ _SPEED_BINS = 450
 
 @dataclass(frozen=True, slots=True)
 class PlotContext:
-    """What the plots of one video have in common.
+    """Holds what the plots of one video have in common.
 
     Attributes:
         video: the file's name.
@@ -248,7 +248,7 @@ def _colour_map() -> Colormap:
 
 
 def _colour_bar_axes(axes: Axes) -> Axes:
-    """As high as the picture, to its right."""
+    """Returns axes as high as the picture, to its right."""
     return axes.inset_axes((1.02, 0, 0.03, 1))
 
 
@@ -287,7 +287,7 @@ def _printable(text: str) -> str:
 
 
 def _time_unit(longest_s: float) -> tuple[float, str]:
-    """What to divide seconds by so that numbers stay short, and the unit that they then have."""
+    """Returns a divisor of seconds that keeps numbers short, and the unit that they then have."""
     return (1.0, "s") if longest_s < 300 else (60.0, "min") if longest_s < 3 * 3600 else (3600.0, "h")
 
 

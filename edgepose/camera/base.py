@@ -1,4 +1,4 @@
-"""What the pipeline needs of a camera, and what a source of frames must have so that it can be supervised."""
+"""States what the pipeline needs of a camera, and what a source must have so that it can be supervised."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgepose.types import Frame
 
 
 class Camera(Protocol):
-    """What the pipeline reads frames from.
+    """The pipeline reads its frames from this.
 
     Attributes:
         live: True when frames come at their own pace and a late one is skipped; False when every frame waits its turn.
