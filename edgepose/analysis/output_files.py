@@ -16,7 +16,7 @@ PLOTS = ("trajectory", "occupancy", "speed")
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """Says where the results of one video go; None means not wanted. plots: files of each plot, by its name in PLOTS."""
+    """Says where the results of one video go; None means not wanted. plots: files of each plot, by name in PLOTS."""
 
     table: Path
     overlay: Path | None
