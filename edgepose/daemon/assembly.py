@@ -50,6 +50,7 @@ from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id
 from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
+from edgepose.system.state_files import newer_state
 from edgepose.types import Skeleton
 
 log = logging.getLogger("edgepose")
@@ -122,6 +123,7 @@ class Daemon:
         lock = SpoolLock(config.spool, self._device, wait=not is_live(config.camera), reporter=reporter)
         parts.callback(lock.close)
         self._info = info_message(config, self._estimator, read_settings(self._settings_file))
+        reporter.alert("settings_newer", newer_state(self._settings_file))
         status = StatusMessage(device=self._device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
         self._delivery = MqttDelivery(config.mqtt, lock, status, self._info, self._stop, reporter=reporter)
         parts.callback(self._delivery.close)

@@ -1,14 +1,16 @@
-"""The settings that commands have changed, kept over restarts in a small file."""
+"""The settings that commands have changed, kept over restarts in a small file.
+
+The file has no `v`, as that of the first version: commit 38e3777 refuses every field that it does not know, and would
+forget the settings after a rollback.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import Settings
-from edgepose.system.atomic_files import read_state, write_durably
+from edgepose.system.state_files import read_state, write_state
 
 
 def read_settings(path: Path) -> Settings:
@@ -23,6 +25,6 @@ def write_settings(path: Path, settings: Settings) -> None:
     """Writes the whole file or nothing; it is on the disk when this returns. Raises EdgeposeError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(path, msgspec.json.encode(settings))
+        write_state(path, settings)
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot keep the settings ({exc.strerror}), so nothing was changed") from None

@@ -12,14 +12,14 @@ from pathlib import Path
 import msgspec
 
 from edgepose.errors import EdgeposeError
-from edgepose.system.atomic_files import locked, read_state, write_durably
 from edgepose.system.reporter import Reporter
+from edgepose.system.state_files import locked, newer_state, read_state, state_stamp, write_state
 
 MOST_GOOD = 5
 MOST_BAD = 20
 
 
-class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Trial(msgspec.Struct, frozen=True):
     """A model that has not proved itself yet.
 
     Attributes:
@@ -32,7 +32,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boot: str = ""
 
 
-class ModelSelection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ModelSelection(msgspec.Struct, frozen=True, kw_only=True):
     """Which model is to run. Models are named by their keys in the store.
 
     Attributes:
@@ -112,7 +112,10 @@ def failed(selection: ModelSelection, key: str, why: str) -> ModelSelection:
 
 
 def read_selection(path: Path) -> ModelSelection:
-    """Reads the file; a damaged one is set aside, and then the config's model runs. Never raises."""
+    """Reads the file; a damaged one is set aside, and then the config's model runs. Never raises.
+
+    Of a file of a newer version, which stays as it is, everything counts that this version understands.
+    """
     return read_state(path, ModelSelection, "which model was activated is forgotten") or ModelSelection()
 
 
@@ -124,7 +127,7 @@ def change_selection(path: Path, transition: Transition) -> ModelSelection:
             before = read_selection(path)
             after = transition(before)
             if after != before:
-                write_durably(path, msgspec.json.encode(after))
+                write_state(path, after)
     except OSError as exc:
         hint = "; use sudo" if isinstance(exc, PermissionError) else ""
         raise EdgeposeError(f"{path}: cannot keep which model is to run ({exc.strerror}){hint}") from None
@@ -141,12 +144,13 @@ class SelectionFile:
     def __init__(self, path: Path, reporter: Reporter) -> None:
         self._path, self._reporter = path, reporter
         self._unwritten: list[Transition] = []
-        self._stamp: tuple[int, int] | None = None  # of the file when it was read
+        self._stamp: tuple[tuple[int, int], ...] | None = None  # of the file when it was read
         self.selection = self.read()
+        reporter.alert("models_newer", newer_state(path))
 
     def read(self) -> ModelSelection:
         """Reads the file again where another process has changed it."""
-        stamp = self._inspect()
+        stamp = state_stamp(self._path)
         if stamp != self._stamp:
             self._stamp, self.selection = stamp, self._with_unwritten(read_selection(self._path))
         return self.selection
@@ -169,10 +173,3 @@ class SelectionFile:
         for transition in self._unwritten:
             selection = transition(selection)
         return selection
-
-    def _inspect(self) -> tuple[int, int]:
-        try:
-            status = self._path.stat()
-        except OSError:
-            return 0, 0
-        return status.st_ino, status.st_mtime_ns

@@ -22,7 +22,7 @@ import msgspec
 from edgepose.errors import EdgeposeError, ModelError
 from edgepose.inference.model_card import card_path, read_model, sha256_of
 from edgepose.inference.runtime import installed_runtimes
-from edgepose.system.atomic_files import locked, read_state, write_durably
+from edgepose.system.state_files import locked, read_state, write_state
 
 VERIFY_S = 120.0  # a Pi Zero needs seconds for the imports, and as long again for a large model's golden picture
 MOST_PASSED = 50
@@ -59,7 +59,7 @@ def verify_once(model: Path, passed: Path) -> None:
     with contextlib.suppress(OSError), locked(passed):  # else the model is verified again
         found = {**_read(passed).runtimes, digest: runtimes}
         newest = dict(list(found.items())[-MOST_PASSED:])
-        write_durably(passed, msgspec.json.encode(PassedModels(runtimes=newest)))
+        write_state(passed, PassedModels(runtimes=newest))
 
 
 def _read(passed: Path) -> PassedModels:

@@ -83,7 +83,7 @@ class PoseMessage(Message, frozen=True, kw_only=True):
     keypoints: Annotated[dict[str, Keypoint], Meta(max_length=1000)]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the command `set` changes.
 
     Attributes:

@@ -61,8 +61,8 @@ class UpgradeTiming:
     poll_s: float = 0.5
 
 
-class PendingUpgrade(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An upgrade that is not judged yet.
+class PendingUpgrade(msgspec.Struct, frozen=True):
+    """An upgrade that is not judged yet. Either version may have to read what the other one has written.
 
     Attributes:
         before, after: the versions.

@@ -2,27 +2,15 @@
 
 `write_durably` is for bytes, `replace_durably` for a file that a library writes, `replace_files` for several files that
 belong together, and `rename_durably` for a file that was written under another name already. When one of them returns,
-the content is on the disk. Below them: small files of state, which several processes may change.
+the content is on the disk.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import fcntl
-import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
-
-import msgspec
-
-log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-_MOST_STATE_BYTES = 65_536
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -36,9 +24,11 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """
 
     def write(temporary: Path) -> None:
-        temporary.touch(0o600)  # a secret is readable to its owner alone while it is written
-        temporary.write_bytes(data)
-        temporary.chmod(mode)
+        # A secret is readable to its owner alone while it is written. O_EXCL follows no link: an administrator also
+        # writes into the folder of the service's user, who must not choose which file that is.
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
 
     replace_files({path: write})
 
@@ -101,54 +91,5 @@ def _sync(path: Path, flags: int) -> None:
     number = os.open(path, flags)
     try:
         os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def read_state(path: Path, kind: type[T], forgotten: str) -> T | None:
-    """Reads a JSON file of state. Never raises, because a daemon without its state is better than no daemon.
-
-    Args:
-        kind: the struct that the file holds.
-        forgotten: what is lost with a damaged file, in words, for the log. Such a file is renamed to `.damaged`.
-
-    Returns:
-        The content; None where there is no file, or a damaged one.
-    """
-    try:
-        if not path.exists():
-            return None
-        return msgspec.json.decode(_content(path), type=kind)
-    except (OSError, ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-        why = exc.strerror if isinstance(exc, OSError) else str(exc)
-    log.warning("%s: cannot read (%s); %s", path, why, forgotten)
-    try:
-        path.replace(path.with_suffix(".damaged"))
-    except OSError as exc:
-        log.warning("%s: cannot be moved away (%s); remove it, or nothing new can be kept", path, exc.strerror)
-    return None
-
-
-def _content(path: Path) -> bytes:
-    if not path.is_file():  # reading a pipe would wait for ever
-        raise ValueError("not a file")
-    with path.open("rb") as file:
-        return file.read(_MOST_STATE_BYTES)
-
-
-@contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Keeps every other process out that wants to lock the same file; it waits until this one is done.
-
-    Whoever reads a file of state, changes it and writes it back does so inside, so that no change of another process is
-    lost. The lock is on a file beside it that ends in `.lock` and stays. Raises OSError.
-    """
-    # Opened for reading only: an administrator may have made it, and the service may then not write it.
-    number = os.open(path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o644)
-    try:
-        with contextlib.suppress(OSError):  # another's file; whoever made it has done so
-            os.fchmod(number, 0o644)  # whatever the umask is: the service must be able to open it too
-        fcntl.flock(number, fcntl.LOCK_EX)
-        yield
     finally:
         os.close(number)

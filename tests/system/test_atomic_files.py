@@ -1,15 +1,13 @@
-"""Files that are whole after a power cut, and state that several processes change."""
+"""Files that are whole after a power cut."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from edgepose.system.atomic_files import locked, rename_durably, replace_durably, replace_files, write_durably
+from edgepose.system.atomic_files import rename_durably, replace_durably, replace_files, write_durably
 
 
 def test_a_file_has_its_content_and_permissions_whatever_the_umask(tmp_path: Path) -> None:
@@ -67,32 +65,3 @@ def test_a_complete_file_takes_its_name(tmp_path: Path) -> None:
         (tmp_path / name).write_text(name)
     rename_durably(tmp_path / "video.mp4.part", tmp_path / "video.mp4")
     assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("video.mp4", "video.mp4.part")]
-
-
-COUNT = """
-import sys
-from pathlib import Path
-from edgepose.system.atomic_files import locked, write_durably
-path = Path(sys.argv[1])
-for _ in range(50):
-    with locked(path):
-        write_durably(path, str(int(path.read_text()) + 1).encode())
-"""
-
-
-def test_no_change_of_another_process_is_lost_under_the_lock(tmp_path: Path) -> None:
-    path = tmp_path / "count.json"
-    path.write_text("0")
-    processes = [subprocess.Popen([sys.executable, "-c", COUNT, str(path)]) for _ in range(3)]
-    assert [process.wait(60) for process in processes] == [0, 0, 0]
-    assert path.read_text() == "150"
-
-
-def test_others_can_take_the_lock_that_an_administrator_made(tmp_path: Path) -> None:
-    before = os.umask(0o077)
-    try:
-        with locked(tmp_path / "choice.json"):
-            pass
-    finally:
-        os.umask(before)
-    assert (tmp_path / "choice.lock").stat().st_mode & 0o777 == 0o644
