@@ -15,10 +15,11 @@ from edgepose.errors import ConfigError, UsageError
 from edgepose.inference.model_card import card_path, read_card
 from edgepose.service.steps import Steps
 from edgepose.system.shipped_files import shipped
+from edgepose.system.state_dir import SERVICE_STATE, SERVICE_USER
 
 PROGRAM = "/opt/edgepose"
-ETC, STATE, UNITS = "/etc/edgepose", "/var/lib/edgepose", "/etc/systemd/system"
-USER = "edgepose"
+ETC, STATE, UNITS = "/etc/edgepose", str(SERVICE_STATE), "/etc/systemd/system"
+USER = SERVICE_USER
 FILES = {
     "edgepose.service": f"{UNITS}/edgepose.service",
     "edgepose@.service": f"{UNITS}/edgepose@.service",
