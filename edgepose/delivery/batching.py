@@ -26,12 +26,14 @@ class Batch:
         poses: number of poses in it; an event counts as one.
         payload: JSON.
         rows: number of poses by row of the disk.
+        device: the device that made them, where that is known. It may be this one's former name.
     """
 
     leaf: str
     poses: int
     payload: bytes
     rows: dict[int, int] = field(default_factory=dict)
+    device: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -116,7 +118,7 @@ def join(batches: Iterable[Batch]) -> list[Batch]:
 
 
 def _fits(group: list[Batch], batch: Batch) -> bool:
-    alike = batch.leaf == group[0].leaf == "poses"
+    alike = batch.leaf == group[0].leaf == "poses" and batch.device == group[0].device
     few = sum(one.poses for one in group) + batch.poses <= BATCH_POSES
     return alike and few and sum(len(one.payload) for one in group) + len(batch.payload) <= BATCH_BYTES
 
@@ -138,7 +140,7 @@ def _merged(group: list[Batch]) -> list[Batch]:
     poses = [pose for part in parts for pose in part.poses]
     whole = _UnreadBatch(device=parts[0].device, boot=boot_id(), replay=True, poses=poses)
     rows = {row: count for batch in group for row, count in batch.rows.items()}
-    return [Batch("poses", len(poses), encode(whole), rows)]
+    return [Batch("poses", len(poses), encode(whole), rows, group[0].device)]
 
 
 def encode_batch(poses: Sequence[PoseMessage], *, replay: bool) -> bytes:

@@ -122,11 +122,13 @@ class MqttDelivery:
 
     @property
     def given_up(self) -> dict[str, int]:
-        """Number of messages by reason. Those that the broker refuses are on the disk, and may be taken later; `events`
-        found no room before they could be sent."""
+        """Number of messages by reason. Those that the broker refuses are on the disk, and may be taken later; those of
+        `newer_version` are on the disk, and only that version can send them; `events` found no room before they could
+        be sent."""
         refused = {f"refused_{name}": n for name, n in self._outbox.spool.refused.counts().items()}
         events = {"events": self.reporter.dropped} if self.reporter.dropped else {}
-        return {**self._outbox.dropped, **refused, **events}
+        newer = {"newer_version": n} if (n := self._outbox.spool.set_aside) else {}
+        return {**self._outbox.dropped, **refused, **newer, **events}
 
     @property
     def rejected(self) -> dict[str, int]:

@@ -253,7 +253,7 @@ class Link:
             parcel = self._notices.popleft() if self._notices else self._next()
             if parcel is None:
                 return
-            notice = parcel if isinstance(parcel, Notice) else self._notice(parcel.leaf, parcel.payload)
+            notice = parcel if isinstance(parcel, Notice) else Notice(self._topic(parcel), parcel.payload, retain=False)
             size = notice.size()
             if not self._limit.allows(size):
                 self._refuse(parcel, TOO_LARGE)
@@ -270,6 +270,10 @@ class Link:
     def _next(self) -> Parcel | None:
         spooled = sum(isinstance(parcel, Parcel) and parcel.batch is not None for parcel in self._in_flight.values())
         return self._outbox.take(spooled=spooled < SPOOL_WINDOW and not self._ending.is_set())
+
+    def _topic(self, parcel: Parcel) -> str:
+        """Returns the topic of the device that made the poses, which may have had another name then."""
+        return topic_name((parcel.batch and parcel.batch.device) or self._device, parcel.leaf)
 
     def _notice(self, leaf: str, payload: bytes) -> Notice:
         return Notice(topic_name(self._device, leaf), payload, retain=TOPICS[leaf].retained)
@@ -319,7 +323,8 @@ class Link:
     def _about(self, parcel: Parcel | Notice) -> str:
         """Returns what an alert about the message is about: its topic, without the device; all replies are `reply`."""
         if isinstance(parcel, Parcel):
-            return parcel.leaf
+            topic = self._topic(parcel)
+            return parcel.leaf if topic == topic_name(self._device, parcel.leaf) else topic
         return parcel.topic.removeprefix(topic_name(self._device, "")) if parcel.retain else "reply"
 
     def _watch(self, connection: Connection, owner: LinkOwner) -> None:

@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from edgepose.delivery.ack_tracker import AckedRows
 from edgepose.delivery.batching import Batch, Item, MessageSource, join, pack
@@ -21,12 +22,21 @@ from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
 from edgepose.delivery.timing import DeliveryTiming
 from edgepose.system.clock import SyncFlag, boot_us
 from edgepose.system.reporter import Reporter
+from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
 
 _READ_AHEAD_ROWS = 64  # at a time
 _READY_BATCHES = 8  # while fewer are ready, more is read
 _TIDY_S = 1.0
+
+
+def set_aside_text(files: Mapping[Path, int]) -> str | None:
+    """Returns what to report of spools that only a newer version can read. files: the number of poses in each."""
+    if not files:
+        return None
+    found = ", ".join(f"{count(poses, 'pose')} in {path}" for path, poses in files.items())
+    return f"a newer version of edgepose has left {found}; they stay there, and that version sends them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +107,11 @@ class Spool:
     def poses(self) -> int:
         """Number of poses on the disk or on their way to it that are neither acknowledged nor refused."""
         return max(0, self._disk.poses - self._acked.poses) + self._writing
+
+    @property
+    def set_aside(self) -> int:
+        """Number of poses on the disk that only a newer version of edgepose can read and send."""
+        return sum(self._disk.set_aside.values())
 
     @property
     def megabytes(self) -> float:
@@ -176,6 +191,7 @@ class Spool:
         try:
             self._disk.open()
             self.opened = True
+            self._reporter.alert("spool_set_aside", set_aside_text(self._disk.set_aside))
             self._write(source)
             if tidy or time.monotonic() - self._tidied_s > _TIDY_S:
                 self._tidied_s = time.monotonic()

@@ -14,16 +14,18 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import quote
 
 from edgepose.delivery.batching import Batch
-from edgepose.protocol.codec import as_json
+from edgepose.protocol.codec import as_json, device_of
 from edgepose.protocol.topics import TOPICS
 from edgepose.system.clock import boot_id, boot_us, wall_us
-from edgepose.system.database import is_damage, open_database, set_aside
+from edgepose.system.database import is_damage, move_database, open_database, set_aside, set_aside_versions
 
 log = logging.getLogger(__name__)
 
 _VERSION = 1
+# A later version keeps the table `batch` with its column `poses`, because this one counts what it cannot read.
 _SCHEMA = """
 CREATE TABLE batch (id INTEGER PRIMARY KEY, leaf TEXT NOT NULL, poses INTEGER NOT NULL, boot TEXT NOT NULL,
                     boot_s REAL NOT NULL, wall_s REAL NOT NULL, synced INTEGER NOT NULL, refused TEXT,
@@ -33,6 +35,11 @@ CREATE INDEX counts ON batch (poses, refused)
 """  # the index `counts` saves reading all of the file; if it began with `refused`, SQLite would choose it for _ROWS
 _COUNTS = "SELECT refused, SUM(poses) FROM batch GROUP BY refused"
 _INSERT = "INSERT INTO batch VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_TAKE_UP = """
+INSERT INTO batch
+SELECT ? + ROW_NUMBER() OVER (ORDER BY id), leaf, poses, boot, boot_s, wall_s, synced, refused, payload FROM other.batch
+ORDER BY id
+"""
 _ROWS = "SELECT id FROM batch WHERE id > ? AND refused IS NULL ORDER BY id LIMIT 100"
 _REFUSED = "SELECT id, poses, refused FROM batch WHERE refused IS NOT NULL ORDER BY id LIMIT ?"
 _AGES = """
@@ -48,6 +55,20 @@ class SpoolDiskError(Exception):
     """The disk cannot be used now; the message is for the operator."""
 
 
+def spools_set_aside(path: Path) -> dict[Path, int]:
+    """Returns the files that wait beside a spool for a newer version of edgepose, and the number of poses in each."""
+    return {file: count_poses(file) for file, version in set_aside_versions(path).items() if version > _VERSION}
+
+
+def count_poses(path: Path) -> int:
+    """Returns the number of poses in a spool that nobody has open; 0 where it cannot be read. Nothing is changed."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as database:
+            return int(database.execute("SELECT COALESCE(SUM(poses), 0) FROM batch").fetchone()[0])
+    except (sqlite3.Error, UnicodeDecodeError):
+        return 0
+
+
 class SpoolDisk:
     """The file, for one thread.
 
@@ -58,6 +79,7 @@ class SpoolDisk:
         poses: number of poses in the file that are not refused.
         refused: number of poses that the broker has refused, by reason.
         damaged: number of poses that could not be read, since the start.
+        set_aside: number of poses in files beside this one that only another version of edgepose can read, by file.
         used_bytes: size of the pages in use.
     """
 
@@ -65,6 +87,7 @@ class SpoolDisk:
         """reopen_s: time between attempts to use a disk that failed."""
         self.poses = self.damaged = 0
         self.refused: Counter[str] = Counter()
+        self.set_aside: dict[Path, int] = {}
         self.used_bytes = self._free_bytes = 0
         self._next = 1
         self._path, self._max_bytes, self._max_age_s, self._reopen_s = path, max_bytes, max_age_s, reopen_s
@@ -115,7 +138,8 @@ class SpoolDisk:
         leaf, poses, payload = found
         with contextlib.suppress(zlib.error):
             if leaf in TOPICS:
-                return Batch(leaf, poses, as_json(zlib.decompress(payload)), {row: poses})
+                found = as_json(zlib.decompress(payload))
+                return Batch(leaf, poses, found, {row: poses}, device_of(found))
         log.warning("%s: %d poses are damaged and given up", self._path, poses)
         self.damaged += poses
         self.remove([(row, row)])
@@ -229,8 +253,12 @@ class SpoolDisk:
             if not isinstance(exc, OSError) and is_damage(exc):
                 self.close()
                 with contextlib.suppress(OSError):  # if this fails, the next attempt to open it reports why
-                    set_aside(self._path, str(exc))
+                    self._count_damaged(set_aside(self._path, str(exc)))
             self._fail(exc)
+
+    def _count_damaged(self, path: Path) -> None:
+        """As far as a damaged file still says how much was in it."""
+        self.damaged += count_poses(path)
 
     def _fail(self, exc: Exception) -> NoReturn:
         self.close()
@@ -242,14 +270,42 @@ class SpoolDisk:
         if self._database is None:
             if time.monotonic() < self._closed_until:
                 raise SpoolDiskError(f"{self._path}: {self._why}")
-            database = open_database(self._path, _VERSION, _SCHEMA, "synchronous = FULL")
-            counts = dict(database.execute(_COUNTS).fetchall())
-            self.poses, self.refused = counts.pop(None, 0), Counter(counts)
+            others = [file for file, version in set_aside_versions(self._path).items() if version <= _VERSION]
+            if others and not self._path.exists():
+                move_database(others.pop(0), self._path.parent, self._path.name)
+            database = self._open_file(self._path)
             last = database.execute("SELECT COALESCE(MAX(id), 0) FROM batch").fetchone()[0]
             self._next = max(self._next, last + 1)  # no row number is used twice, in a new file neither
+            for file in others:
+                self._take_up(database, file)
+            counts = dict(database.execute(_COUNTS).fetchall())
+            self.poses, self.refused = counts.pop(None, 0), Counter(counts)
+            self.set_aside = spools_set_aside(self._path)
             self._database = database
             self._measure()
         return self._database
+
+    def _open_file(self, path: Path) -> sqlite3.Connection:
+        return open_database(path, _VERSION, _SCHEMA, "synchronous = FULL", on_damage=self._count_damaged)
+
+    def _take_up(self, database: sqlite3.Connection, file: Path) -> None:
+        """Takes over what is in a file of this version or an earlier one, which was set aside or had another name.
+
+        Where that fails, the file stays for the next attempt, and this spool can be used all the same.
+        """
+        try:
+            self._open_file(file).close()  # brings it to this version
+            database.execute("ATTACH ? AS other", (str(file),))
+            try:
+                with database:
+                    database.execute("BEGIN IMMEDIATE")
+                    rows = database.execute(_TAKE_UP, (self._next - 1,)).rowcount
+            finally:
+                database.execute("DETACH other")
+            self._next += rows
+            file.unlink()
+        except (OSError, sqlite3.Error) as exc:
+            log.warning("%s: cannot be taken up (%s); the next start tries it again", file, exc)
 
     def _measure(self) -> None:
         with self._guarded() as database:

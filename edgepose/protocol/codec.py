@@ -44,6 +44,18 @@ def as_json(payload: bytes) -> bytes:
         return payload
 
 
+class _Named(msgspec.Struct):
+    device: str
+
+
+def device_of(payload: bytes) -> str:
+    """Returns the device that a JSON payload is of; empty where it does not say."""
+    try:
+        return decode(payload, _Named).device
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+
+
 def keypoints_of(
     pose: Pose, skeleton: Skeleton, min_score: float = 0.0, xy_mm: F64 | None = None
 ) -> dict[str, Keypoint]:

@@ -166,10 +166,6 @@ def _foreign(path: Path) -> None:
     other.close()
 
 
-def _of_tomorrow(path: Path) -> None:
-    open_database(path, 99, "CREATE TABLE batch (id INTEGER)").close()
-
-
 def _empty(path: Path) -> None:
     path.write_bytes(b"")
 
@@ -178,7 +174,7 @@ def _text(path: Path) -> None:
     path.write_text("not a database, but long enough to be looked at" * 10, encoding="utf-8")
 
 
-@pytest.mark.parametrize("spoil", [_foreign, _of_tomorrow, _text, _empty])
+@pytest.mark.parametrize("spoil", [_foreign, _text, _empty])
 def test_a_file_that_is_not_ours_is_set_aside(
     spoil: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -189,6 +185,77 @@ def test_a_file_that_is_not_ours_is_set_aside(
     aside = list(tmp_path.glob("*.damaged.*"))
     assert len(aside) == (0 if spoil is _empty else 1)
     assert len(caplog.messages) == len(aside)
+
+
+def _set_version(path: Path, version: int) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {version}")
+
+
+def test_a_spool_of_a_newer_version_is_set_aside_counted_and_taken_up_by_that_version(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path)
+    disk.append([batch(17), batch(3)], synced=True)
+    disk.refuse([(2, "not_authorized")])
+    disk.close()
+    _set_version(tmp_path / "spool.db", 2)
+
+    for _ in range(2):
+        older = new_disk(tmp_path)
+        older.append([batch(5, size=50)], synced=True)
+        assert older.set_aside == {tmp_path / "spool.db.v2": 20}
+        older.close()
+    assert (older.poses, older.damaged) == (10, 0)
+
+    _set_version(tmp_path / "spool.db.v2", 1)  # this version has to play the one that knows it
+    (tmp_path / "spool.db.v2").rename(tmp_path / "spool.db.v1")
+    newer = new_disk(tmp_path)
+    newer.open()
+    assert (newer.poses, newer.refused, newer.set_aside) == (27, {"not_authorized": 3}, {})
+    assert [len(one.payload) for one in all_of(newer)] == [50, 50, 100]
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".db-wal"] == ["spool.db"]
+    newer.append([batch(1)], synced=True)
+    assert rows_of(newer)[-1] == 5
+
+
+def test_a_newer_spool_of_unknown_layout_is_kept_too(tmp_path: Path) -> None:
+    open_database(tmp_path / "spool.db", 99, "CREATE TABLE pose (id INTEGER)").close()
+    disk = new_disk(tmp_path)
+    disk.append([batch()], synced=True)
+    assert disk.set_aside == {tmp_path / "spool.db.v99": 0}
+    assert disk.poses == 15
+
+
+def test_what_cannot_be_taken_up_stays_and_the_spool_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("first", "spool.db.v1"):
+        disk = SpoolDisk(tmp_path / name, 1e8, HOUR_S)
+        disk.append([batch()], synced=True)
+        disk.close()
+    (tmp_path / "first").rename(tmp_path / "spool.db")
+    user = open_database(tmp_path / "spool.db.v1", 1, "")
+    user.execute("UPDATE batch SET poses = 16")  # somebody has it open
+    disk = new_disk(tmp_path)
+    disk.open()
+    assert disk.poses == 15
+    assert "cannot be taken up (database is locked)" in caplog.text
+    user.close()
+    disk.close()
+    disk = new_disk(tmp_path)
+    disk.open()
+    assert disk.poses == 31
+
+
+def test_what_a_damaged_spool_still_says_is_counted(tmp_path: Path) -> None:
+    disk = new_disk(tmp_path)
+    disk.append([batch(size=3000) for _ in range(20)], synced=True)
+    disk.close()
+    data = bytearray((tmp_path / "spool.db").read_bytes())
+    page = len(data) - 8 * 4096  # among the payloads
+    data[page : page + 4096] = bytes(4096)
+    (tmp_path / "spool.db").write_bytes(data)
+    disk = new_disk(tmp_path)
+    disk.open()
+    assert list(tmp_path.glob("*.damaged.1"))
+    assert disk.damaged == 300
 
 
 def test_a_large_spool_opens_at_once(tmp_path: Path) -> None:
