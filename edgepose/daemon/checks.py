@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from edgepose.inference.viewer import field_of, window_size, zoom_of
 from edgepose.mqtt.connection import probe_broker
 from edgepose.recording.recorder import require_encoder
 from edgepose.recording.retention import usable_bytes
+from edgepose.system.clock_error import ask_clock_error_us
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, image_size_wh
 from edgepose.video import h264
@@ -181,7 +183,9 @@ class _Checks:
         elif board.disk_free_mb is not None:
             yield CheckResult("disk", "ok", f"{board.disk_free_mb / 1e3:.1f} GB free")
         if board.clock_synced:
-            yield CheckResult("clock", "ok", "synchronised")
+            error_us = ask_clock_error_us()
+            bound = "" if error_us is None else f", within {math.ceil(error_us / 100) / 10:g} ms"
+            yield CheckResult("clock", "ok", f"synchronised{bound}")
         else:
             text = "not synchronised: poses say so; enable NTP (timedatectl set-ntp true)"
             yield CheckResult("clock", "warn", text)

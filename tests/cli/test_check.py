@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from brokers import Mosquitto
@@ -39,6 +43,26 @@ def test_all_is_well(
     assert lines["delegate"] == ("ok", lines["delegate"][1])
     assert "XNNPACK" in lines["delegate"][1]
     assert lines["camera"][1].startswith("640x480")
+
+
+def test_the_clock_is_said_to_be_as_good_as_the_time_service_says(
+    tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    library = ctypes.CDLL
+    kernel = SimpleNamespace(adjtimex=lambda timex: 0)  # a time service has set the clock
+    monkeypatch.setattr(
+        ctypes, "CDLL", lambda name, *more, **options: library(name, *more, **options) if name else kernel
+    )
+    for program, answer in (
+        ("busctl", ""),
+        ("chronyc", "C0000201,192.0.2.1,2,1.0,-0.0002,0,0,0,0,0,0.001,0.00061,1.0,Normal"),
+    ):
+        (tmp_path / program).write_text(f"#!/bin/sh\necho '{answer}'\n", encoding="ascii")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    mosquitto.start()
+    _, lines = check(write(tmp_path / "f.yaml", demo_model, mosquitto.port), capsys)
+    assert lines["clock"] == ("ok", "synchronised, within 1.4 ms")
 
 
 def test_an_absent_broker_and_camera_exit_1_and_the_rest_is_still_told(
