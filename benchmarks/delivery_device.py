@@ -35,7 +35,7 @@ from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery.timing import DeliveryTiming
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
-from edgepose.protocol.messages import Keypoint, PoseMessage
+from edgepose.protocol.messages import AnimalMessage, Keypoint, PoseMessage
 from edgepose.system.clock import boot_id, boot_us, wall_us
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
@@ -199,12 +199,14 @@ def next_pose(points: dict[str, Keypoint], seq: int, frame: int, t_us: int) -> P
         seq=seq,
         frame=frame,
         t_us=t_us,
+        mono_us=8123456789,
         synced=True,
+        clock_error_us=180,
         replay=False,
         latency_ms=round(10 + points[NAMES[0]].score * 3, 2),
         model="openfield@3fa2c1",
         size_wh=(640, 480),
-        keypoints=points,
+        animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints=points)],
     )
 
 

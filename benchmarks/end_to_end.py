@@ -83,7 +83,7 @@ def compare(model: Path, video: Path, port: int, folder: Path) -> None:
     for pose, row in zip(listener.poses, rows, strict=True):
         for name, coord, cell in zip(names[1:], coords[1:], row[1:], strict=True):
             if coord in {"x", "y"}:
-                worst = max(worst, abs(pose["keypoints"][name][coord] - float(cell)))
+                worst = max(worst, abs(pose["animals"][0]["keypoints"][name][coord] - float(cell)))
     print(f"{len(rows)} rows from analyze; largest difference {worst:.4f} px")
 
 

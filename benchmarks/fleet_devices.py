@@ -20,7 +20,7 @@ import time
 from dataclasses import dataclass
 
 from edgepose.protocol.codec import encode
-from edgepose.protocol.messages import EventMessage, InfoMessage, Keypoint, PoseMessage, Settings
+from edgepose.protocol.messages import AnimalMessage, EventMessage, InfoMessage, Keypoint, PoseMessage, Settings
 from edgepose.protocol.topics import topic_name
 from edgepose.types import Skeleton
 
@@ -127,12 +127,14 @@ def pose(name: str, keypoints: dict[str, Keypoint]) -> PoseMessage:
         seq=_SEQ,
         frame=_FRAME,
         t_us=_T_US,
+        mono_us=8123456789,
         synced=True,
+        clock_error_us=180,
         replay=False,
         latency_ms=23.41,
         model=MODEL,
         size_wh=SIZE_WH,
-        keypoints=keypoints,
+        animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints=keypoints)],
     )
 
 

@@ -62,10 +62,13 @@ class Pose:
     score: F32
 
 
-class Skeleton(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Skeleton(msgspec.Struct, frozen=True):
     """The names of K keypoints in order, the `edges` to draw, and the `flip_pairs` that a mirror image exchanges."""
 
-    keypoints: Annotated[tuple[str, ...], Meta(description="Names of the keypoints, in their order.")]
+    keypoints: Annotated[
+        tuple[Annotated[str, Meta(max_length=200)], ...],
+        Meta(description="Names of the keypoints, in their order.", max_length=200),
+    ]
     edges: Annotated[tuple[tuple[str, str], ...], Meta(description="Pairs of keypoints to join when drawing.")] = ()
     flip_pairs: Annotated[
         tuple[tuple[str, str], ...], Meta(description="Pairs of keypoints that swap in a mirror image.")

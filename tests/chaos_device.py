@@ -21,7 +21,15 @@ from edgepose.daemon.health import rss_mb
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.delivery.timing import DeliveryTiming
-from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
+from edgepose.protocol.messages import (
+    AnimalMessage,
+    HealthMessage,
+    InfoMessage,
+    Keypoint,
+    PoseMessage,
+    Settings,
+    StatusMessage,
+)
 from edgepose.system.clock import boot_id, boot_us, wall_us
 from edgepose.system.reporter import Reporter
 from edgepose.types import Skeleton
@@ -81,12 +89,14 @@ def pose(device: str, boot: str, seq: int, frame: int) -> PoseMessage:
         seq=seq,
         frame=frame,
         t_us=wall_us(),
+        mono_us=None,
         synced=True,
+        clock_error_us=None,
         replay=False,
         latency_ms=1.0,
         model="m@1",
         size_wh=(640, 480),
-        keypoints=points,
+        animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints=points)],
     )
 
 

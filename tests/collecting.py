@@ -18,6 +18,7 @@ from paho.mqtt import publish
 from edgepose.collect.hours import read_hour
 from edgepose.protocol.codec import encode
 from edgepose.protocol.messages import (
+    AnimalMessage,
     BatchMessage,
     EventMessage,
     InfoMessage,
@@ -37,6 +38,7 @@ _LEAVES = {
     StatusMessage: "status",
 }
 _NUMBERS = itertools.count()
+KEYPOINTS = {"snout": Keypoint(1.0, 2.0, 0.9)}
 
 
 class Collecting:
@@ -107,21 +109,29 @@ def send(port: int, *messages: Message) -> None:
     )
 
 
-def pose(seq: int, **changes: Any) -> PoseMessage:
+def pose(seq: int, keypoints: dict[str, Keypoint] = KEYPOINTS, **changes: Any) -> PoseMessage:
+    """Returns a pose of one animal."""
     message = PoseMessage(
         device="cage-07",
         boot="b",
         seq=seq,
         frame=seq,
         t_us=1,
+        mono_us=None,
         synced=True,
+        clock_error_us=None,
         replay=False,
         latency_ms=1.0,
         model="fake@000000",
         size_wh=(64, 48),
-        keypoints={"snout": Keypoint(1.0, 2.0, 0.9)},
+        animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints=keypoints)],
     )
     return msgspec.structs.replace(message, **changes)
+
+
+def large(message: PoseMessage, ballast: str) -> bytes:
+    """Returns the payload of a pose with a field that readers ignore."""
+    return msgspec.json.encode({**msgspec.to_builtins(message), "ballast": ballast})
 
 
 def at_hour(message: PoseMessage, hour: int) -> PoseMessage:

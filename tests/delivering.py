@@ -12,7 +12,15 @@ from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.delivery.timing import DeliveryTiming
 from edgepose.mqtt.reconnect import ReconnectTiming
-from edgepose.protocol.messages import HealthMessage, InfoMessage, Keypoint, PoseMessage, Settings, StatusMessage
+from edgepose.protocol.messages import (
+    AnimalMessage,
+    HealthMessage,
+    InfoMessage,
+    Keypoint,
+    PoseMessage,
+    Settings,
+    StatusMessage,
+)
 from edgepose.system.reporter import Reporter
 
 DEVICE, BOOT = "cage-07", "b"
@@ -27,12 +35,14 @@ def pose(seq: int) -> PoseMessage:
         seq=seq,
         frame=seq,
         t_us=1,
+        mono_us=None,
         synced=True,
+        clock_error_us=None,
         replay=False,
         latency_ms=1.0,
         model="fake@000000",
         size_wh=SIZE_WH,
-        keypoints={"snout": Keypoint(1.0, 2.0, 0.9)},
+        animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints={"snout": Keypoint(1.0, 2.0, 0.9)})],
     )
 
 

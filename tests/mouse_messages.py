@@ -8,6 +8,7 @@ from paho.mqtt import publish
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose.protocol.codec import encode
 from edgepose.protocol.messages import (
+    AnimalMessage,
     HealthMessage,
     InfoMessage,
     Keypoint,
@@ -37,12 +38,14 @@ def pose(i: int, seq: int | None = None, device: str = "cage-07", off_px: float 
         seq=100 + i if seq is None else seq,
         frame=i,
         t_us=1,
+        mono_us=None,
         synced=True,
+        clock_error_us=None,
         replay=False,
         latency_ms=10.0 + i,
         model="mouse@123456",
         size_wh=(640, 480),
-        keypoints=keypoints,
+        animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints=keypoints)],
     )
 
 
@@ -90,5 +93,6 @@ def send(port: int, message: Message, leaf: str, retain: bool = False) -> None:
 
 def without(message: PoseMessage, *names: str) -> PoseMessage:
     """Returns the pose without some keypoints, as `min_score` leaves them out."""
-    kept = {name: point for name, point in message.keypoints.items() if name not in names}
-    return msgspec.structs.replace(message, keypoints=kept)
+    (animal,) = message.animals
+    kept = {name: point for name, point in animal.keypoints.items() if name not in names}
+    return msgspec.structs.replace(message, animals=[msgspec.structs.replace(animal, keypoints=kept)])

@@ -89,9 +89,17 @@ def parse(configs: Sequence[dict[str, Any]], payload: bytes) -> list[Metric]:
 
 
 def get(data: Any, path: str) -> Any:
-    """Follows a GJSON path, as far as it is used: @this; keys and indices joined by dots; # for each of an array."""
+    """Follows a GJSON path, as far as it is used.
+
+    It knows @this; keys and indices joined by dots; # for each element of an array; and {a,"b":path} for a new object,
+    without the members that are missing.
+    """
     if path == "@this":
         return data
+    if path.startswith("{"):
+        members = [member.split(":", 1) if ":" in member else [member] * 2 for member in path[1:-1].split(",")]
+        found = {name.strip('"'): get(data, source) for name, source in members}
+        return {name: value for name, value in found.items() if value is not _MISSING}
     step, _, rest = path.partition(".")
     if isinstance(data, dict):
         found = data.get(step, _MISSING)

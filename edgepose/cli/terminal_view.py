@@ -18,6 +18,7 @@ from edgepose.geometry.letterbox import FrameMap
 from edgepose.mqtt.broker import where
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.pose.colours import keypoint_hex, keypoint_shapes
+from edgepose.protocol.messages import Keypoint
 from edgepose.types import F64
 
 _SIGNS = {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▲"}
@@ -88,7 +89,10 @@ def compose(view: TerminalView, now_s: float, width: int, height: int) -> Render
         notes.insert(0, Text(_connection(view), "yellow"))
     if view.subscriber.malformed:
         unreadable = _count(view.subscriber.malformed, "message")
-        notes.append(Text(f"{unreadable} unreadable: of another edgepose version?", "red"))
+        notes.append(Text(f"{unreadable} unreadable", "red"))
+    for device, version in view.subscriber.newer.items():
+        text = f"{device} sends messages of version {version}; upgrade edgepose here to read them"
+        notes.append(Text(text, "red"))
     return Group(body, *notes)
 
 
@@ -99,7 +103,7 @@ def plain_line(state: DeviceState, now_s: float) -> str:
         return f"{parts[0]}, no keypoints yet"
     if now_s - state.last_s > _SILENT_S:
         return f"{parts[0]}, no keypoints for {now_s - state.last_s:.0f} s"
-    points = " ".join(f"{name} {p.x:.1f},{p.y:.1f} ({p.score:.2f})" for name, p in state.pose.keypoints.items())
+    points = " ".join(f"{name} {p.x:.1f},{p.y:.1f} ({p.score:.2f})" for name, _, p in _points(state))
     parts += [f"{state.fps(now_s):.1f} fps", f"latency {state.latency()[0]:.1f} ms"]
     if (error := state.mean_error_px()) is not None:
         parts.append(f"error {error:.2f} px")
@@ -143,10 +147,10 @@ def _keypoints(state: DeviceState) -> RenderableType:
     table.add_column("score", no_wrap=True)
     if error:
         table.add_column("error", justify="right", min_width=7)
-    for name, point in state.pose.keypoints.items():
+    for shown, name, point in _points(state):
         sign, colour = _sign(state, name)
         row: list[RenderableType] = [
-            Text(f"{sign} {name}", colour),
+            Text(f"{sign} {shown}", colour),
             f"{point.x:.1f}",
             f"{point.y:.1f}",
             score_bar(point.score),
@@ -191,7 +195,7 @@ def _fleet(states: list[DeviceState], now_s: float) -> Table:
         table.add_column(head, justify="left" if head in ("device", "state") else "right")
     for state in sorted(states, key=lambda one: one.device):
         name = _state_name(state)
-        scores = [point.score for point in state.pose.keypoints.values()] if state.pose else []
+        scores = [point.score for _, _, point in _points(state)]
         score = sum(scores) / len(scores) if scores else 0.0
         figures = (f"{state.fps(now_s):.1f}", f"{state.latency()[0]:.1f} ms", f"{state.poses}", f"{state.skipped()}")
         table.add_row(state.device, Text(name, _STATES[name]), *figures, f"{score:.2f}")
@@ -210,12 +214,13 @@ def _arena(state: DeviceState, columns: int, rows: int) -> Text:
     to_dots = FrameMap.fit(pose.size_wh, canvas.dots_wh, "stretch").to_model
     for past in state.trail:
         canvas.dot(to_dots(past), "grey37")
-    points = {name: to_dots([p.x, p.y]) for name, p in pose.keypoints.items()}
-    for a, b in state.info.skeleton.edges if state.info else ():
-        if a in points and b in points:  # a retained /info may still describe the earlier model
-            canvas.line(points[a], points[b], "white")
-    for name, keypoint in pose.keypoints.items():
-        canvas.blob(points[name], _sign(state, name)[1] if keypoint.score >= _DOUBTFUL else "grey50")
+    for animal in pose.animals:
+        points = {name: to_dots([p.x, p.y]) for name, p in animal.keypoints.items()}
+        for a, b in state.info.skeleton.edges if state.info else ():
+            if a in points and b in points:  # a retained /info may still describe the earlier model
+                canvas.line(points[a], points[b], "white")
+        for name, keypoint in animal.keypoints.items():
+            canvas.blob(points[name], _sign(state, name)[1] if keypoint.score >= _DOUBTFUL else "grey50")
     return canvas.text()
 
 
@@ -260,10 +265,23 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
+def _points(state: DeviceState) -> list[tuple[str, str, Keypoint]]:
+    """Returns the keypoints of the last pose: how each is called on the screen, its name, and where it is.
+
+    Where there are several animals, the id of the animal is part of what is shown.
+    """
+    animals = state.pose.animals if state.pose else []
+    return [
+        (name if len(animals) == 1 else f"{animal.id} {name}", name, point)
+        for animal in animals
+        for name, point in animal.keypoints.items()
+    ]
+
+
 def _sign(state: DeviceState, name: str) -> tuple[str, str]:
     """Returns the sign and the colour of a keypoint; they stay the same in poses that lack other keypoints."""
     assert state.pose is not None
     known = state.info.skeleton.keypoints if state.info else ()  # a retained /info may still describe another model
-    names = known if name in known else tuple(state.pose.keypoints)
+    names = known if name in known else tuple(dict.fromkeys(name for _, name, _ in _points(state)))
     k = names.index(name)
     return _SIGNS[keypoint_shapes(k + 1)[k]], keypoint_hex(k + 1)[k]

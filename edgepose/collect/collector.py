@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 
-import msgspec
 import paho.mqtt.client as paho
 
 from edgepose.collect.archive import Archive
@@ -22,9 +21,9 @@ from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, ConfigError
 from edgepose.mqtt.broker import where
 from edgepose.mqtt.connection import Connection, ConnectionLostError, UnreadableError
-from edgepose.protocol.codec import as_json, decode
 from edgepose.protocol.messages import BatchMessage, EventMessage, InfoMessage, PoseMessage, StatusMessage
 from edgepose.protocol.topics import TOPICS, is_purged, split_topic
+from edgepose.protocol.versions import UnreadableMessageError, read_message
 from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
@@ -138,7 +137,7 @@ class Collector:
         return messages
 
     def _read(self, message: paho.MQTTMessage, arrivals: list[Arrival], events: list[EventMessage]) -> None:
-        origin, payload = _origin(message), as_json(bytes(message.payload))
+        origin, payload = _origin(message), bytes(message.payload)
         if origin is None:
             self.rejected["topic"] += 1
             return
@@ -146,8 +145,8 @@ class Collector:
         if is_purged(leaf, payload):
             return
         try:
-            found = decode(payload, TOPICS[leaf].payload)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            found = read_message(payload, TOPICS[leaf].payload)
+        except UnreadableMessageError:
             self.rejected["malformed"] += 1
             return
         if isinstance(found, PoseMessage | BatchMessage):

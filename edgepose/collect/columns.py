@@ -65,8 +65,9 @@ def _table(poses: Sequence[PoseMessage]) -> Table:
         [pose.size_wh[1] for pose in poses],
     ]
     columns = {field.name: pa.array(column, field.type) for field, column in zip(schema, values, strict=True)}
-    for name in _bounded(name for pose in poses for name in pose.keypoints):
-        points = [pose.keypoints.get(name) for pose in poses]
+    animals = [pose.animals[0].keypoints if pose.animals else {} for pose in poses]
+    for name in _bounded(name for keypoints in animals for name in keypoints):
+        points = [keypoints.get(name) for keypoints in animals]
         columns[f"{name}_x"] = pa.array([point and point.x for point in points], pa.float32())
         columns[f"{name}_y"] = pa.array([point and point.y for point in points], pa.float32())
         columns[f"{name}_score"] = pa.array([point and point.score for point in points], pa.float32())

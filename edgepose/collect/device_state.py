@@ -39,9 +39,9 @@ class DeviceState:
         frames: number of frames captured since the first pose.
         first_s: when the first pose came; last_s: when the last pose came.
         latency_ms: of the last poses.
-        errors_px: distances of the last poses' keypoints from the truth, by name. A pose may lack keypoints: those
-            below the `min_score` that a command has set.
-        trail: mean position of the last poses' keypoints, (2,) each.
+        errors_px: distances of the first animal's keypoints from the truth in the last poses, by name. A pose may lack
+            keypoints: those below the `min_score` that a command has set.
+        trail: mean position of each animal's keypoints in the last poses, (2,) each.
     """
 
     device: str
@@ -139,11 +139,13 @@ class DeviceState:
         self._seqs.add(message.seq)
         self._arrivals_s.append(now_s)
         self.latency_ms.append(message.latency_ms)
-        xy = {name: np.array([point.x, point.y]) for name, point in message.keypoints.items()}
-        if xy:
-            self.trail.append(np.mean(list(xy.values()), axis=0))
-        if self.truth is not None:
-            true = self.truth(message.frame)
+        animals = [
+            {name: np.array([point.x, point.y]) for name, point in animal.keypoints.items()}
+            for animal in message.animals
+        ]
+        self.trail.extend(np.mean(list(xy.values()), axis=0) for xy in animals if xy)
+        if self.truth is not None and animals:
+            xy, true = animals[0], self.truth(message.frame)
             self.errors_px.append({name: float(np.linalg.norm(xy[name] - true[name])) for name in xy})
 
     def _take_status(self, message: StatusMessage) -> None:

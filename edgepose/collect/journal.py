@@ -14,9 +14,9 @@ import msgspec
 
 from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.codec import as_json, decode
 from edgepose.protocol.messages import BatchMessage, EventMessage, PoseMessage
 from edgepose.protocol.topics import TOPICS
+from edgepose.protocol.versions import UnreadableMessageError, read_message
 from edgepose.system.database import is_damage, open_database
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,8 @@ class Journal:
         query = "SELECT leaf, payload FROM message WHERE device = ? AND hour = ? ORDER BY id"
         for leaf, payload in self._read(query, (device, hour)):
             try:
-                found = decode(as_json(zlib.decompress(payload)), TOPICS[leaf].payload)
-            except (zlib.error, msgspec.DecodeError, UnicodeDecodeError, KeyError) as exc:  # of another version
+                found = read_message(zlib.decompress(payload), TOPICS[leaf].payload)
+            except (zlib.error, UnreadableMessageError, KeyError) as exc:
                 log.warning("%s: a message of %s cannot be read and is lost (%s)", self._path, device, exc)
                 continue
             for pose in found.poses if isinstance(found, BatchMessage) else [found]:
@@ -123,7 +123,7 @@ class Journal:
     def events(self, device: str) -> list[EventMessage]:
         """Returns the events that wait for the device's file."""
         rows = self._read("SELECT payload FROM event WHERE device = ? ORDER BY boot, event", (device,))
-        return [msgspec.msgpack.decode(payload, type=EventMessage) for (payload,) in rows]
+        return [read_message(payload, EventMessage) for (payload,) in rows]
 
     # --- what lies in files ----------------------------------------------------------------------------------
 

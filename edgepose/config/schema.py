@@ -16,7 +16,7 @@ from edgepose.config.camera import CameraConfig
 from edgepose.config.closed_loop import GpioConfig, Point, ProcessorConfig, RuleConfig, RuleName
 from edgepose.config.section import Section
 from edgepose.protocol.commands import CommandName
-from edgepose.protocol.messages import Region
+from edgepose.protocol.messages import Region, Score
 from edgepose.system.field_docs import described_schema
 
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")]
@@ -36,6 +36,8 @@ class InferenceConfig(Section, frozen=True, kw_only=True):
             one.
         soft_limit_c: Temperature of the processor in °C above which fewer poses are made, so that the firmware need not
             slow everything down; null sets no limit.
+        min_animal_score: An animal that the model is less sure of, from 0 to 1, is left out of the poses; 0 leaves out
+            none.
     """
 
     threads: Annotated[int, Meta(ge=0, le=16)] = 0
@@ -43,6 +45,7 @@ class InferenceConfig(Section, frozen=True, kw_only=True):
     library: str | None = None
     device: Annotated[str, Meta(pattern=r"^((usb|pci)?(:\d)?)$")] = ""
     soft_limit_c: Annotated[float, Meta(ge=30, le=110)] | None = 75.0
+    min_animal_score: Score = 0.0
 
 
 class ViewConfig(Section, frozen=True, kw_only=True):

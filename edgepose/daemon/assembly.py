@@ -155,6 +155,7 @@ class Daemon:
             reporter=reporter,
             settings=self._info.settings,
             geometry=config.geometry,
+            min_animal_score=config.inference.min_animal_score,
             timing=timing.pipeline,
         )
 

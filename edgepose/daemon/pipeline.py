@@ -22,7 +22,7 @@ from edgepose.daemon.preview import Preview
 from edgepose.geometry.coordinates import lies_within
 from edgepose.geometry.ground import Ground
 from edgepose.inference.viewer import RegionEstimator
-from edgepose.protocol.codec import keypoints_of
+from edgepose.protocol.codec import animals_of, keypoints_of
 from edgepose.protocol.messages import PoseMessage, Region, Settings
 from edgepose.system.clock import SyncFlag, boot_id, boot_us
 from edgepose.system.mailbox import Mailbox
@@ -83,6 +83,7 @@ class Pipeline:
         reporter: gets the alert `region`.
         settings: what commands have set before.
         geometry: None where poses are in pixels only.
+        min_animal_score: an animal with a lower score is not in the messages.
         timing: how long to wait.
 
     Attributes:
@@ -109,6 +110,7 @@ class Pipeline:
         reporter: Reporter,
         settings: Settings = Settings(),
         geometry: GeometryConfig | None = None,
+        min_animal_score: float = 0.0,
         timing: PipelineTiming = PipelineTiming(),
     ) -> None:
         self.settings = settings
@@ -121,7 +123,7 @@ class Pipeline:
         self._camera, self._model, self._delivery = camera, model, delivery
         self._observers, self._reporter = observers or Observers(reporter=reporter), reporter
         self._device, self._boot = device, boot_id()
-        self._geometry, self._timing = geometry, timing
+        self._geometry, self._min_animal_score, self._timing = geometry, min_animal_score, timing
         self._ground: tuple[tuple[int, int], Ground] | None = None  # with the size of the frames that it holds for
         self._accepted = Mailbox[_PublishedPose](POSE_QUEUE, newest_wins=camera.live)
         self._limiter, self._beyond_rate = RateLimiter(), 0
@@ -193,7 +195,7 @@ class Pipeline:
         try:
             while (pose := self._next_pose()) is not None:
                 begin = time.perf_counter()
-                self._delivery.deliver(self._message(pose, sync.synced()))
+                self._delivery.deliver(self._message(pose, sync.synced(), clock_error_us=None))
                 self.stages["publish"].add((time.perf_counter() - begin) * 1e3)
                 self.handed_over += 1
         finally:
@@ -240,19 +242,22 @@ class Pipeline:
             except TimeoutError:
                 continue
 
-    def _message(self, item: _PublishedPose, synced: bool) -> PoseMessage:
+    def _message(self, item: _PublishedPose, synced: bool, clock_error_us: int | None) -> PoseMessage:
+        keypoints = keypoints_of(item.pose, self.skeleton, self.settings.min_score, self._on_ground(item))
         return PoseMessage(
             device=self._device,
             boot=self._boot,
             seq=item.seq,
             frame=item.frame,
             t_us=item.captured_us,
+            mono_us=item.captured_mono_ns // 1000,
             synced=synced,
+            clock_error_us=clock_error_us,
             replay=False,
             latency_ms=round((time.monotonic_ns() - item.captured_mono_ns) / 1e6, 2),
             model=item.model,
             size_wh=item.size_wh,
-            keypoints=keypoints_of(item.pose, self.skeleton, self.settings.min_score, self._on_ground(item)),
+            animals=animals_of(item.pose, keypoints, self._min_animal_score),
         )
 
     def _on_ground(self, item: _PublishedPose) -> F64 | None:

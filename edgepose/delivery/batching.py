@@ -69,10 +69,7 @@ class MessageSource(Protocol):
 
 
 def pack(items: Sequence[Item]) -> list[tuple[Batch, list[Item]]]:
-    """Puts poses into few batches, marked as replay; other messages become a batch each.
-
-    Poses that cannot be read, such as those of another version, are left out; they stay in memory.
-    """
+    """Puts poses into few batches, marked as replay; other messages become a batch each."""
     packed: list[tuple[Batch, list[Item]]] = []
     group: list[Item] = []
     size = 0
@@ -89,13 +86,16 @@ def pack(items: Sequence[Item]) -> list[tuple[Batch, list[Item]]]:
 
 
 def _together(items: list[Item]) -> list[tuple[Batch, list[Item]]]:
-    poses = []
+    """Returns one batch. A pose that a newer version has left in memory is a batch of its own, as it is."""
+    packed, poses = [], {}
     for item in items:
-        with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-            poses.append(decode(item.payload, PoseMessage))
-    if not poses:
-        return []
-    return [(Batch("poses", len(poses), encode_batch(poses, replay=True)), items)]
+        try:
+            poses[item] = decode(item.payload, PoseMessage)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            packed.append((_alone(item), [item]))
+    if poses:
+        packed.append((Batch("poses", len(poses), encode_batch([*poses.values()], replay=True)), [*poses]))
+    return packed
 
 
 def _alone(item: Item) -> Batch:
@@ -135,7 +135,7 @@ def _merged(group: list[Batch]) -> list[Batch]:
         return group
     try:
         parts = [decode(batch.payload, _UnreadBatch) for batch in group]
-    except (msgspec.DecodeError, UnicodeDecodeError):  # of another version
+    except (msgspec.DecodeError, UnicodeDecodeError):  # of a newer version
         return group
     poses = [pose for part in parts for pose in part.poses]
     whole = _UnreadBatch(device=parts[0].device, boot=boot_id(), replay=True, poses=poses)

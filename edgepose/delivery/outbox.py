@@ -11,6 +11,7 @@ disk's (`overdue`, `written`, `put_back`).
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -25,8 +26,12 @@ from edgepose.delivery.timing import DeliveryTiming
 from edgepose.mqtt.limits import may_be_size
 from edgepose.protocol.codec import decode
 from edgepose.protocol.messages import PoseMessage
+from edgepose.protocol.versions import UnreadableMessageError, upgraded
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Reporter
+from edgepose.system.wording import count
+
+log = logging.getLogger(__name__)
 
 _WAIT_S = 0.1
 
@@ -85,13 +90,23 @@ class Outbox:
         self._numbers = itertools.count(max((left.number for left in memory.leftovers), default=0) + 1)
 
     def _take_over(self) -> None:
-        """Takes what an earlier run of the daemon has left."""
+        """Takes what an earlier run of the daemon has left, which may have been another version."""
+        damaged = self._memory.damaged
         for left in sorted(self._memory.leftovers, key=lambda left: left.acked_s or 0.0):
-            item = Item(left.number, left.leaf, left.payload, time.monotonic())
+            try:
+                payload = upgraded(left.payload)
+            except UnreadableMessageError:
+                damaged += 1
+                self._memory.remove([left.number])
+                continue
+            item = Item(left.number, left.leaf, payload, time.monotonic())
             if left.acked_s is None:
                 self._again.append(item)
             else:
                 self._recent.append((left.acked_s, item))
+        if damaged:
+            log.warning("gave up %s in the spool in memory that cannot be read", count(damaged, "message"))
+            self.dropped["memory_damaged"] += damaged
 
     @property
     def dropped(self) -> Counter[str]:

@@ -113,7 +113,7 @@ class RefusedMessages:
         """Replaces a batch by one message for each pose."""
         try:
             poses = decode(batch.payload, BatchMessage).poses
-        except (msgspec.DecodeError, UnicodeDecodeError):  # of another version
+        except (msgspec.DecodeError, UnicodeDecodeError):  # of a newer version
             single = []
             self._disk.refuse([(row, TOO_LARGE) for row in batch.rows])
         else:

@@ -20,6 +20,7 @@ from edgepose.delivery.batching import Batch, Item, MessageSource, join, pack
 from edgepose.delivery.refused_messages import RefusedMessages
 from edgepose.delivery.spool_disk import SpoolDisk, SpoolDiskError
 from edgepose.delivery.timing import DeliveryTiming
+from edgepose.protocol.versions import UnreadableMessageError, upgraded
 from edgepose.system.clock import SyncFlag, boot_us
 from edgepose.system.reporter import Reporter
 from edgepose.system.wording import count
@@ -256,13 +257,24 @@ class Spool:
         while not wanted and (rows := self._disk.rows(last)):
             wanted = [row for row in rows if not self._is_held(row)][:_READ_AHEAD_ROWS]
             last = wanted[-1] if len(wanted) == _READ_AHEAD_ROWS else rows[-1]
-        found = join(batch for row in wanted if (batch := self._disk.read(row)))
+        found = join(batch for row in wanted if (batch := self._read(row)))
         with self._changed:
             if self._cursor == cursor:  # otherwise a lost connection has set it back meanwhile
                 self._cursor, self._more = last, bool(wanted)
                 for batch in found:
                     self._busy_rows.update(batch.rows)
                 self._ready.extend(found)
+
+    def _read(self, row: int) -> Batch | None:
+        """Returns a batch of our version, or of a newer one, which goes out as it is. None: it cannot be read."""
+        batch = self._disk.read(row)
+        if batch is not None:
+            try:
+                batch.payload = upgraded(batch.payload)
+            except UnreadableMessageError:
+                self._disk.give_up(row, batch.poses)
+                return None
+        return batch
 
     def _is_held(self, row: int) -> bool:
         """Returns True when a row is on its way or acknowledged. Only the disk's thread takes other rows."""

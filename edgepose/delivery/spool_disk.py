@@ -21,6 +21,7 @@ from edgepose.protocol.codec import as_json, device_of
 from edgepose.protocol.topics import TOPICS
 from edgepose.system.clock import boot_id, boot_us, wall_us
 from edgepose.system.database import is_damage, move_database, open_database, set_aside, set_aside_versions
+from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +141,14 @@ class SpoolDisk:
             if leaf in TOPICS:
                 found = as_json(zlib.decompress(payload))
                 return Batch(leaf, poses, found, {row: poses}, device_of(found))
-        log.warning("%s: %d poses are damaged and given up", self._path, poses)
+        self.give_up(row, poses)
+        return None
+
+    def give_up(self, row: int, poses: int) -> None:
+        """Removes a row that cannot be read, and counts its poses."""
+        log.warning("%s: gave up %s that cannot be read", self._path, count(poses, "pose"))
         self.damaged += poses
         self.remove([(row, row)])
-        return None
 
     def remove(self, runs: Iterable[tuple[int, int]]) -> None:
         """Removes rows. runs: first and last row of each run."""

@@ -3,7 +3,7 @@ the boot. Acknowledged messages stay a while, because a broker that is killed fo
 
 The files are the parts of a log. Each message is one record, and what became of messages is more records. A part whose
 messages are all removed is deleted. A kill leaves at most one record half written, at the end, because memory has no
-power cuts. Whatever else cannot be read is skipped, and a warning says so.
+power cuts. Whatever else cannot be read is skipped and counted, and a warning says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgepose.protocol.codec import as_json
 from edgepose.protocol.topics import TOPICS
 from edgepose.system.clock import boot_id
 from edgepose.system.reporter import Reporter
@@ -32,6 +31,7 @@ _HEAD = struct.Struct("<4sII")  # mark, bytes of the body, their CRC
 _BODY = struct.Struct("<BQd")  # kind, number, boot clock; a message's leaf, a zero and its payload follow
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
 _BOOT, _ADD, _ACKNOWLEDGE, _FORGET, _REMOVE = range(5)
+_DAMAGED = -1  # no record
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,13 @@ class SpoolMemory:
 
     Attributes:
         leftovers: what an earlier run has left, by number, without what was acknowledged in an earlier boot.
+        damaged: number of places in the files of an earlier run that cannot be read; each was at least one message.
     """
 
     def __init__(self, folder: Path, reporter: Reporter, part_bytes: int = PART_BYTES) -> None:
         self._reporter, self._part_bytes = reporter, part_bytes
         self.leftovers: list[Leftover] = []
+        self.damaged = 0
         self._folder = folder
         self._file: int | None = None
         self._part = self._size = 0  # of the file
@@ -139,9 +141,10 @@ class SpoolMemory:
         parts = sorted(int(name) for path in self._folder.glob("sent.*.log") if (name := path.name[5:-4]).isdecimal())
         found: dict[int, Leftover] = {}
         for part in parts:
-            _replay(self._path(part), found)
+            self.damaged += _replay(self._path(part), found)
         self._part = parts[-1] if parts else 0
         self.leftovers = [left for _, left in sorted(found.items()) if left.leaf in TOPICS]
+        self.damaged += len(found) - len(self.leftovers)
         kept = [self.add(left.number, left.leaf, left.payload) for left in self.leftovers]
         for left in self.leftovers:
             if left.acked_s is not None:
@@ -161,15 +164,18 @@ def _record(kind: int, number: int, at_s: float = 0.0, rest: bytes = b"") -> byt
     return _HEAD.pack(_MARK, len(body), zlib.crc32(body)) + body
 
 
-def _replay(path: Path, found: dict[int, Leftover]) -> None:
-    """Applies the records of a part to what was found in the parts before."""
+def _replay(path: Path, found: dict[int, Leftover]) -> int:
+    """Applies the records of a part to what was found in the parts before. Returns how many places are damaged."""
     of_this_boot = False
+    damaged = 0
     for kind, number, at_s, rest in _records(path):
-        if kind == _BOOT:
+        if kind == _DAMAGED:
+            damaged += 1
+        elif kind == _BOOT:
             of_this_boot = rest == boot_id().encode()
         elif kind == _ADD:
             leaf, _, payload = rest.partition(b"\0")
-            found[number] = Leftover(number, leaf.decode("utf-8", "replace"), as_json(payload), None)
+            found[number] = Leftover(number, leaf.decode("utf-8", "replace"), payload, None)
         elif number not in found:
             continue
         elif kind == _FORGET:
@@ -178,21 +184,23 @@ def _replay(path: Path, found: dict[int, Leftover]) -> None:
             del found[number]
         else:
             found[number] = replace(found[number], acked_s=at_s)
+    return damaged
 
 
 def _records(path: Path) -> Iterator[tuple[int, int, float, bytes]]:
+    """Yields kind, number, time and content of each record, and one of the kind `_DAMAGED` for what lies between."""
     data = path.read_bytes()
-    at = damaged = 0
+    at = end = 0  # where to search from, and where the last record ended
     while (begin := data.find(_MARK, at)) >= 0:
-        damaged += begin - at
         with contextlib.suppress(struct.error):  # of a record that was not written to its end
             _, size, crc = _HEAD.unpack_from(data, begin)
             body = data[begin + _HEAD.size : begin + _HEAD.size + size]
             if len(body) == size >= _BODY.size and zlib.crc32(body) == crc:
+                if begin > end:
+                    yield _DAMAGED, 0, 0.0, b""
                 yield (*_BODY.unpack_from(body), body[_BODY.size :])
-                at = begin + _HEAD.size + size
+                at = end = begin + _HEAD.size + size
                 continue
-        damaged += len(_MARK)
         at = begin + len(_MARK)
-    if damaged > len(_MARK):
-        log.warning("%s: %d bytes are damaged and skipped", path, damaged)
+    if end < len(data):
+        yield _DAMAGED, 0, 0.0, b""

@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import msgspec
-
 from edgepose.errors import BrokerError, EdgeposeError
 from edgepose.mqtt.connection import Connection
-from edgepose.protocol.codec import decode
 from edgepose.protocol.home_assistant import discovery_topic
 from edgepose.protocol.messages import StatusMessage
 from edgepose.protocol.topics import TOPICS, topic_name
+from edgepose.protocol.versions import UnreadableMessageError, read_message
 
 _TICK_S = 0.05
 
@@ -89,8 +87,8 @@ class Purge:
     def _refuse_running(self, found: dict[str, bytes]) -> None:
         """A status may stay `online` for ever, because a broker that is killed sends no last will."""
         try:
-            state = decode(found[topic_name(self._device, "status")], StatusMessage).state
-        except (KeyError, msgspec.DecodeError, UnicodeDecodeError):
+            state = read_message(found[topic_name(self._device, "status")], StatusMessage).state
+        except (KeyError, UnreadableMessageError):
             return
         if state != "online":
             return

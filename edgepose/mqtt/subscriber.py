@@ -16,7 +16,6 @@ from paho.mqtt.reasoncodes import ReasonCode
 from edgepose.config.schema import MqttConfig, TlsConfig
 from edgepose.errors import BrokerError, UsageError
 from edgepose.mqtt.broker import DENIED, TOO_NEW, is_host, new_client, trouble, where
-from edgepose.protocol.codec import decode
 from edgepose.protocol.messages import (
     BatchMessage,
     EventMessage,
@@ -26,6 +25,7 @@ from edgepose.protocol.messages import (
     StatusMessage,
 )
 from edgepose.protocol.topics import TOPICS, is_purged, split_topic
+from edgepose.protocol.versions import NewerVersionError, UnreadableMessageError, read_message
 
 AnyMessage: TypeAlias = PoseMessage | BatchMessage | EventMessage | InfoMessage | StatusMessage | HealthMessage
 
@@ -42,6 +42,7 @@ class Subscriber:
         connected: True while it is connected and subscribed.
         trouble: why it is not, in words for the operator.
         malformed: number of messages that could not be read.
+        newer: the version of the messages that only a later edgepose can read, by device.
     """
 
     def __init__(self, broker: str | tuple[MqttConfig, str | None], device: str = "+") -> None:
@@ -53,6 +54,7 @@ class Subscriber:
         self.connected = False
         self.trouble = ""
         self.malformed = 0
+        self.newer: dict[str, int] = {}
         self._topics = [(f"edgepose/{device}/{leaf}", 1) for leaf in TOPICS]
         self._client: paho.Client | None = None
         self._retry_at = 0.0
@@ -122,8 +124,10 @@ class Subscriber:
         if found is None or is_purged(found[1], message.payload):
             return
         try:
-            self._inbox.append(decode(bytes(message.payload), TOPICS[found[1]].payload))  # type: ignore[arg-type]
-        except (msgspec.DecodeError, UnicodeDecodeError):  # or it does not fit the schema
+            self._inbox.append(read_message(bytes(message.payload), TOPICS[found[1]].payload))  # type: ignore[arg-type]
+        except NewerVersionError as exc:
+            self.newer[found[0]] = exc.version
+        except UnreadableMessageError:
             self.malformed += 1
 
 

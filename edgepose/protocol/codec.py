@@ -1,4 +1,4 @@
-"""From messages to the bytes that are sent, and back; from a pose to the keypoints of its message."""
+"""From messages to the bytes that are sent, and back; from a pose to the animals of its message."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from edgepose.protocol.messages import Keypoint, Message
+from edgepose.protocol.messages import AnimalMessage, Keypoint, Message
 from edgepose.types import F64, Pose, Skeleton
 
 M = TypeVar("M")
+
+ONLY_ANIMAL = "1"  # the id of the animal where a model knows only one
 
 
 def encode(message: Message) -> bytes:
@@ -54,6 +56,17 @@ def device_of(payload: bytes) -> str:
         return decode(payload, _Named).device
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ""
+
+
+def animals_of(pose: Pose, keypoints: dict[str, Keypoint], min_animal_score: float = 0.0) -> list[AnimalMessage]:
+    """Returns the animals of a message, for a model of one animal: none where its score is below `min_animal_score`.
+
+    pose: all keypoints of the animal. keypoints: those of the message, as `keypoints_of` returns them.
+    """
+    score = float(pose.score.mean())
+    if score < min_animal_score:
+        return []
+    return [AnimalMessage(id=ONLY_ANIMAL, id_score=1.0, score=round(score, 3), keypoints=keypoints)]
 
 
 def keypoints_of(

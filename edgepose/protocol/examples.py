@@ -6,6 +6,7 @@ import msgspec
 
 from edgepose.protocol.commands import Command, Health, Mark, Model, Ping, ReplyMessage, Restart, Set, Snapshot
 from edgepose.protocol.messages import (
+    AnimalMessage,
     BatchMessage,
     Board,
     EventMessage,
@@ -28,17 +29,26 @@ POSE = PoseMessage(
     seq=4951884516,
     frame=99,
     t_us=_T_US,
+    mono_us=4955191902,
     synced=True,
+    clock_error_us=180,
     replay=False,
     latency_ms=11.06,
     model=_MODEL,
     size_wh=_SIZE_WH,
-    keypoints={
-        "snout": Keypoint(75.48, 248.59, 0.889),
-        "leftear": Keypoint(87.92, 271.2, 0.808),
-        "rightear": Keypoint(102.38, 254.89, 0.866),
-        "tailbase": Keypoint(170.65, 313.45, 0.908),
-    },
+    animals=[
+        AnimalMessage(
+            id="1",
+            id_score=1.0,
+            score=0.868,
+            keypoints={
+                "snout": Keypoint(75.48, 248.59, 0.889),
+                "leftear": Keypoint(87.92, 271.2, 0.808),
+                "rightear": Keypoint(102.38, 254.89, 0.866),
+                "tailbase": Keypoint(170.65, 313.45, 0.908),
+            },
+        )
+    ],
 )
 BATCH = BatchMessage(device=_DEVICE, boot=_BOOT, replay=True, poses=[msgspec.structs.replace(POSE, replay=True)])
 EVENT = EventMessage(
@@ -58,7 +68,9 @@ INFO = InfoMessage(
     device=_DEVICE,
     boot=_BOOT,
     model=_MODEL,
-    skeleton=Skeleton(tuple(POSE.keypoints), (("snout", "leftear"), ("snout", "rightear")), (("leftear", "rightear"),)),
+    skeleton=Skeleton(
+        tuple(POSE.animals[0].keypoints), (("snout", "leftear"), ("snout", "rightear")), (("leftear", "rightear"),)
+    ),
     size_wh=_SIZE_WH,
     versions={"edgepose": "0.1.0", "python": "3.13.5", "runtime": "litert 2.1.0"},
     tags={"subject": "m3"},

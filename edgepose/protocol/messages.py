@@ -1,21 +1,25 @@
 """The payloads that a device sends by itself. The `Attributes:` of each struct describe its fields in our schemas.
 
-To add a field, add it here with a description, and to `examples`.
+Whoever reads ignores fields that it does not know, so that a newer device and an older reader understand each other. To
+add a field, add it here with a description, and to `examples`. A change that an older reader would misunderstand needs
+another number `v`, and a converter in `versions`.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from edgepose.types import Skeleton
 
+VERSION: Final = 2  # of the messages
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
 BootId = Annotated[str, Meta(max_length=64)]
 Pixels = Annotated[int, Meta(ge=1, le=65_535)]
-Tags = Annotated[dict[str, str], Meta(max_length=100)]
+Name = Annotated[str, Meta(max_length=200)]
+Tags = Annotated[dict[Name, Name], Meta(max_length=100)]
 Rate = Annotated[float, Meta(ge=0.001, le=1000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
 Corner = Annotated[int, Meta(ge=0, le=65_535)]
@@ -24,7 +28,7 @@ Region = tuple[Corner, Corner, Side, Side]
 Amount = Annotated[float, Meta(ge=0)]
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Message(msgspec.Struct, frozen=True, kw_only=True):
     """What every message has.
 
     Attributes:
@@ -33,12 +37,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         boot: The kernel's boot id: another one after each boot.
     """
 
-    v: Literal[1] = 1
-    device: str
+    v: Literal[2] = VERSION
+    device: Name
     boot: BootId
 
 
-class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class Keypoint(msgspec.Struct, frozen=True, gc=False):
     """Where one keypoint is. Pixel (0, 0) is the centre of the top-left pixel.
 
     Attributes:
@@ -56,31 +60,54 @@ class Keypoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False
     y_mm: float | UnsetType = UNSET
 
 
+class AnimalMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One animal in a frame.
+
+    Attributes:
+        id: Name of the animal for as long as its identity holds. A model of one animal calls it "1".
+        id_score: How sure the identity is, from 0 to 1.
+        score: How likely this is an animal, from 0 to 1. A model of one animal gives the mean of all its keypoints'
+            scores.
+        keypoints: The keypoints by name, without those below the device's `min_score`.
+    """
+
+    id: Name
+    id_score: Score
+    score: Score
+    keypoints: Annotated[dict[Name, Keypoint], Meta(max_length=200)]
+
+
 class PoseMessage(Message, frozen=True, kw_only=True):
-    """One pose. (device, boot, seq) never repeats.
+    """The animals of one frame. (device, boot, seq) never repeats.
 
     Attributes:
         seq: Number of the pose: it counts accepted poses by one.
         frame: Number of the captured frame, from 0 at each start of the daemon, with gaps.
         t_us: When the frame was captured: wall clock, microseconds since 1970, UTC.
-        synced: Whether that clock was synchronised.
+        mono_us: When the frame was captured: monotonic clock of this boot, in microseconds, which never jumps. null: an
+            earlier version of edgepose, which did not send it, has made the pose.
+        synced: Whether the wall clock was synchronised.
+        clock_error_us: How wrong the wall clock may be, in microseconds, as its time service estimates it. null: the
+            time service does not say.
         replay: True when the pose is sent again or late, from the spool.
         latency_ms: From the capture to the first hand-over, in milliseconds.
         model: Id of the model that made the pose, such as openfield@3fa2c1.
         size_wh: Width and height of the frame, in pixels.
-        keypoints: The keypoints by name, without those below the device's `min_score`.
+        animals: The animals. An animal whose score is below the device's `inference.min_animal_score` is left out.
     """
 
     seq: Count
     frame: Count
     t_us: Count
+    mono_us: Count | None
     synced: bool
+    clock_error_us: Count | None
     replay: bool
     # Without a limit: no pose is to be refused for what a camera's clock says.
     latency_ms: float
-    model: str
+    model: Name
     size_wh: tuple[Pixels, Pixels]
-    keypoints: Annotated[dict[str, Keypoint], Meta(max_length=1000)]
+    animals: Annotated[list[AnimalMessage], Meta(max_length=64)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +136,7 @@ class InfoMessage(Message, frozen=True, kw_only=True):
         settings: The settings in effect now.
     """
 
-    model: str
+    model: Name
     skeleton: Skeleton
     size_wh: tuple[Pixels, Pixels] | None
     versions: dict[str, str]
@@ -126,7 +153,7 @@ class StatusMessage(Message, frozen=True, kw_only=True):
     """
 
     state: Literal["online", "stopped", "offline"]
-    run: str
+    run: Name
 
 
 class BatchMessage(Message, frozen=True, kw_only=True):
@@ -170,13 +197,13 @@ class EventMessage(Message, frozen=True, kw_only=True):
     t_us: Count
     synced: bool
     replay: bool
-    kind: str
+    kind: Name
     text: str
     count: Count
     tags: Tags
 
 
-class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of the frames on the device.
 
     Attributes:
@@ -196,7 +223,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     uncertain: Count
 
 
-class Board(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Board(msgspec.Struct, frozen=True, kw_only=True):
     """The computer that the daemon runs on. null: it does not say.
 
     Attributes:

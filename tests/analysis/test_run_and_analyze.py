@@ -48,7 +48,7 @@ def test_a_broker_gets_every_pose_once_and_as_analyze_writes_it(demo_model, mosq
     assert table.index.tolist() == [message["frame"] for message in subscriber.of("pose")]
     for name in subscriber.of("info")[0]["skeleton"]["keypoints"]:
         for coord in ("x", "y"):
-            sent = [message["keypoints"][name][coord] for message in subscriber.of("pose")]
+            sent = [message["animals"][0]["keypoints"][name][coord] for message in subscriber.of("pose")]
             assert table[name][coord].tolist() == pytest.approx(sent, rel=0, abs=0.01)
 
 
@@ -78,7 +78,7 @@ def test_a_followed_animal_has_the_same_poses_live_and_offline_and_millimetres_b
     whole = Estimator(demo_model)
     apart, names = [], subscriber.of("info")[0]["skeleton"]["keypoints"]
     for message, frame in zip(subscriber.of("pose"), VideoFileSource(video), strict=True):
-        sent = [message["keypoints"][name] for name in names]
+        sent = [message["animals"][0]["keypoints"][name] for name in names]
         xy = np.array([[keypoint["x"], keypoint["y"]] for keypoint in sent])
         row = table.loc[message["frame"]]
         np.testing.assert_allclose(xy, [[row[name]["x"], row[name]["y"]] for name in names], atol=0.006)

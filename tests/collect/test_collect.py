@@ -11,7 +11,20 @@ from pathlib import Path
 import msgspec
 import pytest
 from brokers import Mosquitto, wait_until
-from collecting import Collecting, all_of, at_hour, batch_of, caught_up, event, gaps_in, pose, poses_in, send, started
+from collecting import (
+    Collecting,
+    all_of,
+    at_hour,
+    batch_of,
+    caught_up,
+    event,
+    gaps_in,
+    large,
+    pose,
+    poses_in,
+    send,
+    started,
+)
 from mouse_messages import INFO
 from paho.mqtt import publish
 
@@ -187,8 +200,8 @@ def test_a_full_disk_ends_it_and_nothing_is_lost(tiny_disk: Path, mosquitto: Mos
     ballast.write_bytes(bytes(350_000))
     collector = collect(folder=str(tiny_disk / "out"))
     noise = random.Random(1)
-    long = [pose(seq, model=noise.randbytes(8_000).hex()) for seq in range(12)]
-    send(mosquitto.port, *long)
+    payloads = [large(pose(seq), noise.randbytes(8_000).hex()) for seq in range(12)]
+    publish.multiple([("edgepose/cage-07/pose", payload, 1, False) for payload in payloads], port=mosquitto.port)
     assert collector.wait() == 1
     assert "make room and start again" in collector.text
     assert "Traceback" not in collector.text

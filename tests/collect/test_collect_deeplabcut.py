@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from collecting import pose, started
+from collecting import KEYPOINTS, pose, started
 from mouse_messages import INFO
 from test_collect_archive import take
 
@@ -43,7 +43,7 @@ def test_pandas_reads_them_as_deeplabcuts_own(tmp_path: Path, ending: str) -> No
     archive = Archive(tmp_path, [ending])
     archive.keep_info(msgspec.structs.replace(INFO, model="fake@000000", skeleton=Skeleton(("snout", "ear", "tail"))))
     tail = {"tail": Keypoint(12.34, 5.67, 0.891)}
-    take(archive, pose(1001, frame=1, keypoints={**tail, **pose(1).keypoints}), pose(1002, frame=4, keypoints=tail))
+    take(archive, pose(1001, frame=1, keypoints={**tail, **KEYPOINTS}), pose(1002, frame=4, keypoints=tail))
     archive.finish()
     assert names(tmp_path) == [f"1970-01-01T00Z.{ending}"]
     found = READERS[ending](tmp_path / "cage-07" / f"1970-01-01T00Z.{ending}")

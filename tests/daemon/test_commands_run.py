@@ -73,7 +73,7 @@ def errors_px(poses: list[dict[str, Any]]) -> F64:
         [point["x"] - x, point["y"] - y]
         for pose in poses
         for name, (x, y) in zip(SKELETON.keypoints, MOUSE.truth(pose["frame"]), strict=True)
-        if (point := pose["keypoints"].get(name))
+        if (point := pose["animals"][0]["keypoints"].get(name))
     ]
     return np.asarray(np.linalg.norm(found, axis=1), np.float64)
 
@@ -123,7 +123,7 @@ def _snapshot(asker: Asker, subscriber: Subscriber) -> None:
     wait_until(lambda: subscriber.of("pose")[-1]["frame"] >= result["frame"], "the pose of that frame")
     (pose,) = [pose for pose in subscriber.of("pose") if pose["frame"] == result["frame"]]
     assert pose["t_us"] == result["t_us"]
-    points = [pose["keypoints"][name] for name in SKELETON.keypoints]
+    points = [pose["animals"][0]["keypoints"][name] for name in SKELETON.keypoints]
     xy = np.array([[point["x"], point["y"]] for point in points], np.float32)
     expected = Scene(SEED, SIZE_WH).render(result["frame"])
     off_without = np.abs(expected.astype(int) - picture).max()
@@ -155,15 +155,19 @@ def _region(asker: Asker, subscriber: Subscriber) -> None:
 
 
 def _least_score(asker: Asker, subscriber: Subscriber) -> None:
-    scores = [point["score"] for pose in wait_poses(asker, subscriber, 10) for point in pose["keypoints"].values()]
+    scores = [
+        point["score"]
+        for pose in wait_poses(asker, subscriber, 10)
+        for point in pose["animals"][0]["keypoints"].values()
+    ]
     least = float(np.median(scores))
     assert asker.ask("set", {"min_score": least})["ok"]
     poses = wait_poses(asker, subscriber, 10)
-    assert all(point["score"] >= least - 0.001 for pose in poses for point in pose["keypoints"].values())
-    assert any(len(pose["keypoints"]) < len(SKELETON.keypoints) for pose in poses)
+    assert all(point["score"] >= least - 0.001 for pose in poses for point in pose["animals"][0]["keypoints"].values())
+    assert any(len(pose["animals"][0]["keypoints"]) < len(SKELETON.keypoints) for pose in poses)
     assert asker.ask("set", {"min_score": 1, "rate_hz": 20})["ok"]
     assert all(
-        pose["keypoints"] == {} for pose in wait_poses(asker, subscriber, 30)
+        pose["animals"][0]["keypoints"] == {} for pose in wait_poses(asker, subscriber, 30)
     )  # long enough for a line of `watch`
 
 
@@ -176,10 +180,10 @@ def _after_the_kill(asker: Asker, subscriber: Subscriber) -> None:
     assert kept["region"] is not None
     assert subscriber.of("info")[-1]["settings"] == kept
     assert subscriber.of("info")[-1]["tags"] == {"subject": "m3"}
-    assert subscriber.of("pose")[-1]["keypoints"] == {}
+    assert subscriber.of("pose")[-1]["animals"][0]["keypoints"] == {}
     assert asker.ask("set")["result"] == kept
     assert asker.ask("set", {"min_score": None, "region": None, "rate_hz": None})["ok"]
-    assert all(len(pose["keypoints"]) == 4 for pose in wait_poses(asker, subscriber, 3))
+    assert all(len(pose["animals"][0]["keypoints"]) == 4 for pose in wait_poses(asker, subscriber, 3))
 
 
 def _mark(asker: Asker, subscriber: Subscriber) -> None:

@@ -48,7 +48,7 @@ def test_a_file_that_waits_loses_no_frame() -> None:
     camera = supervised(source)
     pipeline = run(camera, FakeEstimator(), delivery)
     assert [message.frame for message in delivery.messages] == list(range(200))
-    assert [message.keypoints["snout"].x for message in delivery.messages] == list(range(200))
+    assert [message.animals[0].keypoints["snout"].x for message in delivery.messages] == list(range(200))
     assert (camera.captured, pipeline.poses) == (200, 200)
     assert camera.displaced + sum(pipeline.skipped.values()) + sum(pipeline.dropped.values()) == 0
     assert source.closed
@@ -329,7 +329,8 @@ def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
     pipeline.run(threading.Event())
     assert estimator.sizes == [(32, 28)] * 3
     assert [message.size_wh for message in delivery.messages] == [SIZE_WH] * 3
-    assert [message.keypoints for message in delivery.messages] == [{"snout": Keypoint(40.0, 30.0, 0.9)}] * 3
+    found = [animal.keypoints for message in delivery.messages for animal in message.animals]
+    assert found == [{"snout": Keypoint(40.0, 30.0, 0.9)}] * 3
     assert reporter.alerts == {}
 
 

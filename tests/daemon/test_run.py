@@ -104,7 +104,7 @@ def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     assert f"{len(seqs)} poses, all delivered" in log
     info, health = subscriber.of("info")[-1], subscriber.of("health")[-1]
     assert info["size_wh"] == [320, 240]
-    assert set(subscriber.poses()[-1]["keypoints"]) == set(info["skeleton"]["keypoints"])
+    assert set(subscriber.poses()[-1]["animals"][0]["keypoints"]) == set(info["skeleton"]["keypoints"])
     assert set(health["stage_ms"]) == {"capture", "infer", "publish"}
     assert health["poses"] == len(seqs) <= health["delivered"]
     assert (health["waiting"], health["spooled"], health["alerts"]) == (0, 0, {})

@@ -23,7 +23,7 @@ from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.delivery.spool_memory import SpoolMemory
 from edgepose.delivery.timing import DeliveryTiming
 from edgepose.protocol.codec import decode, encode
-from edgepose.protocol.messages import BatchMessage, Keypoint
+from edgepose.protocol.messages import AnimalMessage, BatchMessage, Keypoint
 from edgepose.system.clock import boot_us
 from edgepose.system.reporter import Reporter
 
@@ -50,7 +50,8 @@ def accept(outbox: Outbox, *seqs: int, keypoints: int = 1) -> None:
     """Gives the outbox poses that hardly compress."""
     for seq in seqs:
         points = {f"{seq * 1.1:.9f}-{i}": Keypoint(seq / 7, seq / 11, 0.5) for i in range(keypoints)}
-        outbox.accept("pose", encode(msgspec.structs.replace(pose(seq), keypoints=points)), threading.Event())
+        animals = [AnimalMessage(id="1", id_score=1.0, score=0.5, keypoints=points)]
+        outbox.accept("pose", encode(msgspec.structs.replace(pose(seq), animals=animals)), threading.Event())
 
 
 def disk_works(outbox: Outbox) -> None:

@@ -253,7 +253,7 @@ def test_other_keypoints_start_the_daemon_anew_in_the_same_process(
     asker.ask("model", {"action": "activate", "model": version.id})
     cage.wait_model("renamed")
     cage.wait_event("model_activated")
-    assert set(cage.subscriber.of("pose")[-1]["keypoints"]) == set(NAMES)
+    assert set(cage.subscriber.of("pose")[-1]["animals"][0]["keypoints"]) == set(NAMES)
     assert cage.daemon.process.poll() is None
     seqs = [pose["seq"] for pose in cage.subscriber.of("pose")]
     assert sorted(set(seqs)) == seqs

@@ -23,14 +23,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgepose.delivery.batching import encode_batch
 from edgepose.protocol import examples
 from edgepose.protocol.codec import decode, encode
-from edgepose.protocol.messages import PoseMessage
+from edgepose.protocol.messages import AnimalMessage, Keypoint, PoseMessage
 from edgepose.protocol.topics import TOPICS, topic_name
 
 FILES = Path(__file__).parents[2] / "firmware_configs"
 CONFIG = tomllib.loads((FILES / "telegraf" / "edgepose.conf").read_text(encoding="utf-8"))
 PLUGINS = {plugin["topics"][0].rsplit("/", 1)[1]: plugin for plugin in CONFIG["inputs"]["mqtt_consumer"]}
 BOARD = json.loads((FILES / "grafana" / "edgepose-dashboard.json").read_text(encoding="utf-8"))
-POSE_FIELDS = {"seq", "frame", "latency_ms", "synced", "replay"}
+POSE_FIELDS = {"seq", "frame", "mono_us", "clock_error_us", "latency_ms", "synced", "replay"}
 
 
 def points(leaf: str, payload: bytes, device: str = "cage-07") -> list[telegraf.Metric]:
@@ -38,12 +38,17 @@ def points(leaf: str, payload: bytes, device: str = "cage-07") -> list[telegraf.
     return telegraf.consume(PLUGINS[leaf], topic_name(device, leaf), payload)
 
 
-def keypoint_fields(pose: PoseMessage) -> dict[str, float]:
-    return {
+def animal_fields(animal: AnimalMessage) -> dict[str, float]:
+    points = {
         f"keypoints_{name}_{axis}": getattr(point, axis)
-        for name, point in pose.keypoints.items()
+        for name, point in animal.keypoints.items()
         for axis in ("x", "y", "score")
     }
+    return {**points, "score": animal.score, "id_score": animal.id_score}
+
+
+def with_animals(*animals: AnimalMessage) -> PoseMessage:
+    return msgspec.structs.replace(examples.POSE, animals=list(animals))
 
 
 # --- Telegraf ------------------------------------------------------------------------------------------------
@@ -57,13 +62,24 @@ def test_telegraf_listens_so_that_nothing_is_missed() -> None:
         assert (plugin["qos"], plugin["persistent_session"], plugin["data_format"]) == (1, True, "json_v2")
 
 
-def test_a_pose_is_one_point_at_the_time_of_its_frame() -> None:
-    (point,) = points("pose", encode(examples.POSE))
-    pose = examples.POSE
-    assert (point.name, point.time_us) == ("pose", pose.t_us)
-    assert point.tags == {"device": "cage-07", "boot": pose.boot, "model": pose.model}
-    assert point.fields == {name: getattr(pose, name) for name in POSE_FIELDS} | keypoint_fields(pose)
-    assert {type(point.fields[name]) for name in ("seq", "frame")} == {int}
+def test_each_animal_is_one_point_at_the_time_of_its_frame() -> None:
+    (first,) = examples.POSE.animals
+    second = msgspec.structs.replace(first, id="m4", id_score=0.8, keypoints={"snout": Keypoint(1.5, 2.5, 0.7)})
+    pose = with_animals(first, second)
+    found = points("pose", encode(pose))
+    for point, animal in zip(found, pose.animals, strict=True):
+        assert (point.name, point.time_us) == ("pose", pose.t_us)
+        assert point.tags == {"device": "cage-07", "boot": pose.boot, "model": pose.model, "animal": animal.id}
+        assert point.fields == {name: getattr(pose, name) for name in POSE_FIELDS} | animal_fields(animal)
+        assert {type(point.fields[name]) for name in ("seq", "frame", "mono_us", "clock_error_us")} == {int}
+
+
+def test_what_a_device_does_not_know_is_not_stored() -> None:
+    pose = msgspec.structs.replace(examples.POSE, mono_us=None, clock_error_us=None)
+    for leaf, payload in (("pose", encode(pose)), ("poses", encode_batch([pose], replay=True))):
+        (point,) = points(leaf, payload)
+        assert not {"mono_us", "clock_error_us"} & point.fields.keys()
+        assert {"seq", "score"} <= point.fields.keys()
 
 
 def test_a_pose_that_comes_late_is_the_same_point() -> None:
@@ -79,11 +95,14 @@ def test_a_pose_that_comes_late_is_the_same_point() -> None:
         }
 
 
-def test_of_a_pose_without_keypoints_the_rest_remains() -> None:
-    pose = msgspec.structs.replace(examples.POSE, keypoints={})
-    (point,) = points("pose", encode(pose))
-    assert set(point.fields) == POSE_FIELDS
-    assert points("poses", encode_batch([pose], replay=True)) == []  # as the file says
+@pytest.mark.parametrize("leaf", ["pose", "poses"])
+def test_of_an_animal_without_keypoints_and_of_a_frame_without_animals_the_rest_remains(leaf: str) -> None:
+    (animal,) = examples.POSE.animals
+    bare = with_animals(msgspec.structs.replace(animal, keypoints={}))
+    for pose, more in ((bare, {"score", "id_score"}), (with_animals(), set())):
+        (point,) = points(leaf, encode(pose) if leaf == "pose" else encode_batch([pose], replay=True))
+        assert set(point.fields) == POSE_FIELDS | more
+        assert ("animal" in point.tags) == bool(more)
 
 
 @pytest.mark.parametrize("stage_ms", [examples.HEALTH.stage_ms, {}])

@@ -22,19 +22,27 @@ from edgepose.protocol.topics import TOPICS, split_topic, topic_name
 from edgepose.types import Pose, Skeleton
 
 POSE: dict[str, Any] = {
-    "v": 1,
+    "v": 2,
     "device": "cage-07",
     "boot": "6f1c",
     "seq": 1840,
     "frame": 1842,
     "t_us": 1795328653996248,
+    "mono_us": 8123456789,
     "synced": True,
+    "clock_error_us": 180,
     "replay": False,
     "latency_ms": 23.4,
     "model": "openfield@3fa2c1",
     "size_wh": [640, 480],
-    "keypoints": {"snout": {"x": 21.52, "y": 265.43, "score": 0.98}},
+    "animals": [
+        {"id": "m3", "id_score": 0.99, "score": 0.97, "keypoints": {"snout": {"x": 21.52, "y": 265.43, "score": 0.98}}}
+    ],
 }
+
+
+def with_keypoints(keypoints: dict[str, Any]) -> dict[str, Any]:
+    return {**POSE, "animals": [{**POSE["animals"][0], "keypoints": keypoints}]}
 
 
 def test_a_pose_is_sent_as_documented() -> None:
@@ -46,16 +54,35 @@ def test_a_pose_is_sent_as_documented() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"v": 2},
+        {"v": 1},
+        {"v": 3},
         {"seq": "1"},
         {"size_wh": [640]},
-        {"keypoints": {"snout": {"x": 1.0, "y": 2.0}}},
-        {"extra": 1},
+        with_keypoints({"snout": {"x": 1.0, "y": 2.0}}),
         {"seq": -1},
         {"size_wh": [640, 0]},
-        {"keypoints": {"snout": {"x": 1.0, "y": 2.0, "score": 1.01}}},
+        with_keypoints({"snout": {"x": 1.0, "y": 2.0, "score": 1.01}}),
+        {"mono_us": "1"},
+        {"device": "d" * 201},
+        {"animals": POSE["animals"] * 65},
+        with_keypoints({"k" * 201: {"x": 1.0, "y": 2.0, "score": 1.0}}),
+        with_keypoints({f"k{i}": {"x": 1.0, "y": 2.0, "score": 1.0} for i in range(201)}),
     ],
-    ids=["version", "type", "length", "missing", "unknown", "below 0", "no size", "score"],
+    ids=[
+        "older version",
+        "newer version",
+        "type",
+        "length",
+        "missing",
+        "below 0",
+        "no size",
+        "score",
+        "clock",
+        "long device",
+        "many animals",
+        "long name",
+        "many keypoints",
+    ],
 )
 def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, Any]) -> None:
     broken = {**POSE, **change}
@@ -106,10 +133,12 @@ def test_keypoints_keep_a_hundredth_of_a_pixel(points: list[tuple[float, float, 
         assert found[name].score == pytest.approx(score, abs=0.00051)
 
 
-@pytest.mark.parametrize(("count", "bytes_in_table"), [(4, "435"), (12, "837"), (20, "1,243")])
+@pytest.mark.parametrize(("count", "bytes_in_table"), [(4, "531"), (12, "939"), (20, "1,347")])
 def test_a_pose_is_as_long_as_the_fleet_document_says(count: int, bytes_in_table: str) -> None:
     point = Keypoint(321.45, 123.45, 0.987)
-    pose = msgspec.structs.replace(POSE_MESSAGE, keypoints={f"bodypart{i:02d}": point for i in range(count)})
+    (animal,) = POSE_MESSAGE.animals
+    animal = msgspec.structs.replace(animal, keypoints={f"bodypart{i:02d}": point for i in range(count)})
+    pose = msgspec.structs.replace(POSE_MESSAGE, animals=[animal])
     text = (Path(__file__).parents[2] / "docs" / "fleet.md").read_text(encoding="utf-8")
     assert f"| {count} | {bytes_in_table} |" in text
     assert len(encode(pose)) == pytest.approx(int(bytes_in_table.replace(",", "")), rel=0.03)
@@ -125,8 +154,8 @@ def test_millimetres_stand_beside_pixels_where_they_are_known() -> None:
         "leftear": {"x": 3.0, "y": 4.0, "score": 0.8},
     }
     assert msgspec.to_builtins(found) == sent
-    jsonschema.validate({**POSE, "keypoints": sent}, schemas()["pose"])
-    assert msgspec.convert({**POSE, "keypoints": sent}, PoseMessage).keypoints == found
+    jsonschema.validate(with_keypoints(sent), schemas()["pose"])
+    assert msgspec.convert(with_keypoints(sent), PoseMessage).animals[0].keypoints == found
 
 
 def test_a_status_reads_back() -> None:

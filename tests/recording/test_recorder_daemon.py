@@ -141,7 +141,7 @@ def test_killed_at_any_moment_the_recording_agrees_with_what_was_published(
             if pose := published.get((int(row[1]), int(row[2]))):
                 found += values[1] != ""
                 for k, name in enumerate(names if values[1] else ()):
-                    said = pose["keypoints"][name]
+                    said = pose["animals"][0]["keypoints"][name]
                     assert float(values[1 + 3 * k]) == pytest.approx(said["x"], abs=0.006)
                     assert float(values[2 + 3 * k]) == pytest.approx(said["y"], abs=0.006)
             else:

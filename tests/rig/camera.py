@@ -179,7 +179,7 @@ def _known_and_found(folder: Path, poses: list[dict[str, Any]]) -> tuple[Any, An
     names = estimator.card.skeleton.keypoints
     images = [cv2.imread(str(folder / "pictures" / f"{number}.jpg")) for number in range(PICTURES)]
     known = [estimator.estimate(Frame(image, "bgr", 0, 0, 0)).xy_px for image in images]  # type: ignore[arg-type]
-    points = [[pose["keypoints"][name] for name in names] for pose in poses]
+    points = [[pose["animals"][0]["keypoints"][name] for name in names] for pose in poses]
     xy = [[[point["x"], point["y"]] for point in row] for row in points]
     return np.array(known), np.array(xy), np.array([[point["score"] for point in row] for row in points]) >= SURE
 
