@@ -35,7 +35,7 @@ class NewerVersionError(UnreadableMessageError):
 
 
 class _Version(msgspec.Struct):
-    v: Annotated[int, Meta(ge=1)]
+    v: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 def read_message(payload: bytes, kind: type[M]) -> M:
@@ -78,7 +78,7 @@ def upgraded(payload: bytes) -> bytes:
 def _from_version_1(message: dict[str, Any]) -> dict[str, Any]:
     """Version 2 has a list of animals in place of the keypoints of one, and more about the time of a pose."""
     changed: dict[str, Any] = {**message, "v": 2}
-    if "poses" in message:
+    if isinstance(message.get("poses"), list):  # in /health it is a number
         changed["poses"] = [_from_version_1(pose) for pose in message["poses"]]
     if "keypoints" in message:
         keypoints = changed.pop("keypoints")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,7 +30,7 @@ def with_fields(message: Message, **fields: Any) -> bytes:
 @pytest.mark.parametrize("leaf", KINDS)
 def test_each_message_of_version_1_becomes_one_of_ours(leaf: str) -> None:
     old = json.loads((OLD / f"{leaf}.json").read_bytes())
-    found = msgspec.to_builtins(read_message((OLD / f"{leaf}.json").read_bytes(), KINDS[leaf]), str_keys=True)
+    found = json.loads(encode(read_message((OLD / f"{leaf}.json").read_bytes(), KINDS[leaf])))
     jsonschema.validate(json.loads(upgraded((OLD / f"{leaf}.json").read_bytes())), schemas()[leaf])
     assert (old["v"], found["v"]) == (1, 2)
     if leaf not in {"pose", "poses"}:
@@ -71,7 +70,7 @@ def test_fields_that_are_not_known_are_ignored() -> None:
         jsonschema.validate(json.loads(with_fields(message, another=1)), schemas()[leaf])
 
 
-@pytest.mark.parametrize("version", [3, 4, 2**70])
+@pytest.mark.parametrize("version", [3, 4, 2**31 - 1])
 @pytest.mark.parametrize("message", [examples.POSE, examples.BATCH, examples.STATUS])
 def test_a_newer_version_is_recognised_and_kept_as_it_is(message: Message, version: int) -> None:
     payload = with_fields(message, v=version, device=["no", "name"])
@@ -93,6 +92,7 @@ DAMAGED = [
     b'{"v": 0}',
     b'{"v": -1}',
     b'{"v": 1.5}',
+    b'{"v": 99999999999999999999999}',
     b'{"v": null}',
     b'{"v": 1, "keypoints": []}',
     b'{"v": 1, "keypoints": {"a": 5}}',
