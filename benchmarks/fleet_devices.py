@@ -171,7 +171,7 @@ def send(device: Device, frame: int, plan: Plan) -> None:
     if plan.frames == 1:
         device.publish("pose", poses[0])
     else:
-        head = b'{"v":1,"device":"%s","boot":"%s","replay":false,"poses":[' % (device.name.encode(), BOOT.encode())
+        head = b'{"v":2,"device":"%s","boot":"%s","replay":false,"poses":[' % (device.name.encode(), BOOT.encode())
         device.publish("poses", head + b",".join(poses) + b"]}")
 
 

@@ -270,7 +270,7 @@ def test_what_is_malformed_unknown_or_huge_is_answered_with_the_reason(
         assert not reply["ok"]
         assert reply["error"].startswith(error)
     assert asker.ask("fly", {"id": "u"}) | {"result": 0} == {
-        "v": 1,
+        "v": 2,
         "device": DEVICE,
         "boot": BOOT,
         "command": "fly",

@@ -157,7 +157,7 @@ def test_joining_keeps_each_pose_and_row() -> None:
 
 
 def test_what_is_not_alike_is_not_joined() -> None:
-    event, newer = Batch("event", 1, b"{}", {7: 1}), Batch("poses", 3, b'{"v":2}', {8: 3})
+    event, newer = Batch("event", 1, b"{}", {7: 1}), Batch("poses", 3, b'{"v":3}', {8: 3})
     parts = [*batches(3), event, event, newer, *batches(3)]
     assert join(parts) == parts
 
