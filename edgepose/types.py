@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -15,6 +16,7 @@ I8: TypeAlias = NDArray[np.int8]
 F32: TypeAlias = NDArray[np.float32]
 F64: TypeAlias = NDArray[np.float64]
 
+Column: TypeAlias = NDArray[Any] | Sequence[Any]  # the values of a table's column
 PixelOrder: TypeAlias = Literal["bgr", "rgb", "gray", "i420"]
 
 

@@ -9,15 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.analysis.background import Background
-from edgepose.analysis.motion import AnalyzedVideo, MotionOptions, motion_writers
+from edgepose.analysis.motion import AnalyzedVideo, MotionOptions, ground_of, motion_writers
 from edgepose.analysis.output_files import OutputFiles
 from edgepose.camera.video_file import VideoFileSource
-from edgepose.config.geometry_files import read_ground
-from edgepose.config.schema import GeometryConfig
 from edgepose.errors import EdgeposeError
 from edgepose.inference.viewer import Viewer
-from edgepose.system.pose_tables import PoseTable, write_table
 from edgepose.system.progress import progress_bar
+from edgepose.tables.pose_table import PoseTable, write_table
 from edgepose.types import F64
 
 
@@ -38,7 +36,7 @@ def analyze_video(viewer: Viewer, path: Path, files: OutputFiles, options: Motio
     there is no table.
     """
     start = time.monotonic()
-    video = _find_poses(viewer, path, options.geometry)
+    video = _find_poses(viewer, path, options)
     write_table(files.table, video.poses)
     report = AnalysisReport(len(video.poses.frames), 0.0, [files.table])
     for paths, write in motion_writers(video, files, options):
@@ -53,13 +51,13 @@ def analyze_video(viewer: Viewer, path: Path, files: OutputFiles, options: Motio
     return report
 
 
-def _find_poses(viewer: Viewer, path: Path, geometry: GeometryConfig | None) -> AnalyzedVideo:
+def _find_poses(viewer: Viewer, path: Path, options: MotionOptions) -> AnalyzedVideo:
     rows: list[F64] = []
     frames: list[int] = []
     background = Background()
     video = VideoFileSource(path)
     try:
-        ground = read_ground(geometry, video.size_wh) if geometry else None
+        ground = ground_of(options, video.size_wh)
         with progress_bar() as progress:
             task = progress.add_task(path.name, total=video.frame_count or None)
             for frame in video:
@@ -70,5 +68,15 @@ def _find_poses(viewer: Viewer, path: Path, geometry: GeometryConfig | None) -> 
                 progress.advance(task)
     finally:
         video.close()
-    poses = PoseTable(np.stack(rows).astype(np.float64), tuple(frames), viewer.card.skeleton, viewer.card.model_id())
-    return AnalyzedVideo(path, video.fps, video.size_wh, background, poses, ground)
+    values = np.stack(rows).astype(np.float64)
+    poses = PoseTable(
+        values,
+        tuple(frames),
+        viewer.card.skeleton,
+        viewer.card.model_id(),
+        path.name,
+        video.size_wh,
+        np.asarray(frames, np.float64) / video.fps,
+        ground.to_mm(values[..., :2]) if ground else None,
+    )
+    return AnalyzedVideo(path, video.fps, background, poses, ground)

@@ -15,8 +15,8 @@ from edgepose.config.schema import GeometryConfig, PlaceConfig
 from edgepose.errors import CameraError, EdgeposeError, UsageError
 from edgepose.geometry.calibration_board import Calibration, CalibrationBoard, calibrate, check_count, find_board
 from edgepose.geometry.lens import Lens, undistorted
+from edgepose.system.atomic_files import write_whole
 from edgepose.system.progress import progress_bar
-from edgepose.system.table_files import write_whole
 from edgepose.system.wording import count
 from edgepose.types import U8
 

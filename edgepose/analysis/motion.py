@@ -13,13 +13,14 @@ from edgepose.analysis.background import Background
 from edgepose.analysis.output_files import OutputFiles
 from edgepose.analysis.overlay_video import draw_overlay
 from edgepose.analysis.plots import PlotContext, plot_occupancy, plot_speed, plot_style, plot_trajectory, write_plot
+from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import GeometryConfig
 from edgepose.geometry.ground import Ground
 from edgepose.pose.animal_size import animal_side_px
 from edgepose.pose.kinematics import centre, measures, speed, zone_times
 from edgepose.pose.smoothing import Method, smooth
-from edgepose.system.pose_tables import PoseTable, write_table
-from edgepose.system.table_files import write_columns
+from edgepose.tables.layout import metadata
+from edgepose.tables.pose_table import PoseTable, frame_columns, write_columns, write_table
 from edgepose.types import F64
 
 _ANIMAL_SHARE = 0.1  # of the frame's longer side: the animal's length where no frame shows two keypoints
@@ -55,15 +56,13 @@ class AnalyzedVideo:
     Attributes:
         path: the file.
         fps: frames a second, as the file says.
-        size_wh: size of its frames.
         background: grey frames, of which the picture of the empty scene is made.
         poses: the poses of all frames, as the model gave them.
-        ground: converts pixels to millimetres; None where the configuration has no geometry.
+        ground: converts pixels to millimetres; None where the scale is not known.
     """
 
     path: Path
     fps: float
-    size_wh: tuple[int, int]
     background: Background
     poses: PoseTable
     ground: Ground | None = None
@@ -71,11 +70,20 @@ class AnalyzedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Motion:
-    """xy_px: (N, K, 2), NaN where a keypoint was not seen. time_s: (N,). length_px: of the animal."""
+    """xy_px: (N, K, 2), NaN where a keypoint was not seen. length_px: of the animal."""
 
     xy_px: F64
-    time_s: F64
     length_px: float
+
+
+def ground_of(options: MotionOptions, size_wh: tuple[int, int]) -> Ground | None:
+    """Returns what converts pixels to millimetres in frames of this size; None where no scale is given."""
+    if options.geometry is not None:
+        return read_ground(options.geometry, size_wh)
+    if options.px_per_cm is None:
+        return None
+    scale = 10 / options.px_per_cm
+    return Ground(None, np.diag([scale, scale, 1.0]), 0.0)
 
 
 def motion_writers(
@@ -88,13 +96,15 @@ def motion_writers(
     motion = _motion(video, options)
     poses = video.poses
     if options.method is not None:
-        poses = replace(poses, values=np.concatenate([motion.xy_px, poses.values[..., 2:]], axis=2))
+        values = np.concatenate([motion.xy_px, poses.values[..., 2:]], axis=2)
+        poses = replace(poses, values=values, xy_mm=video.ground.to_mm(motion.xy_px) if video.ground else None)
     if (path := files.smoothed) is not None:
         yield [path], partial(write_table, path, poses)
     if (path := files.kinematics) is not None:
-        yield [path], partial(_write_kinematics, path, video, motion, options)
+        yield [path], partial(_write_kinematics, path, video, motion)
     if (path := files.zones) is not None:
-        yield [path], partial(write_columns, path, zone_times(centre(motion.xy_px), motion.time_s, options.zones))
+        times = zone_times(centre(motion.xy_px), poses.time_s, options.zones)
+        yield [path], partial(write_columns, path, times, _about(video))
     if files.plots:
         paths = [path for plot in files.plots.values() for path in plot]
         yield paths, partial(_write_plots, files.plots, video, motion, options)
@@ -106,57 +116,58 @@ def motion_writers(
 
 def _motion(video: AnalyzedVideo, options: MotionOptions) -> _Motion:
     values = video.poses.values
-    time_s = np.asarray(video.poses.frames, np.float64) / video.fps
     xy_px = np.where(values[..., 2:] >= options.p_cutoff, values[..., :2], np.nan)
     length_px = animal_side_px(xy_px)
     if not length_px > 1:
-        length_px = _ANIMAL_SHARE * max(video.size_wh)
+        length_px = _ANIMAL_SHARE * max(video.poses.size_wh)
     if options.method is not None:
-        xy_px = smooth(xy_px, time_s, options.method, options.max_gap_s, length_px)
-    return _Motion(xy_px, time_s, length_px)
+        xy_px = smooth(xy_px, video.poses.time_s, options.method, options.max_gap_s, length_px)
+    return _Motion(xy_px, length_px)
 
 
-def _in_units(video: AnalyzedVideo, xy_px: F64, options: MotionOptions) -> tuple[F64, float | None]:
-    """The points in pixels or in mm on the ground, and how much of that is a centimetre; None where it is not known."""
-    return (xy_px, options.px_per_cm) if video.ground is None else (video.ground.to_mm(xy_px), 10.0)
+def _in_units(video: AnalyzedVideo, xy_px: F64) -> tuple[F64, str]:
+    """Returns the points on the ground and `mm`, or in the frame and `px` where the scale is not known."""
+    return (xy_px, "px") if video.ground is None else (video.ground.to_mm(xy_px), "mm")
 
 
-def _write_kinematics(path: Path, video: AnalyzedVideo, motion: _Motion, options: MotionOptions) -> None:
-    xy, per_cm = _in_units(video, motion.xy_px, options)
-    found = measures(xy, motion.time_s, video.poses.skeleton, per_cm)
-    frames = np.asarray(video.poses.frames, np.int64)
-    write_columns(path, {"frame": frames, "time_s": motion.time_s, **found})
+def _about(video: AnalyzedVideo) -> dict[str, str]:
+    return metadata([video.poses.scorer], video.poses.skeleton)
+
+
+def _write_kinematics(path: Path, video: AnalyzedVideo, motion: _Motion) -> None:
+    found = measures(*_in_units(video, motion.xy_px), video.poses.time_s, video.poses.skeleton)
+    write_columns(path, {**frame_columns(video.poses), **found}, _about(video))
 
 
 def _write_plots(
     paths: dict[str, tuple[Path, ...]], video: AnalyzedVideo, motion: _Motion, options: MotionOptions
 ) -> None:
-    xy, per_cm = _in_units(video, motion.xy_px, options)
+    xy, unit = _in_units(video, motion.xy_px)
+    size_wh = video.poses.size_wh
     context = PlotContext(
         video.path.name,
         video.poses.scorer,
-        video.background.picture(motion.xy_px, video.size_wh, motion.length_px / 2),
-        video.size_wh,
+        video.background.picture(motion.xy_px, size_wh, motion.length_px / 2),
+        size_wh,
         options.zones,
-        options.px_per_cm if video.ground is None else _middle_px_per_cm(video.ground, video.size_wh),
+        _middle_px_per_mm(video.ground, size_wh) if video.ground else None,
     )
-    centre_px, time_s = centre(motion.xy_px), motion.time_s
-    speeds, unit = speed(centre(xy), time_s) / (per_cm or 1), "px/s" if per_cm is None else "cm/s"
+    centre_px, time_s = centre(motion.xy_px), video.poses.time_s
     next(iter(paths.values()))[0].parent.mkdir(exist_ok=True)
     with plot_style():
         figures = {
             "trajectory": plot_trajectory(context, centre_px, time_s),
             "occupancy": plot_occupancy(context, centre_px, 1 / video.fps),
-            "speed": plot_speed(context, time_s, speeds, unit),
+            "speed": plot_speed(context, time_s, speed(centre(xy), time_s), f"{unit}/s"),
         }
         for plot, figure in figures.items():
             for path in paths[plot]:
                 write_plot(path, figure)
 
 
-def _middle_px_per_cm(ground: Ground, size_wh: tuple[int, int]) -> float | None:
+def _middle_px_per_mm(ground: Ground, size_wh: tuple[int, int]) -> float | None:
     """Scale along a row, in the middle of the picture."""
     (w, h), half_px = size_wh, size_wh[0] / 20
     ends_mm = ground.to_mm([[w / 2 - half_px, h / 2], [w / 2 + half_px, h / 2]])
     length_mm = float(np.linalg.norm(ends_mm[1] - ends_mm[0]))
-    return 20 * half_px / length_mm if length_mm > 0 else None
+    return 2 * half_px / length_mm if length_mm > 0 else None

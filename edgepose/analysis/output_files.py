@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgepose.analysis.plots import FORMATS
 from edgepose.errors import UsageError
+from edgepose.tables.pose_table import PARQUET, format_of, with_part
 
 TABLES = ("smoothed", "kinematics", "zones")
 PLOTS = ("trajectory", "occupancy", "speed")
@@ -45,18 +46,20 @@ def output_files(
         video: what distinguishes this video's files from those of others, a part of every name.
     """
     if video:
-        table = table.with_stem(f"{table.stem}_{video}")
+        table = with_part(table, f"_{video}")
         overlay = overlay and overlay.with_stem(f"{overlay.stem}_{video}")
-    columns = ".parquet" if table.suffix.lower() == ".parquet" else ".csv"
-    endings = {"smoothed": table.suffix, "kinematics": columns, "zones": columns}
-    more = {name: table.with_name(f"{table.stem}_{name}{endings[name]}") for name in tables}
+    ending = format_of(table)
+    stem, measures = table.name[: -len(ending)], PARQUET if ending == PARQUET else ".csv"
+    more = {name: table.with_name(f"{stem}_{name}{measures}") for name in tables}
+    if "smoothed" in more:
+        more["smoothed"] = with_part(table, "_smoothed")
     return OutputFiles(
         table,
         overlay,
         more.get("smoothed"),
         more.get("kinematics"),
         more.get("zones"),
-        {plot: tuple(plots / f"{table.stem}_{plot}{ending}" for ending in FORMATS) for plot in PLOTS} if plots else {},
+        {plot: tuple(plots / f"{stem}_{plot}{ending}" for ending in FORMATS) for plot in PLOTS} if plots else {},
     )
 
 

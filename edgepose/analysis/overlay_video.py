@@ -18,8 +18,8 @@ from edgepose.pose.drawing import (
     text_width,
 )
 from edgepose.system.atomic_files import replace_durably
-from edgepose.system.pose_tables import PoseTable
 from edgepose.system.progress import progress_bar
+from edgepose.tables.pose_table import PoseTable
 from edgepose.types import F64, U8, Pose, Skeleton
 from edgepose.video.h264 import FaststartMp4
 

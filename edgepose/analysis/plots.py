@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from edgepose.system.atomic_files import write_whole
 from edgepose.system.extras import extra
-from edgepose.system.table_files import write_whole
 from edgepose.types import F64, U8
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class PlotContext:
         background: (h, w) grey picture of the scene, of any size.
         size_wh: size of the frames, in whose pixels positions are given.
         zones: corners (P, 2) by name, in pixels of the frame.
-        px_per_cm: scale in the middle of the picture; None where it is not known.
+        px_per_mm: scale in the middle of the picture; None where it is not known.
     """
 
     video: str
@@ -69,7 +69,7 @@ class PlotContext:
     background: U8
     size_wh: tuple[int, int]
     zones: dict[str, F64]
-    px_per_cm: float | None = None
+    px_per_mm: float | None = None
 
 
 def need_matplotlib() -> None:
@@ -147,7 +147,7 @@ def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: float) -> Figu
     seconds = occupancy(centre_px, frame_s, context.size_wh, sigma_px)
     cell_px = sigma_px / _CELLS_PER_SIGMA  # the last cells reach beyond the frame
     longest = float(seconds.max()) or frame_s
-    sigma_mm = f" = {10 * sigma_px / context.px_per_cm:.2g} mm" if context.px_per_cm else ""
+    sigma_mm = f" = {sigma_px / context.px_per_mm:.2g} mm" if context.px_per_mm else ""
     smoothing = f"Gaussian, sigma {sigma_px:.3g} px{sigma_mm}"
     figure, axes = _picture_axes(context, f"occupancy of the animal's centre ({smoothing})")
     shortest = longest / 10**_DECADES
@@ -190,7 +190,7 @@ def plot_speed(context: PlotContext, time_s: F64, speed: F64, unit: str) -> Figu
         context: the video.
         time_s: (N,) time of each frame.
         speed: (N,) in `unit`, NaN where it is not known.
-        unit: px/s or cm/s.
+        unit: px/s or mm/s.
     """
     divisor, time_unit = _time_unit(float(time_s[-1]))
     per_bin = -(-len(speed) // _SPEED_BINS)
@@ -265,12 +265,12 @@ def _finish_picture(context: PlotContext, axes: Axes, *, unseen: bool) -> None:
             y += line_px
         placed.append((x, y, half_px))
         axes.text(x, y, _printable(name), ha="center", va="center", bbox=box, zorder=4)
-    if context.px_per_cm:
-        length_cm = _round_down(0.2 * w / context.px_per_cm)
-        ends, below = [w - length_cm * context.px_per_cm, w], axes.get_xaxis_transform()
+    if context.px_per_mm:
+        length_mm = _round_down(0.2 * w / context.px_per_mm)
+        ends, below = [w - length_mm * context.px_per_mm, w], axes.get_xaxis_transform()
         style: dict[str, Any] = {"transform": below, "clip_on": False}
         axes.plot(ends, [-0.14, -0.14], color="black", linewidth=3, solid_capstyle="butt", **style)
-        axes.text(sum(ends) / 2, -0.13, f"{length_cm:g} cm", ha="center", va="bottom", **style)
+        axes.text(sum(ends) / 2, -0.13, f"{length_mm:g} mm", ha="center", va="bottom", **style)
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
     _report_unseen(axes, unseen=unseen)
 

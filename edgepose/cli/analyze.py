@@ -19,8 +19,8 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.pose.smoothing import Method
 from edgepose.system.arguments import add_output_argument, model_path
-from edgepose.system.pose_tables import check_format
 from edgepose.system.wording import count
+from edgepose.tables.pose_table import DEEPLABCUT_FORMATS, check_format, format_of
 from edgepose.video.h264 import load_av
 
 P_CUTOFF, MAX_GAP_S = 0.6, 0.5
@@ -36,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `edgepose analyze`."""
     parser.description = (
         "Finds the keypoints in every frame of video files, with the code and the model that run on the device. "
-        "CSV and H5 files have DeepLabCut's layout: one row per frame; x, y and likelihood of each body part. "
-        "Parquet files have plain columns, such as snout_x."
+        "Files that end in .csv or .h5 have DeepLabCut's layout: one row per frame; x, y and likelihood of each body "
+        "part. Files that end in .parquet or .tidy.csv have the layout of `edgepose collect`: one row per animal and "
+        "frame; columns such as snout_x, and millimetres where the scale is known."
     )
     parser.epilog = (
         "With several videos each gets files of its own, named after OUT and the video: poses_cage1.csv, "
@@ -49,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
-    add_output_argument(parser, "OUT", "the table of poses; the name ends in .csv, .h5 or .parquet")
+    add_output_argument(parser, "OUT", "the table of poses; the name ends in .csv, .h5, .parquet or .tidy.csv")
     parser.add_argument(
         "-c",
         "--config",
         type=Path,
         metavar="FILE",
-        help="the daemon's configuration: use its view of the frame, and its geometry for measures in cm",
+        help="the daemon's configuration: use its view of the frame, and its geometry for millimetres",
     )
     parser.add_argument(
         "--overlay", type=Path, metavar="OUT.mp4", help="also write the video with the poses drawn into it"
@@ -97,7 +98,7 @@ def _add_motion_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write OUT_kinematics: distances, angles and speeds in each frame",
     )
     group.add_argument(
-        "--px-per-cm", type=_positive, metavar="X", help="scale of the picture: measures and plots are in cm then"
+        "--px-per-cm", type=_positive, metavar="X", help="scale of the picture: tables and plots get millimetres then"
     )
     group.add_argument(
         "--zones",
@@ -161,7 +162,10 @@ def _check_files(args: argparse.Namespace, files: list[OutputFiles]) -> None:
 
 def _check_combinations(args: argparse.Namespace) -> None:
     """Raises UsageError where an option would change nothing."""
+    has_mm = format_of(args.output) not in DEEPLABCUT_FORMATS
     for name, needs in _NEEDS.items():
+        if name == "px_per_cm" and has_mm:
+            continue
         if getattr(args, name) is not None and not any(getattr(args, need) for need in needs):
             useful = " or ".join(f"--{need}" for need in needs)
             raise UsageError(f"--{name.replace('_', '-')} changes nothing without {useful}; add one or leave it out")

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from edgepose.cli.run import log_to_stderr
     from edgepose.collect.hours import need_pyarrow
-    from edgepose.system.pose_tables import check_format
+    from edgepose.tables.pose_table import check_format
 
     need_pyarrow()
     for ending in args.also:

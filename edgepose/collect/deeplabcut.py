@@ -8,6 +8,7 @@ position nor a likelihood.
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ import numpy as np
 from edgepose.collect.columns import PARTS, Table, keypoints_in, skeleton_of
 from edgepose.collect.hours import boot_changes
 from edgepose.protocol.messages import InfoMessage
-from edgepose.system.pose_tables import PoseTable, write_table
-from edgepose.types import Skeleton
+from edgepose.system.atomic_files import write_whole
+from edgepose.tables.deeplabcut import column_levels
+from edgepose.tables.deeplabcut import write_deeplabcut as write_file
+from edgepose.types import F64, Skeleton
 
 ENDINGS = ("csv", "h5")
 _DECIMALS = 4  # the columns are float32, which has no more
@@ -35,8 +38,10 @@ def write_deeplabcut(hour: Path, table: Table, info: InfoMessage | None, endings
         if ending in endings or hour.with_suffix(f".{ending}").exists():
             for number, part in enumerate(_starts(table), 1):
                 name = hour.stem if number == 1 else f"{hour.stem}_{number}"
-                if found := _pose_table(part, info):
-                    write_table(hour.with_name(f"{name}.{ending}"), found)
+                if found := _values(part, info):
+                    path, (values, levels) = hour.with_name(f"{name}.{ending}"), found
+                    frames = part["frame"].to_pylist()
+                    write_whole(path, partial(write_file, frames=frames, values=values, levels=levels))
 
 
 def _starts(table: Table) -> list[Table]:
@@ -53,7 +58,7 @@ def _starts(table: Table) -> list[Table]:
     return sorted(parts, key=lambda part: part["time"][0].value)
 
 
-def _pose_table(part: Table, info: InfoMessage | None) -> PoseTable | None:
+def _values(part: Table, info: InfoMessage | None) -> tuple[F64, dict[str, list[str]]] | None:
     """Returns None where no keypoint is known."""
     found, model = dict(zip(part.column_names, part.columns, strict=True)), part["model"][0].as_py()
     seen = [name for name in keypoints_in(part) if found[f"{name}_score"].null_count < len(part)]
@@ -65,4 +70,4 @@ def _pose_table(part: Table, info: InfoMessage | None) -> PoseTable | None:
         for c, one in enumerate(PARTS):
             if (column := found.get(f"{name}_{one}")) is not None:
                 values[:, k, c] = np.round(column.to_numpy().astype(np.float64), _DECIMALS)
-    return PoseTable(values, tuple(part["frame"].to_pylist()), Skeleton(names), model)
+    return values.reshape(len(part), -1), column_levels(Skeleton(names), model)

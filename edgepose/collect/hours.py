@@ -13,9 +13,8 @@ from edgepose.collect.columns import Table, base_schema, in_order, plain, skelet
 from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
-from edgepose.system.atomic_files import sync_folder
+from edgepose.system.atomic_files import sync_folder, write_whole
 from edgepose.system.extras import extra
-from edgepose.system.table_files import write_whole
 
 _NAME = "%Y-%m-%dT%HZ"
 

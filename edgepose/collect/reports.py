@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,8 @@ import msgspec
 from edgepose.collect.streams import Stream
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
-from edgepose.system.table_files import write_whole
+from edgepose.system.atomic_files import write_whole
+from edgepose.tables.csv_files import cell_text, write_rows
 
 Gap = tuple[str, str, int, int, int]  # device, boot, first and last seq, poses
 
@@ -32,7 +33,7 @@ def gaps_in(streams: Mapping[tuple[str, str], Stream]) -> list[Gap]:
 
 
 def write_gaps(path: Path, gaps: Iterable[Gap]) -> None:
-    _write(path, _GAP_COLUMNS, gaps)
+    write_rows(path, _GAP_COLUMNS, gaps)
 
 
 def write_events(path: Path, events: Iterable[EventMessage]) -> None:
@@ -54,7 +55,7 @@ def write_events(path: Path, events: Iterable[EventMessage]) -> None:
         for event in sorted(events, key=lambda event: (event.t_us, event.boot, event.event))
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path, _EVENT_COLUMNS, rows)
+    write_rows(path, _EVENT_COLUMNS, rows)
 
 
 def read_events(path: Path) -> list[EventMessage]:
@@ -68,9 +69,8 @@ def read_events(path: Path) -> list[EventMessage]:
             if tuple(rows.fieldnames or ()) != _EVENT_COLUMNS:
                 raise ValueError("its columns are others")  # noqa: TRY301  reported as everything else that is wrong with the file
             for row in rows:
-                row["tags"] = json.loads(row["tags"])
-                row.pop("time")
-                cells = {**row, "device": path.parent.name, "replay": False}
+                texts = {name: cell_text(cell) for name, cell in row.items() if name != "time"}
+                cells = {**texts, "tags": json.loads(texts["tags"]), "device": path.parent.name, "replay": False}
                 events.append(msgspec.convert(cells, EventMessage, strict=False))
     except FileNotFoundError:
         return []
@@ -93,18 +93,3 @@ def read_info(path: Path) -> InfoMessage | None:
         return msgspec.json.decode(path.read_bytes(), type=InfoMessage)
     except (OSError, ValueError):  # msgspec's errors are ValueErrors
         return None
-
-
-def _write(path: Path, head: tuple[str, ...], rows: Iterable[Sequence[object]]) -> None:
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(head)
-            writer.writerows([_cell(value) for value in row] for row in rows)
-
-    write_whole(path, write)
-
-
-def _cell(value: object) -> object:
-    """Replaces carriage returns, which would end the line: the csv module does not quote a single one."""
-    return value.replace("\r", " ") if isinstance(value, str) else value

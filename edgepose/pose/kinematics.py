@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.geometry.zones import inside
-from edgepose.system.table_files import Column
-from edgepose.types import F64, Skeleton
+from edgepose.types import F64, Column, Skeleton
 
 
 def centre(xy: F64) -> F64:
@@ -45,36 +44,43 @@ def speed(xy: F64, time_s: F64) -> F64:
     return np.where(known, np.linalg.norm(xy[after] - xy[before], axis=1) / apart_s, np.nan)
 
 
-def measures(xy: F64, time_s: F64, skeleton: Skeleton, px_per_cm: float | None = None) -> dict[str, F64]:
+def measures(xy: F64, unit: str, time_s: F64, skeleton: Skeleton) -> dict[str, F64]:
     """Returns columns (N,) by name; each name ends in its unit.
 
     The columns are the centre, its speed, and the distance that it has covered; the speed of each keypoint; the length
-    of each edge of the skeleton; and the angle, 0 to 180 degrees, between each two edges that meet. A gap adds nothing
-    to the distance. Noise adds some in every frame, so smooth first.
+    of each edge of the skeleton; and the angle, 0 to 180 degrees, between each two edges that meet. Where two measures
+    would have one name, because `tail_base` and `paw` read like `tail` and `base_paw`, the later one in the order of
+    the skeleton's edges gets a number. A gap adds nothing to the distance. Noise adds some in every frame, so smooth
+    first.
 
     Args:
-        xy: (N, K, 2).
+        xy: (N, K, 2) positions.
+        unit: of `xy`, `px` or `mm`.
         time_s: (N,), rising.
         skeleton: the names of the K keypoints, and the edges.
-        px_per_cm: units of `xy` in a centimetre, to get centimetres; None leaves pixels.
     """
-    unit, scale = ("px", 1.0) if px_per_cm is None else ("cm", px_per_cm)
     middle = centre(xy)
     steps = np.nan_to_num(np.linalg.norm(np.diff(middle, axis=0), axis=1))
-    found = {
-        f"centre_x_{unit}": middle[:, 0] / scale,
-        f"centre_y_{unit}": middle[:, 1] / scale,
-        f"speed_{unit}_s": speed(middle, time_s) / scale,
-        f"distance_{unit}": np.concatenate([[0.0], np.cumsum(steps)])[: len(xy)] / scale,
-    }
+    columns = [
+        ("centre_x", unit, middle[:, 0]),
+        ("centre_y", unit, middle[:, 1]),
+        ("speed", f"{unit}_s", speed(middle, time_s)),
+        ("distance", unit, np.concatenate([[0.0], np.cumsum(steps)])[: len(xy)]),
+    ]
     for k, name in enumerate(skeleton.keypoints):
-        found[f"{name}_speed_{unit}_s"] = speed(xy[:, k], time_s) / scale
-    for a, b in skeleton.edge_indices():
-        name = f"length_{skeleton.keypoints[a]}_{skeleton.keypoints[b]}_{unit}"
-        found[name] = np.linalg.norm(xy[:, a] - xy[:, b], axis=1) / scale
+        columns.append((f"{name}_speed", f"{unit}_s", speed(xy[:, k], time_s)))
+    for a, b in _edges(skeleton):
+        name = f"length_{skeleton.keypoints[a]}_{skeleton.keypoints[b]}"
+        columns.append((name, unit, np.linalg.norm(xy[:, a] - xy[:, b], axis=1)))
     for one, joint, other in _joints(skeleton):
         names = "_".join(skeleton.keypoints[k] for k in (one, joint, other))
-        found[f"angle_{names}_deg"] = _angle_deg(xy[:, one] - xy[:, joint], xy[:, other] - xy[:, joint])
+        columns.append((f"angle_{names}", "deg", _angle_deg(xy[:, one] - xy[:, joint], xy[:, other] - xy[:, joint])))
+    found: dict[str, F64] = {}
+    for name, ending, values in columns:
+        column, number = f"{name}_{ending}", 2
+        while column in found:
+            column, number = f"{name}_{number}_{ending}", number + 1
+        found[column] = values
     return found
 
 
@@ -105,10 +111,15 @@ def zone_times(centre_xy: F64, time_s: F64, zones: dict[str, F64]) -> dict[str, 
     }
 
 
+def _edges(skeleton: Skeleton) -> list[tuple[int, int]]:
+    """Returns each edge of the skeleton once, as indices of keypoints."""
+    return list({frozenset(edge): edge for edge in skeleton.edge_indices()}.values())
+
+
 def _joints(skeleton: Skeleton) -> list[tuple[int, int, int]]:
     """Returns, for each two edges that share a keypoint, the indices of one end, this keypoint and the other end."""
     found = []
-    for first, second in combinations(skeleton.edge_indices(), 2):
+    for first, second in combinations(_edges(skeleton), 2):
         if len(shared := set(first) & set(second)) == 1:
             joint = shared.pop()
             found.append((sum(first) - joint, joint, sum(second) - joint))

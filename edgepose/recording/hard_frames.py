@@ -29,9 +29,9 @@ from edgepose.pose.animal_size import animal_diagonal_px
 from edgepose.pose.pose_quality import judge_poses
 from edgepose.recording.retention import usable_bytes
 from edgepose.system.atomic_files import write_durably
-from edgepose.system.pose_tables import csv_header
 from edgepose.system.reporter import Reporter
-from edgepose.system.table_files import csv_cells
+from edgepose.tables.csv_files import csv_cells
+from edgepose.tables.deeplabcut import column_levels, csv_header
 from edgepose.types import Frame, Pose, Skeleton
 
 TABLE = "machinelabels.csv"
@@ -159,7 +159,8 @@ class HardFrames:
     def _day_folder(self, t_us: int) -> Path:
         """The folder of that day; another one where the first has the predictions of another model."""
         stem = f"{self._device}-{time.strftime('%Y%m%d', time.gmtime(t_us / 1e6))}"
-        header, number = "".join(_line(row) for row in csv_header(self._skeleton, self.scorer, 3)), 1
+        rows = csv_header(column_levels(self._skeleton, self.scorer), 3)
+        header, number = "".join(map(_line, rows)), 1
         while True:
             folder = self._root / (stem if number == 1 else f"{stem}_{number}")
             folder.mkdir(parents=True, exist_ok=True)

@@ -23,8 +23,8 @@ from typing import IO, Any
 import numpy as np
 
 from edgepose.system.atomic_files import sync_file, sync_folder
-from edgepose.system.pose_tables import csv_header
-from edgepose.system.table_files import csv_cells
+from edgepose.tables.csv_files import csv_cells
+from edgepose.tables.deeplabcut import column_levels, csv_header
 from edgepose.types import Frame, Pose, Skeleton
 from edgepose.video import h264
 
@@ -105,7 +105,7 @@ class Segment:
             self._files = [path.open("w", newline="", encoding="utf-8", buffering=1) for path in (times, poses)]
             self._times, self._poses = (csv.writer(file, lineterminator="\n") for file in self._files)
             self._times.writerow(_TIMES_HEADER)
-            self._poses.writerows(csv_header(skeleton, scorer))
+            self._poses.writerows(csv_header(column_levels(skeleton, scorer)))
             self.video = h264.FragmentedMp4(video, size_wh, rate_hz)
         except BaseException:
             self._close_tables()

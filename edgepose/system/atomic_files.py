@@ -1,8 +1,8 @@
 """Files that are replaced as a whole: after a power cut the old content is there, or the new, and never a part of it.
 
-`write_durably` is for bytes, `replace_durably` for a file that a library writes, `replace_files` for several files that
-belong together, and `rename_durably` for a file that was written under another name already. When one of them returns,
-the content is on the disk.
+`write_durably` is for bytes, `replace_durably` for a file that a library writes, `write_whole` for one that a user
+asked for, `replace_files` for several files that belong together, and `rename_durably` for a file that was written
+under another name already. When one of them returns, the content is on the disk.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import errno
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from edgepose.errors import EdgeposeError
 
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -36,6 +38,14 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
 def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
     """Replaces the file by what `write` makes. See `replace_files`."""
     replace_files({path: write})
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Replaces a file that a user asked for by what `write` makes. See `replace_files`. Raises EdgeposeError."""
+    try:
+        replace_durably(path, write)
+    except OSError as exc:
+        raise EdgeposeError(f"{path}: cannot write ({exc.strerror or exc})") from None
 
 
 def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:

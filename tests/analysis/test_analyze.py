@@ -110,7 +110,7 @@ def test_several_videos_get_their_own_files_and_a_bad_one_does_not_stop_the_othe
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["-o", "{}/poses.xlsx"], "use .csv, .h5, .parquet"),
+        (["-o", "{}/poses.xlsx"], "use .csv, .h5, .parquet, .tidy.csv"),
         (["-o", "{}/poses"], "a file without ending"),
         (["-o", "{}/nowhere/poses.csv"], "there is no folder"),
         (["-o", "{}/poses.csv", "--overlay", "{}/overlay.avi"], "the overlay is an .mp4"),
@@ -162,6 +162,7 @@ def test_parquet_has_plain_columns(demo_model, clip, poses, tmp_path):
     assert analyze(demo_model, clip, "-o", tmp_path / "poses.parquet") == 0
     table = parquet.read_table(tmp_path / "poses.parquet").to_pydict()
     assert table["frame"] == list(range(COUNT))
+    assert table["animal"] == ["1"] * COUNT
     assert table["tailbase_y"] == [float(pose.xy_px[3, 1]) for pose in poses]
 
 

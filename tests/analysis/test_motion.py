@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd  # noqa: TID251  as DeepLabCut reads the files
 import pytest
 from clips import write_clip
+from pose_tables import pose_table, values_of_tidy
 
 from edgepose.analysis.overlay_video import draw_overlay
 from edgepose.camera.synthetic.scene import Scene
@@ -20,8 +21,6 @@ from edgepose.cli.main import main
 from edgepose.errors import CameraError
 from edgepose.pose.animal_size import animal_side_px
 from edgepose.pose.smoothing import smooth
-from edgepose.system.pose_tables import PoseTable
-from edgepose.types import Skeleton
 
 COUNT, SIZE_WH, FPS = 30, (320, 240), 25.0
 CUTOFF = 0.7  # some of the clip's keypoints are below it, most are not
@@ -36,6 +35,10 @@ def analyze(*arguments) -> int:
 def values_of(path: Path) -> np.ndarray:
     """(N, K, 3) of a table, as pandas reads DeepLabCut's CSV."""
     return pd.read_csv(path, header=[0, 1, 2], index_col=0).to_numpy(np.float64).reshape(COUNT, -1, 3)
+
+
+def values_of_h5(path: Path) -> np.ndarray:
+    return pd.read_hdf(path).to_numpy(np.float64).reshape(COUNT, -1, 3)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +106,8 @@ def test_other_formats_of_the_smoothed_table(demo_model, clip, done, tmp_path, e
     out = tmp_path / f"poses.{ending}"
     assert analyze(demo_model, clip, "-o", out, "--smooth", "kalman", "--p-cutoff", CUTOFF, "--kinematics") == 0
     path = tmp_path / f"poses_smoothed.{ending}"
-    frame = pd.read_hdf(path) if ending == "h5" else pd.read_parquet(path).drop(columns="frame")
-    np.testing.assert_array_equal(
-        frame.to_numpy(np.float64).reshape(COUNT, -1, 3), values_of(done / "poses_smoothed.csv")
-    )
+    found = values_of_h5(path) if ending == "h5" else values_of_tidy(pd.read_parquet(path))
+    np.testing.assert_array_equal(found, values_of(done / "poses_smoothed.csv").astype(found.dtype))
     tidy = tmp_path / ("poses_kinematics.csv" if ending == "h5" else "poses_kinematics.parquet")
     read = pd.read_csv(tidy) if ending == "h5" else pd.read_parquet(tidy)
     assert read["frame"].tolist() == list(range(COUNT))
@@ -131,10 +132,10 @@ def test_what_was_never_seen_stays_unknown_everywhere(demo_model, clip, plain, t
 
 def test_kinematics_are_tidy(done):
     table = pd.read_csv(done / "poses_kinematics.csv")
-    assert table.columns[:2].tolist() == ["frame", "time_s"]
-    assert len(table.columns) > 3
+    assert table.columns[:6].tolist() == ["video", "frame", "slot", "animal", "t_s", "centre_x_mm"]
+    assert [name for name in table.columns[5:] if not name.endswith(("_mm", "_mm_s", "_deg"))] == []
     assert table["frame"].tolist() == list(range(COUNT))
-    np.testing.assert_allclose(table["time_s"], np.arange(COUNT) / FPS)
+    np.testing.assert_allclose(table["t_s"], np.arange(COUNT) / FPS)
 
 
 def test_the_time_in_both_halves_is_that_of_the_video(done):
@@ -213,7 +214,7 @@ def test_the_second_pass_draws_the_smoothed_poses(done):
 
 
 def test_a_video_that_lost_frames_since_is_reported_and_leaves_no_overlay(clip, tmp_path):
-    poses = PoseTable(np.zeros((COUNT + 1, 1, 3)), tuple(range(COUNT + 1)), Skeleton(("snout",)), "model")
+    poses = pose_table(np.zeros((COUNT + 1, 1, 3)))
     with pytest.raises(CameraError, match=r"mouse\.avi: changed while it was analyzed"):
         draw_overlay(clip, tmp_path / "overlay.mp4", poses, None, 0)
     assert list(tmp_path.iterdir()) == []

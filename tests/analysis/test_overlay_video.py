@@ -7,11 +7,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from pose_tables import pose_table
 
 from edgepose.analysis.overlay_video import draw_overlay
 from edgepose.pose.drawing import bgr_colours
-from edgepose.system.pose_tables import PoseTable
-from edgepose.types import F64, Skeleton
+from edgepose.types import F64
 from edgepose.video.h264 import FaststartMp4, load_av
 
 TIMES_US = [0, 33_333, 150_000, 151_000, 900_000]
@@ -35,9 +35,7 @@ def frames_of(path: Path) -> tuple[list[float], list[np.ndarray]]:
 
 def overlay(tmp_path: Path, values: F64, size_wh: tuple[int, int], names: tuple[str, ...] = NAMES) -> Path:
     source = write_source(tmp_path / "source.mp4", size_wh, TIMES_US[: len(values)])
-    draw_overlay(
-        source, tmp_path / "o.mp4", PoseTable(values, tuple(range(len(values))), Skeleton(names), "m"), None, 0
-    )
+    draw_overlay(source, tmp_path / "o.mp4", pose_table(values, *names), None, 0)
     return tmp_path / "o.mp4"
 
 

@@ -99,7 +99,7 @@ def test_the_occupancy_lies_on_the_picture(size_wh):
 
 
 def test_titles_axes_and_scale_are_named():
-    context = dataclasses.replace(CONTEXT, zones=ZONES, px_per_cm=10.0)
+    context = dataclasses.replace(CONTEXT, zones=ZONES, px_per_mm=1.0)
     for figure, label in (
         (plot_trajectory(context, straight(), np.arange(200) * 2.0), "time (min)"),
         (plot_occupancy(context, straight(), 1 / 25), "time near the point (s)"),
@@ -107,7 +107,7 @@ def test_titles_axes_and_scale_are_named():
         texts = texts_of(figure)
         title = next(text for text in texts if text.startswith("mouse.mp4: "))
         assert "model demo@123456" in title
-        assert {"x (px)", "y (px)", label, "10 cm", "nest", "water & food"} <= set(texts)
+        assert {"x (px)", "y (px)", label, "100 mm", "nest", "water & food"} <= set(texts)
     assert "(Gaussian, sigma 10.7 px = 11 mm)" in " ".join(title.split())
     assert not [text for text in texts_of(plot_occupancy(CONTEXT, straight(), 1 / 25)) if " cm" in text or "mm" in text]
 
@@ -160,7 +160,7 @@ def test_short_still_and_far_paths_are_drawn(path, tmp_path):
 
 def test_the_same_plot_gives_the_same_files_whatever_the_users_settings(tmp_path):
     def draw(name):
-        context = dataclasses.replace(CONTEXT, zones=ZONES, px_per_cm=10.0)
+        context = dataclasses.replace(CONTEXT, zones=ZONES, px_per_mm=1.0)
         for ending in ("svg", "png"):
             write_plot(tmp_path / f"{name}.{ending}", plot_trajectory(context, straight(), np.arange(200) / 25))
 

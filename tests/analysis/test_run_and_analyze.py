@@ -86,7 +86,7 @@ def test_a_followed_animal_has_the_same_poses_live_and_offline_and_millimetres_b
         np.testing.assert_allclose(xy_mm, ground.to_mm(xy), atol=0.02)
         seen = xy_mm[[keypoint["score"] >= 0.7 for keypoint in sent]]
         if len(seen) == len(names):
-            centre_cm = measured.loc[message["frame"], ["centre_x_cm", "centre_y_cm"]]
-            np.testing.assert_allclose(np.median(seen, axis=0) / 10, centre_cm, atol=0.002)
+            centre_mm = measured.loc[message["frame"], ["centre_x_mm", "centre_y_mm"]]
+            np.testing.assert_allclose(np.median(seen, axis=0), centre_mm, atol=0.02)
         apart.append(np.linalg.norm(xy - whole.estimate(frame).xy_px, axis=1))
     assert 0.05 < np.median(apart) < 3  # not what the whole frame gives, but near it

@@ -21,7 +21,7 @@ def rigid(centres) -> np.ndarray:
 def test_a_straight_run():
     time_s = np.arange(5) * 0.5
     xy = rigid([[10.0 * i, 0] for i in range(5)])
-    found = measures(xy, time_s, SKELETON)
+    found = measures(xy, "px", time_s, SKELETON)
     assert list(found) == [
         "centre_x_px",
         "centre_y_px",
@@ -42,18 +42,30 @@ def test_a_straight_run():
     np.testing.assert_allclose(found["angle_snout_neck_tail_deg"], 90)
 
 
-def test_centimetres():
+def test_millimetres():
     xy, time_s = rigid([[10.0 * i, 5] for i in range(4)]), np.arange(4) / 10
-    in_px, in_cm = measures(xy, time_s, SKELETON), measures(xy, time_s, SKELETON, px_per_cm=4.0)
+    in_px, in_mm = measures(xy, "px", time_s, SKELETON), measures(xy / 4, "mm", time_s, SKELETON)
     for name, values in in_px.items():
         scale = 1 if name.endswith("_deg") else 4
-        np.testing.assert_allclose(in_cm[name.replace("_px", "_cm")], values / scale)
+        np.testing.assert_allclose(in_mm[name.replace("_px", "_mm")], values / scale)
+
+
+def test_measures_whose_names_read_alike_are_all_there():
+    skeleton = Skeleton(("tail", "base_paw", "tail_base", "paw"), (("tail", "base_paw"), ("tail_base", "paw")))
+    found = measures(np.array([[[0.0, 0], [3, 4], [0, 0], [6, 8]]]), "mm", np.zeros(1), skeleton)
+    assert [found[f"length_tail_base_paw{number}_mm"].tolist() for number in ("", "_2")] == [[5], [10]]
+
+
+def test_an_edge_that_is_named_twice_is_measured_once():
+    skeleton = Skeleton(("a", "b", "c"), (("a", "b"), ("b", "a"), ("b", "c")))
+    names = [*measures(np.zeros((1, 3, 2)), "px", np.zeros(1), skeleton)]
+    assert names[-3:] == ["length_b_a_px", "length_b_c_px", "angle_a_b_c_deg"]
 
 
 def test_a_gap_adds_no_distance_and_no_speed():
     xy = rigid([[0.0, 0], [10, 0], [0, 0], [500, 0], [510, 0]])
     xy[2] = NAN
-    found = measures(xy, np.arange(5.0), SKELETON)
+    found = measures(xy, "px", np.arange(5.0), SKELETON)
     np.testing.assert_allclose(found["distance_px"], [0, 10, 10, 10, 20])
     np.testing.assert_allclose(found["speed_px_s"], [10, 10, NAN, 10, 10])
     np.testing.assert_allclose(found["length_neck_tail_px"], [30, 30, NAN, 30, 30])
@@ -66,7 +78,7 @@ def test_uneven_frames_have_the_right_speed():
 
 @pytest.mark.parametrize(("count", "expected"), [(0, []), (1, [NAN]), (2, [20, 20])])
 def test_very_short_videos(count, expected):
-    found = measures(rigid([[10.0 * i, 0] for i in range(count)]), np.arange(count) / 2, SKELETON)
+    found = measures(rigid([[10.0 * i, 0] for i in range(count)]), "px", np.arange(count) / 2, SKELETON)
     np.testing.assert_allclose(found["speed_px_s"], expected)
     assert {len(values) for values in found.values()} == {count}
 
@@ -86,12 +98,12 @@ def test_one_keypoint_that_is_lost_does_not_move_the_centre():
 def test_an_angle_for_each_pair_of_edges_that_meet():
     star = Skeleton(("a", "b", "c", "d"), (("a", "b"), ("c", "b"), ("b", "d")))
     xy = np.array([[[10.0, 0], [0, 0], [0, 10], [-10, 0]]])
-    found = {name: values[0] for name, values in measures(xy, np.zeros(1), star).items() if "angle" in name}
+    found = {name: values[0] for name, values in measures(xy, "px", np.zeros(1), star).items() if "angle" in name}
     assert found == pytest.approx({"angle_a_b_c_deg": 90, "angle_a_b_d_deg": 180, "angle_c_b_d_deg": 90})
 
 
 def test_a_skeleton_without_edges_has_no_lengths_and_no_angles():
-    found = measures(rigid([[0.0, 0]] * 3), np.arange(3.0), Skeleton(("snout", "neck", "tail")))
+    found = measures(rigid([[0.0, 0]] * 3), "px", np.arange(3.0), Skeleton(("snout", "neck", "tail")))
     assert not [name for name in found if name.startswith(("length", "angle"))]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
-from edgepose.system.deeplabcut_h5 import H5_KEY, write_h5
+from edgepose.tables.deeplabcut_h5 import H5_KEY, write_h5
 from edgepose_train.labels.label_cells import Cells, cell_text
 
 Labels = list[tuple[str, ...]]  # of the columns, or of the rows: for each one the label in each level

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd  # noqa: TID251  as DeepLabCut reads the files
 import pytest
+from pose_tables import pose_table
 
 from edgepose.errors import EdgeposeError
-from edgepose.system.deeplabcut_h5 import H5_KEY, write_h5
-from edgepose.system.pose_tables import PoseTable, write_table
-from edgepose.types import Skeleton
+from edgepose.tables.deeplabcut_h5 import H5_KEY, write_h5
+from edgepose.tables.pose_table import write_table
 
 COLUMNS = {
     "scorer": ["model@123456."] * 6,
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_made_is_one_line(tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path, full_disk):
-    table = PoseTable(np.zeros((10_000, 1, 3)), tuple(range(10_000)), Skeleton(("snout",)), "model@123456")
+    table = pose_table(np.zeros((10_000, 1, 3)))
     with pytest.raises(EdgeposeError) as error:
         write_table(tmp_path / "a.h5", table)
     assert str(error.value) == f"{tmp_path}/a.h5: cannot write (HDF5 could not write all of it; make room on the disk)"
