@@ -25,7 +25,8 @@ def run() -> int:
     log_to_stderr()
     config, timing, *root = sys.argv[1:]
     times = msgspec.json.decode(timing, type=DaemonTiming)
-    Daemon(read_config(Path(config)), stop_on_signals(once=True), times, Path(*root) if root else ROOT).run()
+    board_root, stop = Path(*root) if root else ROOT, stop_on_signals(once=True)
+    Daemon(read_config(Path(config)), stop, times, board_root, config_file=Path(config)).run()
     return 0
 
 

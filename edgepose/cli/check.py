@@ -51,4 +51,4 @@ def _results(path: Path) -> Iterator[CheckResult]:
         yield failed_check("config", exc)
         return
     yield CheckResult("config", "ok", f"{path}, device {config.device_name()}")
-    yield from check_all(config)
+    yield from check_all(config, path)

@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     log_to_stderr()
-    Daemon(read_config(config_path(args.config)), stop_on_signals(once=True)).run()
+    path = config_path(args.config)
+    Daemon(read_config(path), stop_on_signals(once=True), config_file=path).run()
     return 0
 
 

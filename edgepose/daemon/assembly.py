@@ -31,6 +31,7 @@ from edgepose.daemon.metrics import MetricsServer
 from edgepose.daemon.model_runtime import DaemonModelRuntime, open_suitable
 from edgepose.daemon.observers import Observers
 from edgepose.daemon.pipeline import Pipeline, PipelineTiming
+from edgepose.daemon.renamed_device import take_over_former_names
 from edgepose.daemon.settings import read_settings
 from edgepose.daemon.temperature_limit import STEP_S, TemperatureLimit
 from edgepose.daemon.watchdog import SystemdNotifier
@@ -84,25 +85,41 @@ class Daemon:
         stop: ends `run`.
         timing: the times of the parts.
         board_root: the folder that holds `sys` and `proc`.
+        config_file: the config's file, by which a renamed device is recognised; None where there is none.
 
     Raises:
         EdgeposeError: A part cannot be opened.
     """
 
     def __init__(
-        self, config: Config, stop: threading.Event, timing: DaemonTiming = DaemonTiming(), board_root: Path = ROOT
+        self,
+        config: Config,
+        stop: threading.Event,
+        timing: DaemonTiming = DaemonTiming(),
+        board_root: Path = ROOT,
+        *,
+        config_file: Path | None = None,
     ) -> None:
         self._stop, self._reporter, self._notifier = stop, Reporter(), SystemdNotifier()
         self._config, self._timing = config, timing
         self._device = config.device_name()
         self._settings_file = spool_disk_folder(config.spool, self._device) / "settings.json"
         with contextlib.ExitStack() as parts:
+            self._open_spool(parts, config_file)
             self._open_model(parts)
             self._open_delivery(parts)
             self._open_camera(parts)
             self._open_control(parts, board_root)
             self._parts = parts.pop_all()
         log.info("%s with %s on %s", self._device, self._info.model, self._estimator.describe())
+
+    def _open_spool(self, parts: contextlib.ExitStack, config_file: Path | None) -> None:
+        """Comes first: from here on no other daemon has this device's name, and nothing under it has been read."""
+        config, reporter = self._config, self._reporter
+        self._spool = SpoolLock(config.spool, self._device, wait=not is_live(config.camera), reporter=reporter)
+        parts.callback(self._spool.close)
+        if config_file is not None:
+            take_over_former_names(config, config_file, reporter)
 
     def _open_model(self, parts: contextlib.ExitStack) -> None:
         config, reporter, store = self._config, self._reporter, Store(state_dir() / "models")
@@ -120,12 +137,10 @@ class Daemon:
 
     def _open_delivery(self, parts: contextlib.ExitStack) -> None:
         config, reporter = self._config, self._reporter
-        lock = SpoolLock(config.spool, self._device, wait=not is_live(config.camera), reporter=reporter)
-        parts.callback(lock.close)
         self._info = info_message(config, self._estimator, read_settings(self._settings_file))
         reporter.alert("settings_newer", newer_state(self._settings_file))
         status = StatusMessage(device=self._device, boot=boot_id(), state="online", run=uuid.uuid4().hex)
-        self._delivery = MqttDelivery(config.mqtt, lock, status, self._info, self._stop, reporter=reporter)
+        self._delivery = MqttDelivery(config.mqtt, self._spool, status, self._info, self._stop, reporter=reporter)
         parts.callback(self._delivery.close)
 
     def _open_camera(self, parts: contextlib.ExitStack) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -20,18 +21,28 @@ from edgepose.config.closed_loop import GpioConfig
 from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import Config, ViewConfig
 from edgepose.daemon.board import BoardSensors, board_alerts
+from edgepose.daemon.device_names import read_names
 from edgepose.daemon.model_runtime import running_model
+from edgepose.daemon.renamed_device import left_behind
+from edgepose.delivery.spool import set_aside_text
+from edgepose.delivery.spool_disk import spools_set_aside
 from edgepose.delivery.spool_lock import spool_disk_folder
 from edgepose.errors import CameraError, ConfigError, EdgeposeError, ModelError
 from edgepose.geometry.letterbox import FrameMap, ModelInput
 from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.model_card import read_card
 from edgepose.inference.viewer import field_of, window_size, zoom_of
+from edgepose.model_store.startup import selection_path
+from edgepose.model_store.store import Store
 from edgepose.mqtt.connection import probe_broker
 from edgepose.recording.recorder import require_encoder
 from edgepose.recording.retention import usable_bytes
+from edgepose.system.arguments import INSTALLED_CONFIG
 from edgepose.system.clock_error import ask_clock_error_us
 from edgepose.system.reporter import Reporter
+from edgepose.system.state_dir import SERVICE_STATE, state_dir
+from edgepose.system.state_files import newer_state
+from edgepose.system.wording import count
 from edgepose.types import Frame, image_size_wh
 from edgepose.video import h264
 
@@ -60,12 +71,13 @@ def failed_check(name: str, error: EdgeposeError) -> CheckResult:
     return CheckResult(name, "fail", str(error), error.exit_code)
 
 
-def check_all(config: Config) -> Iterator[CheckResult]:
+def check_all(config: Config, config_file: Path) -> Iterator[CheckResult]:
     """Tries everything that the daemon needs, one after the other, and changes nothing.
 
     Model and camera come first, since other checks depend on them.
     """
     checks = _Checks(config)
+    yield check_state(config, config_file)
     parts: tuple[tuple[str, bool, Callable[[], Iterator[CheckResult]]], ...] = (
         ("model", True, checks.model),
         ("camera", True, checks.camera),
@@ -84,6 +96,31 @@ def check_all(config: Config) -> Iterator[CheckResult]:
                 yield from check()
             except EdgeposeError as exc:
                 yield failed_check(name, exc)
+
+
+def check_state(config: Config, config_file: Path) -> CheckResult:
+    """Returns the state folder, and what in it does not belong to this version or this device. Nothing is changed."""
+    try:
+        problems = [problem for problem in _state_problems(config, config_file.resolve()) if problem]
+    except OSError as exc:
+        problems = [f"cannot be read ({exc.strerror}); use sudo"]
+    return CheckResult("state", "warn" if problems else "ok", "; ".join([str(state_dir()), *problems]))
+
+
+def _state_problems(config: Config, config_file: Path) -> Iterator[str | None]:
+    device, store = config.device_name(), Store(state_dir() / "models")
+    if config_file.parent == INSTALLED_CONFIG.parent and "STATE_DIRECTORY" not in os.environ:
+        hint = f"the service's is {SERVICE_STATE}; use sudo to check what the service runs"
+        yield hint if state_dir() != SERVICE_STATE else None
+    spool = spool_disk_folder(config.spool, device)
+    yield newer_state(selection_path(store, device))
+    yield newer_state(spool / "settings.json")
+    yield set_aside_text(spools_set_aside(spool / "spool.db"))
+    for former in read_names().former(config_file, device):
+        if spool_disk_folder(config.spool, former).exists() or selection_path(store, former).exists():
+            yield f"this device was {former} before, and `run` takes over what lies under that name"
+    for other, poses in left_behind(config).items():
+        yield f"{count(poses, 'message')} of device {other} wait here; start it once as `device: {other}`"
 
 
 class _Checks:
@@ -229,8 +266,9 @@ def _sizes(frame: Frame) -> str:
 def _usable_bytes(folder: str) -> float:
     """The number of bytes that may be written there. Raises EdgeposeError where nothing may be written."""
     try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return usable_bytes(Path(folder))
+        # Nothing is made here: the service could not write into a folder that an administrator's check has made.
+        there = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
+        with tempfile.TemporaryFile(dir=there):
+            return usable_bytes(there)
     except OSError as exc:
         raise EdgeposeError(f"{folder}: cannot write there ({exc.strerror}); correct the folder or its owner") from None

@@ -61,10 +61,20 @@ def spools_set_aside(path: Path) -> dict[Path, int]:
     return {file: count_poses(file) for file, version in set_aside_versions(path).items() if version > _VERSION}
 
 
+def hand_over(path: Path, target: Path) -> None:
+    """Moves a spool that is closed, and what is set aside beside it, to another one, which takes it up when it is
+    opened. Raises OSError."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for file, version in {path: _VERSION, **set_aside_versions(path)}.items():
+        if file.exists():
+            move_database(file, target.parent, f"{target.name}.v{version}")
+
+
 def count_poses(path: Path) -> int:
     """Returns the number of poses in a spool that nobody has open; 0 where it cannot be read. Nothing is changed."""
+    how = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"  # which would not read the log
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as database:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)) as database:
             return int(database.execute("SELECT COALESCE(SUM(poses), 0) FROM batch").fetchone()[0])
     except (sqlite3.Error, UnicodeDecodeError):
         return 0

@@ -187,6 +187,8 @@ class EventMessage(Message, frozen=True, kw_only=True):
             than before). `delegate_live`, `delegate_lost`: an accelerator. `rule_on`, `rule_off`: a rule; the text says
             which, and how long after the frame. `ttl_in`: an edge on an input. `ttl_out`: a pulse for synchronising.
             `processor_off`: own code failed. `heat`: fewer poses, before the board gets too hot, or all of them again.
+            `renamed`: the device had another name before, and has taken over what was left under it. `left_behind`:
+            poses of a device that no configuration describes wait on this computer.
         text: What happened, in words.
         count: How many: poses that were dropped, frames of a segment, edges, the pulse's number; else 0.
         tags: Tags of the config. Those of `started` hold for the poses up to the next start.
@@ -264,7 +266,8 @@ class HealthMessage(Message, frozen=True, kw_only=True):
         alerts: What is wrong now, in words, by what it is about.
         skipped: Frames that no pose was made of, by reason.
         dropped: Poses and events that were given up, by reason. `refused_...` counts those that the broker does not
-            take now: they are kept on the disk, and tried again.
+            take now: they are kept on the disk, and tried again. `newer_version` counts those that a newer version of
+            edgepose has left on the disk: that version sends them.
         rejected: Commands that were not carried out, by reason; `unanswered` counts replies that nobody got.
         camera: The camera's stalls, what was done about them (flushes, restarts, reopens), how often frames came back
             (recovered), and how many threads were left behind in a driver (abandoned).

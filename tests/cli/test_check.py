@@ -15,6 +15,10 @@ from brokers import Mosquitto
 from model_files import activate, stored, variant
 
 from edgepose.cli.main import main
+from edgepose.config.schema import SpoolConfig
+from edgepose.delivery.batching import Batch
+from edgepose.delivery.spool_disk import SpoolDisk
+from edgepose.delivery.spool_lock import spool_disk_folder
 
 
 def check(config: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, tuple[str, str]]]:
@@ -38,7 +42,7 @@ def test_all_is_well(
     mosquitto.start()
     status, lines = check(write(tmp_path / "f.yaml", demo_model, mosquitto.port), capsys)
     assert status == 0
-    assert list(lines) == ["config", "model", "delegate", "camera", "broker", "disk", "clock"]
+    assert list(lines) == ["config", "state", "model", "delegate", "camera", "broker", "disk", "clock"]
     assert {verdict for verdict, _ in lines.values()} <= {"ok", "warn"}
     assert lines["delegate"] == ("ok", lines["delegate"][1])
     assert "XNNPACK" in lines["delegate"][1]
@@ -114,6 +118,33 @@ def test_the_model_that_was_activated_is_checked_and_nothing_changes(
     assert lines["model"][1].startswith(f"{name}, 4 keypoints")
     assert f"activated in place of {demo_model}" in lines["model"][1]
     assert "the model has no keypoint 'snout'" in lines["rules"][1]
+    assert stored() == before
+
+
+def test_check_makes_no_folder_and_names_the_state_folder(
+    tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once it made /var/lib/edgepose for root, and with it another state folder."""
+    more = f"record: {{folder: {tmp_path}/var/rec, max_gb: 0.001}}\nhard_frames: {{folder: {tmp_path}/var/hard}}\n"
+    _, lines = check(write(tmp_path / "f.yaml", demo_model, 1, more=more), capsys)
+    assert lines["state"] == ("ok", str(tmp_path / "xdg_state_home" / "edgepose"))
+    assert lines["record"][0] == "ok"
+    assert [path.name for path in tmp_path.iterdir()] == ["f.yaml"]
+
+
+def test_what_a_newer_version_has_left_is_shown(
+    tmp_path: Path, demo_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = spool_disk_folder(SpoolConfig(), "cage-07")
+    disk = SpoolDisk(spool / "spool.db.v2", 1e8, 1e6)
+    disk.append([Batch("poses", 17, b"{}")], synced=True)
+    disk.close()
+    (spool / "settings.json").write_text('{"v": 2}')
+    before = stored()
+    _, lines = check(write(tmp_path / "f.yaml", demo_model, 1, more="device: cage-07\n"), capsys)
+    assert lines["state"][0] == "warn"
+    assert "settings.json: written by a newer version of edgepose (format 2, this one knows 1)" in lines["state"][1]
+    assert f"a newer version of edgepose has left 17 poses in {spool}/spool.db.v2" in lines["state"][1]
     assert stored() == before
 
 
