@@ -49,6 +49,7 @@ from edgepose.model_store.switching import ModelSwitch, SwitchTiming
 from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
 from edgepose.recording.recorder import Recording
 from edgepose.system.clock import boot_id
+from edgepose.system.clock_error import ClockErrorReader
 from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
 from edgepose.system.state_files import newer_state
@@ -161,6 +162,8 @@ class Daemon:
         )
         parts.callback(self._camera.close)
         self._notifier.allow_slow_frames(self._camera.slow_s)
+        clock_error = ClockErrorReader()
+        parts.callback(clock_error.close)
         self._pipeline = Pipeline(
             self._camera,
             self._model,
@@ -171,6 +174,7 @@ class Daemon:
             settings=self._info.settings,
             geometry=config.geometry,
             min_animal_score=config.inference.min_animal_score,
+            clock_error_us=clock_error.now_us,
             timing=timing.pipeline,
         )
 

@@ -84,6 +84,7 @@ class Pipeline:
         settings: what commands have set before.
         geometry: None where poses are in pixels only.
         min_animal_score: an animal with a lower score is not in the messages.
+        clock_error_us: returns the largest error that the wall clock may have, or None where that is not known.
         timing: how long to wait.
 
     Attributes:
@@ -111,6 +112,7 @@ class Pipeline:
         settings: Settings = Settings(),
         geometry: GeometryConfig | None = None,
         min_animal_score: float = 0.0,
+        clock_error_us: Callable[[], int | None] = lambda: None,
         timing: PipelineTiming = PipelineTiming(),
     ) -> None:
         self.settings = settings
@@ -124,6 +126,7 @@ class Pipeline:
         self._observers, self._reporter = observers or Observers(reporter=reporter), reporter
         self._device, self._boot = device, boot_id()
         self._geometry, self._min_animal_score, self._timing = geometry, min_animal_score, timing
+        self._clock_error_us = clock_error_us
         self._ground: tuple[tuple[int, int], Ground] | None = None  # with the size of the frames that it holds for
         self._accepted = Mailbox[_PublishedPose](POSE_QUEUE, newest_wins=camera.live)
         self._limiter, self._beyond_rate = RateLimiter(), 0
@@ -195,7 +198,7 @@ class Pipeline:
         try:
             while (pose := self._next_pose()) is not None:
                 begin = time.perf_counter()
-                self._delivery.deliver(self._message(pose, sync.synced(), clock_error_us=None))
+                self._delivery.deliver(self._message(pose, sync.synced(), self._clock_error_us()))
                 self.stages["publish"].add((time.perf_counter() - begin) * 1e3)
                 self.handed_over += 1
         finally:

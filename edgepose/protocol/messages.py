@@ -87,8 +87,8 @@ class PoseMessage(Message, frozen=True, kw_only=True):
         mono_us: When the frame was captured: monotonic clock of this boot, in microseconds, which never jumps. null: an
             earlier version of edgepose, which did not send it, has made the pose.
         synced: Whether the wall clock was synchronised.
-        clock_error_us: How wrong the wall clock may be, in microseconds, as its time service estimates it. null: the
-            time service does not say.
+        clock_error_us: The largest error that the wall clock may have, in microseconds, as the computer's time service
+            bounds it. null: the time service does not say.
         replay: True when the pose is sent again or late, from the spool.
         latency_ms: From the capture to the first hand-over, in milliseconds.
         model: Id of the model that made the pose, such as openfield@3fa2c1.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
+from daemons import Daemon
 
 from edgepose.daemon.assembly import warn_if_slow
 from edgepose.inference.runtime import Runtime
@@ -69,6 +71,29 @@ def log_of(process: subprocess.Popen[str]) -> str:
     _, text = process.communicate(timeout=30)
     assert "Traceback" not in text
     return "\n".join(line for line in text.splitlines() if "XNNPACK delegate" not in line)
+
+
+@pytest.mark.slow
+def test_poses_say_how_wrong_the_clock_may_be(
+    configure: Callable[..., Path],
+    mosquitto: Mosquitto,
+    subscribe: Callable[..., Subscriber],
+    run: Callable[..., Daemon],
+    tmp_path: Path,
+) -> None:
+    """The programs of the time service are asked in a thread; until they answer, poses say null."""
+    answer = "C0000201,192.0.2.1,2,1.0,-0.0002,0,0,0,0,0,0.001,0.0006,1.0,Normal"
+    for program, script in (("busctl", "sleep 0.5; exit 1"), ("chronyc", f"echo '{answer}'")):
+        (tmp_path / program).write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
+        (tmp_path / program).chmod(0o755)
+    mosquitto.start()
+    subscriber = subscribe(mosquitto.port)
+    daemon = run(configure(), {"PATH": f"{tmp_path}:{os.environ['PATH']}"})
+    wait_until(lambda: any(pose["clock_error_us"] for pose in subscriber.of("pose")), "the answer", 30)
+    bounds_us = [pose["clock_error_us"] for pose in subscriber.of("pose")]
+    assert bounds_us[0] is None
+    assert 1300 <= bounds_us[-1] < 1300 + 15 * 30
+    daemon.stop()
 
 
 @pytest.mark.slow
