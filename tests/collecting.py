@@ -42,12 +42,14 @@ KEYPOINTS = {"snout": Keypoint(1.0, 2.0, 0.9)}
 
 
 class Collecting:
-    """A process of `edgepose collect WORDS`, from when it listens."""
+    """A process of `edgepose collect WORDS`, from when it listens. home: the folder of the edgepose that runs."""
 
-    def __init__(self, port: int, folder: Path, words: tuple[str, ...], *, listens: bool = True) -> None:
-        broker = ["--broker", f"mqtt://127.0.0.1:{port}", "-o", str(folder)]
+    def __init__(
+        self, port: int, folder: Path, words: tuple[str, ...], *, listens: bool = True, home: Path | None = None
+    ) -> None:
+        command = [sys.executable, "-m", "edgepose", "collect", "--broker", f"mqtt://127.0.0.1:{port}"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edgepose", "collect", *broker, *words], stderr=subprocess.PIPE, text=True
+            [*command, "-o", str(folder), *words], stderr=subprocess.PIPE, text=True, cwd=home
         )
         self.lines: list[str] = []
         self._reader = threading.Thread(target=self._read)

@@ -105,11 +105,11 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def collect(tmp_path: Path, mosquitto: Mosquitto) -> Iterator[Callable[..., Collecting]]:
-    """collect(*words, folder="out") starts `edgepose collect`, and returns when it listens."""
+    """collect(*words, folder="out") starts `edgepose collect`, and returns when it listens. home: another edgepose."""
     made: list[Collecting] = []
 
-    def make(*words: str, folder: str = "out", listens: bool = True) -> Collecting:
-        made.append(Collecting(mosquitto.port, tmp_path / folder, words, listens=listens))
+    def make(*words: str, folder: str = "out", listens: bool = True, home: Path | None = None) -> Collecting:
+        made.append(Collecting(mosquitto.port, tmp_path / folder, words, listens=listens, home=home))
         return made[-1]
 
     yield make

@@ -12,11 +12,13 @@ from pathlib import Path
 from edgepose.collect.columns import Table, tables_of
 from edgepose.collect.deeplabcut import write_deeplabcut
 from edgepose.collect.hours import hour_path, hours_in, read_hour, runs_in, write_hour
-from edgepose.collect.journal import FREE_PAGES, Arrival, Hour, Journal, hour_of
+from edgepose.collect.journal import FREE_PAGES, NEWER_BYTES, Arrival, Hour, Journal, NewerMessage, hour_of
 from edgepose.collect.reports import Gap, gaps_in, read_events, read_info, write_events, write_gaps, write_info
 from edgepose.collect.streams import SeqRun, Stream, runs_of
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.messages import EventMessage, InfoMessage, PoseMessage
+from edgepose.protocol.messages import VERSION, BatchMessage, EventMessage, InfoMessage, Message, PoseMessage
+from edgepose.protocol.topics import TOPICS
+from edgepose.protocol.versions import NewerVersionError, UnreadableMessageError, read_message
 from edgepose.system.database import set_aside
 from edgepose.system.wording import count
 
@@ -34,11 +36,13 @@ class ArchiveTiming:
         settle_s: when nothing of an hour has come for this time, it is written.
         longest_s: an hour is written at the latest this time after its first pose.
         journal_free_pages: number of pages that may be unused in the journal.
+        newer_bytes: size of the messages of newer versions that the journal keeps, for each device.
     """
 
     settle_s: float = 60.0
     longest_s: float = 900.0
     journal_free_pages: int = FREE_PAGES
+    newer_bytes: int = NEWER_BYTES
 
 
 class Archive:
@@ -72,7 +76,7 @@ class Archive:
         self._folder, self._also, self._shared, self._timing = folder, also, shared, timing
         self._devices: set[str] = set()
         self._infos: dict[str, InfoMessage] = {}  # that wait for their file
-        self._journal = Journal(folder / "journal.db", timing.journal_free_pages)
+        self._journal = Journal(folder / "journal.db", timing.journal_free_pages, timing.newer_bytes)
         self._arrivals: dict[Hour, tuple[float, float]] = dict.fromkeys(self._journal.hours(), (0.0, 0.0))
         # Devices whose events or info wait for their file, and since when.
         self._events_since = dict.fromkeys(self._journal.devices_with_events(), 0.0)
@@ -83,6 +87,9 @@ class Archive:
             self._journal.add_unknown(hours_in(folder))
         if not shared:
             self._load_known()
+        self._reported: set[tuple[str, int]] = set()  # devices and versions that we cannot read
+        self._dropping: set[str] = set()  # devices of which the journal has dropped messages of newer versions
+        self._read_newer()
 
     def _load_known(self) -> None:
         """Reads what has come before this start."""
@@ -110,14 +117,73 @@ class Archive:
         self.duplicates += len(poses) - new
         return [Arrival(device, hour, leaf, payload) for hour in {hour_of(pose) for pose in poses} if new]
 
-    def write(self, arrivals: Iterable[Arrival], events: Iterable[EventMessage]) -> None:
-        """Adds what has come; it is on the disk when this returns."""
-        self._journal.write(arrivals, events)
+    def write(
+        self,
+        arrivals: Iterable[Arrival],
+        events: Iterable[EventMessage],
+        newer: Sequence[NewerMessage] = (),
+    ) -> None:
+        """Adds what has come; it is on the disk when this returns. newer: messages that a later edgepose will read."""
+        self._journal.write(arrivals, events, newer)
+        self._report_newer()
         now = time.monotonic()
         for device, hour, *_ in arrivals:
             self._arrivals[device, hour] = self._arrivals.get((device, hour), (now, now))[0], now
         for event in events:
             self._events_since.setdefault(event.device, now)
+
+    def _read_newer(self) -> None:
+        """Reads the messages that an earlier version of edgepose has kept for this one."""
+        last = 0
+        while rows := self._journal.newer_messages(last):
+            last = rows[-1][0]
+            arrivals: list[Arrival] = []
+            events: list[EventMessage] = []
+            read = [row for row, message in rows if self._sort_newer(message, arrivals, events)]
+            if read:
+                self.write(arrivals, events)
+                self._journal.remove_newer(read)
+                log.info("%s: read %s that an earlier version has kept", self._folder, count(len(read), "message"))
+        self._report_newer()
+
+    def add_newer(self, messages: Iterable[NewerMessage]) -> None:
+        """Adds messages that another collector could not read; those that this one cannot read either are kept."""
+        arrivals: list[Arrival] = []
+        events: list[EventMessage] = []
+        later = [message for message in messages if not self._sort_newer(message, arrivals, events)]
+        self.write(arrivals, events, later)
+
+    def _sort_newer(self, message: NewerMessage, arrivals: list[Arrival], events: list[EventMessage]) -> bool:
+        """Adds what is to be written of a message. Returns False when only a later version can read it."""
+        device, _, leaf, payload = message
+        try:
+            found = read_message(payload, TOPICS[leaf].payload)
+        except NewerVersionError:
+            return False
+        except (UnreadableMessageError, KeyError) as exc:
+            log.warning("%s: a message of %s that was kept cannot be read and is lost (%s)", self._folder, device, exc)
+            return True
+        if isinstance(found, EventMessage) and found.device == device:
+            events.append(found)
+        arrivals += self.accept(device, leaf, payload, poses_of(found, device))
+        return True
+
+    def _report_newer(self) -> None:
+        """Reports each device and each version once."""
+        for device, version in self._journal.newer.keys() - self._reported:
+            self._reported.add((device, version))
+            log.warning(
+                "%s sends messages of version %d, and this edgepose reads messages up to version %d: they are kept in "
+                "%s for an edgepose that can read them, at most %d MB; upgrade edgepose here",
+                device,
+                version,
+                VERSION,
+                self._folder / "journal.db",
+                self._timing.newer_bytes / 1e6,
+            )
+        for device in self._journal.dropped.keys() - self._dropping:
+            self._dropping.add(device)
+            log.warning("%s: there is no more room for its messages, so the oldest are dropped", device)
 
     def keep_info(self, info: InfoMessage) -> None:
         """Keeps an info for its file. It is not on the disk yet, because the broker keeps it too."""
@@ -223,9 +289,13 @@ class Archive:
         """Returns a line: what has come since the start, and how much is missing at all."""
         devices = {device for device, _ in self.streams} | self._devices
         came = f"{count(len(devices), 'device')}, {count(self.poses, 'pose')}"
+        kept, dropped = self._journal.newer.total(), self._journal.dropped.total()
+        newer = f", {count(kept, 'message')} of a newer version kept" if kept else ""
+        newer += f", {count(dropped, 'message')} of a newer version dropped" if dropped else ""
         if self._shared:
-            return f"{came}; `edgepose collect merge` finds what came twice or is missing"
-        return f"{came}, {self.duplicates} came twice, {sum(gap[-1] for gap in gaps_in(self.streams))} missing"
+            return f"{came}{newer}; `edgepose collect merge` finds what came twice or is missing"
+        missing = sum(gap[-1] for gap in gaps_in(self.streams))
+        return f"{came}, {self.duplicates} came twice, {missing} missing{newer}"
 
     # --- reading ---------------------------------------------------------------------------------------------
 
@@ -245,6 +315,12 @@ class Archive:
         except EdgeposeError as exc:
             _rename_damaged(path, exc)
             return []
+
+
+def poses_of(message: Message, device: str) -> list[PoseMessage]:
+    """Returns the poses in a message that the device itself has made."""
+    poses = message.poses if isinstance(message, BatchMessage) else [message]
+    return [pose for pose in poses if isinstance(pose, PoseMessage) and pose.device == device]
 
 
 def _rename_damaged(path: Path, exc: EdgeposeError) -> None:

@@ -15,15 +15,15 @@ from collections import Counter
 
 import paho.mqtt.client as paho
 
-from edgepose.collect.archive import Archive
-from edgepose.collect.journal import Arrival
+from edgepose.collect.archive import Archive, poses_of
+from edgepose.collect.journal import Arrival, NewerMessage
 from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, ConfigError
 from edgepose.mqtt.broker import where
 from edgepose.mqtt.connection import Connection, ConnectionLostError, UnreadableError
 from edgepose.protocol.messages import BatchMessage, EventMessage, InfoMessage, PoseMessage, StatusMessage
 from edgepose.protocol.topics import TOPICS, is_purged, split_topic
-from edgepose.protocol.versions import UnreadableMessageError, read_message
+from edgepose.protocol.versions import NewerVersionError, UnreadableMessageError, read_message
 from edgepose.system.wording import count
 
 log = logging.getLogger(__name__)
@@ -131,12 +131,19 @@ class Collector:
         connection.inbox.clear()
         arrivals: list[Arrival] = []
         events: list[EventMessage] = []
+        newer: list[NewerMessage] = []
         for message in messages:
-            self._read(message, arrivals, events)
-        self._archive.write(arrivals, events)
+            self._read(message, arrivals, events, newer)
+        self._archive.write(arrivals, events, newer)
         return messages
 
-    def _read(self, message: paho.MQTTMessage, arrivals: list[Arrival], events: list[EventMessage]) -> None:
+    def _read(
+        self,
+        message: paho.MQTTMessage,
+        arrivals: list[Arrival],
+        events: list[EventMessage],
+        newer: list[NewerMessage],
+    ) -> None:
         origin, payload = _origin(message), bytes(message.payload)
         if origin is None:
             self.rejected["topic"] += 1
@@ -146,13 +153,16 @@ class Collector:
             return
         try:
             found = read_message(payload, TOPICS[leaf].payload)
+        except NewerVersionError as exc:
+            if leaf in _STREAMED:  # the broker itself keeps the others for whoever comes
+                newer.append(NewerMessage(device, exc.version, leaf, payload))
+            return
         except UnreadableMessageError:
             self.rejected["malformed"] += 1
             return
         if isinstance(found, PoseMessage | BatchMessage):
-            poses = found.poses if isinstance(found, BatchMessage) else [found]
-            own = [pose for pose in poses if pose.device == device]
-            self.rejected["another_device"] += len(poses) - len(own)
+            own = poses_of(found, device)
+            self.rejected["another_device"] += (len(found.poses) if isinstance(found, BatchMessage) else 1) - len(own)
             arrivals += self._archive.accept(device, leaf, payload, own)
         elif found.device != device:
             self.rejected["another_device"] += 1

@@ -6,18 +6,18 @@ import contextlib
 import logging
 import sqlite3
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
+from edgepose.protocol.codec import encode
 from edgepose.protocol.messages import BatchMessage, EventMessage, PoseMessage
 from edgepose.protocol.topics import TOPICS
-from edgepose.protocol.versions import UnreadableMessageError, read_message
-from edgepose.system.database import is_damage, open_database
+from edgepose.protocol.versions import NewerVersionError, UnreadableMessageError, read_message
+from edgepose.system.database import is_damage, open_database, set_aside_versions
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,24 @@ CREATE INDEX written_of_hour ON written (device, hour);
 CREATE TABLE stale (device TEXT, hour INTEGER, PRIMARY KEY (device, hour)) STRICT
 """
 _CHECKPOINT = "wal_autocheckpoint = 10000"  # pages; a fleet would fill the 4 MB of the default several times a second
+# Messages that only a newer version of edgepose can read. An older one, after a rollback, leaves this table alone.
+_NEWER = """
+CREATE TABLE IF NOT EXISTS newer (id INTEGER PRIMARY KEY, device TEXT NOT NULL, version INTEGER NOT NULL,
+                                  leaf TEXT NOT NULL, payload BLOB NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS newer_of_device ON newer (device, id)
+"""
+_TAKE_UP = """
+INSERT INTO message (device, hour, leaf, payload) SELECT device, hour, leaf, payload FROM other.message ORDER BY id;
+INSERT OR IGNORE INTO event SELECT * FROM other.event;
+INSERT OR IGNORE INTO stale SELECT * FROM other.stale;
+INSERT INTO newer (device, version, leaf, payload) SELECT device, version, leaf, payload FROM other.newer ORDER BY id;
+INSERT INTO written (device, hour) SELECT DISTINCT device, hour FROM other.written
+WHERE (device, hour) NOT IN (SELECT device, hour FROM written)
+"""
 FREE_PAGES = 10_000  # that may be unused in the file: 40 MB
 _PAGES_A_TIME = 1_000
+NEWER_BYTES = 100_000_000  # of messages of newer versions that are kept, for each device
+_NEWER_A_TIME = 1_000
 
 
 class Arrival(NamedTuple):
@@ -49,8 +65,23 @@ class Arrival(NamedTuple):
     payload: bytes
 
 
+class NewerMessage(NamedTuple):
+    """A message as it has come, of a version that only a later edgepose can read."""
+
+    device: str
+    version: int
+    leaf: str
+    payload: bytes
+
+
 def hour_of(pose: PoseMessage) -> int:
     return pose.t_us // 3_600_000_000
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = open_database(path, _VERSION, _SCHEMA, "synchronous = FULL", _CHECKPOINT)
+    database.executescript(_NEWER)
+    return database
 
 
 class Journal:
@@ -58,16 +89,47 @@ class Journal:
     again because their tags have changed (`stale`).
 
     Every method raises EdgeposeError when the disk cannot be used.
+
+    Attributes:
+        newer: number of messages of newer versions that are kept, by device and version.
+        dropped: number of messages of newer versions that were dropped since the start, by device: the oldest, where
+            all of a device's take more than `newer_bytes`.
     """
 
-    def __init__(self, path: Path, free_pages: int = FREE_PAGES) -> None:
-        """Raises EdgeposeError also when another collector uses the file. free_pages: pages that may be unused."""
-        self._path, self._free_pages = path, free_pages
+    def __init__(self, path: Path, free_pages: int = FREE_PAGES, newer_bytes: int = NEWER_BYTES) -> None:
+        """Raises EdgeposeError also when another collector uses the file.
+
+        free_pages: pages that may be unused. newer_bytes: bound of what is kept of newer versions, for each device.
+        """
+        self.newer: Counter[tuple[str, int]] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self._path, self._free_pages, self._newer_bytes = path, free_pages, newer_bytes
+        self._bytes: Counter[str] = Counter()  # of messages of newer versions, by device
         try:
-            self._database = open_database(path, _VERSION, _SCHEMA, "synchronous = FULL", _CHECKPOINT)
+            self._database = _open(path)
+            for file, version in set_aside_versions(path).items():
+                self._take_up(file, version)
         except (OSError, sqlite3.Error) as exc:
             why = "a collector uses it; give each its own folder" if "locked" in str(exc) else exc
             raise EdgeposeError(f"{path}: cannot use the journal ({why})") from None
+        query = "SELECT device, version, COUNT(*), SUM(LENGTH(payload)) FROM newer GROUP BY device, version"
+        for device, version, messages, size in self._read(query):
+            self.newer[device, version] = messages
+            self._bytes[device] += size
+
+    def _take_up(self, file: Path, version: int) -> None:
+        """Takes over a journal that another version of edgepose has set aside, or reports one of a newer version."""
+        if version > _VERSION:
+            log.warning("%s: only a newer edgepose can read what a collector has left here; upgrade edgepose", file)
+            return
+        _open(file).close()
+        self._database.execute("ATTACH ? AS other", (str(file),))
+        try:
+            self._database.executescript(f"BEGIN IMMEDIATE; {_TAKE_UP}; COMMIT;")
+        finally:
+            self._database.execute("DETACH other")
+        file.unlink()
+        log.info("%s: added what was in %s", self._path, file.name)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -89,13 +151,57 @@ class Journal:
         remedy = "start again, which renames it and begins a new one" if is_damage(exc) else "make room and start again"
         return EdgeposeError(f"{self._path}: cannot use the journal ({exc}); {remedy}")
 
-    def write(self, arrivals: Iterable[Arrival], events: Iterable[EventMessage] = ()) -> None:
+    def write(
+        self,
+        arrivals: Iterable[Arrival],
+        events: Iterable[EventMessage] = (),
+        newer: Sequence[NewerMessage] = (),
+    ) -> None:
         """Adds what has come; it is on the disk when this returns."""
         messages = [(one.device, one.hour, one.leaf, zlib.compress(one.payload, 1)) for one in arrivals]
-        rows = [(one.device, one.boot, one.event, msgspec.msgpack.encode(one)) for one in events]
+        rows = [(one.device, one.boot, one.event, encode(one)) for one in events]
         with self._transaction() as database:
             database.executemany("INSERT INTO message (device, hour, leaf, payload) VALUES (?, ?, ?, ?)", messages)
             database.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)", rows)
+            self._add_newer(database, newer)
+
+    # --- messages of newer versions --------------------------------------------------------------------------
+
+    def _add_newer(self, database: sqlite3.Connection, messages: Iterable[NewerMessage]) -> None:
+        for device, version, leaf, payload in messages:
+            packed = zlib.compress(payload, 1)
+            values = (device, version, leaf, packed)
+            database.execute("INSERT INTO newer (device, version, leaf, payload) VALUES (?, ?, ?, ?)", values)
+            self.newer[device, version] += 1
+            self._bytes[device] += len(packed)
+            while self._bytes[device] > self._newer_bytes:
+                self._drop_oldest(database, device)
+
+    def _drop_oldest(self, database: sqlite3.Connection, device: str) -> None:
+        delete = """DELETE FROM newer WHERE id = (SELECT MIN(id) FROM newer WHERE device = ?)
+                    RETURNING version, LENGTH(payload)"""
+        ((version, size),) = database.execute(delete, (device,)).fetchall()
+        self.newer[device, version] -= 1
+        self._bytes[device] -= size
+        self.dropped[device] += 1
+
+    def newer_messages(self, after: int = 0) -> list[tuple[int, NewerMessage]]:
+        """Returns the oldest messages of newer versions behind a row, each with its row; so many as fit in memory."""
+        query = "SELECT id, device, version, leaf, payload FROM newer WHERE id > ? ORDER BY id LIMIT ?"
+        return [
+            (row, NewerMessage(device, version, leaf, zlib.decompress(payload)))
+            for row, device, version, leaf, payload in self._read(query, (after, _NEWER_A_TIME))
+        ]
+
+    def remove_newer(self, rows: Iterable[int]) -> None:
+        """Removes messages that can be read now and lie elsewhere."""
+        with self._transaction() as database:
+            for row in rows:
+                delete = "DELETE FROM newer WHERE id = ? RETURNING device, version, LENGTH(payload)"
+                ((device, version, size),) = database.execute(delete, (row,)).fetchall()
+                self.newer[device, version] -= 1
+                self._bytes[device] -= size
+        self.newer += Counter()  # without those of which nothing is left
 
     # --- what waits ------------------------------------------------------------------------------------------
 
@@ -105,10 +211,13 @@ class Journal:
 
     def poses(self, device: str, hour: int) -> Iterator[PoseMessage]:
         """Yields the poses that wait, in the order in which they came; one that came twice is there twice."""
-        query = "SELECT leaf, payload FROM message WHERE device = ? AND hour = ? ORDER BY id"
-        for leaf, payload in self._read(query, (device, hour)):
+        query = "SELECT id, leaf, payload FROM message WHERE device = ? AND hour = ? ORDER BY id"
+        for row, leaf, payload in self._read(query, (device, hour)):
             try:
                 found = read_message(zlib.decompress(payload), TOPICS[leaf].payload)
+            except NewerVersionError as exc:  # a newer collector has used this folder before
+                self._keep(row, NewerMessage(device, exc.version, leaf, zlib.decompress(payload)))
+                continue
             except (zlib.error, UnreadableMessageError, KeyError) as exc:
                 log.warning("%s: a message of %s cannot be read and is lost (%s)", self._path, device, exc)
                 continue
@@ -116,14 +225,30 @@ class Journal:
                 if isinstance(pose, PoseMessage) and pose.device == device and hour_of(pose) == hour:
                     yield pose
 
+    def _keep(self, row: int, message: NewerMessage) -> None:
+        """Keeps a message that waits for its hour, because the hour is written without it."""
+        with self._transaction() as database:
+            database.execute("DELETE FROM message WHERE id = ?", (row,))
+            self._add_newer(database, [message])
+
     def devices_with_events(self) -> list[str]:
         """Returns the devices that have events which wait for their file."""
         return [device for (device,) in self._read("SELECT DISTINCT device FROM event")]
 
     def events(self, device: str) -> list[EventMessage]:
         """Returns the events that wait for the device's file."""
-        rows = self._read("SELECT payload FROM event WHERE device = ? ORDER BY boot, event", (device,))
-        return [read_message(payload, EventMessage) for (payload,) in rows]
+        found = []
+        query = "SELECT rowid, payload FROM event WHERE device = ? ORDER BY boot, event"
+        for row, payload in self._read(query, (device,)):
+            try:
+                found.append(read_message(payload, EventMessage))
+            except NewerVersionError as exc:
+                with self._transaction() as database:
+                    database.execute("DELETE FROM event WHERE rowid = ?", (row,))
+                    self._add_newer(database, [NewerMessage(device, exc.version, "event", payload)])
+            except UnreadableMessageError as exc:
+                log.warning("%s: an event of %s cannot be read and is lost (%s)", self._path, device, exc)
+        return found
 
     # --- what lies in files ----------------------------------------------------------------------------------
 

@@ -50,6 +50,10 @@ def merge(folders: list[Path], also: Collection[str] = ()) -> str:
     for journal in journals:
         for device in journal.devices_with_events():
             archive.write([], journal.events(device))
+        last = 0
+        while rows := journal.newer_messages(last):
+            last = rows[-1][0]
+            archive.add_newer(message for _, message in rows)
     hours = paths.keys() | {key for journal in journals for key in journal.hours()}
     for device, hour in sorted(hours):
         tables = [read_hour(path) for path in paths[device, hour]]

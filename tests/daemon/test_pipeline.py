@@ -334,6 +334,27 @@ def test_poses_of_a_region_are_in_the_frames_pixels() -> None:
     assert reporter.alerts == {}
 
 
+@pytest.mark.parametrize(("least", "animals"), [(0.0, 3), (0.55, 3), (0.56, 0)])
+def test_an_animal_below_the_least_score_is_left_out_of_the_messages(least: float, animals: int) -> None:
+    """Its score is the mean of all keypoints' scores, also of those that `min_score` leaves out."""
+    delivery = ListDelivery()
+    pipeline = new_pipeline(Lit(3), Viewer(Bright(), ViewConfig()), delivery, min_animal_score=least)
+    pipeline.settings = Settings(min_score=0.5)
+    pipeline.run(threading.Event())
+    assert len(delivery.messages) == 3
+    found = [animal for message in delivery.messages for animal in message.animals]
+    assert [(one.id, one.id_score, one.score, list(one.keypoints)) for one in found] == [
+        ("1", 1.0, 0.55, ["snout"])
+    ] * animals
+
+
+def test_a_message_has_the_monotonic_time_of_its_frame() -> None:
+    delivery, begin_us = ListDelivery(), time.monotonic_ns() // 1000
+    new_pipeline(FakeCamera(3), FakeEstimator(), delivery).run(threading.Event())
+    times = [message.mono_us for message in delivery.messages]
+    assert begin_us <= times[0] <= times[1] <= times[2] <= time.monotonic_ns() // 1000
+
+
 def test_a_region_outside_the_frame_is_an_alert_and_not_used(running: Callable[..., Pipeline]) -> None:
     estimator, reporter = Bright(), Reporter()
     pipeline = running(Lit(10**9, live=True, period_s=0.001), Viewer(estimator, ViewConfig()), reporter=reporter)
