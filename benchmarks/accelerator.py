@@ -9,7 +9,6 @@ CPU in that process. So both ways do the same work, and their difference is the 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import subprocess
 import sys
@@ -17,14 +16,14 @@ import tempfile
 import time
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.config.schema import InferenceConfig
 from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import ModelFile, read_card, write_card
+from edgepose.inference.model_card import EDGETPU_MEMBER
+from edgepose.inference.model_file import read_model, write_model
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
 
@@ -44,14 +43,8 @@ def measure(folder: Path, count: int) -> int:
     library, mood, model = folder / "good.so", folder / "mood", folder / "model.tflite"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-w", ROOT / "tests" / "accelerator.c", "-o", library], check=True)
     os.environ["TEST_ACCELERATOR_MOOD"] = str(mood)
-    data = DEMO.read_bytes()
-    model.write_bytes(data)
-    (folder / "model_edgetpu.tflite").write_bytes(data)
-    card = read_card(DEMO)
-    files = msgspec.structs.replace(
-        card.files, edgetpu=ModelFile("model_edgetpu.tflite", hashlib.sha256(data).hexdigest())
-    )
-    write_card(msgspec.structs.replace(card, files=files), model)
+    demo = read_model(DEMO)
+    write_model(model, demo.network, demo.card, {EDGETPU_MEMBER: demo.network})
     scene = Scene(0, (320, 240))
     frames = [Frame(scene.render(index), "bgr", index, 0, 0) for index in range(20)]
     cpu = Estimator(model, 1)

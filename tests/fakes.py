@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from edgepose.geometry.letterbox import ModelInput
-from edgepose.inference.model_card import Golden, ModelCard, ModelFile, ModelFiles, ModelOutput, Training
+from edgepose.inference.model_card import Golden, KeypointOutput, ModelCard, Training
 from edgepose.protocol.messages import PoseMessage, Region
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose, Skeleton
@@ -23,8 +23,8 @@ def card() -> ModelCard:
         created="2026-01-01T00:00:00Z",
         skeleton=SKELETON,
         input=ModelInput(SIZE_WH, 3, "letterbox"),
-        output=ModelOutput(8, 16.0),
-        files=ModelFiles(ModelFile("fake.tflite", "0" * 64)),
+        outputs=(KeypointOutput(8, 16.0),),
+        sha256="0" * 64,
         golden=Golden("", "", "", ()),
         training=Training("none", "none", "none", "none", 0, 0, {}, {}),
     )
@@ -61,7 +61,7 @@ class FakeEstimator:
     """Gives poses whose snout has the index of the frame as x. gate: no pose is given before it is set."""
 
     def __init__(self, gate: threading.Event | None = None, error: Exception | None = None) -> None:
-        self.card = card()
+        self.card, self.model_id = card(), "fake@000000"
         self._gate, self._error = gate, error
 
     def estimate(self, frame: Frame, region: Region | None = None) -> Pose:

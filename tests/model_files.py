@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edgepose.inference.model_card import ModelFile, ModelFiles, read_card, write_card
+from edgepose.inference.model_card import sha256_of
+from edgepose.inference.model_file import read_model, write_model
 from edgepose.model_store.selection import activated, change_selection
 from edgepose.model_store.startup import configured_key, selection_path
 from edgepose.model_store.store import Store
@@ -21,19 +21,42 @@ from edgepose.types import Skeleton
 def variant(source: Path, folder: Path, name: str, *, keypoints: tuple[str, ...] = (), data: bytes = b"") -> Path:
     """Makes another model that works as `source` does, with a hash of its own.
 
-    keypoints: other names. data: the content of the file, to which the card then agrees.
+    keypoints: other names. data: the content of the network, to which the card then agrees.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    card = read_card(source)
-    # Bytes behind the flatbuffer change nothing but the hash.
-    data = data or source.read_bytes() + name.encode().ljust(16, b"\0")
+    content = read_model(source)
+    card = msgspec.structs.replace(content.card, name=name)
     if keypoints:
         card = msgspec.structs.replace(card, skeleton=Skeleton(keypoints))
-    files = ModelFiles(ModelFile(f"{name}.tflite", hashlib.sha256(data).hexdigest()))
     model = folder / f"{name}.tflite"
-    model.write_bytes(data)
-    write_card(msgspec.structs.replace(card, name=name, files=files), model)
+    write_model(model, data or content.network, card)
     return model
+
+
+def rewrite(model: Path, network: bytes | None = None, **changes: object) -> None:
+    """Writes another network, or other entries of the card, into a model; the card's hashes then agree."""
+    content = read_model(model)
+    card = msgspec.structs.replace(content.card, **changes)
+    write_model(model, content.network if network is None else network, card, content.members)
+
+
+def two_files(model: Path, folder: Path, *, compiled: bytes = b"", compiled_name: str = "model_edgetpu.tflite") -> Path:
+    """Writes a model in the files of edgepose 0.1: network, card of version 1, and a network compiled for a Coral."""
+    folder.mkdir()
+    content = read_model(model)
+    card = msgspec.json.decode(content.card_json)
+    for name in ("sha256", "members", "unchanged_since_v1"):
+        card.pop(name, None)
+    output = card.pop("outputs")[0]
+    del output["kind"]
+    files = {"cpu": {"name": "model.tflite", "sha256": sha256_of(content.network)}, "edgetpu": None}
+    if compiled:
+        (folder / "model_edgetpu.tflite").write_bytes(compiled)
+        files["edgetpu"] = {"name": compiled_name, "sha256": sha256_of(compiled)}
+    path = folder / "model.tflite"
+    path.write_bytes(content.network)
+    path.with_suffix(".json").write_bytes(msgspec.json.encode(card | {"v": 1, "output": output, "files": files}))
+    return path
 
 
 MISBEHAVING = """

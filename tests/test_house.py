@@ -109,7 +109,6 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel):
     assert others == {
         "edgepose/py.typed",
         "edgepose/demo/demo.tflite",
-        "edgepose/demo/demo.json",
     }
 
 

@@ -73,7 +73,7 @@ def _find_poses(viewer: Viewer, path: Path, options: MotionOptions) -> AnalyzedV
         values,
         tuple(frames),
         viewer.card.skeleton,
-        viewer.card.model_id(),
+        viewer.model_id,
         path.name,
         video.size_wh,
         np.asarray(frames, np.float64) / video.fps,

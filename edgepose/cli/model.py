@@ -1,18 +1,22 @@
-"""`edgepose model`: the device's model store, from a shell. A running daemon follows what is activated here."""
+"""`edgepose model`: models as files, and the device's model store. A running daemon follows what is activated here."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
 
+from edgepose.cli import model_files
 from edgepose.config.loading import read_config
-from edgepose.errors import EdgeposeError
+from edgepose.errors import EdgeposeError, ModelError, UsageError
+from edgepose.inference.model_file import read_model
+from edgepose.model_store.download import install_from
 from edgepose.model_store.selection import activated, change_selection, read_selection
 from edgepose.model_store.startup import configured_key, selection_path
-from edgepose.model_store.store import Store
+from edgepose.model_store.store import Store, Version
 from edgepose.service.steps import need_root
 from edgepose.system.arguments import (
     INSTALLED_CONFIG,
@@ -31,13 +35,21 @@ ANSWER_S = 60.0  # within this time it has proved the model, or gone back
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = "Manages the models that this device keeps. A running daemon follows what is activated here."
+    parser.description = (
+        "Shows a model, and manages the models that this device keeps. A running daemon follows what is activated here."
+    )
     parser.epilog = (
-        "examples:\n  sudo edgepose model install model.tflite\n  sudo edgepose model activate openfield@3fa2c1"
+        "examples:\n  edgepose model show model.tflite\n  sudo edgepose model install model.tflite\n"
+        "  sudo edgepose model activate openfield@3fa2c1"
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    model_files.add_actions(actions)
     install = actions.add_parser("install", help="verify a model and copy it into the store of this device")
-    install.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
+    source = "a .tflite file, the folder of a fit, or an http(s) address that ends with .tflite"
+    install.add_argument("model", type=_file_or_url, metavar="MODEL", help=source)
+    install.add_argument(
+        "--sha256", type=_sha256, metavar="HEX", help="the SHA-256 of the file at an address, which must be given"
+    )
     shown = actions.add_parser("list", help="show the models of the store, and which ones ran well here")
     add_json_argument(shown)
     activate = actions.add_parser(
@@ -55,11 +67,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_config_argument(action)
 
 
+def _file_or_url(text: str) -> Path | str:
+    return text if text.startswith(("http://", "https://")) else model_path(text)
+
+
+def _sha256(text: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError(f"{text}: give 64 hexadecimal digits, as sha256sum prints them")
+    return text
+
+
 def run(args: argparse.Namespace) -> int:
+    if args.action in model_files.ACTIONS:
+        return model_files.ACTIONS[args.action](args)
     check_user(args.config, args.action)
     store = Store(state_dir() / "models")
     if args.action == "install":
-        version = store.install(args.model)
+        version = _install(args.model, args.sha256, store)
         print(f"{version.id} is in {store.folder}; activate it with: edgepose model activate {version.id}")
         return 0
     config = read_config(config_path(args.config))
@@ -77,6 +101,16 @@ def run(args: argparse.Namespace) -> int:
     change_selection(path, lambda selection: activated(selection, key, configured))
     print(_answer(path, key, store.id_of(key)))
     return 0
+
+
+def _install(model: Path | str, sha256: str | None, store: Store) -> Version:
+    if isinstance(model, Path):
+        if sha256 and read_model(model).sha256 != sha256.lower():
+            raise ModelError(f"{model}: has another sha256 than the one that was given; copy the model again")
+        return store.install(model)
+    if sha256 is None:
+        raise UsageError(f"{model}: give the file's --sha256 too; `sha256sum model.tflite` prints it where it was made")
+    return install_from(model, sha256, store, lambda: False)
 
 
 def check_user(config: Path | None, action: str, installed: Path = INSTALLED_CONFIG) -> None:

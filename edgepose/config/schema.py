@@ -257,8 +257,8 @@ class Config(Section, frozen=True, kw_only=True):
 
     Attributes:
         device: The name of this device in the topics edgepose/<device>/...; null takes the host name.
-        model: The model from `edgepose-train fit`, a .tflite file with its card (.json) beside it. `demo` is the model
-            that comes with edgepose.
+        model: The model from `edgepose-train fit`, a .tflite file. `demo` is the model that comes with
+            edgepose.
         camera: Where frames come from.
         mqtt: The broker that gets the poses.
         tags: What is recorded. Tags travel with the poses into the collected files.

@@ -147,7 +147,7 @@ class Daemon:
     def _open_camera(self, parts: contextlib.ExitStack) -> None:
         """Opens the camera, and before it everything that sees its frames."""
         config, reporter, timing, card = self._config, self._reporter, self._timing, self._model.card
-        self._recording = Recording(config, card.skeleton, card.model_id(), reporter=reporter)
+        self._recording = Recording(config, card.skeleton, self._model.model_id, reporter=reporter)
         parts.callback(self._recording.close)
         self._loops = _open_loops(config, card.skeleton, reporter, parts)
         observers = Observers([*self._loops.values(), *self._recording.observers], reporter=reporter)
@@ -325,7 +325,7 @@ def info_message(config: Config, estimator: PoseEstimator, settings: Settings) -
     return InfoMessage(
         device=config.device_name(),
         boot=boot_id(),
-        model=card.model_id(),
+        model=estimator.model.id,
         skeleton=card.skeleton,
         size_wh=None,
         versions={"edgepose": __version__, "python": platform.python_version(), "runtime": estimator.runtime.name},

@@ -71,7 +71,7 @@ def run_benchmark(model: Path, threads: int, source: str, seconds: float) -> dic
     images = _synthetic_frames() if source == "synthetic" else _video_frames(Path(source))
     result = measure(estimator, images, seconds)
     return {
-        "model": estimator.card.model_id(),
+        "model": estimator.model.id,
         "input_wh": estimator.card.input.size_wh,
         "runtime": estimator.runtime.describe(),
         "threads": estimator.runtime.threads,
@@ -139,7 +139,7 @@ class _TimedEstimator:
     """The estimator with its stages timed. After every `BLOCK` frames it runs the bare interpreter as often."""
 
     def __init__(self, estimator: Estimator, seconds: float, stop: threading.Event) -> None:
-        self.card = estimator.card
+        self.card, self.model = estimator.card, estimator.model
         self.stages = {name: RollingStats() for name in ("load", "invoke", "decode", "hand_over")}
         self.frames = 0
         self.frames_s = self.raw_s = 0.0

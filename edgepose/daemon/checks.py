@@ -30,7 +30,7 @@ from edgepose.delivery.spool_lock import spool_disk_folder
 from edgepose.errors import CameraError, ConfigError, EdgeposeError, ModelError
 from edgepose.geometry.letterbox import FrameMap, ModelInput
 from edgepose.inference.accelerated import open_estimator
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import read_card
 from edgepose.inference.viewer import field_of, window_size, zoom_of
 from edgepose.model_store.startup import selection_path
 from edgepose.model_store.store import Store
@@ -135,7 +135,7 @@ class _Checks:
         card, (w, h) = estimator.card, estimator.card.input.size_wh
         instead = "" if self._model == Path(self._config.model) else f", activated in place of {self._config.model}"
         yield CheckResult(
-            "model", "ok", f"{card.model_id()}, {len(card.skeleton.keypoints)} keypoints, input {w}x{h}{instead}"
+            "model", "ok", f"{estimator.model.id}, {len(card.skeleton.keypoints)} keypoints, input {w}x{h}{instead}"
         )
         where = "CPU, " if estimator.delegate == "cpu" else ""
         fast = estimator.runtime.xnnpack and not estimator.trouble

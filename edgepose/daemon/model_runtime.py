@@ -113,6 +113,6 @@ class DaemonModelRuntime:
         self._stop.set()
 
     def _announce(self) -> None:
-        model = self._model.card.model_id()
+        model = self._model.model_id
         self._recording.use_model(model)
         self._delivery.change_info(model=model)

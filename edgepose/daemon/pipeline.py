@@ -234,7 +234,7 @@ class Pipeline:
         seq = self.first_seq + self.poses
         self.poses += 1
         self._posed_s.add(time.monotonic())
-        times, model = (frame.captured_mono_ns, frame.captured_us), self._model.card.model_id()
+        times, model = (frame.captured_mono_ns, frame.captured_us), self._model.model_id
         return self._accepted.put(_PublishedPose(seq, frame.index, *times, frame.size_wh, model, pose))
 
     def _next_pose(self) -> _PublishedPose | None:

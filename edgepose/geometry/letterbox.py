@@ -18,7 +18,7 @@ ResizeMode: TypeAlias = Literal["letterbox", "stretch"]
 PAD_VALUE = 128  # grey, which is zero for the network, like the padding of its convolutions
 
 
-class ModelInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelInput(msgspec.Struct, frozen=True):
     """What a model takes.
 
     Attributes:

@@ -13,7 +13,8 @@ from edgepose.config.schema import InferenceConfig
 from edgepose.errors import ModelError
 from edgepose.inference.coral import LIBRARY, find_coral, why_not
 from edgepose.inference.estimator import Estimator, Fitter, PoseEstimator
-from edgepose.inference.model_card import ModelCard, sha256_of
+from edgepose.inference.model_card import EDGETPU_MEMBER, ModelCard
+from edgepose.inference.model_file import ModelFile
 from edgepose.inference.network import Network
 from edgepose.inference.runtime import DelegateLibrary, Runtime
 from edgepose.inference.worker import Worker, WorkerError
@@ -61,36 +62,34 @@ def open_estimator(
     cpu = Estimator(model, settings.threads)
     if settings.delegate == "cpu":
         return cpu
-    compiled = cpu.card.files.edgetpu
+    compiled = cpu.model.members.get(EDGETPU_MEMBER)
     if settings.delegate == "auto" and (compiled is None or not find()):
         return cpu
     if compiled is None:
-        cpu.trouble = f"{cpu.card.model_id()} is not compiled for it; train with `fit --target coral`"
+        cpu.trouble = f"{cpu.model.id} holds no {EDGETPU_MEMBER}; train with `fit --target coral`"
         return cpu
-    return AcceleratedEstimator(
-        cpu, model.with_name(compiled.name), compiled.sha256, settings, reporter=reporter, timing=timing
-    )
+    return AcceleratedEstimator(cpu, compiled, settings, reporter=reporter, timing=timing)
 
 
 class AcceleratedEstimator:
-    """A `PoseEstimator` on an accelerator. cpu: an estimator of the same model.
+    """A `PoseEstimator` on an accelerator. cpu: an estimator of the same model. compiled: the accelerator's network.
 
     A thread of its own opens the device, and opens it again after a failure; until then the CPU works.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         cpu: Estimator,
-        model: Path,
-        sha256: str,
+        compiled: bytes,
         settings: InferenceConfig,
         *,
         reporter: Reporter,
         timing: AcceleratorTiming,
     ) -> None:
         self.card: ModelCard = cpu.card
+        self.model: ModelFile = cpu.model
         self.trouble = ""
-        self._cpu, self._model, self._sha256 = cpu, model, sha256
+        self._cpu, self._compiled = cpu, compiled
         self._reporter, self._timing = reporter, timing
         options = {"device": settings.device} if settings.device else {}
         self._library = DelegateLibrary(settings.library or LIBRARY, options)
@@ -180,19 +179,14 @@ class AcceleratedEstimator:
         """Opens the device, which must compute what the CPU does before it gets a frame."""
         if self._library.path == LIBRARY and not find_coral():
             raise WorkerError("no Edge TPU is plugged in (lsusb: 1a6e:089a or 18d1:9302)")
+        where = f"{self.model.id}, {EDGETPU_MEMBER}"
         try:
-            data = self._model.read_bytes()
-        except OSError as exc:
-            raise WorkerError(f"{self._model}: cannot read the compiled model ({exc.strerror}); copy it") from None
-        if sha256_of(data) != self._sha256:
-            raise WorkerError(f"{self._model}: damaged or not the file its card describes; copy it again")
-        try:
-            self._worker = Worker(self._library, self._model)
+            self._worker = Worker(self._library, self._compiled, where)
         except WorkerError as exc:
             raise WorkerError(f"Edge TPU: {why_not(str(exc))}") from None
         try:
-            network = Network(self._worker, self.card, str(self._model))
-            network.check_golden(str(self._model))
+            network = Network(self._worker, self.card, where)
+            network.check_golden(where)
         except ModelError as exc:
             raise WorkerError(str(exc)) from None
         self._network = network

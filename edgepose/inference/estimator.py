@@ -12,7 +12,8 @@ import numpy as np
 
 from edgepose.geometry.letterbox import FrameMap, ModelInput
 from edgepose.geometry.pixels import i420_planes
-from edgepose.inference.model_card import Golden, ModelCard, read_model
+from edgepose.inference.model_card import Golden, ModelCard
+from edgepose.inference.model_file import ModelFile, read_model
 from edgepose.inference.network import LocalEngine, Network
 from edgepose.inference.runtime import Runtime, open_runtime
 from edgepose.types import F64, U8, Frame, PixelOrder, Pose
@@ -27,6 +28,9 @@ class FrameEstimator(Protocol):
 
     @property
     def card(self) -> ModelCard: ...
+
+    @property
+    def model(self) -> ModelFile: ...
 
     def estimate(self, frame: Frame) -> Pose:
         """The pose in the frame's pixels."""
@@ -56,7 +60,7 @@ class PoseEstimator(FrameEstimator, Protocol):
 
 
 class Estimator:
-    """A model with its card that turns frames into poses, on the CPU. Not safe for use by two threads.
+    """A model that turns frames into poses, on the CPU. Not safe for use by two threads.
 
     Args:
         threads: how many the interpreter has; 0 adds threads for as long as each one gains at least a tenth.
@@ -71,8 +75,8 @@ class Estimator:
     def __init__(self, model: Path, threads: int = 0) -> None:
         # At these sizes OpenCV's threads gain nothing, and take the cores from the interpreter.
         cv2.setNumThreads(1)
-        data, self.card = read_model(model)
-        where = str(model)
+        self.model, where = read_model(model), str(model)
+        self.card, data = self.model.card, self.model.network
         self.delegate, self.trouble = "cpu", ""
         self.runtime = _open_fastest(data, where) if threads == 0 else open_runtime(data, threads, where)
         self._network = Network(LocalEngine(self.runtime), self.card, where)
@@ -147,8 +151,7 @@ def _unpacked(image: U8, order: PixelOrder, channels: int) -> tuple[U8, PixelOrd
 
 def compute_golden(data: bytes, card: ModelCard) -> Golden:
     """Computes the golden entry of a new model's card, whose `golden` has only the picture so far."""
-    name = card.files.cpu.name
-    return Network(LocalEngine(open_runtime(data, 1, name)), card, name).golden()
+    return Network(LocalEngine(open_runtime(data, 1, card.name)), card, card.name).golden()
 
 
 def _open_fastest(data: bytes, where: str) -> Runtime:

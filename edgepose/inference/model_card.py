@@ -1,16 +1,20 @@
-"""The model card: a JSON file beside every `.tflite` that says what the model expects, and how good it is.
+"""The model card: the JSON document in every model that says what the model expects, and how good it is.
 
-The card of `model.tflite` is `model.json`. Nothing is guessed from the model file: names, sizes, stride and resize mode
-are in the card, and loading checks the file against them.
+Nothing is guessed from the network: names, sizes, stride and resize mode are in the card, and loading checks the
+network against them. `edgepose.inference.model_file` reads and writes the file that holds both.
+
+A card with unknown keys is read, and the keys are ignored. A card of version 1 is migrated. A card of a newer version
+is refused, because a network whose outputs are not understood must not make poses.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import math
+import re
 import struct
-from pathlib import Path
 from typing import Annotated, Any
 
 import cv2
@@ -21,44 +25,35 @@ from numpy.typing import NDArray
 
 from edgepose.errors import ModelError
 from edgepose.geometry.letterbox import ModelInput
-from edgepose.system.atomic_files import replace_durably
 from edgepose.system.strict import convert
 from edgepose.types import U8, Skeleton
 
-CARD_VERSION = 1
+CARD_VERSION = 2
+EDGETPU_MEMBER = "model_edgetpu.tflite"  # the name that edgetpu_compiler gives to its result for model.tflite
 GOLDEN_REPEAT = 4  # the golden picture is stored so many times smaller; repeating pixels enlarges it exactly
+MOST_KEYPOINTS, MOST_NAME_CHARS = 200, 200
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 _Positive = Annotated[int, Meta(ge=1)]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_Text = Annotated[str, Meta(max_length=MOST_NAME_CHARS, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+_Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    pass
+class KeypointOutput(msgspec.Struct, frozen=True, tag_field="kind", tag="keypoints"):
+    """Two outputs of the network: int8 `heatmap` (1, h, w, K) and `offset` (1, h, w, 2K), for K keypoints.
 
-
-class ModelOutput(_Part, frozen=True):
-    """How outputs are read. stride: input pixels per heatmap cell. offset_scale: input pixels of an offset of 1.0."""
+    Attributes:
+        stride: input pixels for each cell.
+        offset_scale: input pixels of an offset of 1.0.
+    """
 
     stride: _Positive
     offset_scale: Annotated[float, Meta(gt=0)]
 
 
-class ModelFile(_Part, frozen=True):
-    """A file beside the card."""
-
-    name: str
-    sha256: str
-
-
-class ModelFiles(_Part, frozen=True):
-    """The model's files. cpu: int8, for every runtime. edgetpu: the same model, compiled for a Coral."""
-
-    cpu: ModelFile
-    edgetpu: ModelFile | None = None
-
-
-class Golden(_Part, frozen=True):
+class Golden(msgspec.Struct, frozen=True):
     """One input with its known output.
 
     Attributes:
@@ -99,7 +94,7 @@ def _png_hw(data: bytes) -> tuple[int, int] | None:
     return h, w
 
 
-class Certain(_Part, frozen=True):
+class Certain(msgspec.Struct, frozen=True):
     """The error of only those keypoints whose score is `p_cutoff` or more, which DeepLabCut reports too."""
 
     p_cutoff: float
@@ -107,7 +102,7 @@ class Certain(_Part, frozen=True):
     mean_px: float | None
 
 
-class Score(_Part, frozen=True):
+class Score(msgspec.Struct, frozen=True):
     """The pixel error in the frames' own coordinates: Euclidean distances, one for each labelled keypoint.
 
     What is None or empty is unknown, as in older cards.
@@ -135,7 +130,7 @@ class Score(_Part, frozen=True):
     certain: Certain | None = None
 
 
-class ScoreMap(_Part, frozen=True):
+class ScoreMap(msgspec.Struct, frozen=True):
     """Maps a score of the network to a probability, sigmoid(slope * logit(score) + shift).
 
     It is the probability that the keypoint lies within `right_px` frame pixels of where a person would put it. It was
@@ -152,7 +147,7 @@ class ScoreMap(_Part, frozen=True):
         return np.asarray(1 / (1 + (1 / score - 1) ** self.slope * math.exp(-self.shift)))
 
 
-class Training(_Part, frozen=True):
+class Training(msgspec.Struct, frozen=True):
     """Where the weights come from.
 
     Attributes:
@@ -161,10 +156,10 @@ class Training(_Part, frozen=True):
         versions: of the software that trained.
     """
 
-    dataset: str
-    recipe: str
-    backbone: str
-    weights: str
+    dataset: _Text
+    recipe: _Text
+    backbone: _Text
+    weights: _Text
     seed: int
     epochs: int
     splits: dict[str, tuple[str, ...]]
@@ -176,39 +171,54 @@ class Training(_Part, frozen=True):
         return frozenset(digest for part in ("train", "validation") for digest in self.splits.get(part, ()))
 
 
-class ModelCard(_Part, frozen=True):
-    """The card. scores: by what was measured, such as `int8`. v: the version of the format."""
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """The card.
 
-    name: str
-    created: str
+    Attributes:
+        v: the version of the format.
+        name: the first part of the model's id.
+        created: when the model was made, ISO 8601.
+        sha256: of the network without what follows it in the file.
+        members: the SHA-256 of each other file that belongs to the model, by its name.
+        outputs: what the network computes; each kind of output is a struct of its own.
+        golden: a picture with the output that the network computes for it.
+        scores: the errors by what was measured, such as `int8`.
+        unchanged_since_v1: the SHA-256 of the rest of the card, where it was migrated from version 1. While it is
+            right, the model keeps the id that it had; a corrected card makes another model.
+    """
+
+    name: _Text
+    created: _Text
+    sha256: _Sha256
     skeleton: Skeleton
     input: ModelInput
-    output: ModelOutput
-    files: ModelFiles
+    outputs: Annotated[tuple[KeypointOutput, ...], Meta(min_length=1, max_length=1)]
     golden: Golden
     training: Training
+    members: dict[str, _Sha256] = {}
     scores: dict[str, Score] = {}
     score_map: ScoreMap | None = None
+    unchanged_since_v1: str | None = None
     v: int = CARD_VERSION
 
     def __post_init__(self) -> None:
+        if len(self.skeleton.keypoints) > MOST_KEYPOINTS:
+            raise ValueError(f"the skeleton has more than {MOST_KEYPOINTS} keypoints")
+        for name in self.skeleton.keypoints:
+            if not 0 < len(name) <= MOST_NAME_CHARS or _CONTROL.search(name):
+                raise ValueError(f"the keypoint name {name[:40]!r} is empty, too long, or has control characters")
         # Otherwise the padding of the convolutions would shift the centres of the cells.
-        if any(side % self.output.stride for side in self.input.size_wh):
-            raise ValueError("input.size_wh is not a multiple of output.stride")
+        if any(side % self.keypoint_output.stride for side in self.input.size_wh):
+            raise ValueError("input.size_wh is not a multiple of outputs[0].stride")
 
-    def model_id(self) -> str:
-        """Returns the short name that messages use, such as `openfield@3fa2c1`."""
-        return f"{self.name}@{self.files.cpu.sha256[:6]}"
+    @property
+    def keypoint_output(self) -> KeypointOutput:
+        return self.outputs[0]
 
     def map_hw(self) -> tuple[int, int]:
         """Returns how many cells the heatmap has, (rows, columns)."""
         w, h = self.input.size_wh
-        return h // self.output.stride, w // self.output.stride
-
-
-def card_path(model: Path) -> Path:
-    """Where the card of a model is."""
-    return model.with_suffix(".json")
+        return h // self.keypoint_output.stride, w // self.keypoint_output.stride
 
 
 def sha256_of(data: bytes) -> str:
@@ -216,40 +226,62 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def read_card(model: Path) -> ModelCard:
-    """Reads the card beside `model`. Raises ModelError when it is missing or not a card."""
-    path = card_path(model)
-    try:
-        data = msgspec.json.decode(path.read_bytes())
-    except OSError as exc:
-        raise ModelError(
-            f"{path}: cannot read the model's card ({exc.strerror}); it must lie beside {model.name}"
-        ) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ModelError(f"{path}: not JSON ({exc}); copy the card again from the training run") from None
-    if not isinstance(data, dict) or data.get("v") != CARD_VERSION:
-        raise ModelError(f"{path}: not a model card of version {CARD_VERSION}; copy it again or update edgepose")
-    return convert(data, ModelCard, str(path), ModelError)
+def parse_card(text: bytes, where: str) -> ModelCard:
+    """Reads the JSON of a card. where: the file's name, for messages. Raises ModelError."""
+    data = card_document(text, where)
+    if data["v"] > CARD_VERSION:
+        raise ModelError(f"{where}: the card has version {data['v']}, which a newer edgepose wrote; update edgepose")
+    return convert(data, ModelCard, where, ModelError)
 
 
-def write_card(card: ModelCard, model: Path) -> None:
-    """Writes the card beside `model`. Raises OSError."""
-    text = msgspec.json.format(msgspec.json.encode(card), indent=1)
-    replace_durably(card_path(model), lambda temporary: temporary.write_bytes(text))
+def card_document(text: bytes, where: str) -> dict[str, Any]:
+    """Returns the JSON object of a card, also with the keys that are not known here, as a card of version 2 or newer.
 
-
-def read_model(model: Path) -> tuple[bytes, ModelCard]:
-    """Returns the content of a `.tflite` and its card. Raises ModelError.
-
-    The file's hash is compared with the card's: a model with flipped bits in its weights loads and runs, but is wrong.
+    Raises:
+        ModelError: it is not the JSON of a card.
     """
     try:
-        data = model.read_bytes()
-    except FileNotFoundError:
-        raise ModelError(f"{model}: no such model file; give the .tflite that edgepose-train fit wrote") from None
-    except (OSError, ValueError) as exc:  # ValueError: a path that cannot be one
-        raise ModelError(f"{model}: cannot read the model ({getattr(exc, 'strerror', exc)})") from None
-    card = read_card(model)
-    if sha256_of(data) != card.files.cpu.sha256:
-        raise ModelError(f"{model}: damaged or not the file its card describes (sha256 differs); copy both files again")
-    return data, card
+        data = msgspec.json.decode(text)
+        if not isinstance(data, dict) or type(data.get("v")) is not int or data["v"] < 1:
+            raise ModelError(f"{where}: this is not the card of a model; copy the model again")
+        return _migrated(data) if data["v"] == 1 else data
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ModelError(f"{where}: the card is not JSON ({exc}); copy the model again") from None
+
+
+def encode_document(document: dict[str, Any]) -> bytes:
+    """Returns the JSON of a card as it is written into a model."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=1)
+
+
+def kept_id_digits(card: bytes) -> str | None:
+    """Returns the digits of the id that a migrated card keeps; None where the card was never of version 1, or changed.
+
+    card: the JSON of a card that `parse_card` has accepted.
+    """
+    document = card_document(card, "card")
+    return document["sha256"] if document.get("unchanged_since_v1") == _document_sha256(document) else None
+
+
+def _migrated(data: dict[str, Any]) -> dict[str, Any]:
+    """Converts a card of version 1, which describes two or three files that lie side by side."""
+    data = {name: value for name, value in data.items() if name != "unchanged_since_v1"} | {"v": 2}
+    match data.pop("files", None):
+        case {"cpu": {"sha256": sha256}, **others}:
+            data["sha256"] = sha256
+            match others.get("edgetpu"):
+                case {"sha256": compiled}:
+                    data["members"] = {EDGETPU_MEMBER: compiled}
+    match data.pop("output", None):
+        case {**output}:
+            data["outputs"] = [{"kind": "keypoints", **output}]
+    return data | {"unchanged_since_v1": _document_sha256(data)}
+
+
+def _document_sha256(document: dict[str, Any]) -> str:
+    """Hashes a card without the entry that holds this hash. The standard library's form does not change."""
+    rest = {name: value for name, value in document.items() if name != "unchanged_since_v1"}
+    try:
+        return sha256_of(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+    except RecursionError:
+        raise ModelError("the card is nested too deeply; export the model again") from None

@@ -12,6 +12,7 @@ from edgepose.errors import ModelError
 from edgepose.inference.model_card import Golden, ModelCard, sha256_of
 from edgepose.inference.runtime import Runtime
 from edgepose.pose.heatmap import OutputQuantization, Quantization, decode
+from edgepose.system.wording import listing, printable
 from edgepose.types import F64
 
 GOLDEN_TOLERANCE_PX = 2.0  # for a runtime that rounds in another way
@@ -68,8 +69,9 @@ class Network:
         _expect(where, "input", engine.input, "uint8", (1, h, w, card.input.channels))
         for name, channels in zip(OUTPUTS, (k, 2 * k), strict=True):
             if name not in engine.outputs:
+                names = [printable(one) for one in sorted(engine.outputs)]
                 raise ModelError(
-                    f"{where}: no output named {name!r} (it has: {', '.join(sorted(engine.outputs)) or 'none'}); "
+                    f"{where}: no output named {name!r} (it has: {listing(names) or 'none'}); "
                     "models come from edgepose-train fit"
                 )
             _expect(where, name, engine.outputs[name], "int8", (1, *map_hw, channels))
@@ -86,7 +88,7 @@ class Network:
 
     def decode(self) -> tuple[F64, F64]:
         """Returns model-input pixels (K, 2) and scores (K,) of the last `invoke`."""
-        output = self.card.output
+        output = self.card.keypoint_output
         heatmap, offset = self._output(self._heatmap)[0], self._output(self._offset)[0]
         return decode(heatmap, offset, output.stride, output.offset_scale, self._quantization)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from edgepose.errors import ModelError
 from edgepose.system.native_output import without_native_notes
+from edgepose.system.wording import printable
 
 _RUNTIMES = (
     ("ai-edge-litert", "ai_edge_litert.interpreter"),
@@ -81,7 +82,7 @@ def open_runtime(model: bytes, threads: int, where: str, library: DelegateLibrar
         # Whatever else a runtime raises (ValueError, RuntimeError, SystemError, or AttributeError beside a NumPy that
         # it was not built for) means that it cannot run the model.
         except Exception as exc:
-            failures.append(f"{package}: {str(exc).strip().splitlines()[0] if str(exc).strip() else exc!r}")
+            failures.append(f"{package}: {printable(str(exc).strip().split(chr(10))[0] or repr(exc))}")
             continue
         name = f"{package} {importlib.metadata.version(package)}"
         return Runtime(interpreter, name, threads, _delegated(interpreter))

@@ -32,6 +32,9 @@ class RegionEstimator(Protocol):
     @property
     def card(self) -> ModelCard: ...
 
+    @property
+    def model_id(self) -> str: ...
+
     def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
         """The pose in the frame's pixels. region: the part to search, where somebody has set one."""
 
@@ -63,7 +66,7 @@ class Viewer:
     """
 
     def __init__(self, estimator: FrameEstimator, view: ViewConfig) -> None:
-        self.card = estimator.card
+        self.card, self.model_id = estimator.card, estimator.model.id
         self.lost = 0
         self._estimator, self._view = estimator, view
         self._zoom = zoom_of(view, self.card)
@@ -97,7 +100,7 @@ def zoom_of(view: ViewConfig, card: ModelCard) -> float:
     zoom = view.zoom or card.input.zoom
     if view.follow and zoom <= 1:
         raise ConfigError(
-            f"view.follow: {card.model_id()} was trained on whole frames alone; train it with "
+            f"view.follow: {card.name} was trained on whole frames alone; train it with "
             "`edgepose-train fit --follow`, or give view.zoom"
         )
     return zoom

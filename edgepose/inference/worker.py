@@ -16,7 +16,6 @@ import sys
 import threading
 from collections import deque
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -35,11 +34,24 @@ class WorkerError(Exception):
 
 
 class Worker:
-    """An `Engine` whose work is done by the process. name: of the runtime. Raises WorkerError."""
+    """An `Engine` whose work is done by the process.
 
-    def __init__(self, library: DelegateLibrary, model: Path) -> None:
-        memory, size = os.memfd_create("edgepose-worker"), 0
-        settings = json.dumps({"library": asdict(library), "model": str(model), "memory": memory})
+    Args:
+        network: the content of the `.tflite` that the library runs.
+        where: its name, for messages.
+
+    Attributes:
+        name: the name of the runtime.
+
+    Raises:
+        WorkerError: the network does not run there.
+    """
+
+    def __init__(self, library: DelegateLibrary, network: bytes, where: str) -> None:
+        memory, size = os.memfd_create("edgepose-worker"), len(network)
+        with open(memory, "wb", closefd=False) as file:
+            file.write(network)
+        settings = json.dumps({"library": asdict(library), "where": where, "memory": memory, "size": size})
         command = [sys.executable, "-m", "edgepose.inference.worker", settings]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[memory]
@@ -131,8 +143,8 @@ def main(settings: dict[str, Any]) -> int:
     turns = os.dup(1)
     os.dup2(2, 1)  # libraries print to stdout
     try:
-        model = Path(settings["model"])
-        runtime = open_runtime(model.read_bytes(), 1, model.name, library)
+        network = os.pread(settings["memory"], settings["size"], 0)
+        runtime = open_runtime(network, 1, settings["where"], library)
         engine = LocalEngine(runtime)
     except (ModelError, OSError) as exc:
         print(exc, file=sys.stderr)

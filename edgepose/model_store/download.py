@@ -1,4 +1,4 @@
-"""Downloads a model and its card over http(s), with bounds. Where the line breaks, the download is resumed."""
+"""Downloads a model, which is one file, over http(s), with bounds. Where the line breaks, the download is resumed."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from edgepose.errors import EdgeposeError, ModelError
+from edgepose.inference.model_file import MOST_BYTES, NETWORK
+from edgepose.model_store.store import Store, Version
 
 _BLOCK = 65_536
 _PARTIAL, _ALL, _RANGE_NOT_SATISFIABLE, _TOO_MANY, _SERVER_ERROR = 206, 200, 416, 429, 500
@@ -29,8 +31,7 @@ class DownloadBounds:
         pause_s: between two attempts.
     """
 
-    most_bytes: int = 64_000_000
-    most_card_bytes: int = 4_000_000
+    most_bytes: int = MOST_BYTES
     timeout_s: float = 20.0
     total_s: float = 900.0
     pause_s: float = 2.0
@@ -62,16 +63,16 @@ def check_url(url: str) -> None:
     """Raises ModelError where a model cannot be downloaded from such an address."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not parts.path.endswith(".tflite"):
-        raise ModelError(f"{url}: give an http:// or https:// address that ends with .tflite; its card lies beside it")
+        raise ModelError(f"{url}: give an http:// or https:// address that ends with .tflite")
 
 
 def download_model(
     url: str, sha256: str, folder: Path, stopped: Callable[[], bool], bounds: DownloadBounds = DownloadBounds()
 ) -> Path:
-    """Downloads a model and its card into `folder`, where a download that was interrupted is continued.
+    """Downloads a model into `folder`, where a download that was interrupted is continued.
 
     Args:
-        sha256: of the model file, in hexadecimal digits.
+        sha256: of the whole file, in hexadecimal digits.
         stopped: asked between blocks; True ends the download.
 
     Returns:
@@ -82,29 +83,43 @@ def download_model(
         EdgeposeError: the folder cannot be written.
     """
     check_url(url)
-    parts = urlsplit(url)
-    card_url = urlunsplit(parts._replace(path=parts.path.removesuffix(".tflite") + ".json"))
-    model = folder / "model.tflite"
+    model = folder / NETWORK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _fetch(url, model, bounds.most_bytes, stopped, bounds)
+        _fetch(url, model, stopped, bounds)
         with model.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != sha256.lower():
             shutil.rmtree(folder)
             raise ModelError(f"{url}: has the sha256 {found}, not the one that was given; give the right one")
-        model.with_suffix(".json").unlink(missing_ok=True)
-        _fetch(card_url, model.with_suffix(".json"), bounds.most_card_bytes, stopped, bounds)
     except OSError as exc:
         raise EdgeposeError(f"{folder}: cannot write what is downloaded ({exc.strerror or exc}); make room") from None
     return model
 
 
-def _fetch(url: str, path: Path, most_bytes: int, stopped: Callable[[], bool], bounds: DownloadBounds) -> None:
+def install_from(
+    url: str, sha256: str, store: Store, stopped: Callable[[], bool], bounds: DownloadBounds = DownloadBounds()
+) -> Version:
+    """Downloads a model, verifies it and copies it into the store.
+
+    Raises as `download_model` and `Store.install` do.
+    """
+    folder = store.folder / f".download-{sha256[:12].lower()}"
+    for left in store.folder.glob(".download-*"):
+        if left != folder:  # a download of the same model is continued
+            shutil.rmtree(left, ignore_errors=True)
+    model = download_model(url, sha256, folder, stopped, bounds)
+    try:
+        return store.install(model)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fetch(url: str, path: Path, stopped: Callable[[], bool], bounds: DownloadBounds) -> None:
     deadline = time.monotonic() + bounds.total_s
     while True:
         try:
-            return _attempt(url, path, most_bytes, stopped, bounds.timeout_s)
+            return _attempt(url, path, stopped, bounds)
         except urllib.error.HTTPError as exc:
             exc.close()
             if exc.code < _SERVER_ERROR and exc.code != _TOO_MANY:
@@ -119,13 +134,13 @@ def _fetch(url: str, path: Path, most_bytes: int, stopped: Callable[[], bool], b
         time.sleep(bounds.pause_s)
 
 
-def _attempt(url: str, path: Path, most_bytes: int, stopped: Callable[[], bool], timeout_s: float) -> None:
+def _attempt(url: str, path: Path, stopped: Callable[[], bool], bounds: DownloadBounds) -> None:
     have = path.stat().st_size if path.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "edgepose"})  # noqa: S310  check_url has allowed it
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
-        answer = _OPENER.open(request, timeout=timeout_s)
+        answer = _OPENER.open(request, timeout=bounds.timeout_s)
     except urllib.error.HTTPError as exc:
         if exc.code != _RANGE_NOT_SATISFIABLE:
             raise
@@ -134,14 +149,15 @@ def _attempt(url: str, path: Path, most_bytes: int, stopped: Callable[[], bool],
     with answer, path.open("ab" if answer.status == _PARTIAL else "wb") as file:
         size = have if answer.status == _PARTIAL else 0
         left = int(answer.headers.get("Content-Length") or 0)
-        if size + left > most_bytes:
+        most_mb = bounds.most_bytes / 1e6
+        if size + left > bounds.most_bytes:
             raise ModelError(
-                f"{url}: has {(size + left) / 1e6:.0f} MB, more than the {most_bytes / 1e6:.0f} MB that are allowed"
+                f"{url}: has {(size + left) / 1e6:.0f} MB, more than the {most_mb:.0f} MB that are allowed"
             )
         while block := answer.read(_BLOCK):
             size, left = size + len(block), left - len(block)
-            if size > most_bytes:
-                raise ModelError(f"{url}: has more than the {most_bytes / 1e6:.0f} MB that are allowed")
+            if size > bounds.most_bytes:
+                raise ModelError(f"{url}: has more than the {most_mb:.0f} MB that are allowed")
             if stopped():
                 raise ModelError(f"{url}: the download was stopped; what has come is kept")
             file.write(block)

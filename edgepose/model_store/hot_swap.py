@@ -38,7 +38,11 @@ class HotSwapModel:
 
     @property
     def card(self) -> ModelCard:
-        return self._now[0].card
+        return self.estimator.card
+
+    @property
+    def model_id(self) -> str:
+        return self.estimator.model.id
 
     def estimate(self, frame: Frame, region: Region | None = None) -> Pose:
         now, self._began_s = self._now, time.monotonic()

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from edgepose.errors import ConfigError, EdgeposeError, ModelError
 from edgepose.inference.estimator import PoseEstimator
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import read_model
 from edgepose.model_store.selection import (
     ModelSelection,
     SelectionFile,
@@ -18,7 +18,7 @@ from edgepose.model_store.selection import (
     reconfigured,
     tried,
 )
-from edgepose.model_store.store import Store, key_of
+from edgepose.model_store.store import Store
 from edgepose.model_store.verification import VerificationError
 from edgepose.system.reporter import Reporter
 
@@ -30,9 +30,9 @@ E = TypeVar("E", bound=PoseEstimator)
 
 
 def configured_key(model: Path) -> str:
-    """The key of the config's model, as its card says; empty where the card cannot be read."""
+    """The key of the config's model; empty where the model is missing or damaged."""
     try:
-        return key_of(read_card(model))
+        return read_model(model).key
     except ModelError:
         return ""
 
@@ -51,7 +51,7 @@ def candidates(store: Store, selection: ModelSelection, configured: Path) -> lis
 
 
 def model_that_runs(store: Store, device: str, configured: Path) -> Path:
-    """The model that `edgepose run` would begin with, as far as the cards of the candidates can be read.
+    """The model that `edgepose run` would begin with, as far as the files of the candidates can be read.
 
     Nothing is changed, so that other commands may ask. configured: the config's model.
     """
@@ -92,7 +92,7 @@ class ModelStartup:
                     self._fail(key, str(exc))
                 continue
             if reasons:
-                text = f"{reasons[0]}; running {model.card.model_id()} instead"
+                text = f"{reasons[0]}; running {model.model.id} instead"
                 self._reporter.event("model_refused", text)
                 self._reporter.alert("model", text, event=False)
             return model

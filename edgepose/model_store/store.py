@@ -1,7 +1,10 @@
 """The store: versions of models side by side on the device.
 
-Each version is a folder, `<state>/models/<first digits of the sha256>/` with `model.tflite` and `model.json`. It is
-complete or absent, whatever happens while it is written, and nothing in it ever changes.
+Each version is a folder, `<state>/models/<key>/` with `model.tflite`; its key is the first digits of the SHA-256 of
+that file. It is complete or absent, whatever happens while it is written, and nothing in it ever changes.
+
+edgepose 0.1 wrote models of two files into the store, with the card beside the network. They are still read, under the
+same key.
 """
 
 from __future__ import annotations
@@ -16,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from edgepose.errors import EdgeposeError, ModelError
-from edgepose.inference.model_card import ModelCard, card_path, read_card, read_model
+from edgepose.inference.model_card import ModelCard
+from edgepose.inference.model_file import NETWORK, ModelFile, model_id, read_card, read_model
 from edgepose.model_store.verification import verify_once
 from edgepose.system.atomic_files import sync_file, sync_folder
 
 MOST_VERSIONS = 8
-_DIGITS = 12  # of the sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +37,7 @@ class Version:
 
     @property
     def id(self) -> str:
-        return self.card.model_id()
-
-
-def key_of(card: ModelCard) -> str:
-    """The key that a model has in every store."""
-    return card.files.cpu.sha256[:_DIGITS]
+        return model_id(self.card, self.key)
 
 
 class Store:
@@ -51,7 +49,7 @@ class Store:
     def versions(self) -> list[Version]:
         """All versions that can be read, the newest first."""
         found = []
-        for path in self.folder.glob("[!.]*/model.tflite"):
+        for path in self.folder.glob(f"[!.]*/{NETWORK}"):
             try:
                 found.append((path.stat().st_mtime_ns, Version(path.parent.name, path, read_card(path))))
             except (OSError, ModelError):
@@ -92,7 +90,7 @@ class Store:
 
     def path_of(self, key: str) -> Path:
         """The `.tflite` of that version, whether it is there or not."""
-        return self.folder / key / "model.tflite"
+        return self.folder / key / NETWORK
 
     def id_of(self, key: str) -> str:
         """The model's id, for people; the key where the store does not have the model."""
@@ -116,7 +114,7 @@ class Store:
         verify_once(model, self.folder / "passed.json")
 
     def install(self, model: Path) -> Version:
-        """Copies a model with its card into the store, once it is verified.
+        """Copies a model into the store, as one file, once it is verified.
 
         Raises ModelError and VerificationError, and EdgeposeError where the store cannot be written.
         """
@@ -125,15 +123,14 @@ class Store:
 
     def keep(self, model: Path) -> Version:
         """Copies a model that runs already into the store. Raises ModelError and EdgeposeError."""
-        data, card = read_model(model)
-        key = key_of(card)
+        content = read_model(model)
         try:
-            self._put(key, data, model, card)
+            content = self._put(content)
         except OSError as exc:
             why = exc.strerror or exc
             hint = "; use sudo" if isinstance(exc, PermissionError) else "; make room" if exc.errno == 28 else ""
             raise EdgeposeError(f"{self.folder}: cannot keep the model ({why}){hint}") from None
-        return Version(key, self.path_of(key), card)
+        return Version(content.key, self.path_of(content.key), content.card)
 
     def prune(self, keep: Collection[str]) -> None:
         """Removes the oldest versions beyond `most_versions`, but none whose key is in `keep`."""
@@ -141,26 +138,27 @@ class Store:
             if version.key not in keep:
                 shutil.rmtree(version.path.parent, ignore_errors=True)
 
-    def _put(self, key: str, data: bytes, model: Path, card: ModelCard) -> None:
+    def _put(self, model: ModelFile) -> ModelFile:
+        """Writes a version, and returns it with the id and the key that it has in the store."""
         self._make_folder()
         for left in self.folder.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
-        if (self.folder / key).exists():
-            if self.get(key) and (self.folder / key / "model.tflite").read_bytes() == data:
-                return
-            shutil.rmtree(self.folder / key)  # damaged on the disk
+        folder = self.folder / model.key
+        if folder.exists():
+            with contextlib.suppress(ModelError):
+                there = read_model(self.path_of(model.key))
+                # The same network of edgepose 0.1 with a corrected card is another model, with another id.
+                return there if there.is_same(model) else self._put(model.with_own_id())
+            shutil.rmtree(folder)  # damaged on the disk
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
-        (new / "model.tflite").write_bytes(data)
-        (new / "model.json").write_bytes(card_path(model).read_bytes())
-        if compiled := card.files.edgetpu:
-            _copy_beside(model.with_name(compiled.name), new)
-        new.chmod(0o755)
-        for path in (*new.iterdir(), new):
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        (new / NETWORK).write_bytes(model.packed())
+        for path, mode, sync in ((new / NETWORK, 0o644, sync_file), (new, 0o755, sync_folder)):
+            path.chmod(mode)
             _give_to_owner_of(self.folder, path)
-            (sync_folder if path.is_dir() else sync_file)(path)
-        new.rename(self.folder / key)
+            sync(path)
+        new.rename(folder)
         sync_folder(self.folder)
+        return model
 
     def _make_folder(self) -> None:
         if not self.folder.exists():
@@ -173,9 +171,3 @@ def _give_to_owner_of(folder: Path, path: Path) -> None:
     if os.getuid() == 0:
         owner = folder.stat()
         os.chown(path, owner.st_uid, owner.st_gid)
-
-
-def _copy_beside(source: Path, folder: Path) -> None:
-    """Copies the file compiled for an accelerator. Where it is missing, the CPU does the work."""
-    if source.is_file():
-        shutil.copyfile(source, folder / source.name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -20,10 +19,10 @@ from typing import Any, Protocol
 
 from edgepose.errors import EdgeposeError
 from edgepose.inference.estimator import PoseEstimator
-from edgepose.model_store.download import download_model
+from edgepose.model_store.download import install_from
 from edgepose.model_store.selection import SelectionFile, accepted, activated, failed, proved, tried, untried
 from edgepose.model_store.startup import configured_key
-from edgepose.model_store.store import Store, key_of
+from edgepose.model_store.store import Store
 from edgepose.model_store.verification import VerificationError
 from edgepose.system.reporter import Reporter
 
@@ -98,7 +97,7 @@ class ModelSwitch:
     ) -> None:
         self._store, self._selections, self._configured, self._boot = store, selections, configured, boot
         self._reporter, self._timing = reporter, timing
-        self._running = key_of(running.card)
+        self._running = running.model.key
         self._runtime: ModelRuntime | None = None
         self._prove_due_s = 0.0  # monotonic clock
         self._verify_due = "", 0.0  # key, monotonic clock
@@ -259,15 +258,7 @@ class ModelSwitch:
         self._reporter.event("model_rolled_back", f"{why}; going back to the one before")
 
     def _fetch(self, url: str, sha256: str, *, activate: bool) -> None:
-        folder = self._store.folder / f".download-{sha256[:12].lower()}"
-        for left in self._store.folder.glob(".download-*"):
-            if left != folder:  # a download of the same model is continued
-                shutil.rmtree(left, ignore_errors=True)
-        model = download_model(url, sha256, folder, self._ending.is_set)
-        try:
-            version = self._store.install(model)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        version = install_from(url, sha256, self._store, self._ending.is_set)
         self._reporter.event("model_installed", f"{version.id} from {url}")
         if activate:
             self._activate(version.key)

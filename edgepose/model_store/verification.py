@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 
 from edgepose.errors import EdgeposeError, ModelError
-from edgepose.inference.model_card import card_path, read_model, sha256_of
+from edgepose.inference.model_card import sha256_of
+from edgepose.inference.model_file import read_model
 from edgepose.inference.runtime import installed_runtimes
 from edgepose.system.state_files import locked, read_state, write_state
 
@@ -39,7 +40,7 @@ class PassedModels(msgspec.Struct, frozen=True):
     """Models that passed.
 
     Attributes:
-        runtimes: the runtimes that were installed then, by the sha256 of the model's card, which has the model's own.
+        runtimes: the runtimes that were installed then, by the SHA-256 of the model as one file.
     """
 
     v: int = 1
@@ -51,8 +52,7 @@ def verify_once(model: Path, passed: Path) -> None:
 
     passed: the file that keeps which models passed. Raises as `verify_model` does.
     """
-    read_model(model)
-    digest, runtimes = sha256_of(card_path(model).read_bytes()), installed_runtimes()
+    digest, runtimes = sha256_of(read_model(model).packed()), installed_runtimes()
     if _read(passed).runtimes.get(digest) == runtimes:
         return
     verify_model(model)
@@ -114,7 +114,7 @@ def main(model: Path) -> int:
     from edgepose.inference.estimator import Estimator
 
     try:
-        print(Estimator(model, 1).card.model_id())
+        print(Estimator(model, 1).model.id)
     except ModelError as exc:
         print(f"verify: {exc}", file=sys.stderr)
     except MemoryError:

@@ -79,7 +79,7 @@ class Model(Command, frozen=True, kw_only=True):
 
     Attributes:
         action: `list`: the models in the device's store. `activate`: runs `model`. `rollback`: runs the one that ran
-            well before. `install`: fetches the .tflite at `url` and the card beside it.
+            well before. `install`: fetches the model at `url`.
         model: Id of a model, such as openfield@3fa2c1.
         url: Where the .tflite is.
         sha256: SHA-256 of the .tflite; another file is not taken.

@@ -12,7 +12,7 @@ from edgepose.config.loading import config_at, read_config
 from edgepose.config.migrations import migrate
 from edgepose.config.schema import Config
 from edgepose.errors import ConfigError, UsageError
-from edgepose.inference.model_card import card_path, read_card
+from edgepose.inference.model_file import read_model
 from edgepose.service.steps import Steps
 from edgepose.system.shipped_files import shipped
 from edgepose.system.state_dir import SERVICE_STATE, SERVICE_USER
@@ -128,8 +128,8 @@ def _copies(file: Path, config: Config) -> list[tuple[str, bytes, int]]:
     Raises EdgeposeError where a file is missing or wrong.
     """
     model = Path(config.model)
-    read_card(model)
-    found = [(f"{ETC}/{model.name}", model), (f"{ETC}/{card_path(model).name}", card_path(model))]
+    copies = [(f"{ETC}/{model.name}", read_model(model).packed(), 0o644)]
+    found = []
     for key, path in _named(config):
         try:
             place = Path(path).relative_to(file.resolve().parent)
@@ -139,9 +139,10 @@ def _copies(file: Path, config: Config) -> list[tuple[str, bytes, int]]:
             continue
         found.append((f"{ETC}/{place}", Path(path)))
     try:
-        return [(path, source.read_bytes(), 0o640 if _is_secret(path) else 0o644) for path, source in found]
+        copies += [(path, source.read_bytes(), 0o640 if _is_secret(path) else 0o644) for path, source in found]
     except OSError as exc:
         raise ConfigError(f"{file}: cannot read {exc.filename} ({exc.strerror}), which it names") from None
+    return copies
 
 
 def _is_secret(path: str) -> bool:

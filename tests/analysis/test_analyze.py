@@ -48,7 +48,7 @@ def test_csv_has_deeplabcuts_header_and_every_digit(demo_model, clip, poses, tmp
     assert analyze(demo_model, clip, "-o", tmp_path / "poses.csv") == 0
     with (tmp_path / "poses.csv").open(newline="") as file:
         scorer, bodyparts, coords, *rows = csv.reader(file)
-    assert scorer == ["scorer", *[Estimator(demo_model, 1).card.model_id()] * 12]
+    assert scorer == ["scorer", *[Estimator(demo_model, 1).model.id] * 12]
     assert bodyparts == ["bodyparts", *(name for name in NAMES for _ in range(3))]
     assert coords == ["coords", *["x", "y", "likelihood"] * 4]
     assert [row[0] for row in rows] == [str(i) for i in range(COUNT)]

@@ -97,7 +97,7 @@ def test_a_daemon_that_dies_is_reported(command):
 def test_a_daemon_that_cannot_start_is_reported(tmp_path):
     model = tmp_path / "demo.tflite"
     model.write_bytes(b"not a model")
-    with pytest.raises(Exception, match=r"demo\.json: cannot read the model's card"):
+    with pytest.raises(Exception, match=r"demo\.tflite: damaged .* holds no card"):
         demo.run_demo(model, 1.0, None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 import shutil
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 from brokers import Mosquitto, Subscriber, wait_until
@@ -24,7 +22,7 @@ from edgepose.config.schema import InferenceConfig
 from edgepose.inference.accelerated import AcceleratedEstimator, AcceleratorTiming, open_estimator
 from edgepose.inference.coral import find_coral
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import ModelFile, read_card, write_card
+from edgepose.inference.model_file import read_model, write_model
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame
 
@@ -65,16 +63,8 @@ def device(libraries: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def model(demo_model: Path, tmp_path: Path) -> Path:
     """The demo's model as if it had been compiled: this device runs the same operations."""
-    folder = tmp_path / "model"
-    folder.mkdir()
-    path = folder / "model.tflite"
-    data = demo_model.read_bytes()
-    path.write_bytes(data)
-    compiled = data + b"compiled"
-    (folder / "model_edgetpu.tflite").write_bytes(compiled)
-    card = read_card(demo_model)
-    file = ModelFile("model_edgetpu.tflite", hashlib.sha256(compiled).hexdigest())
-    write_card(msgspec.structs.replace(card, files=msgspec.structs.replace(card.files, edgetpu=file)), path)
+    path, content = tmp_path / "model.tflite", read_model(demo_model)
+    write_model(path, content.network, content.card, {"model_edgetpu.tflite": content.network + b"compiled"})
     return path
 
 
@@ -184,18 +174,6 @@ def test_options_reach_the_library(opened: Callable[..., AcceleratedEstimator]) 
     assert opened(device="usb:1").delegate == "cpu"
 
 
-@pytest.mark.parametrize("damage", ["missing", "damaged"])
-def test_a_compiled_model_that_is_not_as_its_card_says_is_not_used(
-    damage: str, opened: Callable[..., AcceleratedEstimator], model: Path
-) -> None:
-    compiled = model.with_name("model_edgetpu.tflite")
-    if damage == "missing":
-        compiled.unlink()
-    else:
-        compiled.write_bytes(compiled.read_bytes()[:-1])
-    assert f"{compiled}: {'cannot read' if damage == 'missing' else 'damaged'}" in opened().trouble
-
-
 def test_automatic_needs_a_device_and_a_compiled_model(
     model: Path, demo_model: Path, device: Device, tmp_path: Path
 ) -> None:
@@ -214,7 +192,7 @@ def test_automatic_needs_a_device_and_a_compiled_model(
     estimator.close()
     assert isinstance(open_here(demo_model, settings), Estimator)
     plain = open_here(demo_model, InferenceConfig(threads=1, delegate="edgetpu"))
-    assert plain.trouble.endswith("is not compiled for it; train with `fit --target coral`")
+    assert plain.trouble.endswith("holds no model_edgetpu.tflite; train with `fit --target coral`")
 
 
 def test_check_says_which_one_it_would_be(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 import pytest
+from model_files import rewrite
 
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.errors import ModelError
 from edgepose.geometry.letterbox import PAD_VALUE, FrameMap
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import card_path, read_card, sha256_of, write_card
+from edgepose.inference.model_file import read_card, read_model
 from edgepose.types import Frame
 
 
@@ -124,10 +125,9 @@ def test_the_frame_is_left_alone(estimator, picture):
 
 @pytest.fixture
 def model(demo_model, tmp_path):
-    """A copy that a test may damage, with its card beside it."""
+    """A copy that a test may damage."""
     path = tmp_path / "model.tflite"
     path.write_bytes(demo_model.read_bytes())
-    card_path(path).write_bytes(card_path(demo_model).read_bytes())
     return path
 
 
@@ -140,64 +140,53 @@ def refused(model) -> str:
     return line
 
 
-def put(model, data: bytes) -> None:
-    """Other content with a card that has its sha256, which would otherwise be refused."""
-    model.write_bytes(data)
-    card = read_card(model)
-    cpu = msgspec.structs.replace(card.files.cpu, sha256=sha256_of(data))
-    write_card(msgspec.structs.replace(card, files=msgspec.structs.replace(card.files, cpu=cpu)), model)
-
-
 def test_missing_model(tmp_path):
     assert "no such model file" in refused(tmp_path / "model.tflite")
 
 
 def test_missing_card(model):
-    card_path(model).unlink()
-    assert "it must lie beside model.tflite" in refused(model)
+    model.write_bytes(read_model(model).network)
+    assert "holds no card, and none lies beside it (model.json: No such file" in refused(model)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "bit flipped", "emptied", "other file"])
-def test_a_file_that_is_not_the_cards(model, damage):
+def test_a_file_that_is_damaged(model, damage):
     data = bytearray(model.read_bytes())
     if damage == "bit flipped":
         data[len(data) // 2] ^= 1
     model.write_bytes({"truncated": data[: len(data) // 2], "emptied": b"", "other file": b"x"}.get(damage, data))
-    assert "sha256 differs" in refused(model)
+    assert ("sha256 differs" if damage == "bit flipped" else "holds no card") in refused(model)
 
 
 @pytest.mark.parametrize("data", [b"", b"no model at all", b"\x1c\0\0\0TFL3" + b"\xff" * 200], ids=len)
 def test_no_model_though_the_card_vouches_for_it(model, data):
-    put(model, data)
+    rewrite(model, data)
     assert "no TFLite runtime can run it" in refused(model)
-
-
-def change_card(model, **changed) -> None:
-    write_card(msgspec.structs.replace(read_card(model), **changed), model)
 
 
 def test_a_card_of_another_model(model):
     card = read_card(model)
     w, h = card.input.size_wh
-    change_card(model, input=msgspec.structs.replace(card.input, size_wh=(w + 16, h)))
+    rewrite(model, input=msgspec.structs.replace(card.input, size_wh=(w + 16, h)))
     assert f"input is uint8 [1, {h}, {w}, 3], but the card says uint8 [1, {h}, {w + 16}, 3]" in refused(model)
-    change_card(model, input=card.input, output=msgspec.structs.replace(card.output, stride=card.output.stride * 2))
+    coarse = msgspec.structs.replace(card.keypoint_output, stride=card.keypoint_output.stride * 2)
+    rewrite(model, input=card.input, outputs=(coarse,))
     assert "heatmap is int8 [1, " in refused(model)
     fewer = msgspec.structs.replace(card.skeleton, keypoints=card.skeleton.keypoints[:3], edges=(), flip_pairs=())
-    change_card(model, output=card.output, skeleton=fewer)
+    rewrite(model, outputs=card.outputs, skeleton=fewer)
     assert "the card is of another model" in refused(model)
 
 
 def test_outputs_of_other_names(model):
     """Outputs are found by their names only, and never by order or size."""
-    data = model.read_bytes()
+    data = read_model(model).network
     assert b"heatmap\0" in data
-    put(model, data.replace(b"heatmap\0", b"warmmap\0"))
+    rewrite(model, data.replace(b"heatmap\0", b"warmmap\0"))
     assert "no output named 'heatmap' (it has: offset, warmmap)" in refused(model)
 
 
 def golden(model, **changed) -> None:
-    change_card(model, golden=msgspec.structs.replace(read_card(model).golden, **changed))
+    rewrite(model, golden=msgspec.structs.replace(read_card(model).golden, **changed))
 
 
 def test_the_golden_keypoints_decide_where_the_outputs_differ_in_bits(model):

@@ -6,23 +6,22 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from model_files import rewrite
 
 from edgepose.errors import ModelError
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import card_path, read_card, write_card
+from edgepose.inference.model_file import read_card
 
 
 @pytest.fixture
 def model(demo_model: Path, tmp_path: Path) -> Path:
     path = tmp_path / "model.tflite"
     path.write_bytes(demo_model.read_bytes())
-    card_path(path).write_bytes(card_path(demo_model).read_bytes())
     return path
 
 
 def change(model: Path, **golden: object) -> None:
-    card = read_card(model)
-    write_card(msgspec.structs.replace(card, golden=msgspec.structs.replace(card.golden, **golden)), model)
+    rewrite(model, golden=msgspec.structs.replace(read_card(model).golden, **golden))
 
 
 def test_equal_outputs_must_mean_the_cards_keypoints(model):

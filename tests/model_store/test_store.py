@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
-from model_files import variant
+from model_files import rewrite, two_files, variant
 
 from edgepose.errors import EdgeposeError, ModelError
+from edgepose.inference.model_file import read_model
+from edgepose.model_store.selection import activated, change_selection
+from edgepose.model_store.startup import configured_key, model_that_runs, selection_path
 from edgepose.model_store.store import Store
+from edgepose.types import Skeleton
 
 
 def test_versions_lie_side_by_side_and_are_found_by_name(store: Store, demo_model: Path, tmp_path: Path) -> None:
@@ -41,3 +46,68 @@ def test_a_store_that_cannot_be_written_is_told(demo_model: Path, tiny_disk: Pat
     (tiny_disk / "filler").write_bytes(b"\0" * 450_000)
     with pytest.raises(EdgeposeError, match=r"models: cannot keep the model \(No space left on device\); make room"):
         Store(tiny_disk / "models").keep(demo_model)
+
+
+def test_a_corrected_card_is_another_model(store: Store, demo_model: Path, tmp_path: Path) -> None:
+    model = variant(demo_model, tmp_path, "first")
+    before = store.install(model)
+    rewrite(model, skeleton=Skeleton(("nose", "leftear", "rightear", "tailbase")))
+    after = store.install(model)
+    assert after.id != before.id
+    assert after.key != before.key
+    assert store.find(after.id).card.skeleton.keypoints[0] == "nose"
+    assert store.find(before.id).card.skeleton.keypoints[0] == "snout"
+
+
+def test_a_member_more_is_another_model(store: Store, demo_model: Path, tmp_path: Path) -> None:
+    content = read_model(demo_model)
+    old = two_files(demo_model, tmp_path / "old")
+    compiled = two_files(demo_model, tmp_path / "compiled", compiled=content.network)
+    assert store.keep(old).id == content.id
+    assert store.keep(compiled).id != content.id
+    assert len(store.versions()) == 2
+
+
+# --- models and stores of edgepose 0.1 ------------------------------------------------------------------------
+
+
+def test_a_model_of_two_files_is_packed_and_keeps_its_id(store: Store, demo_model: Path, tmp_path: Path) -> None:
+    old = two_files(demo_model, tmp_path / "old")
+    version = store.install(old)
+    assert (version.id, version.key) == (read_model(old).id, read_model(old).key)
+    assert [path.name for path in version.path.parent.iterdir()] == ["model.tflite"]
+    assert read_model(version.path).is_same(read_model(old))
+    assert store.install(old) == version
+
+
+def test_a_corrected_card_beside_the_same_network_is_another_model(
+    store: Store, demo_model: Path, tmp_path: Path
+) -> None:
+    old = two_files(demo_model, tmp_path / "old")
+    before = store.install(old)
+    card = old.with_suffix(".json")
+    card.write_text(card.read_text().replace("snout", "nose"))
+    after = store.install(old)
+    assert after.id != before.id
+    assert store.find(after.id).card.skeleton.keypoints[0] == "nose"
+    assert store.get(before.key) == before
+    assert store.install(old) == after
+
+
+def test_a_store_of_edgepose_0_1_is_read_on(store: Store, demo_model: Path, tmp_path: Path) -> None:
+    """Its versions are folders with two files, and its selection has their keys."""
+    network = read_model(demo_model).network + b"another"
+    other = variant(demo_model, tmp_path, "second", data=network)
+    old = two_files(other, tmp_path / "old")
+    content, configured = read_model(old), two_files(demo_model, tmp_path / "config")
+    shutil.copytree(old.parent, store.folder / content.key)
+    path, key = selection_path(store, "cage-07"), configured_key(configured)
+    assert key == read_model(configured).sha256[:12]
+    change_selection(path, lambda selection: activated(selection, content.key, key))
+    assert store.find(content.id).key == content.key
+    store.verify(store.path_of(content.key))
+    assert model_that_runs(store, "cage-07", configured) == store.path_of(content.key)
+    assert store.install(old).key == content.key
+    packed = tmp_path / "packed.tflite"
+    packed.write_bytes(read_model(configured).packed())
+    assert model_that_runs(store, "cage-07", packed) == store.path_of(content.key)

@@ -12,12 +12,12 @@ import pytest
 from model_files import interpreter, variant
 
 from edgepose.errors import ModelError
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import read_model
 from edgepose.model_store.verification import VerificationError, verify_model, verify_once
 
 
 def test_a_model_that_is_fit_gives_its_id(demo_model: Path) -> None:
-    assert verify_model(demo_model) == read_card(demo_model).model_id()
+    assert verify_model(demo_model) == read_model(demo_model).id
 
 
 @pytest.mark.slow
@@ -85,7 +85,7 @@ def test_under_a_lower_limit_of_memory_a_failure_says_nothing_about_the_model(
     words = [sys.executable, "-c", LIMITED, str(demo_model), "500_000_000"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    expected = read_card(demo_model).model_id() if line.startswith("return") else "unfinished: "
+    expected = read_model(demo_model).id if line.startswith("return") else "unfinished: "
     assert done.stdout.startswith(expected)
 
 

@@ -102,8 +102,7 @@ def fill(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=copy, check=True, capture_output=True)
     for name in ("guest_camera", "guest_source.py"):
         shutil.copy(HERE / name, folder)
-    for path in (MODEL, MODEL.with_suffix(".json")):
-        shutil.copy(path, folder)
+    shutil.copy(MODEL, folder)
     (folder / "daemon.yaml").write_text(
         "device: rig\nmodel: demo.tflite\ncamera: {source: picamera2, rate_hz: 4.0}\ninference: {threads: 1}\n",
         encoding="utf-8",

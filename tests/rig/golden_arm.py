@@ -85,8 +85,7 @@ def build() -> tuple[Path, Path]:
     shutil.copytree(root, system, symlinks=True, ignore=leave_out, ignore_dangling_symlinks=True)
     shutil.copytree(wheels, system / "site")
     shutil.copytree(ROOT / "edgepose", system / "site" / "edgepose", ignore=shutil.ignore_patterns("__pycache__"))
-    for suffix in (".tflite", ".json"):
-        shutil.copy(ROOT / "edgepose" / "demo" / f"demo{suffix}", system / f"model{suffix}")
+    shutil.copy(ROOT / "edgepose" / "demo" / "demo.tflite", system / "model.tflite")
     (system / "check.py").write_text(CHECK, encoding="ascii")
     (system / "init").write_text(INIT, encoding="ascii")
     (system / "init").chmod(0o755)

@@ -38,10 +38,11 @@ def step_models(rig: Rig) -> list[Row]:
 def step_delegates(rig: Rig) -> list[Row]:
     rows = []
     rig.run(
-        "systemctl stop edgepose; cd /etc/edgepose; cp edgepose.yaml plain.yaml; cp first.tflite first_edgetpu.tflite; "
-        "python3 -c \"import json; c=json.load(open('first.json')); "
-        "c['files']['edgetpu']={'name':'first_edgetpu.tflite','sha256':c['files']['cpu']['sha256']}; "
-        "json.dump(c, open('first.json','w'))\"; install -m 755 /host/good.so /host/wrong.so /usr/local/lib/; "
+        "systemctl stop edgepose; cd /etc/edgepose; cp edgepose.yaml plain.yaml; "
+        "/opt/edgepose/bin/edgepose model unpack first.tflite -o parts; "
+        "cp parts/model.tflite parts/model_edgetpu.tflite; "
+        "/opt/edgepose/bin/edgepose model pack parts -o first.tflite --force; rm -r parts; "
+        "install -m 755 /host/good.so /host/wrong.so /usr/local/lib/; "
         "rm -rf /var/lib/edgepose/models; mkdir -p /run/systemd/system/edgepose.service.d"
     )
     cases = {

@@ -114,7 +114,7 @@ def test_uninstalling_leaves_the_data_unless_purge_is_given(config: Path, card: 
     install(Steps(card), config, "")
     uninstall(Steps(card), purge=False)
     left = {str(path.relative_to(card)) for path in card.rglob("*") if path.is_file()}
-    assert left == {"etc/edgepose/edgepose.yaml", "etc/edgepose/mouse.tflite", "etc/edgepose/mouse.json"}
+    assert left == {"etc/edgepose/edgepose.yaml", "etc/edgepose/mouse.tflite"}
     uninstall(Steps(card), purge=True)
     assert not [path for path in card.rglob("*") if path.is_file()]
 

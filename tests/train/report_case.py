@@ -11,7 +11,8 @@ import numpy as np
 from dlc_project import write_image
 
 import edgepose
-from edgepose.inference.model_card import ModelCard, ScoreMap, read_card
+from edgepose.inference.model_card import ModelCard, ScoreMap
+from edgepose.inference.model_file import read_card
 from edgepose.types import Skeleton
 from edgepose_train.evaluation.metrics import Predictions, summarize
 from edgepose_train.labels.dataset import LabelledImage
@@ -53,7 +54,9 @@ class Case:
         split = self._split()
         int8 = Predictions(self.labels, self.xy_px, self.score)
         in_float = Predictions(self.labels, self.float_px, self.score)
-        return self._card(split, int8, in_float), ReportData(split, int8, in_float, max_int8_loss, **parts)
+        return self._card(split, int8, in_float), ReportData(
+            split, int8, in_float, max_int8_loss, **{"model_id": "demo@3fa2c1", "sha256": "3fa2c1" * 10, **parts}
+        )
 
     def _split(self) -> Split:
         total = self.frames + 5

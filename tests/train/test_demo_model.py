@@ -1,17 +1,14 @@
-"""The project that the demo's model is trained on, and how the model is installed in the package."""
+"""The project that the demo's model is trained on."""
 
 from __future__ import annotations
 
 import cv2
-import msgspec
 import numpy as np
 import pytest
-from fakes import card
 
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose.cli import demo
-from edgepose.inference.model_card import ModelFile, ModelFiles, read_model, sha256_of, write_card
-from edgepose_train.demo_model import SEEDS, install, write_project
+from edgepose_train.demo_model import SEEDS, write_project
 from edgepose_train.labels.reading import read_dataset
 
 SIZE_WH = (96, 64)
@@ -41,14 +38,3 @@ def test_labels_are_the_exact_truth(project):
 
 def test_the_mouse_of_the_demo_is_never_trained_on():
     assert demo.SEED not in SEEDS
-
-
-def test_install_renames_the_model_in_its_card(tmp_path):
-    model, data = tmp_path / "model.tflite", b"weights"
-    model.write_bytes(data)
-    files = ModelFiles(ModelFile(model.name, sha256_of(data)))
-    write_card(msgspec.structs.replace(card(), files=files), model)
-    install(model, tmp_path / "package" / "demo.tflite")
-    found, installed = read_model(tmp_path / "package" / "demo.tflite")
-    assert found == data
-    assert installed.files.cpu.name == "demo.tflite"

@@ -8,19 +8,18 @@ The demo shows another mouse, floor and light than these frames, so the model wa
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from edgepose.camera.synthetic.mouse import LOOP_FRAMES, SKELETON
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.config.camera import SyntheticCameraConfig
 from edgepose.errors import EdgeposeError
-from edgepose.inference.model_card import read_card, write_card
 from edgepose_train.labels.deeplabcut_writer import create_project, image_name, new_frames, write_labels
 from edgepose_train.labels.project_files import LABELS
 
@@ -33,9 +32,7 @@ FRAMES_PER_SEED = 6
 def main() -> int:
     """Makes the model and returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m edgepose_train.demo_model", description="Trains the demo's model.")
-    parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="FOLDER", help="the folder for demo.tflite and its card"
-    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="the folder for demo.tflite")
     parser.add_argument("--weights", default="imagenet", help="as for edgepose-train fit (default: imagenet)")
     args = parser.parse_args()
     try:
@@ -45,7 +42,8 @@ def main() -> int:
             print(f"rendered {len(SEEDS) * FRAMES_PER_SEED} labelled frames", flush=True)
             train(project, run, args.weights)
             model = args.output / "demo.tflite"
-            install(run / "model.tflite", model)
+            args.output.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run / "model.tflite", model)
     except EdgeposeError as exc:
         print(f"demo_model: {exc}", file=sys.stderr)
         return exc.exit_code
@@ -74,15 +72,6 @@ def train(project: Path, run: Path, weights: str) -> None:
 
     if cli.main(["fit", str(project), "-o", str(run), "--recipe", "demo", "--weights", weights]) != 0:
         raise EdgeposeError("the demo's model was not trained; see above")
-
-
-def install(model: Path, target: Path) -> None:
-    """Copies a model and its card, in which the file gets its new name."""
-    card = read_card(model)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(model.read_bytes())
-    file = msgspec.structs.replace(card.files.cpu, name=target.name)
-    write_card(msgspec.structs.replace(card, files=msgspec.structs.replace(card.files, cpu=file)), target)
 
 
 if __name__ == "__main__":

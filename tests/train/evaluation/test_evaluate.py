@@ -8,7 +8,8 @@ import shutil
 import msgspec
 import pytest
 
-from edgepose.inference.model_card import Score, read_card
+from edgepose.inference.model_card import Score
+from edgepose.inference.model_file import read_card
 from edgepose_train import cli
 from edgepose_train.evaluation.evaluate import held_out
 from edgepose_train.labels.images import image_hash

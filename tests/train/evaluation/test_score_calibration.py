@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import ScoreMap, read_card
+from edgepose.inference.model_card import ScoreMap
+from edgepose.inference.model_file import read_card
 from edgepose_train.evaluation.metrics import Predictions
 from edgepose_train.evaluation.score_calibration import _logistic, _logit, fit_score_map, reliability, right_distance
 from edgepose_train.labels.dataset import LabelledImage

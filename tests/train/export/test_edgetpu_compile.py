@@ -5,7 +5,9 @@ The output is that of compiler 16.0 in public logs. The file that it writes is t
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from importlib import resources
 from pathlib import Path
@@ -14,8 +16,8 @@ import pytest
 
 from edgepose.errors import EdgeposeError, ModelError
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import read_card, sha256_of
-from edgepose_train.export.edgetpu_compile import command_line, compile_model, compiled_path, is_installed, parse_log
+from edgepose.inference.model_file import read_model
+from edgepose_train.export.edgetpu_compile import command_line, compile_model, is_installed, parse_log
 
 PROGRAM = r'''#!{python}
 """edgetpu_compiler [options] model..."""
@@ -72,12 +74,10 @@ sys.exit(1)
 
 @pytest.fixture
 def model(tmp_path) -> Path:
-    """A copy of the demo's model and card, in a folder with a space in its name."""
+    """A copy of the demo's model, in a folder with a space in its name."""
     folder = tmp_path / "my run"
     folder.mkdir()
-    for name in ("demo.tflite", "demo.json"):
-        shutil.copy(str(resources.files("edgepose") / "demo" / name), folder)
-    return folder / "demo.tflite"
+    return Path(shutil.copy(str(resources.files("edgepose") / "demo" / "demo.tflite"), folder))
 
 
 @pytest.fixture
@@ -94,20 +94,22 @@ def install(tmp_path, monkeypatch):
 
 
 def _unchanged(model: Path) -> bool:
-    return read_card(model).files.edgetpu is None and not compiled_path(model).exists()
+    return read_model(model).members == {} and list(model.parent.iterdir()) == [model]
 
 
-def test_a_compiled_model_lies_beside_the_other_and_in_its_card(model, install):
+def test_a_compiled_network_becomes_a_member_of_the_model(model, install):
     install(MAPPED)
     assert is_installed()
+    before = read_model(model)
     log = compile_model(model)
     assert (log.version, log.mapped, log.on_cpu) == ("16.0.384591198", 33, 0)
     assert log.verdict() == "compiled: all 33 operations run on the Edge TPU"
-    entry = read_card(model).files.edgetpu
-    assert entry.name == "demo_edgetpu.tflite"
-    assert entry.sha256 == sha256_of(compiled_path(model).read_bytes())
-    assert sorted(path.name for path in model.parent.iterdir()) == ["demo.json", "demo.tflite", "demo_edgetpu.tflite"]
-    Estimator(model, threads=1)  # the CPU's file has not changed
+    after = read_model(model)
+    assert after.members == {"model_edgetpu.tflite": after.network}
+    assert after.network == before.network
+    assert after.id == f"demo@{after.sha256[:6]}" != before.id
+    assert list(model.parent.iterdir()) == [model]
+    Estimator(model, threads=1)
 
 
 def test_an_operation_on_the_cpu_is_reported(model, install):
@@ -124,11 +126,11 @@ def test_an_operation_on_the_cpu_is_reported(model, install):
     [
         (
             REFUSED,
-            r"failed with status 1 \(ERROR: Encountered unresolved custom op: Atan\.\); see what it prints: edgetpu",
+            r"failed with status 1 \(ERROR: Encountered unresolved custom op: Atan\.\); see what it prints: edgepose",
         ),
         ('print("Internal compiler error. Aborting! "); sys.exit(1)', r"status 1 \(Internal compiler error"),
         ('print("Compilation failed! ")', "failed with status 0"),  # the child process timed out
-        ("pass", "reported success, but wrote no demo_edgetpu.tflite"),
+        ("pass", "reported success, but wrote no model_edgetpu.tflite"),
         (MAPPED.replace("if args.show_operations:", "if False:"), "printed no table of operations"),
     ],
 )
@@ -138,7 +140,6 @@ def test_a_failure_is_one_line_and_changes_nothing(model, install, behaviour, wo
         compile_model(model)
     assert "\n" not in str(caught.value)
     assert _unchanged(model)
-    assert len(list(model.parent.iterdir())) == 2
 
 
 def test_a_compiler_that_hangs_is_ended(model, install):
@@ -151,28 +152,27 @@ def test_a_compiler_that_hangs_is_ended(model, install):
 def test_without_compiler_the_error_names_the_command(model, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not is_installed()
-    expected = f"edgetpu_compiler --show_operations --out_dir '{model.parent}' '{model}'"
-    assert command_line(model) == expected
+    assert command_line(model).startswith(f"edgepose model unpack '{model}' -o '{model.parent}/demo-parts' && edgetpu_")
     with pytest.raises(EdgeposeError, match="not installed") as caught:
         compile_model(model)
-    assert str(caught.value).endswith(expected)
+    assert str(caught.value).endswith(command_line(model))
     assert _unchanged(model)
 
 
-def test_the_named_command_makes_the_file_where_the_card_looks(model, install):
-    import subprocess
-
+def test_the_named_commands_put_the_compiled_network_into_the_model(model, install):
     install(MAPPED)
-    subprocess.run(command_line(model), shell=True, check=True, capture_output=True)
-    assert compiled_path(model).exists()
+    path = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
+    subprocess.run(command_line(model), shell=True, check=True, capture_output=True, env={**os.environ, "PATH": path})
+    assert list(read_model(model).members) == ["model_edgetpu.tflite"]
 
 
 def test_a_damaged_model_is_not_compiled(model, install):
     install(MAPPED)
-    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    data = model.read_bytes()
+    model.write_bytes(data[:1000] + bytes([data[1000] ^ 1]) + data[1001:])
     with pytest.raises(ModelError, match="sha256"):
         compile_model(model)
-    assert _unchanged(model)
+    assert list(model.parent.iterdir()) == [model]
 
 
 def test_lines_before_the_table_are_no_rows():

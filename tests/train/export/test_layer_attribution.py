@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgepose.errors import ModelError
-from edgepose.inference.model_card import read_card, read_model
+from edgepose.inference.model_file import read_card, read_model
 from edgepose.inference.runtime import open_runtime
 from edgepose_train.evaluation.evaluate import held_out
 from edgepose_train.export.dequantized_graph import dequantize
@@ -55,9 +55,9 @@ def outputs_of_the_file(data, picture):
 
 
 def test_the_graph_is_the_float_network_where_nothing_is_rounded(trained, finished_run):
-    data, card = read_model(finished_run.model)
-    picture = picture_of(card)
-    graph = dequantize(trained, data)
+    model = read_model(finished_run.model)
+    picture = picture_of(model.card)
+    graph = dequantize(trained, model.network)
     found = graph.run(picture, range(len(graph.operations)))
     expected = trained(picture[None].astype(np.float32) / 127.5 - 1, training=False)
     assert found[graph.outputs["heatmap"]] == pytest.approx(expected["heatmap"].numpy(), abs=1e-3)
@@ -65,7 +65,8 @@ def test_the_graph_is_the_float_network_where_nothing_is_rounded(trained, finish
 
 
 def test_the_graph_computes_what_the_file_does(trained, finished_run):
-    data, card = read_model(finished_run.model)
+    model = read_model(finished_run.model)
+    data, card = model.network, model.card
     graph = dequantize(trained, data)
     rounded = graph.run(picture_of(card), ())
     exact = graph.run(picture_of(card), range(len(graph.operations)))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf  # noqa: TID251
 
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import read_card
 
 pytestmark = pytest.mark.slow  # a network is trained
 

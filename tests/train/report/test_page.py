@@ -101,6 +101,8 @@ def real(demo_model, rendered_project):
         speed=measure_speed(demo_model.read_bytes(), "demo"),
         project=rendered_project,
         command="edgepose-train fit rendered -o RUN",
+        model_id=estimator.model.id,
+        sha256=estimator.model.sha256,
     )
     return card, data, page(rendered_project.parent / "RUN", card, data)
 
@@ -128,7 +130,7 @@ def test_it_holds_what_was_measured(real):
     assert all(board.basis in words for board in data.speed.boards)
     assert sum(words.count(f"~{board.ms:.1f}") for board in data.speed.boards if board.ms) >= len(TARGET_BOARDS) - 1
     assert "edgepose-train fit rendered -o RUN" in words
-    assert f"{data.project.parent}/RUN/{card.files.cpu.name} VIDEO..." in words
+    assert f"{data.project.parent}/RUN/model.tflite VIDEO..." in words
     assert "validation error best at step 200 with 4.50 px" in text
     assert f"within {data.reliability.right_px:.3g} px of the label" in words
     assert f"OKS, as COCO defines it: {score.oks:.3f}" in words

@@ -13,7 +13,7 @@ def test_provenance_says_what_made_the_model(tmp_path):
     card, data = Case(tmp_path).made(command="edgepose-train fit 'my project' -o RUN")
     facts = dict(provenance(card, data))
     assert facts["command"] == "edgepose-train fit 'my project' -o RUN"
-    assert facts["sha256 of the model"] == card.files.cpu.sha256
+    assert facts["sha256 of the model"] == data.sha256
     assert facts["frames"] == "3 train, 2 validation, 12 test"
     assert facts["seed"] == str(card.training.seed)
     assert f"tensorflow {card.training.versions['tensorflow']}" in facts["software"]

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd  # noqa: TID251  as DeepLabCut reads the files
 import pytest
 import yaml
+from model_files import rewrite
 
 from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import read_card, write_card
+from edgepose.inference.model_file import read_card
 from edgepose.types import Skeleton
 from edgepose.video.frames import Video, open_video, read_frames
 from edgepose_train.cli import main
@@ -272,11 +273,11 @@ def test_frames_that_the_model_learnt_from_are_left_out(suggested, clip, demo_mo
     model = tmp_path / "run" / "model.tflite"
     model.parent.mkdir()
     shutil.copy(demo_model, model)
-    card = read_card(demo_model)
+    card = read_card(model)
     learnt = sorted(suggested.glob("labeled-data/*/*.png"))[:4]
     splits = {"train": tuple(image_hash(path) for path in learnt)}
     training = msgspec.structs.replace(card.training, splits=splits)
-    write_card(msgspec.structs.replace(card, training=training), model)
+    rewrite(model, training=training)
     assert main(["suggest", str(model.parent), str(clip), "-o", str(tmp_path / "round2"), "-n", "10"]) == 0
     assert "6 instead of 10" in capsys.readouterr().out
     assert frame_numbers(tmp_path / "round2") == frame_numbers(suggested)[4:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import fit_arguments, run_fit
 
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import read_card
 from edgepose_train.labels.images import image_hash
 from edgepose_train.labels.reading import read_dataset
 

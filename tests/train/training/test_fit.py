@@ -15,7 +15,7 @@ from brokers import wait_until
 from conftest import run_fit
 
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import read_card, read_model
 from edgepose_train import cli
 from edgepose_train.demo_model import write_project
 from edgepose_train.labels.images import image_hash
@@ -36,7 +36,7 @@ def test_the_same_command_continues_and_finishes(finished_run):
     assert "Traceback" not in run.stderr
     assert int(re.match(r"continuing from step (\d+) of \d+\n", run.stdout)[1]) > 0
     assert f"{finished_run.model} (" in run.stdout
-    assert {path.name for path in finished_run.folder.iterdir()} >= {"checkpoint.npz", "model.json", "model.tflite"}
+    assert {path.name for path in finished_run.folder.iterdir()} >= {"checkpoint.npz", "model.tflite"}
 
 
 def test_ctrl_c_saves_and_ends_in_order(finished_run, tmp_path, capsys, eagerly):
@@ -137,7 +137,7 @@ def test_a_model_for_following_has_a_zoom_and_a_score_for_it(finished_run, tmp_p
 
 
 def test_the_card_has_no_path_of_this_machine(finished_run):
-    assert str(finished_run.folder.parent.parent) not in (finished_run.folder / "model.json").read_text()
+    assert str(finished_run.folder.parent.parent) not in read_model(finished_run.model).card_json.decode()
 
 
 def error_line(capsys, arguments, status) -> str:
@@ -196,7 +196,11 @@ def test_a_damaged_checkpoint_is_an_error(finished_run, tmp_path, capsys):
         (["--folds", "5", "--split", "video"], 2, "4 labelled videos"),
         (["--folds", "2", "--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"], 2, "model of --teacher"),
         (["--follow"], 2, "no window smaller than the frame holds the animal with room to move"),
-        (["--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"], 78, "cannot read the model's card"),
+        (
+            ["--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"],
+            78,
+            "config.yaml: damaged or not a model",
+        ),
     ],
 )
 def test_wrong_usage_is_one_line(finished_run, tmp_path, capsys, options, status, line):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 
+import msgspec
 import numpy as np
 import pytest
+from model_files import rewrite
 
 from edgepose.errors import EdgeposeError
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import read_card
 from edgepose_train.network import network
 from edgepose_train.training import checkpoint
 from edgepose_train.training.warm_start import start_from
@@ -55,9 +57,10 @@ def test_a_network_of_another_kind_is_refused(finished_run):
 def test_files_that_do_not_belong_together_are_an_error(finished_run, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(finished_run.folder, run)
-    card = (run / "model.json").read_text()
-    assert '"mobilenet_v1_0.25"' in card
-    (run / "model.json").write_text(card.replace('"mobilenet_v1_0.25"', '"mobilenet_v1_0.5"'))
-    with pytest.raises(EdgeposeError, match=r"its checkpoint and model\.json do not fit together") as error:
+    training = read_card(run / "model.tflite").training
+    recipe = {**training.settings["recipe"], "backbone": "mobilenet_v1_0.5"}
+    settings = {**training.settings, "recipe": recipe}
+    rewrite(run / "model.tflite", training=msgspec.structs.replace(training, settings=settings))
+    with pytest.raises(EdgeposeError, match=r"its checkpoint and model\.tflite do not fit together") as error:
         start_from(str(run), like(finished_run))
     assert len(str(error.value).splitlines()) == 1

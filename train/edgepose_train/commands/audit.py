@@ -8,10 +8,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from edgepose.inference.model_file import read_model
 from edgepose.system.arguments import STDOUT, add_json_argument, check_output, model_path, write_json
 from edgepose.system.wording import count
 from edgepose_train.export.edgetpu import EdgeTpuAudit, audit_graph
-from edgepose_train.export.edgetpu_compile import command_line, compile_model, compiled_path, is_installed
+from edgepose_train.export.edgetpu_compile import command_line, compile_model, is_installed
 from edgepose_train.export.model_speed import ModelSpeed, measure_speed, speed_table
 from edgepose_train.export.tflite_graph import read_bytes, read_graph
 
@@ -25,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "examples:\n  edgepose-train audit RUN\n  edgepose-train audit RUN --compile"
     parser.add_argument("model", type=model_path, help="a .tflite file, or the folder of a fit")
     parser.add_argument(
-        "--compile", action="store_true", help="also run edgetpu_compiler, for a Coral; the model needs its card"
+        "--compile",
+        action="store_true",
+        help="also run edgetpu_compiler, and put its result into the model",
     )
     add_json_argument(parser)
 
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         _print(model, audit, speed)
         if log is not None:
             print(log.verdict())
-            print(f"wrote {compiled_path(model)}")
+            print(f"{model} holds the compiled network now, so it has another id: {read_model(model).id}")
     return 1 if audit.refusals else 0
 
 

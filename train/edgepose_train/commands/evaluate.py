@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "examples:\n  edgepose-train evaluate RUN my-project\n"
         "  edgepose-train evaluate model.tflite my-project --json score.json"
     )
-    parser.add_argument("model", type=model_path, help="a .tflite file with its card, or the folder of a fit")
+    parser.add_argument("model", type=model_path, help="a .tflite file, or the folder of a fit")
     parser.add_argument("dataset", type=Path, help=DATASET_HELP)
     parser.add_argument("--all", action="store_true", help="use every frame, also those that it was trained on")
     add_json_argument(parser)

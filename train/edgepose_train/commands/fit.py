@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from edgepose.errors import UsageError
-from edgepose.inference.model_card import ModelCard, read_card
+from edgepose.inference.model_card import ModelCard
+from edgepose.inference.model_file import NETWORK, read_card
 from edgepose.system.arguments import add_output_argument, check_output, model_path
 from edgepose.system.extras import extra
 from edgepose_train.commands.labelling_project import positive
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.description = (
         "Trains a model on labelled frames, quantizes it to int8 and measures the file that ships. RUN/model.tflite "
-        "and its card RUN/model.json go to the device; RUN/report.html shows how good the model is. After Ctrl-C or a "
+        "goes to the device; RUN/report.html shows how good the model is. After Ctrl-C or a "
         "crash, the same command continues where it stopped; with --force it begins anew. The exit status is 1 when "
         "the model is ready but int8 loses more than --max-int8-loss."
     )
@@ -113,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
     folds = plan_folds(dataset, options, args.folds) if args.folds else []
     distillation = prepare_distillation(args.teacher, args.unlabelled, dataset) if args.teacher else None
     result = fit(dataset, args.output, options, distillation=distillation)
-    model = args.output / "model.tflite"
+    model = args.output / NETWORK
     if folds:
         in_folds = cross_validate(dataset, args.output, options, folds, distillation)
         result = replace(result, card=add_folds(model, result.card, in_folds))
@@ -142,7 +143,7 @@ def _prepare_folder(run: Path, force: bool) -> None:
         for path in (run / CHECKPOINT, *run.glob(f"fold-*/{CHECKPOINT}")):
             path.unlink(missing_ok=True)
     elif not (run / CHECKPOINT).exists():
-        check_output(run / "model.tflite", force=False)
+        check_output(run / NETWORK, force=False)
 
 
 def _start_tensorflow() -> None:
@@ -186,7 +187,7 @@ def _conclude(args: argparse.Namespace, result: FitResult) -> int:
     """Writes the report, prints tables and verdict, and returns the exit status."""
     from edgepose_train.report.build import build_report_data
 
-    model, card = args.output / "model.tflite", result.card
+    model, card = args.output / NETWORK, result.card
     command = shlex.join(["edgepose-train", *sys.argv[1:]])
     data = build_report_data(result, model, args.max_int8_loss, args.dataset, command)
     report = write_report(args.output, card, data)
@@ -200,8 +201,8 @@ def _conclude(args: argparse.Namespace, result: FitResult) -> int:
     for reason in verdict.reasons:
         console.print(f"  - {escape(reason)}")
     print(
-        f"{model} ({model.stat().st_size / 1000:.0f} kB) and its card model.json are ready; {report} shows how good "
-        f"they are; try them with: edgepose analyze {model} VIDEO -o poses.csv"
+        f"{model} ({model.stat().st_size / 1000:.0f} kB) is ready; {report} shows how good it is; try it "
+        f"with: edgepose analyze {model} VIDEO -o poses.csv"
     )
     return 1 if data.attribution else 0
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from edgepose.errors import DatasetError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, sha256_of
+from edgepose.inference.model_file import ModelFile
 from edgepose.system.arguments import model_path
 from edgepose.system.progress import progress_bar
 from edgepose.types import F64, U8, Pose
@@ -60,9 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  # correct them with napari-deeplabcut, save, then\n"
         "  edgepose-train merge round2 my-project"
     )
-    parser.add_argument(
-        "model", type=model_path, metavar="MODEL", help="a .tflite file with its card, or the folder of a fit"
-    )
+    parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
     add_video_arguments(parser, "a new folder, or the labelled project", frames=40)
 
 
@@ -81,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     make_or_extend(args.output, card.skeleton, None, [posed.video for posed in posed_videos])
     pictures: dict[Chosen, Picture] = {}
     for posed in posed_videos:
-        pictures |= _write(args.output, posed, [frame for frame in chosen if frame.posed is posed], card)
+        pictures |= _write(args.output, posed, [frame for frame in chosen if frame.posed is posed], estimator.model)
     if not pictures:
         raise DatasetError("the model learnt from every frame that was chosen; give it another video")
     write_sheet(args.output / SHEET, list(pictures.values()), card.skeleton)
@@ -124,7 +123,7 @@ def _choose(posed_videos: list[PosedVideo], card: ModelCard, number: int, known:
     return found
 
 
-def _write(project: Path, posed: PosedVideo, chosen: list[Chosen], card: ModelCard) -> dict[Chosen, Picture]:
+def _write(project: Path, posed: PosedVideo, chosen: list[Chosen], model: ModelFile) -> dict[Chosen, Picture]:
     """Writes images and predictions of one video, without the frames that the model learnt from.
 
     Returns:
@@ -132,7 +131,7 @@ def _write(project: Path, posed: PosedVideo, chosen: list[Chosen], card: ModelCa
     """
     if not chosen:
         return {}
-    stem = posed.video.stem
+    stem, card = posed.video.stem, model.card
     learnt = {digest for split in card.training.splits.values() for digest in split}
     by_index = {frame.index: frame for frame in chosen}
     predictions: dict[str, F64] = {}
@@ -153,7 +152,7 @@ def _write(project: Path, posed: PosedVideo, chosen: list[Chosen], card: ModelCa
         write_frames(posed, [frame.position for frame in chosen], save)
     if predictions:
         iteration = read_config(project).get("iteration") or 0
-        write_machine_labels(project / LABELS / stem, iteration, card.model_id(), card.skeleton.keypoints, predictions)
+        write_machine_labels(project / LABELS / stem, iteration, model.id, card.skeleton.keypoints, predictions)
     return pictures
 
 

@@ -68,7 +68,7 @@ def evaluate(model: Path, dataset: Dataset, every_frame: bool = False) -> dict[s
     """Measures a model on the frames of a data set that it was not trained on.
 
     Args:
-        model: the `.tflite` file, with its card beside it.
+        model: the model's file.
         dataset: the labelled frames.
         every_frame: also use the frames that the model was trained on.
 

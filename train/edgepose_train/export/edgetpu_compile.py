@@ -1,4 +1,4 @@
-"""Calls the vendor's `edgetpu_compiler`, which turns an int8 model into the file that a Coral runs, and reads its log.
+"""Calls the vendor's `edgetpu_compiler`, which turns an int8 network into one that a Coral runs, and reads its log.
 
 The command line and the log are as coral.ai's "Edge TPU Compiler" describes them and compiler 16.0 prints them. The
 compiler is a program for 64-bit Debian on x86. Where it is not installed, `command_line` returns what to type on a
@@ -15,10 +15,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from edgepose.errors import EdgeposeError
-from edgepose.inference.model_card import ModelFile, read_model, sha256_of, write_card
+from edgepose.inference.model_card import EDGETPU_MEMBER
+from edgepose.inference.model_file import NETWORK, read_model, write_model
 
 PROGRAM = "edgetpu_compiler"
 # A row of the log: "CONV_2D                        62         Mapped to Edge TPU"
@@ -61,39 +60,40 @@ def is_installed() -> bool:
     return shutil.which(PROGRAM) is not None
 
 
-def compiled_path(model: Path) -> Path:
-    """Returns the name that the compiler gives its result: `model_edgetpu.tflite` for `model.tflite`."""
-    return model.with_name(f"{model.stem}_edgetpu.tflite")
-
-
 def command_line(model: Path) -> str:
-    """Returns the command for a machine with the compiler; the compiled file will lie beside the model."""
-    return shlex.join(_command(model, model.parent))
+    """Returns the commands for a machine with the compiler, which put the compiled network into the model."""
+    parts = model.with_name(f"{model.stem}-parts")
+    commands = (
+        ["edgepose", "model", "unpack", str(model), "-o", str(parts)],
+        _command(parts / NETWORK, parts),
+        ["edgepose", "model", "pack", str(parts), "-o", str(model), "--force"],
+    )
+    return " && ".join(map(shlex.join, commands))
 
 
 def compile_model(model: Path, timeout_s: float = 600) -> CompilerLog:
-    """Compiles `model`: the compiled file then lies beside it, and its name and hash are in the card.
+    """Compiles the network of a model, and puts the result into the model's file, which gets another id.
 
     Raises:
-        ModelError: the model does not agree with its card.
+        ModelError: the model is damaged.
         EdgeposeError: the compiler is missing, fails, or does not end within `timeout_s`. Nothing has changed then.
     """
-    _, card = read_model(model)
-    with tempfile.TemporaryDirectory(dir=model.parent) as folder:
-        log = parse_log(_run(model, Path(folder), timeout_s))
-        made = compiled_path(Path(folder) / model.name)
+    content = read_model(model)
+    with tempfile.TemporaryDirectory(dir=model.parent) as name:
+        folder = Path(name)
+        (folder / NETWORK).write_bytes(content.network)
+        log = parse_log(_run(model, _command(folder / NETWORK, folder), timeout_s))
         try:
-            compiled = made.read_bytes()
+            compiled = (folder / EDGETPU_MEMBER).read_bytes()
         except FileNotFoundError:
-            raise EdgeposeError(f"{PROGRAM} reported success, but wrote no {made.name}; run it by hand") from None
+            raise EdgeposeError(
+                f"{PROGRAM} reported success, but wrote no {EDGETPU_MEMBER}; run it by hand: {command_line(model)}"
+            ) from None
         if not log.rows:
             raise EdgeposeError(
                 f"{PROGRAM} {log.version} printed no table of operations; see what it prints: {command_line(model)}"
             )
-        # The card is written last: until it names the compiled file, nobody uses that file.
-        made.replace(compiled_path(model))
-    entry = ModelFile(made.name, sha256_of(compiled))
-    write_card(msgspec.structs.replace(card, files=msgspec.structs.replace(card.files, edgetpu=entry)), model)
+    write_model(model, content.network, content.card, content.members | {EDGETPU_MEMBER: compiled})
     return log
 
 
@@ -105,11 +105,11 @@ def parse_log(text: str) -> CompilerLog:
     return CompilerLog(version[1] if version else "", rows)
 
 
-def _command(model: Path, folder: Path) -> list[str]:
-    return [PROGRAM, "--show_operations", "--out_dir", str(folder), str(model)]
+def _command(network: Path, folder: Path) -> list[str]:
+    return [PROGRAM, "--show_operations", "--out_dir", str(folder), str(network)]
 
 
-def _run(model: Path, folder: Path, timeout_s: float) -> str:
+def _run(model: Path, command: list[str], timeout_s: float) -> str:
     if not is_installed():
         raise EdgeposeError(
             f"{PROGRAM} is not installed; run this where it is (64-bit Debian, coral.ai/docs/edgetpu/compiler): "
@@ -117,7 +117,7 @@ def _run(model: Path, folder: Path, timeout_s: float) -> str:
         )
     try:
         done = subprocess.run(
-            _command(model, folder),
+            command,
             capture_output=True,
             text=True,
             errors="replace",

@@ -127,7 +127,7 @@ class _LabelledView:
         fitted = np.empty((h, w, 3), np.uint8)
         self._map.resize(frame, fitted)
         self.picture: U8 = np.asarray(cv2.cvtColor(fitted, cv2.COLOR_BGR2RGB), np.uint8)
-        self.xy_px, self._output = image.xy_px, card.output
+        self.xy_px, self._output = image.xy_px, card.keypoint_output
 
     def keypoints(self, graph: DequantizedGraph, in_float: Collection[int]) -> F64:
         """Runs the network and returns the keypoints (K, 2) in frame pixels; in_float: places not quantized."""

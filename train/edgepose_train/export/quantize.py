@@ -1,4 +1,4 @@
-"""Turns a trained float network into an int8 `.tflite` file and the card that goes with it."""
+"""Turns a trained float network into an int8 flatbuffer and the card that goes with it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from edgepose.inference.estimator import compute_golden
 from edgepose.inference.model_card import (
     GOLDEN_REPEAT,
     Golden,
+    KeypointOutput,
     ModelCard,
-    ModelFile,
-    ModelFiles,
-    ModelOutput,
     Training,
     sha256_of,
 )
@@ -72,7 +70,7 @@ def _calibration(pictures: list[U8]) -> Iterator[list[Any]]:
         yield [to_input(full[None])]
 
 
-def make_card(dataset: Dataset, model: bytes, picture: U8, output: ModelOutput, training: Training) -> ModelCard:
+def make_card(dataset: Dataset, model: bytes, picture: U8, output: KeypointOutput, training: Training) -> ModelCard:
     """Returns the card of `model`, still without scores; its golden output is computed from `picture` (H, W, 3)."""
     h, w = picture.shape[:2]
     unchecked = Golden(png=_golden_png(picture), heatmap_sha256="", offset_sha256="", keypoints=())
@@ -81,8 +79,8 @@ def make_card(dataset: Dataset, model: bytes, picture: U8, output: ModelOutput, 
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         skeleton=dataset.skeleton,
         input=ModelInput(size_wh=(w, h), channels=3, resize=RESIZE),
-        output=output,
-        files=ModelFiles(ModelFile("model.tflite", sha256_of(model))),
+        outputs=(output,),
+        sha256=sha256_of(model),
         golden=unchecked,
         training=training,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from edgepose.inference.model_file import read_model
 from edgepose_train.export.layer_attribution import attribute_layers
 from edgepose_train.export.model_speed import measure_speed
 from edgepose_train.report.report_data import ReportData
@@ -27,11 +28,11 @@ def build_report_data(
         project: the labelled folder or file.
         command: the command that made the model.
     """
-    data, attribution = model.read_bytes(), None
+    content, attribution = read_model(model), None
     allowed_px, one_frame_excused = max_int8_loss or _input_pixel(result), max_int8_loss is None
     if int8_loss_px(result.in_int8, result.in_float, one_frame_excused) > allowed_px:
         print("searching for the layer in which int8 loses accuracy ...", flush=True)
-        attribution = attribute_layers(result.network, data, result.card, result.split.test)
+        attribution = attribute_layers(result.network, content.network, result.card, result.split.test)
     return ReportData(
         result.split,
         result.in_int8,
@@ -40,10 +41,12 @@ def build_report_data(
         one_frame_excused,
         result.curve,
         result.reliability,
-        measure_speed(data, str(model)),
+        measure_speed(content.network, str(model)),
         attribution,
         project,
         command,
+        content.id,
+        content.sha256,
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from edgepose.errors import DatasetError
 from edgepose.inference.model_card import ModelCard
+from edgepose.inference.model_file import NETWORK
 from edgepose.system.atomic_files import write_durably
 from edgepose.system.wording import count
 from edgepose.types import F64
@@ -23,7 +24,7 @@ from edgepose_train.report.plots import cdf_svg, curve_svg, reliability_svg
 from edgepose_train.report.report_data import ReportData, frame_names, worst_first
 from edgepose_train.report.style import CSS
 from edgepose_train.report.tables import facts_table, keypoint_table, measures, speed_table
-from edgepose_train.report.verdict import Verdict, judge
+from edgepose_train.report.verdict import judge
 
 REPORT = "report.html"
 PICTURES = 24  # of the worst frames; this bounds the size of the file
@@ -61,16 +62,17 @@ def page(run: Path, card: ModelCard, data: ReportData) -> str:
         # The browser loads nothing from elsewhere, even if a name in the data contains HTML.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
         "style-src 'unsafe-inline'\">\n"
-        f"<title>{escape(card.model_id())}: how good it is</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
-        f"{_head(card, judge(card, data))}\n<main>\n{chr(10).join(filter(None, sections))}\n</main>\n</body>\n</html>\n"
+        f"<title>{escape(data.model_id)}: how good it is</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        f"{_head(card, data)}\n<main>\n{chr(10).join(filter(None, sections))}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _head(card: ModelCard, verdict: Verdict) -> str:
+def _head(card: ModelCard, data: ReportData) -> str:
+    verdict = judge(card, data)
     reasons = "".join(f"<li>{escape(reason[:1].upper() + reason[1:])}.</li>" for reason in verdict.reasons)
     frames = count(sum(map(len, card.training.splits.values())), "labelled frame")
     return (
-        f'<header>\n<h1>{escape(card.name)}</h1>\n<p class="soft">Pose model {escape(card.model_id())}, made '
+        f'<header>\n<h1>{escape(card.name)}</h1>\n<p class="soft">Pose model {escape(data.model_id)}, made '
         f"{escape(card.created[:10])} from {frames}</p>\n"
         f'<section class="verdict{"" if verdict.good else " bad"}" aria-label="Verdict">\n'
         f"<p><strong>{'Good.' if verdict.good else 'Not good yet.'}</strong> {escape(verdict.sentence)}</p>\n"
@@ -181,7 +183,7 @@ def _next(run: Path, card: ModelCard, data: ReportData) -> str:
     lines = "".join(f"<li>{escape(line)}</li>" for line in label_next(card, data))
     project = shlex.quote(str(data.project)) if data.project and data.project.is_dir() else "PROJECT"
     commands = (
-        f"edgepose-train suggest {shlex.quote(str(run / card.files.cpu.name))} VIDEO... -o round2 -n 40\n"
+        f"edgepose-train suggest {shlex.quote(str(run / NETWORK))} VIDEO... -o round2 -n 40\n"
         f"edgepose-train merge round2 {project}"
     )
     return (

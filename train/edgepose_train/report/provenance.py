@@ -15,11 +15,11 @@ _GIT_S = 10.0  # seconds that git may take for a large folder
 
 def provenance(card: ModelCard, data: ReportData) -> list[tuple[str, str]]:
     """Returns name and value of each fact about the model's origin."""
-    training = card.training
+    training, (w, h) = card.training, card.input.size_wh
     facts = [
         ("command", data.command),
-        ("model", f"{card.model_id()}, {card.files.cpu.name}"),
-        ("sha256 of the model", card.files.cpu.sha256),
+        ("model", data.model_id),
+        ("sha256 of the model", data.sha256),
         ("made", card.created),
         ("data", training.dataset),
         ("frames", ", ".join(f"{len(digests)} {split}" for split, digests in training.splits.items())),
@@ -28,7 +28,7 @@ def provenance(card: ModelCard, data: ReportData) -> list[tuple[str, str]]:
         ("seed", str(training.seed)),
         ("recipe", training.recipe),
         ("network", f"{training.backbone}, weights {training.weights}"),
-        ("input", f"{card.input.size_wh[0]}x{card.input.size_wh[1]}, {card.input.resize}, stride {card.output.stride}"),
+        ("input", f"{w}x{h}, {card.input.resize}, stride {card.keypoint_output.stride}"),
         ("epochs", str(training.epochs)),
         ("settings", _plain(training.settings)),
         ("software", ", ".join(f"{name} {version}" for name, version in training.versions.items())),

@@ -38,6 +38,8 @@ class ReportData:
         attribution: the layers in which int8 loses accuracy.
         project: the labelled folder.
         command: the command that made the model.
+        model_id: the model's id.
+        sha256: of the model's file.
     """
 
     split: Split
@@ -51,6 +53,8 @@ class ReportData:
     attribution: LayerAttribution | None = None
     project: Path | None = None
     command: str = ""
+    model_id: str = ""
+    sha256: str = ""
 
 
 def mean_of_columns(values: F64) -> F64:

@@ -49,7 +49,7 @@ def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], di
 
 def is_run(folder: str) -> bool:
     """Returns True when `folder` holds a finished run."""
-    return all((Path(folder) / name).is_file() for name in (CHECKPOINT, "model.json"))
+    return all((Path(folder) / name).is_file() for name in (CHECKPOINT, "model.tflite"))
 
 
 def read(path: Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:

@@ -8,7 +8,8 @@ import keras
 import msgspec
 import numpy as np
 
-from edgepose.inference.model_card import ModelCard, write_card
+from edgepose.inference.model_card import ModelCard
+from edgepose.inference.model_file import read_model, write_model
 from edgepose_train.evaluation.metrics import FOLDS, Predictions, summarize
 from edgepose_train.labels.dataset import Dataset
 from edgepose_train.training.distill import DistillationSet
@@ -45,5 +46,6 @@ def add_folds(model: Path, card: ModelCard, found: Predictions) -> ModelCard:
     """Adds the score of the folds to the card, also on disk."""
     scores = {**card.scores, FOLDS: summarize(found, card.skeleton.keypoints)}
     card = msgspec.structs.replace(card, scores=scores)
-    write_card(card, model)
+    content = read_model(model)
+    write_model(model, content.network, card, content.members)
     return card

@@ -31,10 +31,12 @@ class DistillationSet:
 
     Attributes:
         teacher: the card of the model that labelled them.
+        teacher_id: its id.
         images: frames of the videos with the teacher's poses as their labels.
     """
 
     teacher: ModelCard
+    teacher_id: str
     images: list[LabelledImage]
 
 
@@ -44,7 +46,7 @@ def prepare_distillation(
     """Runs a finished model over frames that are spread over the videos; frames that are labelled are left out.
 
     Args:
-        teacher: the `.tflite` file, with its card beside it.
+        teacher: the model's file.
         videos: the unlabelled videos.
         dataset: the labelled frames.
         frames: how many frames are used of all videos together.
@@ -74,7 +76,7 @@ def prepare_distillation(
     images = [image for image in images if pixel_digest(read_image(image.path)) not in known]
     if not images:
         raise DatasetError(f"--unlabelled: {teacher.name} is sure of no keypoint in any frame; give other videos")
-    return DistillationSet(estimator.card, images)
+    return DistillationSet(estimator.card, estimator.model.id, images)
 
 
 def _pseudo_labelled(

@@ -19,7 +19,8 @@ import edgepose
 from edgepose.errors import UsageError
 from edgepose.geometry.letterbox import FrameMap
 from edgepose.inference.estimator import Estimator
-from edgepose.inference.model_card import ModelCard, ModelOutput, Training, card_path, read_card, sha256_of, write_card
+from edgepose.inference.model_card import KeypointOutput, ModelCard, Training, sha256_of
+from edgepose.inference.model_file import NETWORK, read_card, write_model
 from edgepose.pose.animal_size import animal_side_px
 from edgepose.types import F64
 from edgepose_train.evaluation.evaluate import measure, measure_followed
@@ -76,7 +77,7 @@ def fit(
     split: Split | None = None,
     distillation: DistillationSet | None = None,
 ) -> FitResult:
-    """Trains a model and writes `model.tflite`, its card `model.json` and `checkpoint.npz` into the folder `run`.
+    """Trains a model and writes `model.tflite` and `checkpoint.npz` into the folder `run`.
 
     A run with the same options that was interrupted is continued.
 
@@ -107,7 +108,7 @@ def fit(
     pictures = [sample.fitted() for sample in (*samples, *_followed(samples, views.augmentation.zoom))]
     data = to_int8(predictor.model, pictures)
     training = _provenance(dataset, options, split, trainer.steps_done, _data_settings(views, distillation))
-    card = make_card(dataset, data, pictures[0], ModelOutput(plan.stride, plan.offset_scale), training)
+    card = make_card(dataset, data, pictures[0], KeypointOutput(plan.stride, plan.offset_scale), training)
     card = msgspec.structs.replace(card, input=msgspec.structs.replace(card.input, zoom=views.augmentation.zoom))
     in_float = predictor.predict([views.pictures.sample(image, input_wh) for image in split.test])
     card, in_int8, diagram = _install(run, data, card, in_float, split)
@@ -118,7 +119,7 @@ def _learnt(options: FitOptions, distillation: DistillationSet | None) -> set[st
     """Returns the hashes of the frames that the teacher, or the run that gives the first weights, was trained on."""
     cards = [distillation.teacher] if distillation else []
     if checkpoint.is_run(options.weights):
-        cards.append(read_card(Path(options.weights) / "model.tflite"))
+        cards.append(read_card(Path(options.weights) / NETWORK))
     return {digest for card in cards for digest in card.training.learnt_frames()}
 
 
@@ -170,9 +171,8 @@ def _install(
 ) -> tuple[ModelCard, Predictions, Reliability | None]:
     """Measures the file as the device runs it, and only then moves it, with its scores in the card, into `run`."""
     with tempfile.TemporaryDirectory(dir=run) as folder:
-        model = Path(folder) / card.files.cpu.name
-        model.write_bytes(data)
-        write_card(card, model)
+        model = Path(folder) / NETWORK
+        write_model(model, data, card)
         estimator = Estimator(model)
         score_map = fit_score_map(estimator, split.validation)
         raw = in_int8 = measure(estimator, split.test)
@@ -186,9 +186,7 @@ def _install(
         if card.input.zoom > 1:
             scores[FOLLOWED] = summarize(measure_followed(estimator, split.test), names)
         card = msgspec.structs.replace(card, score_map=score_map, scores=scores)
-        write_card(card, model)
-        for file in (model, card_path(model)):
-            file.replace(run / file.name)
+        write_model(run / NETWORK, data, card)
     return card, in_int8, diagram
 
 
@@ -245,7 +243,7 @@ def _data_settings(views: TrainingViews, distillation: DistillationSet | None) -
         "mirrored": views.augmentation.flip_order is not None,
     }
     if distillation:
-        settings |= {"teacher": distillation.teacher.model_id(), "pseudo_labelled_frames": len(distillation.images)}
+        settings |= {"teacher": distillation.teacher_id, "pseudo_labelled_frames": len(distillation.images)}
     return settings
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from edgepose.errors import EdgeposeError
-from edgepose.inference.model_card import read_card
+from edgepose.inference.model_file import NETWORK, read_card
 from edgepose_train.network import network
 from edgepose_train.training import checkpoint
 
@@ -21,7 +21,7 @@ def start_from(folder: str, target: keras.Model) -> None:
         EdgeposeError: the run has another network, or its files do not belong together.
     """
     run = Path(folder)
-    card = read_card(run / "model.tflite")
+    card = read_card(run / NETWORK)
     recipe = card.training.settings.get("recipe", {})
     groups = checkpoint.read(run / checkpoint.CHECKPOINT)[0]
     try:
@@ -30,7 +30,7 @@ def start_from(folder: str, target: keras.Model) -> None:
         source = network.build(backbone, head, card.input.size_wh, "given")
         source.set_weights(groups["best"])
     except (KeyError, ValueError) as exc:
-        raise EdgeposeError(f"--weights {folder}: its checkpoint and model.json do not fit together ({exc})") from None
+        raise EdgeposeError(f"--weights {folder}: its checkpoint and {NETWORK} do not fit together ({exc})") from None
     unchanged = network.copy_weights(source, target)
     if unchanged > len(target.layers) // 2:
         raise EdgeposeError(
