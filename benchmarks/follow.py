@@ -57,7 +57,7 @@ def on_labels(estimator: Estimator, dataset: Path, plain: Estimator | None) -> N
     card = estimator.card
     images = held_out(read_dataset(dataset), card)
     w, h = card.input.size_wh
-    print(f"{card.model_id()}, input {w}x{h}, zoom {card.input.zoom:g}; {len(images)} frames it was not trained on")
+    print(f"{estimator.model.id}, input {w}x{h}, zoom {card.input.zoom:g}; {len(images)} frames it was not trained on")
     whole = measure(estimator, images).errors_px
     followed = np.stack([measure_followed(estimator, images, seed).errors_px for seed in SEEDS])
     print_error("whole frame", whole)
@@ -119,9 +119,7 @@ def on_video(estimator: Estimator, args: argparse.Namespace) -> None:
     moves = sum(a is not None and b is not None and a != b for a, b in itertools.pairwise(windows))
     print(f"{args.video.name}, every {args.every}. frame: {len(windows)} poses")
     print(f"  lost {viewer.lost} times; used the whole frame for {len(everywhere)} poses: {everywhere[:20]}")
-    print(
-        f"  all sure keypoints of {reference.card.model_id()} inside the window: {sum(inside)} of {len(inside)} poses"
-    )
+    print(f"  all sure keypoints of {reference.model.id} inside the window: {sum(inside)} of {len(inside)} poses")
     print(f"  animal more than 50 px from there: {sum(d > 50 for d in distances_px)} of {len(distances_px)} poses")
     print(f"  the window moved {moves} times")
     if args.sheet:
