@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgepose.errors import ModelError
 from edgepose.geometry.letterbox import ModelInput
-from edgepose.system.atomic_files import replace_durably
+from edgepose.system.atomic_files import write_durably
 from edgepose.system.strict import convert
 from edgepose.types import U8, Skeleton
 
@@ -235,7 +235,7 @@ def read_card(model: Path) -> ModelCard:
 def write_card(card: ModelCard, model: Path) -> None:
     """Writes the card beside `model`. Raises OSError."""
     text = msgspec.json.format(msgspec.json.encode(card), indent=1)
-    replace_durably(card_path(model), lambda temporary: temporary.write_bytes(text))
+    write_durably(card_path(model), text)
 
 
 def read_model(model: Path) -> tuple[bytes, ModelCard]:

@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from edgepose.system.atomic_files import sync_file, sync_folder
+from edgepose.system.atomic_files import sync_file, sync_folder, write_durably
 from edgepose.system.pose_tables import csv_header
 from edgepose.system.table_files import csv_cells
 from edgepose.types import Frame, Pose, Skeleton
@@ -214,12 +214,4 @@ def _rows(path: Path) -> list[str]:
 
 
 def _rewrite(path: Path, rows: list[str]) -> None:
-    temporary = path.with_name(f"{path.name}.repair")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(f"{row}\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_durably(path, "".join(f"{row}\n" for row in rows).encode(), path.stat().st_mode & 0o777)

@@ -1,8 +1,8 @@
 """Files that are replaced as a whole: after a power cut the old content is there, or the new, and never a part of it.
 
-`write_durably` is for bytes, `replace_durably` for a file that a library writes, `replace_files` for several files that
-belong together, and `rename_durably` for a file that was written under another name already. When one of them returns,
-the content is on the disk. Below them: small files of state, which several processes may change.
+`write_durably` is for bytes, `replace_files` for files that a library writes, and for several files that belong
+together. When one of them returns, the content is on the disk. Below them: small files of state, which several
+processes may change.
 """
 
 from __future__ import annotations
@@ -43,11 +43,6 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     replace_files({path: write})
 
 
-def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
-    """Replaces the file by what `write` makes. See `replace_files`."""
-    replace_files({path: write})
-
-
 def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
     """Replaces several files as one step: none of them is touched before all new ones are on the disk.
 
@@ -71,13 +66,6 @@ def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
             path.unlink(missing_ok=True)
     for folder in {path.parent for path in writers}:
         sync_folder(folder)
-
-
-def rename_durably(temporary: Path, path: Path) -> None:
-    """Gives a complete file its final name, and replaces the file that has the name. Raises OSError."""
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

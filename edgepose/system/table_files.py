@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import EdgeposeError
-from edgepose.system.atomic_files import replace_durably
+from edgepose.system.atomic_files import replace_files
 from edgepose.types import F64
 
 Column: TypeAlias = F64 | NDArray[np.int64] | Sequence[str]
@@ -43,7 +43,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises EdgeposeError.
     """
     try:
-        replace_durably(path, write)
+        replace_files({path: write})
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot write ({exc.strerror or exc})") from None
 
