@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from edgepose.config.section import Section
+from edgepose.system.strict import Section
 
 Point = tuple[float, float]
 Pin = Annotated[int, Meta(ge=0, le=27)]

@@ -12,10 +12,9 @@ import yaml
 from edgepose.config.camera import ImageFolderConfig, RtspCameraConfig, VideoFileConfig
 from edgepose.config.migrations import migrate
 from edgepose.config.schema import Config
-from edgepose.config.section import Section
 from edgepose.errors import ConfigError
 from edgepose.system.shipped_files import DEMO_MODEL
-from edgepose.system.strict import convert, read_yaml
+from edgepose.system.strict import Section, convert, read_text, read_yaml
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +31,7 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: the file cannot be read, or holds a mistake; one line names file, key and mistake.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot read ({exc.strerror}); `edgepose init` writes a configuration") from None
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from None
+    text = read_text(path, ConfigError, "`edgepose init` writes a configuration")
     return config_at(text, str(path), path.resolve().parent)
 
 

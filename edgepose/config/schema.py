@@ -14,10 +14,10 @@ from msgspec import Meta
 
 from edgepose.config.camera import CameraConfig
 from edgepose.config.closed_loop import GpioConfig, Point, ProcessorConfig, RuleConfig, RuleName
-from edgepose.config.section import Section
 from edgepose.protocol.commands import CommandName
 from edgepose.protocol.messages import Region
 from edgepose.system.field_docs import described_schema
+from edgepose.system.strict import Section
 
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")]
 Polygon = Annotated[tuple[Point, ...], Meta(min_length=3)]
