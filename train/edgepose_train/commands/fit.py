@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from edgepose.errors import UsageError
 from edgepose.inference.model_card import ModelCard, read_card
-from edgepose.system.arguments import add_output_argument, check_output, model_path
+from edgepose.system.arguments import above_zero, add_output_argument, check_output, model_path
 from edgepose.system.extras import extra
 from edgepose_train.commands.labelling_project import positive
 from edgepose_train.commands.score_table import print_scores
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", choices=list(RECIPES), metavar="NAME", help="fast, balanced (the default) or accurate")
     boards = f"choose network and input for this board, instead of --recipe: {', '.join(TARGET_BOARDS)}"
     add("--target", choices=list(TARGET_BOARDS), metavar="BOARD", help=boards)
-    add("--fps", type=_positive_number, metavar="F", help="the frame rate to reach on --target")
+    add("--fps", type=above_zero, metavar="F", help="the frame rate to reach on --target")
     add("--backbone", metavar="NAME", help="mobilenet_v1_ALPHA or mobilenet_v2_ALPHA")
     add("--input", metavar="WxH", help="the size of the model's input, such as 320x240")
     add("--follow", action="store_true", help="also train for a window that follows the animal (view.follow)")
@@ -78,17 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--folds", type=positive, metavar="K", help="also train K models, so that every frame is tested once")
     add("--teacher", type=model_path, metavar="MODEL", help="a larger model, which labels frames of --unlabelled")
     add("--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="videos to train on with the labels of --teacher")
-    add("--max-int8-loss", type=_positive_number, metavar="PX", help=_INT8_LOSS_HELP)
-
-
-def _positive_number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: give a number above 0")
-    return value
+    add("--max-int8-loss", type=above_zero, metavar="PX", help=_INT8_LOSS_HELP)
 
 
 def _seed(text: str) -> int:
