@@ -18,6 +18,7 @@ from edgepose.geometry.letterbox import FrameMap
 from edgepose.mqtt.broker import where
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.pose.colours import keypoint_hex, keypoint_shapes
+from edgepose.system.wording import count
 from edgepose.types import F64
 
 _SIGNS = {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▲"}
@@ -87,7 +88,7 @@ def compose(view: TerminalView, now_s: float, width: int, height: int) -> Render
     if not view.subscriber.connected or not states:
         notes.insert(0, Text(_connection(view), "yellow"))
     if view.subscriber.malformed:
-        unreadable = _count(view.subscriber.malformed, "message")
+        unreadable = count(view.subscriber.malformed, "message")
         notes.append(Text(f"{unreadable} unreadable: of another edgepose version?", "red"))
     return Group(body, *notes)
 
@@ -172,7 +173,7 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
         if (error := state.mean_error_px()) is not None:
             lines.append(Text(f"mean error {error:.2f} px", "bold"))
         lost = f" · {state.lost} lost" if state.lost else ""
-        lines.append(Text(f"{_count(state.poses, 'pose')} · {_count(state.skipped(), 'frame')} skipped{lost}"))
+        lines.append(Text(f"{count(state.poses, 'pose')} · {count(state.skipped(), 'frame')} skipped{lost}"))
         if now_s - state.last_s > _SILENT_S:
             lines.append(Text(f"no keypoints for {now_s - state.last_s:.0f} s", "yellow"))
         w, h = state.pose.size_wh
@@ -254,10 +255,6 @@ class Canvas:
             if row < len(self._bits) - 1:
                 text.append("\n")
         return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _sign(state: DeviceState, name: str) -> tuple[str, str]:
