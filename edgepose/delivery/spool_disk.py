@@ -13,7 +13,6 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from edgepose.delivery.batching import Batch
 from edgepose.protocol.codec import as_json
@@ -93,11 +92,7 @@ class SpoolDisk:
         self._next += len(batches)
         for batch, row in zip(batches, rows, strict=True):
             batch.rows[row] = batch.poses
-        poses = sum(batch.poses for batch in batches)
-        if refused is None:
-            self.poses += poses
-        else:
-            self.refused[refused] += poses
+        self._count(refused, sum(batch.poses for batch in batches))
         self._measure()
 
     def rows(self, after: int) -> list[int]:
@@ -230,13 +225,10 @@ class SpoolDisk:
                 self.close()
                 with contextlib.suppress(OSError):  # if this fails, the next attempt to open it reports why
                     set_aside(self._path, str(exc))
-            self._fail(exc)
-
-    def _fail(self, exc: Exception) -> NoReturn:
-        self.close()
-        self._closed_until = time.monotonic() + self._reopen_s
-        self._why = str(exc)
-        raise SpoolDiskError(f"{self._path}: {self._why}") from None
+            self.close()
+            self._closed_until = time.monotonic() + self._reopen_s
+            self._why = str(exc)
+            raise SpoolDiskError(f"{self._path}: {self._why}") from None
 
     def _opened(self) -> sqlite3.Connection:
         if self._database is None:
