@@ -25,16 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError
-from edgepose.mqtt.broker import (
-    CLOSED,
-    check_settings,
-    new_client,
-    read_password,
-    refused,
-    silent,
-    unreachable,
-    where,
-)
+from edgepose.mqtt.broker import CLOSED, check_settings, new_client, read_password, refused, silent, unreachable, where
 
 CONNECT_S = 5.0  # how long the network, TLS and the broker's answer may take, each
 LARGEST_INBOUND = 65_536  # bytes of a message to us

@@ -48,9 +48,7 @@ class Capture:
         return image if found else None  # type: ignore[return-value]
 
     def read(self) -> U8 | None:
-        with self._lock:
-            found, image = self._video.read()
-        return image if found else None  # type: ignore[return-value]
+        return self.retrieve() if self.grab() else None
 
     def get(self, what: int) -> float:
         """Returns the value of a CAP_PROP_...; 0 or less where it is not known."""

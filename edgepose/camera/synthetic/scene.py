@@ -84,8 +84,8 @@ class Scene:
         """Returns factors (h, w): a soft shadow away from the light, and a hard one under the mouse."""
         length, coarse = self.mouse.length_px, _coarse(self.mouse.length_px)
         small_hw = (-(-shape_hw[0] // coarse), -(-shape_hw[1] // coarse))
-        thrown = [_shrink(part - low + drop, coarse) for part in (shape.body, shape.tail)]
-        touching = [_shrink(part - low, coarse) for part in (shape.body, *shape.paws)]
+        thrown = [px_to_cell(part - low + drop, coarse) for part in (shape.body, shape.tail)]
+        touching = [px_to_cell(part - low, coarse) for part in (shape.body, *shape.paws)]
         factor = 1 - self._style.shadow * coverage(thrown, small_hw, 0.055 * length / coarse)
         factor *= 1 - 0.35 * coverage(touching, small_hw, 0.03 * length / coarse)
         return _enlarge(factor, coarse, shape_hw)
@@ -98,7 +98,7 @@ class Scene:
         view = planes[:, box[0], box[1]]
         hw = view.shape[1:]
         small_hw = (-(-hw[0] // coarse), -(-hw[1] // coarse))
-        back = coverage([_shrink(shape.body - corner, coarse)], small_hw, 0.07 * length / coarse)
+        back = coverage([px_to_cell(shape.body - corner, coarse)], small_hw, 0.07 * length / coarse)
         slope_x, slope_y = cv2.Scharr(back, cv2.CV_32F, 1, 0), cv2.Scharr(back, cv2.CV_32F, 0, 1)
         # The back falls away towards the light on the lit side: its slope is negative there.
         side = -(slope_x * style.light[0] + slope_y * style.light[1]) * (length / coarse / 190)
@@ -247,10 +247,6 @@ def _box(polygon: F64, margin: float, shape_hw: tuple[int, ...]) -> tuple[slice,
 def _coarse(length_px: float) -> int:
     """Returns how many times smaller those parts are painted that are blurred by several pixels anyway."""
     return max(1, round(length_px / 32))
-
-
-def _shrink(polygon: F64, factor: int) -> F64:
-    return px_to_cell(polygon, factor)
 
 
 def _enlarge(small: F32, factor: int, shape_hw: tuple[int, ...]) -> F32:
