@@ -41,9 +41,6 @@ class ClosedLoop:
     def start(self) -> None:
         """The closed loop has no thread of its own."""
 
-    def captured(self, frame: Frame) -> None:
-        """Rules need a pose."""
-
     def posed(self, frame: Frame, pose: Pose) -> None:
         begin = time.perf_counter()
         for edge in self._rules.judge(pose, frame.captured_mono_ns / 1e9):

@@ -67,9 +67,6 @@ class Processor:
     def start(self) -> None:
         self._thread.start()
 
-    def captured(self, frame: Frame) -> None:
-        """The user's code needs a pose."""
-
     def posed(self, frame: Frame, pose: Pose) -> None:
         since_s = self._since_s
         if self._off:

@@ -79,9 +79,6 @@ class HardFrames:
     def start(self) -> None:
         self._thread.start()
 
-    def captured(self, frame: Frame) -> None:
-        """Does nothing: a frame is judged by its pose."""
-
     def posed(self, frame: Frame, pose: Pose) -> None:
         """Judges the frame before this one, by the poses on both sides of it."""
         self._last.append((frame, pose))

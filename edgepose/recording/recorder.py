@@ -49,7 +49,8 @@ class Recording:
     a video.
 
     Attributes:
-        observers: the parts, to be given to the pipeline.
+        on_frame: functions that get each frame.
+        on_pose: functions that get each pose with its frame.
     """
 
     def __init__(self, config: Config, skeleton: Skeleton, scorer: str, *, reporter: Reporter) -> None:
@@ -63,20 +64,22 @@ class Recording:
         self._hard_frames = (
             HardFrames(config.hard_frames, device, skeleton, scorer, reporter=reporter) if config.hard_frames else None
         )
-        self.observers = [part for part in (self._recorder, self._hard_frames) if part is not None]
+        self._parts = [part for part in (self._recorder, self._hard_frames) if part is not None]
+        self.on_frame = [self._recorder.captured] if self._recorder is not None else []
+        self.on_pose = [part.posed for part in self._parts]
 
     def start(self) -> None:
-        for part in self.observers:
+        for part in self._parts:
             part.start()
 
     def close(self) -> None:
         """Returns in bounded time."""
-        for part in self.observers:
+        for part in self._parts:
             part.close()
 
     def use_model(self, scorer: str) -> None:
         """Names another model in the tables, from the next segment on. Its keypoints must be the same."""
-        for part in self.observers:
+        for part in self._parts:
             part.scorer = scorer
 
     def mark(self, phase: str) -> None:
@@ -86,7 +89,7 @@ class Recording:
 
     def recorded(self) -> Recorded | None:
         """The numbers for /health; None where nothing is kept on this device."""
-        if not self.observers:
+        if not self._parts:
             return None
         recorder, retention = self._recorder, self._recorder.retention if self._recorder is not None else None
         return Recorded(
