@@ -1,6 +1,6 @@
-"""Commands from anywhere: checked, carried out one after the other by a thread of their own, and answered.
+"""Checks commands, has them carried out one after the other by a thread of its own, and answers each.
 
-What is not carried out is answered with the reason, and counted.
+A command that is not carried out is answered with the reason, and counted.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CommandDispatcher:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Commands that were not carried out, by reason."""
+        """Number of commands that were not carried out, by reason."""
         with self._lock:
             return dict(self._rejected)
 
@@ -59,12 +59,6 @@ class CommandDispatcher:
         self._queue.put(None)
         if self._thread.ident is not None:
             self._thread.join(seconds)
-
-    def ask(self, name: str, payload: bytes) -> ReplyMessage:
-        """Has a command carried out, and returns its reply: for a caller that may wait."""
-        replies: queue.SimpleQueue[ReplyMessage] = queue.SimpleQueue()
-        self.submit(name, payload, replies.put)
-        return replies.get()
 
     def submit(self, name: str, payload: bytes, answer: Answer, refusal: CommandRejectedError | None = None) -> None:
         """Checks a command and has it carried out. Never raises and never waits; any thread may call it.

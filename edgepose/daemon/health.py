@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from edgepose.camera.supervisor import CameraSupervisor
-from edgepose.daemon.board import SampledBoard
+from edgepose.daemon.board import BoardSensors
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.model_store.hot_swap import HotSwapModel
@@ -31,7 +31,7 @@ class HealthMonitor:
         pipeline: Pipeline,
         delivery: MqttDelivery,
         recording: Recording,
-        board: SampledBoard,
+        board: BoardSensors,
         model: HotSwapModel,
         *,
         stages: dict[str, RollingStats],
@@ -73,7 +73,7 @@ class HealthMonitor:
             runtime=self._model.estimator.describe(),
             delegate=self._model.estimator.delegate,
             recorded=self._recording.recorded(),
-            board=self._board.now(),
+            board=self._board.latest(),
         )
 
 

@@ -26,7 +26,7 @@ from paho.mqtt import publish
 
 from edgepose.camera.supervisor import CameraSupervisor
 from edgepose.config.schema import MqttConfig, SpoolConfig
-from edgepose.daemon.board import BoardSensors, SampledBoard
+from edgepose.daemon.board import BoardSensors
 from edgepose.daemon.command_handlers import CommandHandlers
 from edgepose.daemon.dispatcher import MOST_WAITING, CommandDispatcher
 from edgepose.daemon.health import HealthMonitor as DaemonsHealth
@@ -112,7 +112,7 @@ class Device:
 
     def health(self) -> HealthMessage:
         recording = SimpleNamespace(recorded=lambda: None)
-        board = SampledBoard(BoardSensors(Path("/")))
+        board = BoardSensors(Path("/"))
         model = SimpleNamespace(estimator=SimpleNamespace(describe=lambda: "fake", delegate="cpu"))
         parts = (self.camera, self.pipeline, self.delivery, recording, board, model)
         return DaemonsHealth(DEVICE, *parts, stages={}, reporter=self.reporter).message()
