@@ -28,7 +28,7 @@ def open_database(path: Path, version: int, schema: str, *pragmas: str) -> sqlit
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         return _open(path, version, schema, pragmas)
-    except (sqlite3.Error, UnicodeDecodeError, _ForeignError) as exc:  # SQLite quotes in its messages what it has read
+    except (sqlite3.Error, UnicodeDecodeError) as exc:  # SQLite quotes in its messages what it has read
         if not is_damage(exc):
             raise
         why = str(exc)
@@ -38,7 +38,8 @@ def open_database(path: Path, version: int, schema: str, *pragmas: str) -> sqlit
 
 def set_aside(path: Path, why: str) -> None:
     """Renames a file, logs why, and removes the oldest of those that were renamed before."""
-    numbers = sorted(int(found.suffix[1:]) for found in path.parent.glob(f"{path.name}.damaged.*") if _numbered(found))
+    endings = (found.suffix[1:] for found in path.parent.glob(f"{path.name}.damaged.*"))
+    numbers = sorted(int(ending) for ending in endings if ending.isdecimal())
     aside = path.with_name(f"{path.name}.damaged.{numbers[-1] + 1 if numbers else 1}")
     for number in numbers[: len(numbers) - KEPT_DAMAGED + 1]:
         path.with_name(f"{path.name}.damaged.{number}").unlink(missing_ok=True)
@@ -46,14 +47,6 @@ def set_aside(path: Path, why: str) -> None:
     path.replace(aside)
     for part in _PARTS[1:]:
         Path(f"{path}{part}").unlink(missing_ok=True)
-
-
-def _numbered(path: Path) -> bool:
-    return path.suffix[1:].isdecimal()
-
-
-class _ForeignError(Exception):
-    """The file is a database of another program or version."""
 
 
 def is_damage(exc: Exception) -> bool:
@@ -73,9 +66,8 @@ def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sq
     database.text_factory = lambda text: text.decode("utf-8", "replace")  # a damaged row may hold anything
     with contextlib.ExitStack() as failed:
         failed.callback(database.close)
-        database.execute(
-            "PRAGMA locking_mode = EXCLUSIVE"
-        )  # then there is no shared-memory file, and no other process reads or writes
+        # There is no shared-memory file then, and no other process reads or writes.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
         if new:
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in ("journal_mode = WAL", *pragmas):
@@ -90,12 +82,12 @@ def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sq
 
 
 def _examine(database: sqlite3.Connection, version: int, *, whole: bool) -> None:
-    """Examines a file, and with `whole` every page. Raises _ForeignError, or sqlite3.DatabaseError for damage."""
+    """Raises sqlite3.DatabaseError for a file that is damaged, or not of this version. whole: reads all pages."""
     found = [database.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     if found[0] != APPLICATION_ID:
-        raise _ForeignError("not a file of edgepose")
+        raise sqlite3.DatabaseError("not a file of edgepose")
     if found[1] != version:
-        raise _ForeignError(f"written by another version of edgepose (format {found[1]}, this one's is {version})")
+        raise sqlite3.DatabaseError(f"written by another version of edgepose (format {found[1]}, not {version})")
     if not whole:
         return
     problem = " ".join(str(database.execute("PRAGMA quick_check(1)").fetchone()[0]).split())
