@@ -128,7 +128,7 @@ def _camera(video: Path | None) -> dict[str, Any]:
 
 
 def demo_truth() -> Truth:
-    """The true keypoints of the synthetic mouse, by frame."""
+    """Returns the function that gives the true keypoints of the synthetic mouse for a frame."""
     from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 
     mouse = Mouse(SEED, SIZE_WH)

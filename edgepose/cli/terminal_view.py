@@ -1,4 +1,4 @@
-"""The live view of devices in a terminal. It is composed as values, so that it can be tested without a terminal."""
+"""Shows devices live in a terminal. The view is composed as values, so that it can be tested without a terminal."""
 
 from __future__ import annotations
 

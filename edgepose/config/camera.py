@@ -1,4 +1,4 @@
-"""What the config's `camera` section may be: one struct for each source."""
+"""Defines what the config's `camera` section may be: one struct for each source."""
 
 from __future__ import annotations
 

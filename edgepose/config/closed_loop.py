@@ -1,4 +1,4 @@
-"""What the config's `rules`, `gpio` and `processor` sections may be: closed loops with the animal's surroundings."""
+"""Defines the config's sections for closed loops: `rules`, `gpio` and `processor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon's YAML file may hold: one struct for each section. `loading` reads it.
+"""Defines what the daemon's YAML file may hold: one struct for each section. `loading` reads it.
 
 The `Attributes:` of each struct describe its fields; `edgepose config schema` and the file that `edgepose init` writes
 show these texts.

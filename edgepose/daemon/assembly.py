@@ -57,7 +57,7 @@ log = logging.getLogger("edgepose")
 
 @dataclass(frozen=True, slots=True)
 class DaemonTiming:
-    """The times of the parts.
+    """Sets how long the parts wait.
 
     Attributes:
         board_s: time between two readings of the board's sensors, seconds.
@@ -258,7 +258,7 @@ class Daemon:
 def _open_loops(
     config: Config, skeleton: Skeleton, reporter: Reporter, parts: contextlib.ExitStack
 ) -> dict[str, ClosedLoop | Processor]:
-    """The rules and the user's code, where the config has any, by the name of their stage.
+    """Returns the rules and the user's code, where the config has any, by the name of their stage.
 
     As observers they come first: somebody waits for what they do.
     """

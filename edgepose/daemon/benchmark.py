@@ -1,4 +1,4 @@
-"""How fast a model runs on this machine, stage by stage, in turn with the bare interpreter."""
+"""Measures how fast a model runs on this machine, stage by stage, in turn with the bare interpreter."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BLOCK = 20  # so many frames, then so many bare invokes: other work of the machi
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """What was measured.
+    """The numbers of one benchmark.
 
     Attributes:
         frames: number of frames.
@@ -51,7 +51,7 @@ class BenchmarkResult:
 
     @property
     def outside_invoke_ms(self) -> float:
-        """The sum of the other stages' medians, also of those that run while the interpreter works."""
+        """Returns the sum of the other stages' medians, also of those that run while the interpreter works."""
         return sum(p50 for name, (p50, _, _) in self.stages_ms.items() if name != "invoke")
 
 

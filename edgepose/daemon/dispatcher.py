@@ -46,7 +46,7 @@ class CommandDispatcher:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Number of commands that were not carried out, by reason."""
+        """Returns the number of commands that were not carried out, by reason."""
         with self._lock:
             return dict(self._rejected)
 
@@ -81,7 +81,10 @@ class CommandDispatcher:
             self._queue.put((name, command, answer))
 
     def _check_new(self, command: Command, refusal: CommandRejectedError | None) -> None:
-        """A known id comes first: a sender who is asked to send it again would have it carried out twice."""
+        """Raises CommandRejectedError for a command that must not be carried out now.
+
+        A known id comes first: a sender who is asked to send it again would have it carried out twice.
+        """
         with self._lock:
             if command.id is not None and command.id in self._ids:
                 raise CommandRejectedError("repeated", "a command with this id came before, and is carried out once")

@@ -28,7 +28,7 @@ _FLUSH_S = 1.0  # for the events that say why the daemon ends
 
 
 def running_model(config: Config) -> Path:
-    """The model file that `edgepose run` would begin with. Nothing is changed, so that other commands may ask."""
+    """Returns the model file that `edgepose run` would begin with. It changes nothing, so any command may call it."""
     return model_that_runs(Store(state_dir() / "models"), config.device_name(), Path(config.model))
 
 

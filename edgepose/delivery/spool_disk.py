@@ -1,4 +1,4 @@
-"""Batches of poses in a bounded SQLite file that survives a power cut.
+"""Keeps batches of poses in a bounded SQLite file that survives a power cut.
 
 It is written only while the broker is slow or away.
 """

@@ -1,4 +1,4 @@
-"""Where the spool of a device lies, and the lock that lets only one daemon use it."""
+"""Finds where the spool of a device lies, and locks it so that only one daemon uses it."""
 
 from __future__ import annotations
 

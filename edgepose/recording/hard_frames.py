@@ -108,7 +108,7 @@ class HardFrames:
         return any(np.abs(thumbnail - other).max() <= _SAME_GREY for other in tuple(self._remembered))
 
     def _length(self, size_wh: tuple[int, int]) -> float:
-        """Length of the animal in pixels. It hardly changes, so it is not measured at each pose."""
+        """Returns the length of the animal in pixels. It hardly changes, so it is not measured at each pose."""
         if not self._length_px or len(self._poses) == _LENGTH_POSES:
             self._length_px = animal_diagonal_px(*_stacked(self._poses), size_wh)
             if len(self._poses) == _LENGTH_POSES:
@@ -154,7 +154,7 @@ class HardFrames:
         self._remembered.append(candidate.thumbnail)
 
     def _day_folder(self, t_us: int) -> Path:
-        """The folder of that day; another one where the first has the predictions of another model."""
+        """Returns the folder of that day; another one where the first has the predictions of another model."""
         stem = f"{self._device}-{time.strftime('%Y%m%d', time.gmtime(t_us / 1e6))}"
         header, number = "".join(_line(row) for row in csv_header(self._skeleton, self.scorer, 3)), 1
         while True:
@@ -173,7 +173,7 @@ def _stacked(poses: Sequence[Pose] | deque[Pose]) -> tuple[NDArray[np.float64], 
 
 
 def _thumbnail(frame: Frame) -> NDArray[np.int16]:
-    """A grey picture that is so small that noise is gone."""
+    """Returns a grey picture that is so small that noise is gone."""
     image = i420_planes(frame.image)[0] if frame.order == "i420" else frame.image
     thumbnail = cv2.resize(image, _THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.int16)
     return np.asarray(thumbnail.mean(axis=2) if thumbnail.ndim == 3 else thumbnail, np.int16)

@@ -1,4 +1,4 @@
-"""The steps in which a command changes the system. Each prints one line, and does nothing where it is done already."""
+"""Changes the system in steps. Each prints one line, and does nothing where it is done already."""
 
 from __future__ import annotations
 

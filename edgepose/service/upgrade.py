@@ -28,7 +28,7 @@ _AT_FDCWD, _EXCHANGE = -100, 2  # renameat2(2)
 
 @dataclass(frozen=True, slots=True)
 class UpgradePaths:
-    """Where things lie.
+    """The places of an installed edgepose.
 
     Attributes:
         program: the virtual environment that is upgraded.
@@ -42,7 +42,7 @@ class UpgradePaths:
 
     @property
     def other(self) -> Path:
-        """The version beside `program`: first the new one, then the one before."""
+        """Returns the folder of the version beside `program`: first the new one, then the one before."""
         return self.program.with_name(f"{self.program.name}.previous")
 
 
@@ -200,7 +200,7 @@ def _keep(paths: UpgradePaths, pending: PendingUpgrade) -> None:
 
 
 def _forget(paths: UpgradePaths) -> None:
-    """The upgrade that was pending did not happen: every config becomes what it was."""
+    """Forgets an upgrade that did not happen: every config becomes what it was."""
     pending = msgspec.json.decode(paths.pending.read_bytes(), type=PendingUpgrade)
     for file, text in pending.configs:
         if Path(file).read_text(encoding="utf-8") != text:

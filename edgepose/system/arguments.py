@@ -1,4 +1,4 @@
-"""What the command lines of `edgepose` and `edgepose-train` share: common options, and how mistakes are reported."""
+"""Gives `edgepose` and `edgepose-train` their common options, and reports mistakes in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite files that never stop the daemon: a damaged or foreign one is renamed, and a new one is made."""
+"""Opens SQLite files so that they never stop the daemon: a damaged or foreign one is renamed, and a new one is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one way in which a part of the daemon says that something happened, or that something is wrong.
+"""Takes reports from every part of the daemon: that something happened, or that something is wrong.
 
 A part gets the reporter in its constructor. `event` is for what happened once (a camera was restarted, a mark was set);
 the delivery takes events from here and sends each of them. `alert` is for a trouble that begins and ends; what is wrong
@@ -117,14 +117,16 @@ class Reporter:
             return dict(self._alerts)
 
     def take(self, seconds: float) -> Event | None:
-        """The oldest event, removed. Waits so long for one; returns None when none comes, or after `close` when all
-        have been taken."""
+        """Removes the oldest event and returns it.
+
+        Waits so long for one. Returns None when none comes, and after `close` when all have been taken.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._events or self._closed, seconds)
             return self._events.popleft() if self._events else None
 
     def close(self) -> None:
-        """From here on `take` does not wait any more."""
+        """Ends the waiting of `take`, now and from here on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""Rates and percentiles of the latest values."""
+"""Computes rates and percentiles of the latest values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state folder, for what must survive a restart: systemd's StateDirectory, or the user's own state folder."""
+"""Finds the state folder, which holds what must survive a restart: systemd's StateDirectory, or the user's own."""
 
 from __future__ import annotations
 

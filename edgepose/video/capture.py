@@ -1,4 +1,4 @@
-"""OpenCV's VideoCapture without messages of its own, and safe to close from another thread."""
+"""Wraps OpenCV's VideoCapture: it prints no messages, and is safe to close from another thread."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Capture:
     OpenCV crashes when one thread releases a video that another thread reads, so `close` waits until a read has ended.
 
     Attributes:
-        opened: whether it could be opened.
-        closed: whether `close` was called.
+        opened: True when it could be opened.
+        closed: True once `close` was called.
     """
 
     def __init__(self, name: str, backend: int = cv2.CAP_ANY, parameters: Sequence[int] = ()) -> None:

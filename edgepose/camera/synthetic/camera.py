@@ -1,4 +1,4 @@
-"""A live camera over an arena that does not exist: the keypoints of its mouse are known."""
+"""Plays a live camera over an arena that does not exist: the keypoints of its mouse are known."""
 
 from __future__ import annotations
 

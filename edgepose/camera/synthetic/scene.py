@@ -22,7 +22,7 @@ _FUR_TILE = 192
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """What a seed decides.
+    """The look of a scene, which its seed decides.
 
     Attributes:
         floor: colour (3,), BGR 0..255; so are `wall`, `fur` and `skin`.
@@ -161,7 +161,7 @@ def _arena(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) ->
 
 
 def _light(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) -> F32:
-    """Brightness (H, W): brighter towards the light, darker towards the corners, cloudy smudges on the floor."""
+    """Returns the brightness (H, W), higher towards the light, lower towards the corners, with smudges on the floor."""
     w, h = size_wh
     x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     light = 1 + style.slope * (x * style.light[0] + y * style.light[1]) - style.vignette * (x**2 + y**2) / 2
@@ -172,7 +172,7 @@ def _light(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) ->
 
 
 def _noise(rng: np.random.Generator, sigma: float, size_wh: tuple[int, int]) -> U8:
-    """Sensor noise, larger than the picture so that each frame can take another part of it."""
+    """Returns sensor noise, larger than the picture so that each frame can take another part of it."""
     luma = rng.normal(0, sigma, (_NOISE_TILE, _NOISE_TILE, 1)) + rng.normal(
         0, 0.4 * sigma, (_NOISE_TILE, _NOISE_TILE, 3)
     )
@@ -182,7 +182,7 @@ def _noise(rng: np.random.Generator, sigma: float, size_wh: tuple[int, int]) -> 
 
 
 def _fur(rng: np.random.Generator) -> F32:
-    """Texture of hairs along x, about -1..1."""
+    """Returns the texture of hairs along x, about -1..1."""
     strands = rng.normal(0, 1, (_FUR_TILE, _FUR_TILE)).astype(np.float32)
     hairs = cv2.GaussianBlur(strands, (0, 0), sigmaX=5, sigmaY=1.0)
     patches = cv2.GaussianBlur(strands, (0, 0), 9)
