@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 from typing import IO
@@ -14,9 +15,6 @@ from edgepose.delivery.timing import DeliveryTiming
 from edgepose.errors import EdgeposeError
 from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
-
-with contextlib.suppress(ImportError):  # not on Windows
-    import fcntl
 
 
 def spool_disk_folder(spool: SpoolConfig, device: str) -> Path:
