@@ -35,7 +35,7 @@ from edgepose.daemon.settings import read_settings
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.commands import COMMANDS, LONGEST_COMMAND, CommandRejectedError, Health
+from edgepose.protocol.commands import COMMANDS, LONGEST_COMMAND, CommandRejectedError, Health, ReplyMessage
 from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage
 from edgepose.protocol.topics import topic_name
 from edgepose.system.reporter import Reporter
@@ -552,7 +552,9 @@ def test_a_command_in_work_at_the_end_is_answered_before_the_last_word(
     wait_until(lambda: subscriber.of("status")[-1]["state"] == "stopped", "the last word")
     told = [topic.split("/")[2] for topic, _, _ in subscriber.messages if topic.split("/")[2] in ("reply", "status")]
     assert told == ["status", "reply", "reply", "reply", "status"]
-    assert not device.dispatcher.ask("ping", b'{"id": "after"}').ok
+    answers: list[ReplyMessage] = []
+    device.dispatcher.submit("ping", b'{"id": "after"}', answers.append)
+    assert not answers[0].ok
     assert device.delivery.rejected["busy"] == 1
 
 
