@@ -97,7 +97,7 @@ class CameraSupervisor:
         self._masks, self._on_frame = masks, on_frame
         self._lock = threading.Lock()  # guards what `close` takes away: the reader and its source
         self._ended = threading.Event()
-        self._earlier = self._earlier_displaced = 0  # frames of earlier readers
+        self._earlier = self._earlier_displaced = 0  # number of frames of earlier readers
         self._hanging: list[threading.Thread] = []
         self._stalled = False
         self._next_step, self._openings = FLUSH, 0

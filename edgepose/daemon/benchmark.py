@@ -26,7 +26,7 @@ from edgepose.types import U8, Frame, Pose
 
 PRELOADED = 64  # frames held in memory, 59 MB at 640x480
 SYNTHETIC_WH = (640, 480)
-BLOCK = 20  # so many frames, then so many bare invokes: other work of the machine slows both alike
+BLOCK = 20  # frames, and then as many bare invokes: in turns so short, other work of the machine slows both alike
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from edgepose.protocol.commands import LONGEST_ID, Command, CommandRejectedError
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
-_MOST_IDS = 200  # that are remembered, so that no command is carried out twice
+_MOST_IDS = 200  # The dispatcher remembers so many, so that no command is carried out twice.
 
 Handler = Callable[[Any], dict[str, Any]]
 """Takes the command and returns the result for the reply. Raises EdgeposeError."""

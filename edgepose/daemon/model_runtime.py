@@ -93,7 +93,7 @@ class DaemonModelRuntime:
             os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
         if self._model.go_back():
             self._announce()
-        else:  # the daemon began with it
+        else:  # There is no model before it: the daemon began with this one.
             self.restart()
 
     def poses(self) -> int:

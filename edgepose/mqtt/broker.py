@@ -43,7 +43,7 @@ def new_client(mqtt: MqttConfig, client_id: str, password: str | None, *, keep_s
         client_id,
         clean_session=clean,
         protocol=_PROTOCOL[mqtt.protocol],
-        reconnect_on_failure=False,  # or paho tries an older protocol by itself, from inside its own callbacks
+        reconnect_on_failure=False,  # otherwise paho tries an older protocol by itself, from inside its own callbacks
     )
     client.on_socket_open = _no_delay
     if mqtt.username is not None:

@@ -49,7 +49,7 @@ class Reconnect:
         self.client = client_id(device)
         self._mqtt, self._device, self._reporter, self._timing = mqtt, device, reporter, timing
         self._refused_s: dict[str, float] = {}  # monotonic clock of the last refusal, by what it is about
-        self._logged = True  # whether the log has a trouble since the last connection, or this is the first
+        self._logged = True  # True before the first connection, and when a trouble was logged since the last one
         self._short_connections = 0  # one after the other
         self._attempts = 0  # since the last good connection
 

@@ -123,7 +123,7 @@ class Subscriber:
             return
         try:
             self._inbox.append(decode(bytes(message.payload), TOPICS[found[1]].payload))  # type: ignore[arg-type]
-        except (msgspec.DecodeError, UnicodeDecodeError):  # or it does not fit the schema
+        except (msgspec.DecodeError, UnicodeDecodeError):  # no JSON, or it does not fit the schema
             self.malformed += 1
 
 

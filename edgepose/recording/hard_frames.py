@@ -35,7 +35,7 @@ from edgepose.system.table_files import csv_cells
 from edgepose.types import Frame, Pose, Skeleton
 
 TABLE = "machinelabels.csv"
-_LENGTH_POSES = 100  # from so many poses the length of the animal is measured
+_LENGTH_POSES = 100  # The length of the animal is measured from so many poses.
 _THUMBNAIL_WH = (32, 24)
 _SAME_GREY = 12  # two frames are alike where no pixel of their thumbnails differs by more grey values
 _REMEMBERED = 100  # a new frame is compared with so many saved ones

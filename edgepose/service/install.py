@@ -185,7 +185,7 @@ def _folders(steps: Steps, unit: str, config: Config) -> None:
     for key, folder in wanted.items():
         if folder.startswith((*_HIDDEN, f"{ETC}/")):
             raise ConfigError(f"{key}: the service may not write to {folder}; choose a folder in {STATE}, or a disk's")
-        if not folder.startswith(f"{STATE}/"):  # the daemon makes those there
+        if not folder.startswith(f"{STATE}/"):  # the daemon makes the folders there by itself
             steps.folder(folder, USER)
             more.append(folder)
     path = f"{UNITS}/{unit}.d/folders.conf"

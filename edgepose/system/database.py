@@ -59,7 +59,7 @@ def _open(path: Path, version: int, schema: str, pragmas: tuple[str, ...]) -> sq
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     new = not path.exists() or path.stat().st_size == 0
-    if new:  # a log without its database belongs to a lost one
+    if new:  # a log without its database is what is left of an earlier one
         for part in _PARTS[1:]:
             Path(f"{path}{part}").unlink(missing_ok=True)
     database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)

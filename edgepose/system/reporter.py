@@ -60,7 +60,7 @@ class Reporter:
         self._events: deque[Event] = deque()
         self._alerts: dict[str, str] = {}
         self._ended_s: dict[str, float] = {}  # monotonic clock of the end of the last trouble, by what it is about
-        self._replaced_s: dict[tuple[str, str], float] = {}  # when a text was in `alerts` last; only lately
+        self._replaced_s: dict[tuple[str, str], float] = {}  # monotonic clock when a text was last in `alerts`
         self._changed = threading.Condition()
         self._closed = False
 
@@ -86,8 +86,13 @@ class Reporter:
         The log has each text once, and an event of kind `alert` says that the trouble began. A trouble or a text that
         returns within `quiet_s` is in `alerts`, but is not reported anew.
 
-        about: what the trouble is about, such as `broker`; one trouble for each. event: False where the caller sends
-        more precise events of its own. Returns True when the text has been logged now.
+        Args:
+            about: the subject, such as `broker`. There is one trouble for each subject.
+            text: what is wrong and what to do about it; None when nothing is wrong any more.
+            event: False where the caller sends more precise events of its own.
+
+        Returns:
+            True when the text has been logged now.
         """
         now, text = time.monotonic(), None if text is None else _sendable(text)
         with self._changed:

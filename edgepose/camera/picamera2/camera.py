@@ -138,7 +138,7 @@ class Picamera2Source:
         with self._as_camera_error():
             asked = self._camera.create_video_configuration(
                 main={"size": camera.size_wh, "format": "RGB888"},  # in memory B, G, R
-                lores={"size": lores_wh(camera.size_wh, model), "format": "YUV420"},  # all that a Pi 4 has there
+                lores={"size": lores_wh(camera.size_wh, model), "format": "YUV420"},  # a Pi 4 has no other for it
                 raw=None,
                 transform=libcamera.Transform(hflip=camera.hflip, vflip=camera.vflip),
                 colour_space=space,
