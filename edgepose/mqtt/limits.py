@@ -73,7 +73,10 @@ class SizeLimit:
         self._taken = max(self._taken, size)
 
     def cut(self, size: int | None) -> None:
-        """Notes that a short connection was cut without a reason. size: of the one message just sent, if any."""
+        """Notes that a short connection was cut without a reason.
+
+        size: bytes of the one message that had just been sent; None when there was none, or several.
+        """
         if size is None or not 0 < self._taken < size:
             self._suspect = math.inf
             return

@@ -62,7 +62,10 @@ class Purge:
             self._report(f"the broker keeps nothing of {self._device}")
 
     def _find_retained(self) -> dict[str, bytes]:
-        """Returns what the broker keeps, by topic. Home Assistant's topic is first: it must never see empty others."""
+        """Returns what the broker keeps, by topic.
+
+        Home Assistant's topic comes first, so that Home Assistant never sees the others empty.
+        """
         connection, timing = self._connection, self._timing
         filters = (discovery_topic(self._device), topic_name(self._device, "#"))
         found: dict[str, bytes] = {}

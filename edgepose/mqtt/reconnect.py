@@ -99,7 +99,7 @@ class Reconnect:
         return True
 
     def steady(self, seconds: float) -> None:
-        """Ends the troubles that a connection which has held for this time has disproved."""
+        """Ends the alerts that are over once a connection has held for this time."""
         if seconds > self._timing.calm_s:
             self._reporter.alert("client_id", None)
             self._short_connections = 0
