@@ -181,9 +181,10 @@ def test_of_the_demo_only_the_resizing_is_refused(demo):
 def test_the_network_that_is_built_for_a_coral_passes(backbone, stride):
     from edgepose_train.export.quantize import to_int8
     from edgepose_train.network import network
+    from edgepose_train.network.backbone import Head, parse_backbone
 
-    head = network.Head(3, stride, 16, edge_tpu=True)
-    model = network.build(network.parse_backbone(backbone), head, (64, 96), "none")
+    head = Head(3, stride, 16, edge_tpu=True)
+    model = network.build(parse_backbone(backbone), head, (64, 96), "none")
     picture = np.random.default_rng(0).integers(0, 256, (96, 64, 3), np.uint8)
     found = audit_graph(read_graph(to_int8(model, [picture]), "made"))
     assert found.refusals == ()

@@ -18,6 +18,7 @@ from edgepose_train.export.layer_attribution import LayerAttribution, SuspectLay
 from edgepose_train.export.quantize import to_int8
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.network import network
+from edgepose_train.network.backbone import Head, parse_backbone
 
 pytestmark = pytest.mark.slow  # a network is trained
 
@@ -27,8 +28,8 @@ def trained(finished_run):
     """The float network of the run: the best weights of its checkpoint."""
     card = read_card(finished_run.model)
     recipe = card.training.settings["recipe"]
-    head = network.Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"])
-    model = network.build(network.parse_backbone(recipe["backbone"]), head, card.input.size_wh, "none")
+    head = Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"])
+    model = network.build(parse_backbone(recipe["backbone"]), head, card.input.size_wh, "none")
     with np.load(finished_run.folder / "checkpoint.npz") as data:
         assert json.loads(str(data["notes"]))["best"]["step"] > 0
         model.set_weights([data[key] for key in sorted(data.files) if key.startswith("best/")])
@@ -132,7 +133,7 @@ def test_a_layer_whose_range_explodes_is_the_cause(trained, finished_run, datase
 
 def test_another_networks_file_is_refused(trained, finished_run):
     card = read_card(finished_run.model)
-    other = network.build(network.parse_backbone("v2_0.35"), network.Head(4, 8, 32), card.input.size_wh, "none")
+    other = network.build(parse_backbone("v2_0.35"), Head(4, 8, 32), card.input.size_wh, "none")
     with pytest.raises(ModelError, match="other operations than the float network"):
         dequantize(other, finished_run.model.read_bytes())
 
