@@ -22,7 +22,7 @@ from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import add_videos, read_config
 from edgepose_train.labels.images import image_file, pixel_digest, read_image
 from edgepose_train.labels.label_cells import Cells, new_cells
-from edgepose_train.labels.label_table import read_label_table, write_csv, write_h5
+from edgepose_train.labels.label_table import read_label_table, table_writers
 from edgepose_train.labels.project_files import LABELS
 from edgepose_train.labels.reading import read_dataset
 
@@ -142,19 +142,16 @@ def _install(
     """Writes the label files. The old ones are copied to a backup folder, which is returned."""
     backup = project / BACKUPS / f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%dT%H-%M-%S.%f}"
     stem, template = _layout(project, scorer, names)
-    writers: dict[Path, Callable[[Path], object]] = {}
+    writers: dict[Path, Callable[[Path], None]] = {}
     for video, rows in labels.items():
         folder = project / LABELS / video
-        h5, table = folder / f"{stem}.h5", folder / f"{stem}.csv"
         # Where both exist the CSV counts, because people edit it.
-        cells = next((read_label_table(path).cells for path in (table, h5) if path.is_file()), template)
-        cells = cells.with_rows(video, names, rows)
-        for path in (h5, table):
-            if path.is_file():
-                (backup / video).mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, backup / video)
-        writers[h5] = _writer(write_h5, cells)
-        writers[table] = _writer(write_csv, cells)
+        old = [path for path in (folder / f"{stem}.csv", folder / f"{stem}.h5") if path.is_file()]
+        cells = read_label_table(old[0]).cells if old else template
+        for path in old:
+            (backup / video).mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, backup / video)
+        writers |= table_writers(folder / stem, cells.with_rows(video, names, rows))
     replace_files(writers)
     return backup if backup.exists() else None
 
@@ -171,10 +168,6 @@ def _layout(project: Path, scorer: str, names: Sequence[str]) -> tuple[str, Cell
     if len({path.stem for path in own}) > 1:
         raise DatasetError(f"{project}: has labels of several people; put one of them as scorer into its config.yaml")
     return own[0].stem, replace(read_label_table(own[0]).cells, rows=[])
-
-
-def _writer(write: Callable[[Path, Cells], None], cells: Cells) -> Callable[[Path], None]:
-    return lambda path: write(path, cells)
 
 
 def add_video_paths(source: Path, project: Path, videos: Sequence[str]) -> None:
