@@ -96,8 +96,7 @@ def random_view(
         zoom *= augmentation.zoom
     mirror = augmentation.flip_order is not None and rng.random() < 0.5
     centre = _centre(image, xy_px, augmentation, rng)
-    m = to_model.copy()
-    m = _linear(angle, zoom, mirror) @ m
+    m = _linear(angle, zoom, mirror) @ to_model
     at = m @ np.array([*centre, 1.0])
     jitter = rng.uniform(-0.3, 0.3, 2) * (w, h)
     m = _shift((w - 1) / 2 + jitter[0] - at[0], (h - 1) / 2 + jitter[1] - at[1]) @ m
