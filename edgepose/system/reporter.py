@@ -49,13 +49,13 @@ class Reporter:
     Attributes:
         next_seq: sequence number of the next pose; whoever accepts poses keeps it up to date.
         kept: number of events that were kept since the start, whether they have been taken or not.
-        dropped: number of events that were lost because `MOST_EVENTS` others were waiting.
+        dropped: number of events that were lost because `most_events` others were waiting.
     """
 
-    def __init__(self, *, quiet_s: float = QUIET_S) -> None:
+    def __init__(self, *, quiet_s: float = QUIET_S, most_events: int = MOST_EVENTS) -> None:
         self.next_seq = 0
         self.kept = self.dropped = 0
-        self._quiet_s = quiet_s
+        self._quiet_s, self._most_events = quiet_s, most_events
         self._sync = SyncFlag()
         self._events: deque[Event] = deque()
         self._alerts: dict[str, str] = {}
@@ -73,7 +73,7 @@ class Reporter:
         ago_us = 0 if mono_ns is None else (time.monotonic_ns() - mono_ns) // 1000
         event = Event(kind, text, count, self.next_seq, max(0, wall_us() - ago_us), self._sync.synced())
         with self._changed:
-            if len(self._events) >= MOST_EVENTS:
+            if len(self._events) >= self._most_events:
                 self.dropped += 1
                 return
             self._events.append(event)

@@ -20,28 +20,25 @@ import pytest
 from asker import Asker, asking
 from brokers import Mosquitto, Subscriber, wait_until
 from chaos_proxy import Proxy
-from delivering import QUICK
-from fakes import SIZE_WH, SKELETON, FakeCamera, FakeEstimator
+from delivering import BOOT, DEVICE, info, new_delivery
+from fakes import SIZE_WH, FakeCamera, FakeEstimator
 from paho.mqtt import publish
 
 from edgepose.camera.supervisor import CameraSupervisor
-from edgepose.config.schema import MqttConfig, SpoolConfig
+from edgepose.config.schema import MqttConfig
 from edgepose.daemon.board import BoardSensors
 from edgepose.daemon.command_handlers import CommandHandlers
 from edgepose.daemon.dispatcher import MOST_WAITING, CommandDispatcher
 from edgepose.daemon.health import HealthMonitor as DaemonsHealth
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.daemon.settings import read_settings
-from edgepose.delivery.delivery import MqttDelivery
-from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.commands import COMMANDS, LONGEST_COMMAND, CommandRejectedError, Health, ReplyMessage
-from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage
+from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings
 from edgepose.protocol.topics import topic_name
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
-DEVICE, BOOT = "cage-07", "b"
 RESPONSE = {"ResponseTopic": "answers/here", "CorrelationData": b"\x00\x01"}
 
 
@@ -59,20 +56,10 @@ class Device:
         self.stop, self.gate, self.waiting = threading.Event(), threading.Event(), threading.Event()
         self.file = folder / "settings.json"
         self.gate.set()
-        self._status = StatusMessage(device=DEVICE, boot=BOOT, state="online", run="r")
-        info = InfoMessage(
-            device=DEVICE,
-            boot=BOOT,
-            model="fake@000000",
-            skeleton=SKELETON,
-            size_wh=None,
-            versions={},
-            tags={"subject": "m3"},
-            settings=read_settings(self.file),
-        )
+        settings = read_settings(self.file)
         self.reporter = Reporter()
-        lock = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=self.reporter)
-        self.delivery = MqttDelivery(mqtt, lock, self._status, info, self.stop, reporter=self.reporter, timing=QUICK)
+        about = info(tags={"subject": "m3"}, settings=settings)
+        self.delivery = new_delivery(mqtt, self.stop, about, reporter=self.reporter)
         self.camera = CameraSupervisor(lambda: FakeCamera(10**9, live=True, period_s=0.01), reporter=self.reporter)
         self.pipeline = Pipeline(
             self.camera,
@@ -80,7 +67,7 @@ class Device:
             self.delivery,
             DEVICE,
             reporter=self.reporter,
-            settings=info.settings,
+            settings=settings,
         )
         self.handlers = CommandHandlers(
             self.pipeline,
