@@ -191,6 +191,7 @@ def test_a_file_that_is_not_ours_is_set_aside(
     assert len(caplog.messages) == len(aside)
 
 
+@pytest.mark.slow
 def test_a_large_spool_opens_at_once(tmp_path: Path) -> None:
     """Its poses are counted without reading the payloads, and only a small file is checked as a whole."""
     read_bytes = {}
