@@ -1,4 +1,4 @@
-"""The steps that `extract` and `suggest` share: they read videos, and write frames into a project."""
+"""Has the steps that `extract` and `suggest` share: they read videos, and write frames into a project."""
 
 from __future__ import annotations
 

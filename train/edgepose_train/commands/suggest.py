@@ -88,9 +88,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_project(folder: Path, card: ModelCard) -> None:
     """Compares body parts before an hour of analysis is spent. Raises DatasetError."""
-    if labelling_project.is_project(folder) and set(there := read_config(folder)["bodyparts"] or ()) != set(
-        card.skeleton.keypoints
-    ):
+    if not labelling_project.is_project(folder):
+        return
+    there = read_config(folder)["bodyparts"] or ()
+    if set(there) != set(card.skeleton.keypoints):
         named = there if isinstance(there, str) else ", ".join(map(str, there))
         raise DatasetError(
             f"{folder / CONFIG}: bodyparts {named}, but the model predicts {', '.join(card.skeleton.keypoints)}; "

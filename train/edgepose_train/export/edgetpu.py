@@ -1,4 +1,4 @@
-"""The audit: would the Edge TPU run all operations of a model?
+"""Audits a model: would the Edge TPU run all of its operations?
 
 The rules are those of coral.ai's "TensorFlow models on the Edge TPU": its requirements and its table of supported
 operations (compiler 16, runtime 14), and what the compiler is known to refuse beyond them (issues of

@@ -1,4 +1,4 @@
-"""One label file of DeepLabCut, CSV or H5: its numbers, and its cells as they were written.
+"""Reads and writes one label file of DeepLabCut, CSV or H5: its numbers, and its cells as they were written.
 
 Which files of a project count, and which image a row means, is decided in `deeplabcut.py`.
 """
@@ -25,7 +25,7 @@ _OTHER_COORDS = {"likelihood", "visible"}  # DeepLabCut's refined machine labels
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """What a label file says about N images and K keypoints.
+    """The content of a label file, for N images and K keypoints.
 
     Attributes:
         path: the file.

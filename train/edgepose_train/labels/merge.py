@@ -32,7 +32,7 @@ _EQUAL_PX = 1e-6
 
 @dataclass
 class Merged:
-    """What happened to each image of the source, as `video/image`.
+    """The images of the source, as `video/image`, by what happened to them.
 
     Attributes:
         added: the project did not have them.
@@ -51,7 +51,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class _FramePath:
-    """Where the project keeps a frame: `labeled-data/<video>/<name>`."""
+    """The place of a frame in a project: `labeled-data/<video>/<name>`."""
 
     video: str
     name: str

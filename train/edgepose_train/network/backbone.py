@@ -1,4 +1,4 @@
-"""The description of a network, which costs are computed from and which names the network. It needs no TensorFlow."""
+"""Describes a network by its trunk and head, for names and costs; this needs no TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network: a MobileNet trunk that ends at stride 16, and a slim upsampling head with two outputs.
+"""Builds the network: a MobileNet trunk that ends at stride 16, and a slim upsampling head with two outputs.
 
 `heatmap` (logits) and `offset` stay separate tensors to the end, because an int8 tensor has only one scale. The trunk
 (Howard et al. 2017, Sandler et al. 2018) ends where it still has stride 16: its last stage (stride 32, and the

@@ -1,4 +1,4 @@
-"""Boards: how long a network takes there, and which network to train for one.
+"""Estimates how long a network takes on each board, and chooses the network to train for one.
 
 This project has measured nothing on a Raspberry Pi. The rates below are fitted to published times of int8 MobileNets,
 so an estimate is valid for a board that uses all its cores, is cool and does nothing else. The camera, heat and other

@@ -1,4 +1,4 @@
-"""The tables of a report, as HTML. Everything that comes from the user's data, such as names, is escaped."""
+"""Writes the tables of a report, as HTML. Everything that comes from the user's data, such as names, is escaped."""
 
 from __future__ import annotations
 

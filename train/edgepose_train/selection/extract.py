@@ -1,4 +1,4 @@
-"""Frames worth labelling, from videos alone: as different as possible (k-means), or at equal distances in time."""
+"""Picks frames worth labelling: as different as possible (k-means), or at equal distances in time."""
 
 from __future__ import annotations
 

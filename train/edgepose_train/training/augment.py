@@ -1,4 +1,4 @@
-"""Random views of a labelled image, with their keypoints.
+"""Makes random views of a labelled image, with their keypoints.
 
 A training view is a crop of the model's input near the animal, not the whole input. The network is convolutional, so it
 learns the same from a crop at a quarter of the cost, and sees four times as many different views in the same time.
@@ -22,7 +22,7 @@ Matrix = NDArray[np.float64]  # 3 x 3, for coordinates (x, y, 1) of pixel centre
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How much views may differ.
+    """The bounds within which views may differ.
 
     Attributes:
         crop_wh: width and height of a view in model pixels.

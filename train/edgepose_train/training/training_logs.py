@@ -1,4 +1,4 @@
-"""The learning curves of a run, as TensorBoard shows them: `tensorboard --logdir RUN/logs`.
+"""Writes the learning curves of a run, which TensorBoard shows: `tensorboard --logdir RUN/logs`.
 
 Where TensorBoard is not installed, nothing is written.
 """

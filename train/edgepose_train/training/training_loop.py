@@ -1,4 +1,4 @@
-"""One training run: steps, validations, checkpoints, and the progress on the terminal."""
+"""Runs a training: steps, validations, checkpoints, and the progress on the terminal."""
 
 from __future__ import annotations
 
