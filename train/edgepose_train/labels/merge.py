@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,17 +49,6 @@ class Merged:
     backup: Path | None = None
 
 
-@dataclass(frozen=True)
-class _FramePath:
-    """The place of a frame in a project: `labeled-data/<video>/<name>`."""
-
-    video: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.video}/{self.name}"
-
-
 def merge(source: Dataset, project: Path, *, overwrite: bool, on_image: Callable[[], None] = lambda: None) -> Merged:
     """Adds the labels of `source` to the project.
 
@@ -82,19 +71,19 @@ def merge(source: Dataset, project: Path, *, overwrite: bool, on_image: Callable
     labels: dict[str, dict[str, NDArray[np.float64]]] = {}
     for image in source.images:
         on_image()
-        frame, digest = _FramePath(image.video, image_file(image.path)[0]), pixel_digest(read_image(image.path))
+        frame, digest = PurePosixPath(image.video, image_file(image.path)[0]), pixel_digest(read_image(image.path))
         if digest in known:
             frame, xy_px = known[digest]
             is_equal = np.allclose(xy_px, image.xy_px, rtol=0, atol=_EQUAL_PX, equal_nan=True)
             (merged.equal if is_equal else merged.conflicts).append(str(frame))
             if is_equal or not overwrite:
                 continue
-        elif not _copy(image, project / LABELS / frame.video / frame.name, digest):
+        elif not _copy(image, project / LABELS / frame, digest):
             merged.clashes.append(str(frame))
             continue
         else:
             merged.added.append(str(frame))
-        labels.setdefault(frame.video, {})[frame.name] = image.xy_px
+        labels.setdefault(str(frame.parent), {})[frame.name] = image.xy_px
     if labels:
         merged.backup = _install(project, str(config.get("scorer") or ""), source.skeleton.keypoints, labels)
     return merged
@@ -112,8 +101,8 @@ def _check(source: Dataset, project: Path, bodyparts: object) -> None:
         raise DatasetError(f"{project}: keeps the labels of all videos in one file; edgepose-train convert it first")
 
 
-def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_FramePath, NDArray[np.float64]]]:
-    """Returns path and labels of every labelled frame of the project, by its digest. Keypoints are as in `names`."""
+def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[PurePosixPath, NDArray[np.float64]]]:
+    """Returns `video/image` and labels (K, 2) of every labelled frame of the project, by its digest."""
     if not has_labels(project):
         return {}
     dataset = read_dataset(project, keep_unlabelled=True)
@@ -122,7 +111,7 @@ def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_FramePath,
     with ThreadPoolExecutor() as pool:
         digests = pool.map(lambda image: pixel_digest(read_image(image.path)), images)
         return {
-            digest: (_FramePath(image.path.parent.name, image.path.name), image.xy_px[order])
+            digest: (PurePosixPath(image.path.parent.name, image.path.name), image.xy_px[order])
             for digest, image in zip(digests, images, strict=True)
         }
 
