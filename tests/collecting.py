@@ -21,7 +21,6 @@ from edgepose.protocol.messages import (
     BatchMessage,
     EventMessage,
     InfoMessage,
-    Keypoint,
     Message,
     PoseMessage,
     StatusMessage,
@@ -105,23 +104,6 @@ def send(port: int, *messages: Message) -> None:
     publish.multiple(
         [(topic_name(one.device, _LEAVES[type(one)]), encode(one), 1, False) for one in messages], port=port
     )
-
-
-def pose(seq: int, **changes: Any) -> PoseMessage:
-    message = PoseMessage(
-        device="cage-07",
-        boot="b",
-        seq=seq,
-        frame=seq,
-        t_us=1,
-        synced=True,
-        replay=False,
-        latency_ms=1.0,
-        model="fake@000000",
-        size_wh=(64, 48),
-        keypoints={"snout": Keypoint(1.0, 2.0, 0.9)},
-    )
-    return msgspec.structs.replace(message, **changes)
 
 
 def at_hour(message: PoseMessage, hour: int) -> PoseMessage:

@@ -22,8 +22,8 @@ QUICK = DeliveryTiming(drain_s=0.5, last_word_s=0.5, reconnect=ReconnectTiming(l
 """Times for brokers that never take what is left, and for brokers that come back at once."""
 
 
-def pose(seq: int) -> PoseMessage:
-    return PoseMessage(
+def pose(seq: int, **changes: Any) -> PoseMessage:
+    message = PoseMessage(
         device=DEVICE,
         boot=BOOT,
         seq=seq,
@@ -36,6 +36,7 @@ def pose(seq: int) -> PoseMessage:
         size_wh=SIZE_WH,
         keypoints={"snout": Keypoint(1.0, 2.0, 0.9)},
     )
+    return msgspec.structs.replace(message, **changes)
 
 
 def health() -> HealthMessage:

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import pytest
 from brokers import Mosquitto, wait_until
-from collecting import Collecting, all_of, at_hour, batch_of, caught_up, event, gaps_in, pose, poses_in, send, started
+from collecting import Collecting, all_of, at_hour, batch_of, caught_up, event, gaps_in, poses_in, send, started
+from delivering import pose
 from mouse_messages import INFO
 from paho.mqtt import publish
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from collecting import all_of, at_hour, batch_of, event, gaps_in, pose, poses_in, rows_in, started
+from collecting import all_of, at_hour, batch_of, event, gaps_in, poses_in, rows_in, started
+from delivering import pose
 from hypothesis import given
 from hypothesis import strategies as st
 from mouse_messages import INFO

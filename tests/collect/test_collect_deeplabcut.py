@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from collecting import pose, started
+from collecting import started
+from delivering import pose
 from mouse_messages import INFO
 from test_collect_archive import take
 
