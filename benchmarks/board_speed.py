@@ -24,6 +24,7 @@ import tensorflow as tf  # noqa: TID251
 from edgepose.inference.runtime import open_runtime
 from edgepose_train.export.quantize import to_int8
 from edgepose_train.network import network
+from edgepose_train.network.backbone import Backbone, Head, parse_backbone
 from edgepose_train.network.network_cost import network_cost
 from edgepose_train.quiet import quiet
 
@@ -48,12 +49,12 @@ def main() -> None:
     print("|---" * (1 + len(SIZES)) + "|")
     for name in sys.argv[1:] or NETWORKS:
         trunk, width, stride = name.split(",")
-        backbone, head = network.parse_backbone(trunk), network.Head(KEYPOINTS, int(stride), int(width))
+        backbone, head = parse_backbone(trunk), Head(KEYPOINTS, int(stride), int(width))
         cells = []
         for size_wh in SIZES:
             ms, reference_ms = _compare(_pose_network(backbone, head, size_wh), reference)
             cells.append(f"{ms / reference_ms:.2f}")
-            cost = network_cost(backbone, head[:3], size_wh)
+            cost = network_cost(backbone, head, size_wh)
             costs.append((cost.macs / 1e6, cost.written / 1e6))
             times_ms.append(ms)
         print(f"| {trunk}, {width}, {stride} | " + " | ".join(cells) + " |", flush=True)
@@ -71,7 +72,7 @@ def _reference() -> Callable[[], None]:
         return _invoke(bytes(converter.convert()), "MobileNetV2")
 
 
-def _pose_network(backbone: network.Backbone, head: network.Head, size_wh: tuple[int, int]) -> Callable[[], None]:
+def _pose_network(backbone: Backbone, head: Head, size_wh: tuple[int, int]) -> Callable[[], None]:
     keras.backend.clear_session()
     model = network.build(backbone, head, size_wh, "none")
     picture = np.random.default_rng(0).integers(0, 256, (size_wh[1], size_wh[0], 3), np.uint8)

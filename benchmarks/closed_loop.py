@@ -108,7 +108,7 @@ def main() -> int:
         reporter=reporter,
     )
     timed = Timed(loop)
-    observers = Observers([timed], reporter=reporter)
+    observers = Observers([timed.posed], reporter=reporter)
     pipeline = Pipeline(Camera(args.poses), _View(estimator), Nowhere(), "bench", observers, reporter=reporter)
     pipeline.run(threading.Event())
     edges = np.array(timed.edges_s)  # one at each pose but the first, which finds the pin low and leaves it so

@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import delivering
 import msgspec
 from brokers import wait_until
 from paho.mqtt import publish
@@ -113,22 +114,8 @@ def send(port: int, *messages: Message) -> None:
 
 def pose(seq: int, keypoints: dict[str, Keypoint] = KEYPOINTS, **changes: Any) -> PoseMessage:
     """Returns a pose of one animal."""
-    message = PoseMessage(
-        device="cage-07",
-        boot="b",
-        seq=seq,
-        frame=seq,
-        t_us=1,
-        mono_us=None,
-        synced=True,
-        clock_error_us=None,
-        replay=False,
-        latency_ms=1.0,
-        model="fake@000000",
-        size_wh=(64, 48),
-        animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints=keypoints)],
-    )
-    return msgspec.structs.replace(message, **changes)
+    animals = [AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints=keypoints)]
+    return delivering.pose(seq, **{"animals": animals} | changes)
 
 
 def large(message: PoseMessage, ballast: str) -> bytes:

@@ -55,10 +55,15 @@ class Daemon:
     def stop(self) -> str:
         """Ends the daemon as systemd would, and returns its last line."""
         self.process.send_signal(signal.SIGTERM)
-        self.process.wait(30)
-        self._reader.join(10)
-        assert self.process.returncode == 0, self.lines
+        assert self.wait() == 0, self.lines
         return self.lines[-1]
+
+    def wait(self) -> int:
+        """Waits for the end of the daemon, and returns its exit status. Then `lines` is complete."""
+        status = self.process.wait(60)
+        self._reader.join(10)
+        assert not any("Traceback" in line for line in self.lines), self.lines
+        return status
 
     def kill(self) -> None:
         self.process.kill()

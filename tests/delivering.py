@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
+import msgspec
 from brokers import Mosquitto
 from fakes import SIZE_WH, SKELETON
 
@@ -28,8 +30,8 @@ QUICK = DeliveryTiming(drain_s=0.5, last_word_s=0.5, reconnect=ReconnectTiming(l
 """Times for brokers that never take what is left, and for brokers that come back at once."""
 
 
-def pose(seq: int) -> PoseMessage:
-    return PoseMessage(
+def pose(seq: int, **changes: Any) -> PoseMessage:
+    message = PoseMessage(
         device=DEVICE,
         boot=BOOT,
         seq=seq,
@@ -44,6 +46,7 @@ def pose(seq: int) -> PoseMessage:
         size_wh=SIZE_WH,
         animals=[AnimalMessage(id="1", id_score=1.0, score=0.9, keypoints={"snout": Keypoint(1.0, 2.0, 0.9)})],
     )
+    return msgspec.structs.replace(message, **changes)
 
 
 def health() -> HealthMessage:
@@ -66,16 +69,9 @@ def health() -> HealthMessage:
     )
 
 
-def new_delivery(
-    settings: MqttConfig,
-    stop: threading.Event | None = None,
-    *,
-    wait: bool = False,
-    timing: DeliveryTiming = QUICK,
-) -> MqttDelivery:
-    status = StatusMessage(device=DEVICE, boot=BOOT, state="online", run="r")
-    info = InfoMessage(
-        device=DEVICE,
+def info(device: str = DEVICE, **changes: Any) -> InfoMessage:
+    message = InfoMessage(
+        device=device,
         boot=BOOT,
         model="fake@000000",
         skeleton=SKELETON,
@@ -84,9 +80,24 @@ def new_delivery(
         tags={},
         settings=Settings(),
     )
-    reporter = Reporter()
-    spool = SpoolLock(SpoolConfig(), DEVICE, wait=wait, reporter=reporter)
-    return MqttDelivery(settings, spool, status, info, stop or threading.Event(), reporter=reporter, timing=timing)
+    return msgspec.structs.replace(message, **changes)
+
+
+def new_delivery(
+    mqtt: MqttConfig,
+    stop: threading.Event | None = None,
+    about: InfoMessage | None = None,
+    *,
+    spool: SpoolConfig | None = None,
+    wait: bool = False,
+    reporter: Reporter | None = None,
+    timing: DeliveryTiming = QUICK,
+) -> MqttDelivery:
+    """Returns a delivery that is not started. `about` has the device's name, and what its /info says."""
+    about, reporter = about or info(), reporter or Reporter()
+    status = StatusMessage(device=about.device, boot=BOOT, state="online", run="r")
+    lock = SpoolLock(spool or SpoolConfig(), about.device, wait=wait, reporter=reporter)
+    return MqttDelivery(mqtt, lock, status, about, stop or threading.Event(), reporter=reporter, timing=timing)
 
 
 def at(broker: Mosquitto, **settings: object) -> MqttConfig:

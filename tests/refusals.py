@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Collection
 from dataclasses import replace
 
 from chaos_device import health
-from delivering import QUICK
-from fakes import SKELETON
+from delivering import BOOT, QUICK, info, new_delivery
 
 from edgepose.config.schema import MqttConfig, SpoolConfig
 from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.delivery.delivery import MqttDelivery
-from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.delivery.timing import DeliveryTiming
-from edgepose.protocol.messages import InfoMessage, Settings, StatusMessage
-from edgepose.system.reporter import Reporter
 
-BOOT = "b"
 OFTEN = replace(QUICK, health_s=0.2, retry_refused_soonest_s=0.2)
 
 
@@ -30,20 +24,7 @@ def new_device(
     spool: SpoolConfig | None = None,
     timing: DeliveryTiming = OFTEN,
 ) -> MqttDelivery:
-    status = StatusMessage(device=device, boot=BOOT, state="online", run="r")
-    info = InfoMessage(
-        device=device,
-        boot=BOOT,
-        model="fake@000000",
-        skeleton=SKELETON,
-        size_wh=None,
-        versions={},
-        tags={},
-        settings=Settings(),
-    )
-    reporter = Reporter()
-    lock = SpoolLock(spool or SpoolConfig(), device, wait=False, reporter=reporter)
-    delivery = MqttDelivery(mqtt, lock, status, info, threading.Event(), reporter=reporter, timing=timing)
+    delivery = new_delivery(mqtt, about=info(device), spool=spool, timing=timing)
     dispatcher = CommandDispatcher(device, BOOT, commands, {"ping": lambda _: {"version": "1"}})
     delivery.start(functools.partial(health, delivery, device, BOOT), dispatcher)
     return delivery

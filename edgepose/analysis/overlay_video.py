@@ -17,7 +17,7 @@ from edgepose.pose.drawing import (
     draw_trails,
     text_width,
 )
-from edgepose.system.atomic_files import replace_durably
+from edgepose.system.atomic_files import replace_files
 from edgepose.system.progress import progress_bar
 from edgepose.tables.pose_table import PoseTable
 from edgepose.types import F64, U8, Pose, Skeleton
@@ -44,7 +44,7 @@ def draw_overlay(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None
         EdgeposeError: the file cannot be written.
     """
     try:
-        replace_durably(out, lambda temporary: _draw(video, temporary, poses, trails_px, reach))
+        replace_files({out: lambda temporary: _draw(video, temporary, poses, trails_px, reach)})
     except OSError as exc:
         raise EdgeposeError(f"{out}: cannot write ({exc.strerror or exc}); make room, or choose another file") from None
 

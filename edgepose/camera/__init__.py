@@ -1,7 +1,7 @@
 """Frames come from here: one file for each source, and a supervisor that revives a camera which has stopped.
 
 To add a camera, write a file whose class follows `base.Source`, add its struct to `config/camera.py`, and add a case to
-`open_camera`. For `edgepose init` add it to `config/init_answers.py`; where it has a path, resolve that in
+`open_camera`. For `edgepose init` add it to `config/init_answers.py`; where it has a path, name that in
 `config/loading.py`. A frame has 8 bits a channel: a camera with more scales its pictures itself.
 """
 

@@ -17,7 +17,7 @@ class Camera(Protocol):
     live: bool
 
     def read(self) -> Frame | None:
-        """The next frame, after waiting for it; None at the end and after `close`. Raises CameraError."""
+        """Waits for the next frame and returns it; None at the end and after `close`. Raises CameraError."""
 
     def close(self) -> None:
         """Another thread may call it: a waiting `read` then returns None. May be called more than once."""
@@ -33,7 +33,10 @@ class Source(Camera, Protocol):
 
     @property
     def rate_hz(self) -> float | None:
-        """Frames a second that the source means to give, so that a slow one is not taken for dead; None if unknown."""
+        """Returns the frames per second that the source means to give; None where it is not known.
+
+        With it a slow source is not taken for dead.
+        """
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""A folder of images as a camera."""
+"""Reads a folder of images as a camera."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ImageFolderSource:
         self._decoded = chain([first], decoded)
 
     def read(self) -> Frame | None:
-        """The next frame, BGR; None at the end and after `close`."""
+        """Returns the next frame, BGR; None at the end and after `close`."""
         if not self._pacer.wait() or (found := next(self._decoded, None)) is None:
             return None
         path, image = found
@@ -61,7 +61,7 @@ class ImageFolderSource:
 
 
 def _decoded(paths: list[Path], loop: bool) -> Iterator[tuple[Path, U8]]:
-    """Ends after a round in which nothing could be read."""
+    """Yields each image with its path. Ends after a round in which nothing could be read."""
     found = True
     while found:
         found = False

@@ -1,4 +1,4 @@
-"""A thread that reads a source, and that can be left behind when a driver never returns."""
+"""Reads a source in a thread that can be left behind when a driver never returns."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class FrameReader:
 
     @property
     def failure(self) -> Exception | None:
-        """What the source raised, unless a frame that came before still waits to be taken."""
+        """Returns what the source raised, unless a frame that came before still waits to be taken."""
         return None if self._newest is not None else self._failure
 
     @property
@@ -74,7 +74,7 @@ class FrameReader:
         return True
 
     def take(self, seconds: float) -> Frame | None:
-        """The newest frame; None at the end, and once the thread has been left behind.
+        """Returns the newest frame; None at the end, and once the thread has been left behind.
 
         Raises TimeoutError when none comes in time, and what the source raised.
         """

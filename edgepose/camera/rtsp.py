@@ -19,7 +19,7 @@ _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class StreamTiming:
-    """Seconds.
+    """Sets how long a network camera is waited for, in seconds.
 
     Attributes:
         connect_s: time for a connection to the server.
@@ -81,7 +81,7 @@ class RtspSource:
         self._skip_backlog()
 
     def read(self) -> Frame | None:
-        """The next frame, BGR; None after `close`. Raises CameraError when the stream ends or stands still."""
+        """Returns the next frame, BGR; None after `close`. Raises CameraError when the stream ends or stands still."""
         while self._grab():
             captured_mono_ns, captured_us = time.monotonic_ns(), wall_us()
             image = self._capture.retrieve()
@@ -123,7 +123,7 @@ class RtspSource:
 
 
 def _with_password(parts: SplitResult, username: str | None, password: str | None) -> str:
-    """The URL for FFmpeg. It must not appear anywhere else."""
+    """Returns the URL for FFmpeg. It must not appear anywhere else."""
     if username is None:
         return parts.geturl()
     user = f"{quote(username, safe='')}:{quote(password or '', safe='')}"
@@ -131,7 +131,7 @@ def _with_password(parts: SplitResult, username: str | None, password: str | Non
 
 
 def _connect(parts: SplitResult, connect_s: float) -> socket.socket:
-    """Raises CameraError with the reason.
+    """Connects to the server. Raises CameraError with the reason.
 
     FFmpeg does not give the reason, and waits too long for a name server.
     """
@@ -149,7 +149,7 @@ def _connect(parts: SplitResult, connect_s: float) -> socket.socket:
 
 
 def _why_not(parts: SplitResult, named: bool, connect_s: float) -> str:
-    """Asks the server why the stream cannot be opened. named: True when a user name is configured."""
+    """Returns why the stream cannot be opened, which the server knows. named: True when a user name is configured."""
     if parts.scheme not in {"rtsp", "http"}:
         return "cannot be opened; check camera.url"
     match _status(parts, connect_s):
@@ -166,7 +166,7 @@ def _why_not(parts: SplitResult, named: bool, connect_s: float) -> str:
 
 
 def _status(parts: SplitResult, connect_s: float) -> str:
-    """The status of the answer to a request without a password; empty where no answer comes."""
+    """Returns the status of the answer to a request without a password; empty where no answer comes."""
     path = parts._replace(scheme="", netloc="").geturl() or "/"
     if parts.scheme == "rtsp":
         request = f"DESCRIBE {parts.geturl()} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n"

@@ -1,4 +1,4 @@
-"""A camera that never freezes in silence: the supervisor watches a source of frames and revives one that has stopped.
+"""Watches a source of frames and revives one that has stopped, so that a camera never freezes in silence.
 
 It tries stronger and stronger steps: it flushes the stream, restarts it, opens the camera anew, and at last gives up,
 so that the daemon ends and systemd starts it again. Only the time spent waiting for the source counts: a slow reader
@@ -33,7 +33,7 @@ _STEPS = (("camera_flush", "flushes"), ("camera_restart", "restarts"), ("camera_
 
 @dataclass(frozen=True, slots=True)
 class SupervisorTiming:
-    """How long the supervisor waits, and how often it tries.
+    """Sets how long the supervisor waits, and how often it tries.
 
     Attributes:
         stall_s: time without a frame after which a live source counts as stopped. A stall must be reported within 5 s,
@@ -97,7 +97,7 @@ class CameraSupervisor:
         self._masks, self._on_frame = masks, on_frame
         self._lock = threading.Lock()  # guards what `close` takes away: the reader and its source
         self._ended = threading.Event()
-        self._earlier = self._earlier_displaced = 0  # frames of earlier readers
+        self._earlier = self._earlier_displaced = 0  # number of frames of earlier readers
         self._hanging: list[threading.Thread] = []
         self._stalled = False
         self._next_step, self._openings = FLUSH, 0
@@ -111,18 +111,18 @@ class CameraSupervisor:
 
     @property
     def captured(self) -> int:
-        """Number of frames that the source gave."""
+        """Returns the number of frames that the source gave."""
         with self._lock:
             return self._earlier + self._reader.captured
 
     @property
     def displaced(self) -> int:
-        """Number of frames that made way for a newer one before anybody took them."""
+        """Returns the number of frames that made way for a newer one before anybody took them."""
         with self._lock:
             return self._earlier_displaced + self._reader.displaced
 
     def read(self) -> Frame | None:
-        """The next frame, of a live source the newest; None at the end and after `close`.
+        """Returns the next frame, of a live source the newest; None at the end and after `close`.
 
         `index` goes on counting when the source is opened anew. Raises CameraError when the supervisor gives up.
         """
@@ -183,7 +183,7 @@ class CameraSupervisor:
             self._limit_s = self._timing.file_s
 
     def _on_failure(self, error: EdgeposeError) -> None:
-        """After a read that failed only opening the camera anew can help; after a step that failed the next one may."""
+        """Takes a step: after a read that failed only opening anew can help, after a step that failed the next one."""
         if not self.live:
             raise error
         self._begin_stall(str(error))
@@ -265,7 +265,7 @@ def _opened(open_source: Callable[[], Source], closing: threading.Thread | None,
 
 
 def _close_in_thread(source: Source) -> threading.Thread:
-    """Closing may hang, so a thread does it."""
+    """Closes the source in a thread, because closing may hang."""
     thread = threading.Thread(target=_close, args=(source,), name="camera-close", daemon=True)
     thread.start()
     return thread
@@ -277,7 +277,7 @@ def _close(source: Source) -> None:
 
 
 def _slow_s(source: Source) -> float:
-    """How long a source may take from frame to frame because it is slow, seconds; 0 where it does not say."""
+    """Returns how many seconds a slow source may take from frame to frame; 0 where it does not say."""
     return SLOW_PERIODS / source.rate_hz if source.rate_hz else 0.0
 
 

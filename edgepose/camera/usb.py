@@ -1,4 +1,4 @@
-"""USB cameras, and all others that Video4Linux knows, read by OpenCV."""
+"""Reads USB cameras, and all others that Video4Linux knows, by OpenCV."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class UsbSource:
         self._set_controls(config)
 
     def read(self) -> Frame | None:
-        """The next frame, BGR; None after `close`. Raises CameraError when the camera is gone or gives nothing."""
+        """Returns the next frame, BGR; None after `close`. Raises CameraError when the camera is gone or silent."""
         while self._capture.grab():
             captured_mono_ns = self._captured_mono_ns()
             image = self._capture.retrieve()
@@ -106,14 +106,14 @@ class UsbSource:
             log.warning("%s: gives the format %s, not %s", self._device, code, self._config.format)
 
     def _warn_of_difference(self, key: str, wanted: float, got: float) -> None:
-        """A tenth is no difference, since drivers round to their own steps."""
+        """Warns where a value is not the config's. A tenth is no difference, since drivers round to their own steps."""
         if got < 0:
             log.warning("%s: has no %s to set", self._device, key)
         elif abs(got - wanted) > 0.1 * wanted:
             log.warning("%s: %s is %g, not %g", self._device, key, got, wanted)
 
     def _captured_mono_ns(self) -> int:
-        """When the frame began to arrive, as the driver has stamped it by the monotonic clock; else the present."""
+        """Returns when the frame began to arrive, as the driver has stamped it by the monotonic clock; else now."""
         now = time.monotonic_ns()
         stamped = round(self._capture.get(cv2.CAP_PROP_POS_MSEC) * 1e6)
         return stamped if 0 <= now - stamped < 1e9 else now

@@ -1,4 +1,4 @@
-"""A video file as a camera."""
+"""Plays a video file as a camera."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class VideoFileSource:
         self._begin_us = round(self.path.stat().st_mtime * 1e6 - self.frame_count / self.fps * 1e6)
 
     def read(self) -> Frame | None:
-        """The next frame, BGR; None at the end and after `close`."""
+        """Returns the next frame, BGR; None at the end and after `close`."""
         if not self._pacer.wait():
             return None
         image = self._next()

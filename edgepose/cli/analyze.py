@@ -18,7 +18,7 @@ from edgepose.errors import EdgeposeError, UsageError
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.pose.smoothing import Method
-from edgepose.system.arguments import add_output_argument, model_path
+from edgepose.system.arguments import above_zero, add_output_argument, model_path, number_within
 from edgepose.system.wording import count
 from edgepose.tables.pose_table import DEEPLABCUT_FORMATS, check_format, format_of
 from edgepose.video.h264 import load_av
@@ -88,7 +88,7 @@ def _add_motion_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--trails",
-        type=_positive,
+        type=above_zero,
         metavar="SECONDS",
         help="the overlay also shows the way of each keypoint: before the frame, and fainter after it",
     )
@@ -98,7 +98,7 @@ def _add_motion_arguments(parser: argparse.ArgumentParser) -> None:
         help="also write OUT_kinematics: distances, angles and speeds in each frame",
     )
     group.add_argument(
-        "--px-per-cm", type=_positive, metavar="X", help="scale of the picture: tables and plots get millimetres then"
+        "--px-per-cm", type=above_zero, metavar="X", help="scale of the picture: tables and plots get millimetres then"
     )
     group.add_argument(
         "--zones",
@@ -187,22 +187,8 @@ def _motion_options(args: argparse.Namespace, config: Config | None) -> MotionOp
 
 
 def _share(text: str) -> float:
-    return _number(text, 0, 1, "give a number from 0 to 1")
+    return number_within(text, 0, 1, "give a number from 0 to 1")
 
 
 def _seconds(text: str) -> float:
-    return _number(text, 0, float("inf"), "give a number of seconds, 0 or more")
-
-
-def _positive(text: str) -> float:
-    return _number(text, 1e-9, float("inf"), "give a number above 0")
-
-
-def _number(text: str, low: float, high: float, advice: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not low <= value <= high or value == float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: {advice}")
-    return value
+    return number_within(text, 0, 1e6, "give a number of seconds from 0 to a million")

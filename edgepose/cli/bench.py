@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from edgepose.daemon.benchmark import PRELOADED, run_benchmark
-from edgepose.errors import UsageError
-from edgepose.system.arguments import STDOUT, add_json_argument, check_output, model_path, write_json
+from edgepose.system.arguments import STDOUT, above_zero, add_json_argument, check_output, model_path, write_json
 
 _STAGES = {
     "copy": "out of the camera's buffer",
@@ -46,13 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of threads of the interpreter (default: 1); 0 measures which number is fastest",
     )
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="how long to measure (default: 10)")
+    parser.add_argument("--seconds", type=above_zero, default=10.0, metavar="S", help="time to measure (default: 10)")
     add_json_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    if not (0 < args.seconds < math.inf):
-        raise UsageError(f"--seconds {args.seconds}: must be more than 0")
     check_output(args.json, force=args.force, option="--json")
     report = run_benchmark(args.model, args.threads, args.source, args.seconds)
     if args.json != STDOUT:

@@ -1,4 +1,4 @@
-"""The options that name the broker, its user and its authority, for all commands that listen.
+"""Adds the options that name the broker, its user and its authority, for all commands that listen.
 
 Everybody on the computer can see a password on the command line, so there are other ways to give it.
 """

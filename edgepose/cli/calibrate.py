@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgepose.analysis.calibration import calibrate_camera, find_boards, geometry_section
 from edgepose.errors import UsageError
-from edgepose.system.arguments import add_output_argument, check_output
+from edgepose.system.arguments import above_zero, add_output_argument, check_output
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="9x6",
         help="inner corners across and down: 9x6 for a board of 10x7 squares",
     )
-    parser.add_argument("--square-mm", type=_positive, required=True, metavar="MM", help="side of a square")
+    parser.add_argument("--square-mm", type=above_zero, required=True, metavar="MM", help="side of a square")
     add_output_argument(parser, "CAMERA.yaml", "the calibration")
     parser.add_argument(
         "--floor",
@@ -64,13 +64,3 @@ def _board(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.isdecimal() and 3 <= int(part) <= 50 for part in parts):
         raise argparse.ArgumentTypeError(f"{text}: give inner corners across and down, each from 3 to 50, such as 9x6")
     return int(parts[0]), int(parts[1])
-
-
-def _positive(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e5:
-        raise argparse.ArgumentTypeError(f"{text}: give a number above 0")
-    return value

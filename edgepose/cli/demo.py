@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepose.errors import CameraError, EdgeposeError, ModelError, UsageError
-from edgepose.system.arguments import model_path
+from edgepose.system.arguments import above_zero, model_path
 from edgepose.system.shipped_files import DEMO_MODEL
 from edgepose.system.wording import count
 
@@ -42,14 +41,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=model_path, metavar="MODEL", help="a .tflite file or the folder of a fit (default: the demo's)"
     )
-    parser.add_argument("--seconds", type=float, metavar="N", help="end N seconds after the first keypoints")
+    parser.add_argument("--seconds", type=above_zero, metavar="N", help="end N seconds after the first keypoints")
     parser.add_argument("--port", type=int, metavar="P", help="the broker's port (default: a free one)")
 
 
 def run(args: argparse.Namespace) -> int:
     seconds = args.seconds
-    if seconds is not None and not (0 < seconds < math.inf):
-        raise UsageError(f"--seconds {seconds}: must be more than 0")
     if args.port is not None and not 0 < args.port < 65536:
         raise UsageError(f"--port {args.port}: must be 1 to 65535")
     if args.video is not None and not args.video.is_file():
@@ -131,7 +128,7 @@ def _camera(video: Path | None) -> dict[str, Any]:
 
 
 def demo_truth() -> Truth:
-    """The true keypoints of the synthetic mouse, by frame."""
+    """Returns the function that gives the true keypoints of the synthetic mouse for a frame."""
     from edgepose.camera.synthetic.mouse import SKELETON, Mouse
 
     mouse = Mouse(SEED, SIZE_WH)

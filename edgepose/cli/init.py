@@ -92,7 +92,7 @@ def _print_next_steps(output: Path, text: str, config: Config) -> None:
 
 
 def _from_ready(args: argparse.Namespace, folder: Path) -> tuple[str, Path]:
-    """The text of the copy, and the folder that the original lies in."""
+    """Returns the text of the copy, and the folder that the original lies in."""
     for name in ("board", "camera"):
         if getattr(args, name):
             raise UsageError(f"--from {args.ready} brings its own {name}; leave out --{name}")
@@ -114,7 +114,7 @@ def _copy_processor(load: str, source: Path, folder: Path, *, force: bool) -> No
 
 
 def _chosen(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The settings that options give, and on a terminal the answers to questions about the others."""
+    """Returns the settings that options give, and on a terminal the answers to questions about the others."""
     here = ""
     with contextlib.suppress(OSError):
         here = _BOARD_MODEL.read_text(encoding="utf-8", errors="replace")
@@ -144,7 +144,7 @@ def _is_interactive() -> bool:
 
 
 def _ask(given: str | None, question: str, default: str, parse: Callable[[str], T]) -> T:
-    """What an option gives, what somebody answers, or the default where nobody is there to answer."""
+    """Returns what an option gives, what somebody answers, or the default where nobody is there to answer."""
     if given is not None:
         return parse(given)
     if not _is_interactive():
@@ -166,7 +166,7 @@ def _model(text: str) -> Path:
 
 
 def _broker(url: str) -> dict[str, Any]:
-    """The settings of `mqtt` that a URL gives. Raises UsageError."""
+    """Returns the settings of `mqtt` that a URL gives. Raises UsageError."""
     from edgepose.mqtt.subscriber import parse_url
 
     mqtt, password = parse_url(url)

@@ -17,13 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "GPIO, and the configuration with its model. It prints each step; a second run changes nothing."
     )
     parser.epilog = "example:\n  sudo edgepose install --config edgepose.yaml"
-    parser.add_argument(
-        "-c",
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="a configuration to check and to copy",
-    )
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="a configuration to check and to copy")
     parser.add_argument("--instance", default="", metavar="NAME", help="the service edgepose@NAME, for several cameras")
     parser.add_argument("--no-start", action="store_true", help="neither start nor restart the service")
     parser.add_argument("--dry-run", action="store_true", help="only print what would be done")

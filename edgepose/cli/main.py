@@ -81,7 +81,3 @@ def _command_list() -> str:
 
 def _module(command: str) -> Any:
     return importlib.import_module(f"edgepose.cli.{command}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def log_to_stderr() -> None:
-    """One line for each message; with the time, unless systemd's journal adds it."""
+    """Writes each message to stderr as one line, with the time unless systemd's journal adds it."""
     stamp = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format=f"{stamp}%(levelname)s %(message)s")
     logging.getLogger("edgepose").setLevel(logging.INFO)

@@ -1,4 +1,4 @@
-"""The live view of devices in a terminal. It is composed as values, so that it can be tested without a terminal."""
+"""Shows devices live in a terminal. The view is composed as values, so that it can be tested without a terminal."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from edgepose.mqtt.broker import where
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.pose.colours import keypoint_hex, keypoint_shapes
 from edgepose.protocol.messages import Keypoint
+from edgepose.system.wording import count
 from edgepose.types import F64
 
 _SIGNS = {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▲"}
@@ -88,7 +89,7 @@ def compose(view: TerminalView, now_s: float, width: int, height: int) -> Render
     if not view.subscriber.connected or not states:
         notes.insert(0, Text(_connection(view), "yellow"))
     if view.subscriber.malformed:
-        unreadable = _count(view.subscriber.malformed, "message")
+        unreadable = count(view.subscriber.malformed, "message")
         notes.append(Text(f"{unreadable} unreadable", "red"))
     for device, version in view.subscriber.newer.items():
         text = f"{device} sends messages of version {version}; upgrade edgepose here to read them"
@@ -176,7 +177,7 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
         if (error := state.mean_error_px()) is not None:
             lines.append(Text(f"mean error {error:.2f} px", "bold"))
         lost = f" · {state.lost} lost" if state.lost else ""
-        lines.append(Text(f"{_count(state.poses, 'pose')} · {_count(state.skipped(), 'frame')} skipped{lost}"))
+        lines.append(Text(f"{count(state.poses, 'pose')} · {count(state.skipped(), 'frame')} skipped{lost}"))
         if now_s - state.last_s > _SILENT_S:
             lines.append(Text(f"no keypoints for {now_s - state.last_s:.0f} s", "yellow"))
         w, h = state.pose.size_wh
@@ -259,10 +260,6 @@ class Canvas:
             if row < len(self._bits) - 1:
                 text.append("\n")
         return text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _points(state: DeviceState) -> list[tuple[str, str, Keypoint]]:

@@ -1,4 +1,4 @@
-"""From poses to pins and events, in the thread that made the pose: no other way is faster."""
+"""Turns poses into pins and events, in the thread that made the pose: no other way is faster."""
 
 from __future__ import annotations
 
@@ -39,10 +39,7 @@ class ClosedLoop:
         self._pins = Pins(outputs, gpio.inputs, self._on_edge, pull_up=gpio.pull_up) if needed else None
 
     def start(self) -> None:
-        """The closed loop has no thread of its own."""
-
-    def captured(self, frame: Frame) -> None:
-        """Rules need a pose."""
+        """Does nothing: the closed loop has no thread of its own."""
 
     def posed(self, frame: Frame, pose: Pose) -> None:
         begin = time.perf_counter()

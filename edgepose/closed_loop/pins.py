@@ -1,4 +1,4 @@
-"""The board's GPIO pins through gpiozero, which knows every Pi and has mock pins for other machines."""
+"""Switches the board's GPIO pins by gpiozero, which knows every Pi and has mock pins for other machines."""
 
 from __future__ import annotations
 

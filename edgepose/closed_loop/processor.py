@@ -1,4 +1,4 @@
-"""Your own Python at each pose, as DeepLabCut-Live's Processor has it, where it can do no harm.
+"""Runs your own Python at each pose, as DeepLabCut-Live's Processor does, where it can do no harm.
 
 It runs in a thread of its own and gets the newest pose. An exception ends it and is reported, and the daemon goes on.
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProcessorTiming:
-    """Seconds.
+    """Sets how long the user's code may take, in seconds.
 
     Attributes:
         slow_s: a call of `process` that takes longer is an alert.
@@ -66,9 +66,6 @@ class Processor:
 
     def start(self) -> None:
         self._thread.start()
-
-    def captured(self, frame: Frame) -> None:
-        """The user's code needs a pose."""
 
     def posed(self, frame: Frame, pose: Pose) -> None:
         since_s = self._since_s
@@ -109,7 +106,7 @@ class Processor:
 
 
 def load(config: ProcessorConfig) -> Any:
-    """The user's object. Raises what its module and its class raise, and TypeError where it has no `process`."""
+    """Returns the user's object. Raises what its module and its class raise, and TypeError if it has no `process`."""
     module, name = config.load.split(":")
     if config.folder not in sys.path:
         sys.path.insert(0, config.folder)
@@ -120,7 +117,7 @@ def load(config: ProcessorConfig) -> Any:
 
 
 def _where(exc: BaseException) -> str:
-    """The error and the line of code that raised it, in one line."""
+    """Returns the error and the line of code that raised it, in one line."""
     place, trace = "", exc.__traceback__
     while trace is not None:
         place, trace = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})", trace.tb_next

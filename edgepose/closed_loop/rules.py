@@ -1,4 +1,4 @@
-"""The conditions of closed loops: which rules hold for a pose, and which of them have just begun or ended."""
+"""Decides which rules of closed loops hold for a pose, and which of them have just begun or ended."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Rules:
         self._last: tuple[float, Points] | None = None
 
     def judge(self, pose: Pose, time_s: float) -> list[Edge]:
-        """The rules that begin or end with this pose.
+        """Returns the rules that begin or end with this pose.
 
         time_s: time of the frame, seconds, on a clock that does not jump.
         """
@@ -94,7 +94,7 @@ class Rules:
         return not when.speed or self._speed_holds(when, points, time_s)
 
     def _speed_holds(self, when: ConditionsConfig, points: Points, time_s: float) -> bool:
-        """The speed is measured from the pose before, and only where the keypoint was above `min_score` in both."""
+        """Measures the speed from the pose before, and only where the keypoint was above `min_score` in both."""
         assert when.speed is not None
         if self._last is None or time_s <= self._last[0]:
             return False
@@ -104,7 +104,7 @@ class Rules:
 
 
 def _placed(when: ConditionsConfig) -> list[str]:
-    """The keypoints whose position a condition uses."""
+    """Returns the keypoints whose position a condition uses."""
     found = [when.in_zone.keypoint] if when.in_zone else []
     found += when.distance.between if when.distance else ()
     return found + ([when.speed.keypoint] if when.speed else [])

@@ -1,4 +1,4 @@
-"""What the config's `camera` section may be: one struct for each source."""
+"""Defines what the config's `camera` section may be: one struct for each source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from edgepose.config.section import Section
+from edgepose.system.strict import Section
 
 Pixels = Annotated[int, Meta(ge=64, le=4096)]
 _Positive = Annotated[int, Meta(ge=1)]
@@ -107,10 +107,7 @@ class SyntheticCameraConfig(Section, frozen=True, kw_only=True, tag_field="sourc
         seed: The number that the mouse and its path are made from.
     """
 
-    size_wh: tuple[Pixels, Pixels] = (
-        640,
-        480,
-    )
+    size_wh: tuple[Pixels, Pixels] = (640, 480)
     rate_hz: _RateHz = 30.0
     seed: int = 0
 

@@ -1,4 +1,4 @@
-"""What the config's `rules`, `gpio` and `processor` sections may be: closed loops with the animal's surroundings."""
+"""Defines the config's sections for closed loops: `rules`, `gpio` and `processor`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from edgepose.config.section import Section
+from edgepose.system.strict import Section
 
 Point = tuple[float, float]
 Pin = Annotated[int, Meta(ge=0, le=27)]

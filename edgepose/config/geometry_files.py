@@ -11,20 +11,13 @@ from edgepose.errors import ConfigError, UsageError
 from edgepose.geometry.ground import Ground, ground_by_length, ground_by_points
 from edgepose.geometry.lens import Lens, format_lens, parse_lens, scaled
 from edgepose.geometry.zones import parse_zones
+from edgepose.system.strict import read_text
 from edgepose.types import F64
 
 
 def read_lens(path: Path) -> Lens:
-    """The lens from a calibration file. Raises ConfigError with one line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as exc:
-        raise ConfigError(
-            f"{path}: cannot read the calibration ({exc.strerror}); `edgepose calibrate` makes one"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is not a text file; give the YAML file that `edgepose calibrate` wrote") from None
-    return parse_lens(text, str(path))
+    """Returns the lens that a calibration file describes. Raises ConfigError with one line."""
+    return parse_lens(read_text(path, ConfigError, "give a file that `edgepose calibrate` wrote"), str(path))
 
 
 def write_lens(path: Path, lens: Lens, rms_px: float) -> None:
@@ -33,18 +26,12 @@ def write_lens(path: Path, lens: Lens, rms_px: float) -> None:
 
 
 def read_zones(path: Path) -> dict[str, F64]:
-    """The corners (P, 2) of each zone in a YAML file, in pixels of the frame. Raises UsageError with one line."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise UsageError(f"{path}: is not a text file; give a YAML file with zones") from None
-    except OSError as exc:
-        raise UsageError(f"{path}: cannot read it ({exc.strerror}); give a YAML file with zones") from None
-    return parse_zones(text, str(path))
+    """Returns the corners (P, 2) of each zone in a YAML file, in pixels of the frame. Raises UsageError."""
+    return parse_zones(read_text(path, UsageError, "give a YAML file with zones"), str(path))
 
 
 def read_ground(geometry: GeometryConfig, size_wh: tuple[int, int]) -> Ground:
-    """The ground that the config's `geometry` section describes, for frames of `size_wh`. Raises ConfigError."""
+    """Returns the ground that the `geometry` section describes, for frames of `size_wh`. Raises ConfigError."""
     lens = None
     if geometry.calibration is not None:
         try:

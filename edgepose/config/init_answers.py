@@ -1,4 +1,4 @@
-"""What somebody answers to `edgepose init`, as settings of the configuration."""
+"""Turns the answers to `edgepose init` into settings of the configuration."""
 
 from __future__ import annotations
 

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import msgspec
 import yaml
 
-from edgepose.config.camera import ImageFolderConfig, RtspCameraConfig, VideoFileConfig
 from edgepose.config.migrations import migrate
 from edgepose.config.schema import Config
-from edgepose.config.section import Section
 from edgepose.errors import ConfigError
 from edgepose.system.shipped_files import DEMO_MODEL
-from edgepose.system.strict import convert, read_yaml
+from edgepose.system.strict import Section, convert, read_text, read_yaml
 
 log = logging.getLogger(__name__)
 
-S = TypeVar("S", bound=Section)
+_PATHS = {
+    "camera": ("path", "password_file"),  # a kind of camera has one of them, or none
+    "geometry": ("calibration",),
+    "mqtt": ("password_file",),
+    "processor": ("folder",),
+    "spool": ("folder", "ram_folder"),
+    "record": ("folder",),
+    "hard_frames": ("folder",),
+}
+"""The settings of each section that are paths."""
+_TLS_PATHS = ("ca", "cert", "key")
 
 
 def read_config(path: Path) -> Config:
@@ -32,12 +41,7 @@ def read_config(path: Path) -> Config:
     Raises:
         ConfigError: the file cannot be read, or holds a mistake; one line names file, key and mistake.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot read ({exc.strerror}); `edgepose init` writes a configuration") from None
-    except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path}: not UTF-8 text ({exc.reason} at byte {exc.start})") from None
+    text = read_text(path, ConfigError, "`edgepose init` writes a configuration")
     return config_at(text, str(path), path.resolve().parent)
 
 
@@ -79,31 +83,14 @@ def effective_yaml(config: Config) -> str:
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
     """Raises RuntimeError for the home folder of a user that does not exist."""
-    camera, mqtt = config.camera, config.mqtt
-    if isinstance(camera, VideoFileConfig | ImageFolderConfig):
-        camera = _resolved(camera, folder, "path")
-    elif isinstance(camera, RtspCameraConfig):
-        camera = _resolved(camera, folder, "password_file")
-    geometry = config.geometry and _resolved(config.geometry, folder, "calibration")
-    mqtt = _resolved(mqtt, folder, "password_file")
-    processor = config.processor and _resolved(config.processor, folder, "folder")
-    if mqtt.tls:
-        mqtt = msgspec.structs.replace(mqtt, tls=_resolved(mqtt.tls, folder, "ca", "cert", "key"))
-    spool = _resolved(config.spool, folder, "ram_folder")
-    kept = {
-        key: _resolved(section, folder, "folder")
-        for key, section in (("spool", spool), ("record", config.record), ("hard_frames", config.hard_frames))
-        if section is not None
+    sections: dict[str, Any] = {
+        name: _resolved(section, folder, keys)
+        for name, keys in _PATHS.items()
+        if (section := getattr(config, name)) is not None
     }
-    return msgspec.structs.replace(
-        config,
-        model=_model(folder, config.model),
-        camera=camera,
-        geometry=geometry,
-        mqtt=mqtt,
-        processor=processor,
-        **kept,
-    )
+    if tls := config.mqtt.tls:
+        sections["mqtt"] = msgspec.structs.replace(sections["mqtt"], tls=_resolved(tls, folder, _TLS_PATHS))
+    return msgspec.structs.replace(config, model=_model(folder, config.model), **sections)
 
 
 def _model(folder: Path, model: str) -> str:
@@ -114,8 +101,8 @@ def _model(folder: Path, model: str) -> str:
     return str(path / "model.tflite" if path.is_dir() else path)
 
 
-def _resolved(section: S, folder: Path, *keys: str) -> S:
-    paths = {key: _under(folder, path) for key in keys if (path := getattr(section, key))}
+def _resolved(section: Section, folder: Path, keys: Sequence[str]) -> Section:
+    paths = {key: _under(folder, path) for key in keys if (path := getattr(section, key, None))}
     return msgspec.structs.replace(section, **paths)
 
 

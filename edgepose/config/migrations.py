@@ -99,7 +99,7 @@ def _keys(mapping: yaml.Node | None, path: tuple[str, ...]) -> list[_Key]:
 
 
 def _extent(text: str, key: _Key) -> tuple[int, int]:
-    """Where a key and its value stand in the text: its whole line, or in braces with one comma."""
+    """Returns where a key and its value stand in the text: its whole line, or in braces with one comma."""
     start, end = key.node.start_mark.index, key.value.end_mark.index
     if not key.in_braces:
         return text.rfind("\n", 0, start) + 1, len(text) if (after := text.find("\n", end)) < 0 else after + 1

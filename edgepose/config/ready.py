@@ -1,4 +1,4 @@
-"""The ready configurations of `firmware_configs`, and copies of them that work in any folder."""
+"""Finds the ready configurations of `firmware_configs`, and makes copies of them that work in any folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the daemon's YAML file may hold: one struct for each section. `loading` reads it.
+"""Defines what the daemon's YAML file may hold: one struct for each section. `loading` reads it.
 
 The `Attributes:` of each struct describe its fields; `edgepose config schema` and the file that `edgepose init` writes
 show these texts.
@@ -14,10 +14,10 @@ from msgspec import Meta
 
 from edgepose.config.camera import CameraConfig
 from edgepose.config.closed_loop import GpioConfig, Point, ProcessorConfig, RuleConfig, RuleName
-from edgepose.config.section import Section
 from edgepose.protocol.commands import CommandName
 from edgepose.protocol.messages import Region, Score
 from edgepose.system.field_docs import described_schema
+from edgepose.system.strict import Section
 
 DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]+$")]
 Polygon = Annotated[tuple[Point, ...], Meta(min_length=3)]

@@ -71,7 +71,7 @@ def _aligned(block: list[Setting]) -> str:
 
 
 def _lines(code: str, text: str, column: int) -> Iterator[str]:
-    """The setting, with its description in a column on the right, or further right where the setting is too long."""
+    """Yields the setting with its description in a column on the right, further right where the setting is too long."""
     if not text:
         yield code
         return
@@ -83,7 +83,7 @@ def _lines(code: str, text: str, column: int) -> Iterator[str]:
 
 
 def _settings(field: kinds.Field, value: Any, *, commented: bool) -> Iterator[Setting]:
-    """A setting, or a section with its settings, at the top level of the file."""
+    """Yields a setting, or a section with its settings, at the top level of the file."""
     margin = "# " if commented else ""
     kind, about = _plain(field.type)
     struct = _struct(kind, value)
@@ -107,7 +107,7 @@ def _settings(field: kinds.Field, value: Any, *, commented: bool) -> Iterator[Se
 
 
 def _value(field: kinds.Field, description: str, value: Any, margin: str, *, plain: bool = False) -> Iterator[Setting]:
-    """A setting with its value, or else with its default or example."""
+    """Yields a setting with its value, or else with its default or example."""
     value = msgspec.to_builtins(_default_or_example(field, plain=plain) if value is None else value)
     text = _yaml(value, flow=True)
     if len(text) <= _WIDEST_VALUE:
@@ -118,7 +118,7 @@ def _value(field: kinds.Field, description: str, value: Any, margin: str, *, pla
 
 
 def _default_or_example(field: kinds.Field, *, plain: bool) -> Any:
-    """The example is for what has no default of its own. plain: the section around it is an example already."""
+    """Returns the default; the example where there is none. plain: True in a section that is an example already."""
     kind, about = _plain(field.type)
     example = next(iter(about.get("examples", ())), None)
     if field.required:
@@ -139,7 +139,7 @@ def _tags(kind: kinds.Type) -> str:
 
 
 def _plain(kind: kinds.Type) -> tuple[kinds.Type, dict[str, Any]]:
-    """The type without its examples, and the examples."""
+    """Returns the type without its examples, and the examples."""
     about: dict[str, Any] = {}
     while isinstance(kind, kinds.Metadata):
         about = (kind.extra_json_schema or {}) | about
@@ -148,7 +148,7 @@ def _plain(kind: kinds.Type) -> tuple[kinds.Type, dict[str, Any]]:
 
 
 def _struct(kind: kinds.Type, value: Any) -> kinds.StructType | None:
-    """The struct that a section is: the one that is not null, or whose tag the value has."""
+    """Returns the struct that a section is: the one that is not null, or whose tag the value has."""
     members = kind.types if isinstance(kind, kinds.UnionType) else (kind,)
     structs = [one for one in members if isinstance(one, kinds.StructType)]
     if structs and structs[0].tag_field:

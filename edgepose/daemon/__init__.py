@@ -1,4 +1,4 @@
-"""The daemon: camera, model and delivery joined to one program that runs for months.
+"""This room joins camera, model and delivery to one program that runs for months, the daemon.
 
 `assembly` opens and closes the parts, `pipeline` is the loop, `dispatcher` takes commands, `health` gathers numbers.
 What needs several rooms at once belongs here, also the checks, snapshots and benchmarks that use the same parts.

@@ -23,7 +23,7 @@ from edgepose.closed_loop.closed_loop import ClosedLoop
 from edgepose.closed_loop.processor import Processor
 from edgepose.config.closed_loop import GpioConfig
 from edgepose.config.schema import Config
-from edgepose.daemon.board import ROOT, BoardSensors, SampledBoard, report_board
+from edgepose.daemon.board import ROOT, BoardSensors, report_board
 from edgepose.daemon.command_handlers import CommandHandlers
 from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.daemon.health import HealthMonitor
@@ -60,7 +60,7 @@ log = logging.getLogger("edgepose")
 
 @dataclass(frozen=True, slots=True)
 class DaemonTiming:
-    """The times of the parts.
+    """Sets how long the parts wait.
 
     Attributes:
         board_s: time between two readings of the board's sensors, seconds.
@@ -150,7 +150,8 @@ class Daemon:
         self._recording = Recording(config, card.skeleton, self._model.model_id, reporter=reporter)
         parts.callback(self._recording.close)
         self._loops = _open_loops(config, card.skeleton, reporter, parts)
-        observers = Observers([*self._loops.values(), *self._recording.observers], reporter=reporter)
+        on_pose = [*(part.posed for part in self._loops.values()), *self._recording.on_pose]
+        observers = Observers(on_pose, self._recording.on_frame, reporter=reporter)
         self._camera = CameraSupervisor(
             partial(
                 open_camera, config.camera, card.input, wants_full=config.wants_full(), stream_timing=timing.stream
@@ -181,7 +182,7 @@ class Daemon:
     def _open_control(self, parts: contextlib.ExitStack, board_root: Path) -> None:
         """Opens what watches over the parts, and what changes them."""
         config, reporter = self._config, self._reporter
-        self._board = SampledBoard(BoardSensors(self._settings_file.parent, board_root), self._timing.board_s)
+        self._board = BoardSensors(self._settings_file.parent, board_root, self._timing.board_s)
         self._inspected_s = 0.0  # monotonic clock
         limit_c = config.inference.soft_limit_c
         self._thermal = TemperatureLimit(limit_c, self._timing.thermal_step_s) if limit_c is not None else None
@@ -259,10 +260,10 @@ class Daemon:
             self._inspect_board()
 
     def _inspect_board(self) -> None:
-        report_board(self._board.now(), self._reporter)
+        report_board(self._board.latest(), self._reporter)
         if self._thermal is None:
             return
-        before_hz, temperature_c = self._thermal.rate_hz, self._board.now().temperature_c
+        before_hz, temperature_c = self._thermal.rate_hz, self._board.latest().temperature_c
         self._thermal.update(temperature_c, self._pipeline.fps(), time.monotonic())
         rate_hz = self._thermal.rate_hz
         if rate_hz != before_hz:
@@ -279,7 +280,7 @@ class Daemon:
 def _open_loops(
     config: Config, skeleton: Skeleton, reporter: Reporter, parts: contextlib.ExitStack
 ) -> dict[str, ClosedLoop | Processor]:
-    """The rules and the user's code, where the config has any, by the name of their stage.
+    """Returns the rules and the user's code, where the config has any, by the name of their stage.
 
     As observers they come first: somebody waits for what they do.
     """

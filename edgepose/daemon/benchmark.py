@@ -1,4 +1,4 @@
-"""How fast a model runs on this machine, stage by stage, in turn with the bare interpreter."""
+"""Measures how fast a model runs on this machine, stage by stage, in turn with the bare interpreter."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from edgepose.types import U8, Frame, Pose
 
 PRELOADED = 64  # frames held in memory, 59 MB at 640x480
 SYNTHETIC_WH = (640, 480)
-BLOCK = 20  # so many frames, then so many bare invokes: other work of the machine slows both alike
+BLOCK = 20  # frames, and then as many bare invokes: in turns so short, other work of the machine slows both alike
 
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkResult:
-    """What was measured.
+    """The numbers of one benchmark.
 
     Attributes:
         frames: number of frames.
@@ -51,7 +51,7 @@ class BenchmarkResult:
 
     @property
     def outside_invoke_ms(self) -> float:
-        """The sum of the other stages' medians, also of those that run while the interpreter works."""
+        """Returns the sum of the other stages' medians, also of those that run while the interpreter works."""
         return sum(p50 for name, (p50, _, _) in self.stages_ms.items() if name != "invoke")
 
 

@@ -1,4 +1,4 @@
-"""The state of the board: temperature, throttling, memory, disk, clock. All of it is read from files of Linux."""
+"""Reads the state of the board from files of Linux: temperature, throttling, memory, disk, clock."""
 
 from __future__ import annotations
 
@@ -35,14 +35,22 @@ class BoardSensors:
     Args:
         disk: a folder on the disk whose free space counts. It need not exist yet.
         root: the folder that holds `sys` and `proc`.
+        sample_s: time between two readings for `latest`, seconds.
     """
 
-    def __init__(self, disk: Path, root: Path = ROOT) -> None:
-        self._disk, self._root = disk, root
+    def __init__(self, disk: Path, root: Path = ROOT, sample_s: float = 5.0) -> None:
+        self._disk, self._root, self._sample_s = disk, root, sample_s
         self._sync = SyncFlag()
+        self._latest, self._read_s = self.read(), time.monotonic()
+
+    def latest(self) -> Board:
+        """Returns the last reading, or a new one when it is older than `sample_s`."""
+        if time.monotonic() - self._read_s >= self._sample_s:
+            self._latest, self._read_s = self.read(), time.monotonic()
+        return self._latest
 
     def read(self) -> Board:
-        """Never raises: what the board does not say is None."""
+        """Returns the state now, with None for what the board does not say. Never raises."""
         bits = _number(self._root / _THROTTLED, 16) or 0
         free_mb = None
         with contextlib.suppress(OSError):
@@ -61,7 +69,7 @@ class BoardSensors:
 
 
 def board_alerts(board: Board) -> dict[str, str]:
-    """What is wrong with the board now, in words, by what it is about."""
+    """Returns what is wrong with the board now: a text by what it is about."""
     alerts = {name: _TEXTS[name] for name, now in board.throttled.items() if now}
     if board.temperature_c is not None and board.temperature_c >= HOT_C:
         alerts["temperature"] = f"{board.temperature_c:.0f} °C; give the board air or a heat sink"
@@ -77,19 +85,6 @@ def report_board(board: Board, reporter: Reporter) -> None:
     alerts = board_alerts(board)
     for about in (*_TEXTS, "temperature", "free_memory", "disk"):
         reporter.alert(about, alerts.get(about))
-
-
-class SampledBoard:
-    """Reads the sensors at most every `sample_s` seconds, however often it is asked."""
-
-    def __init__(self, sensors: BoardSensors, sample_s: float = 5.0) -> None:
-        self._sensors, self._sample_s = sensors, sample_s
-        self._board, self._read_s = sensors.read(), time.monotonic()
-
-    def now(self) -> Board:
-        if time.monotonic() - self._read_s >= self._sample_s:
-            self._board, self._read_s = self._sensors.read(), time.monotonic()
-        return self._board
 
 
 def _memory_mb(root: Path) -> float | None:

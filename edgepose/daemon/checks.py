@@ -1,4 +1,4 @@
-"""Is everything ready that the daemon needs? Named results, for the command line and for pages."""
+"""Checks whether everything is ready that the daemon needs, and gives each result a name."""
 
 from __future__ import annotations
 
@@ -264,7 +264,7 @@ def _sizes(frame: Frame) -> str:
 
 
 def _usable_bytes(folder: str) -> float:
-    """The number of bytes that may be written there. Raises EdgeposeError where nothing may be written."""
+    """Returns the number of bytes that may be written there. Raises EdgeposeError where nothing may be written."""
     try:
         # Nothing is made here: the service could not write into a folder that an administrator's check has made.
         there = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())

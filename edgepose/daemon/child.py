@@ -1,4 +1,4 @@
-"""The daemon as a child process, as systemd would start it, for the demo."""
+"""Runs the daemon as a child process, as systemd would start it, for the demo."""
 
 from __future__ import annotations
 

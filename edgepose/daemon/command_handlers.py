@@ -1,52 +1,31 @@
-"""What each command does to the running device."""
+"""Carries out each command on the running device."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import msgspec
 
 from edgepose import __version__
-from edgepose.daemon.preview import Preview
+from edgepose.daemon.pipeline import Pipeline
 from edgepose.daemon.settings import write_settings
+from edgepose.delivery.delivery import MqttDelivery
 from edgepose.errors import EdgeposeError
 from edgepose.geometry.coordinates import lies_within
 from edgepose.geometry.pixels import as_bgr
 from edgepose.model_store.download import check_url
+from edgepose.model_store.switching import ModelSwitch
 from edgepose.pose.drawing import draw_pose
 from edgepose.protocol.commands import Health, Mark, Model, Ping, Restart, Set, Snapshot, changed
-from edgepose.protocol.messages import HealthMessage, Region, Settings
+from edgepose.protocol.messages import HealthMessage, Region
 from edgepose.system.reporter import Reporter
-from edgepose.types import Frame, Pose, Skeleton
+from edgepose.types import Frame, Pose
 
 JPEG_QUALITY = 85
-
-
-class CommandedPipeline(Protocol):
-    settings: Settings
-    skeleton: Skeleton
-    preview: Preview
-
-
-class InfoPublisher(Protocol):
-    def change_info(self, **changes: Any) -> None:
-        """Publishes the info again, with these fields changed."""
-
-
-class ModelCommands(Protocol):
-    def versions(self) -> list[dict[str, Any]]: ...
-
-    def activate(self, name: str) -> str:
-        """The model's id. Raises EdgeposeError."""
-
-    def roll_back(self) -> str:
-        """The model's id. Raises EdgeposeError."""
-
-    def fetch(self, url: str, sha256: str, *, activate: bool) -> None: ...
 
 
 class CommandHandlers:
@@ -69,9 +48,9 @@ class CommandHandlers:
 
     def __init__(  # noqa: PLR0913, PLR0917  everything that can be commanded
         self,
-        pipeline: CommandedPipeline,
-        delivery: InfoPublisher,
-        models: ModelCommands,
+        pipeline: Pipeline,
+        delivery: MqttDelivery,
+        models: ModelSwitch,
         settings_file: Path,
         health: Callable[[], HealthMessage],
         stop: threading.Event,
@@ -87,7 +66,7 @@ class CommandHandlers:
         self._on_mark, self._frame_s = on_mark, frame_s
 
     def by_name(self) -> Mapping[str, Callable[[Any], dict[str, Any]]]:
-        """The function that carries out each command, by the name of the command."""
+        """Returns the function that carries out each command, by the name of the command."""
         return {
             "ping": self._ping,
             "health": self._send_health,

@@ -1,6 +1,6 @@
-"""Commands from anywhere: checked, carried out one after the other by a thread of their own, and answered.
+"""Checks commands, has them carried out one after the other by a thread of its own, and answers each.
 
-What is not carried out is answered with the reason, and counted.
+A command that is not carried out is answered with the reason, and counted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgepose.protocol.commands import LONGEST_ID, Command, CommandRejectedError
 log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
-_MOST_IDS = 200  # that are remembered, so that no command is carried out twice
+_MOST_IDS = 200  # The dispatcher remembers so many, so that no command is carried out twice.
 
 Handler = Callable[[Any], dict[str, Any]]
 """Takes the command and returns the result for the reply. Raises EdgeposeError."""
@@ -46,7 +46,7 @@ class CommandDispatcher:
 
     @property
     def rejected(self) -> dict[str, int]:
-        """Commands that were not carried out, by reason."""
+        """Returns the number of commands that were not carried out, by reason."""
         with self._lock:
             return dict(self._rejected)
 
@@ -59,12 +59,6 @@ class CommandDispatcher:
         self._queue.put(None)
         if self._thread.ident is not None:
             self._thread.join(seconds)
-
-    def ask(self, name: str, payload: bytes) -> ReplyMessage:
-        """Has a command carried out, and returns its reply: for a caller that may wait."""
-        replies: queue.SimpleQueue[ReplyMessage] = queue.SimpleQueue()
-        self.submit(name, payload, replies.put)
-        return replies.get()
 
     def submit(self, name: str, payload: bytes, answer: Answer, refusal: CommandRejectedError | None = None) -> None:
         """Checks a command and has it carried out. Never raises and never waits; any thread may call it.
@@ -87,7 +81,10 @@ class CommandDispatcher:
             self._queue.put((name, command, answer))
 
     def _check_new(self, command: Command, refusal: CommandRejectedError | None) -> None:
-        """A known id comes first: a sender who is asked to send it again would have it carried out twice."""
+        """Raises CommandRejectedError for a command that must not be carried out now.
+
+        A known id comes first: a sender who is asked to send it again would have it carried out twice.
+        """
         with self._lock:
             if command.id is not None and command.id in self._ids:
                 raise CommandRejectedError("repeated", "a command with this id came before, and is carried out once")

@@ -1,4 +1,4 @@
-"""The /health message, gathered from all parts of the daemon."""
+"""Gathers the numbers of all parts of the daemon in the /health message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from edgepose.camera.supervisor import CameraSupervisor
-from edgepose.daemon.board import SampledBoard
+from edgepose.daemon.board import BoardSensors
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.model_store.hot_swap import HotSwapModel
@@ -31,7 +31,7 @@ class HealthMonitor:
         pipeline: Pipeline,
         delivery: MqttDelivery,
         recording: Recording,
-        board: SampledBoard,
+        board: BoardSensors,
         model: HotSwapModel,
         *,
         stages: dict[str, RollingStats],
@@ -43,7 +43,7 @@ class HealthMonitor:
         self._stages = {"capture": camera.latency, **pipeline.stages, **stages}
 
     def line(self) -> str:
-        """The state of the daemon in one line, for `systemctl status`."""
+        """Returns the state of the daemon in one line, for `systemctl status`."""
         waiting = self._delivery.waiting + self._delivery.spooled
         alerts = "; ".join(self._reporter.alerts.values())
         return f"{self._pipeline.fps():.1f} poses/s, {waiting} waiting{f'; {alerts}' if alerts else ''}"
@@ -73,12 +73,12 @@ class HealthMonitor:
             runtime=self._model.estimator.describe(),
             delegate=self._model.estimator.delegate,
             recorded=self._recording.recorded(),
-            board=self._board.now(),
+            board=self._board.latest(),
         )
 
 
 def rss_mb() -> float:
-    """The memory of this process that is in RAM, MB; 0 where /proc does not have the number."""
+    """Returns the memory of this process that is in RAM, MB; 0 where /proc does not have the number."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:

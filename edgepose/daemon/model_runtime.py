@@ -28,7 +28,7 @@ _FLUSH_S = 1.0  # for the events that say why the daemon ends
 
 
 def running_model(config: Config) -> Path:
-    """The model file that `edgepose run` would begin with. Nothing is changed, so that other commands may ask."""
+    """Returns the model file that `edgepose run` would begin with. It changes nothing, so any command may call it."""
     return model_that_runs(Store(state_dir() / "models"), config.device_name(), Path(config.model))
 
 
@@ -93,7 +93,7 @@ class DaemonModelRuntime:
             os._exit(1)  # nothing else ends a thread that hangs; what was accepted is in the spool
         if self._model.go_back():
             self._announce()
-        else:  # the daemon began with it
+        else:  # There is no model before it: the daemon began with this one.
             self.restart()
 
     def poses(self) -> int:

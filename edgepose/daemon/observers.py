@@ -1,42 +1,36 @@
-"""Whoever sees frames and poses pass: recorders, closed loops, the user's own code."""
+"""Gives frames and poses to whoever asks for them: recorders, closed loops, the user's own code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
-
-class Observer(Protocol):
-    """Both methods are called by the threads of camera and model, so they must not wait."""
-
-    def captured(self, frame: Frame) -> None:
-        """Gets each frame, also one that no pose will be made of. The thread that reads the camera calls it."""
-
-    def posed(self, frame: Frame, pose: Pose) -> None:
-        """Gets each pose that is published, in the order of the frames. The thread of the model calls it."""
+OnFrame = Callable[[Frame], None]
+"""Gets each frame, also one that no pose will be made of, in the thread that reads the camera. It must not wait."""
+OnPose = Callable[[Frame, Pose], None]
+"""Gets each pose that is published, in the order of the frames, in the thread of the model. It must not wait."""
 
 
 class Observers:
     """Calls all observers. One that raises is an alert until it works again, and poses go on."""
 
-    def __init__(self, observers: Sequence[Observer] = (), *, reporter: Reporter) -> None:
-        self._observers, self._reporter = observers, reporter
+    def __init__(self, on_pose: Sequence[OnPose] = (), on_frame: Sequence[OnFrame] = (), *, reporter: Reporter) -> None:
+        self._on_pose, self._on_frame, self._reporter = on_pose, on_frame, reporter
 
     def captured(self, frame: Frame) -> None:
-        for observer in self._observers:
-            self._call(observer.captured, frame)
+        for observer in self._on_frame:
+            self._call(observer, frame)
 
     def posed(self, frame: Frame, pose: Pose) -> None:
-        for observer in self._observers:
-            self._call(observer.posed, frame, pose)
+        for observer in self._on_pose:
+            self._call(observer, frame, pose)
 
-    def _call(self, method: Callable[..., None], *args: object) -> None:
-        name = getattr(method, "__qualname__", str(method))
+    def _call(self, observer: Callable[..., None], *args: object) -> None:
+        name = getattr(observer, "__qualname__", str(observer))
         try:
-            method(*args)
+            observer(*args)
         except Exception as exc:
             self._reporter.alert(f"observer {name}", f"{name} fails ({type(exc).__name__}: {exc})")
         else:

@@ -1,4 +1,4 @@
-"""The loop of the daemon: receive a frame, infer its pose, publish it.
+"""Runs the loop of the daemon: receive a frame, infer its pose, publish it.
 
 The model has a thread, since the interpreter releases the GIL while it works, and publishing has another one. The
 camera's own thread is in `camera.reader`. A live camera does not wait: where the next stage is busy, the oldest item
@@ -36,7 +36,7 @@ POSE_QUEUE = 64  # poses that may wait for a delivery that is full: two seconds 
 
 @dataclass(frozen=True, slots=True)
 class PipelineTiming:
-    """Seconds.
+    """Sets how long the pipeline waits, in seconds.
 
     Attributes:
         idle_s: the publishing thread shows that it is alive at least this often, also without a pose.
@@ -48,7 +48,7 @@ class PipelineTiming:
 
 
 class PoseDelivery(Protocol):
-    """What takes poses: a spool, a client, or the list of a test."""
+    """Takes poses, such as a spool, a client, or the list of a test."""
 
     def deliver(self, message: PoseMessage) -> None:
         """Takes charge of one pose. May wait while its own store is full; never loses a pose silently."""
@@ -136,16 +136,16 @@ class Pipeline:
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Frames of which the model made no pose, by reason."""
+        """Returns the number of frames of which the model made no pose, by reason."""
         return {"rate": self._beyond_rate}
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Poses that were not delivered, by reason."""
+        """Returns the number of poses that were not delivered, by reason."""
         return {"delivery_full": self._accepted.displaced}
 
     def fps(self) -> float:
-        """Poses a second, lately."""
+        """Returns the latest rate of poses, per second."""
         return self._posed_s.per_second(time.monotonic())
 
     def run(self, stop: threading.Event, on_tick: Callable[[], None] = lambda: None) -> None:
@@ -219,7 +219,7 @@ class Pipeline:
         return pose
 
     def _region(self, frame: Frame) -> Region | None:
-        """The region that a command has set, where it lies within the frame."""
+        """Returns the region that a command has set, where it lies within the frame."""
         region, (w, h) = self.settings.region, frame.size_wh
         if region is None or lies_within(region, frame.size_wh):
             self._reporter.alert("region", None)
@@ -264,7 +264,7 @@ class Pipeline:
         )
 
     def _on_ground(self, item: _PublishedPose) -> F64 | None:
-        """(K, 2): the keypoints in millimetres; None without a geometry."""
+        """Returns the keypoints in millimetres, (K, 2); None without a geometry."""
         if self._geometry is None:
             return None
         if self._ground is None or self._ground[0] != item.size_wh:

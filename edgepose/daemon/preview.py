@@ -27,7 +27,7 @@ class Preview:
                 self._changed.notify_all()
 
     def wait(self, seconds: float) -> tuple[Frame, Pose] | None:
-        """The next frame with its pose; None when none comes in time, and after `close`."""
+        """Returns the next frame with its pose; None when none comes in time, and after `close`."""
         with self._changed:
             last, self._waiting = self._shown, self._waiting + 1
             self._changed.wait_for(lambda: self._shown != last or self._closed, seconds)

@@ -1,4 +1,4 @@
-"""One picture from the configured camera with its pose, as the daemon would make it."""
+"""Takes one picture from the configured camera and draws its pose, as the daemon would find it."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def take_snapshot(config: Config) -> DrawnSnapshot:
 
 
 def _settled_frame(config: Config, model: ModelInput) -> Frame:
-    """The frame of a live camera once it has adapted to the light; else the first frame."""
+    """Returns the frame of a live camera once it has adapted to the light; else the first frame."""
     camera = CameraSupervisor(
         lambda: open_camera(config.camera, model, wants_full=True),
         reporter=Reporter(),

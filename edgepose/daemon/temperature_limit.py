@@ -16,7 +16,7 @@ class TemperatureLimit:
         step_s: time between two steps, seconds.
 
     Attributes:
-        rate_hz: poses a second that the temperature leaves room for now; None: any number.
+        rate_hz: poses a second that the temperature leaves room for now; None is no limit.
     """
 
     def __init__(self, limit_c: float, step_s: float = STEP_S) -> None:
@@ -26,7 +26,7 @@ class TemperatureLimit:
         self._stepped_s = -step_s
 
     def update(self, temperature_c: float | None, fps: float, now_s: float) -> None:
-        """Takes a step where one is due. To be called often.
+        """Takes a step where one is due. Call it often.
 
         Args:
             temperature_c: None where the board does not say; then there is no limit.

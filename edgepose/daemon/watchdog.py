@@ -34,7 +34,7 @@ class SystemdNotifier:
     def progress(self, poses: int, signs: Sequence[int]) -> None:
         """Reports that the daemon is ready, and later sends a ping when every part has made progress.
 
-        To be called often.
+        Call it often.
 
         Args:
             poses: number of poses handed over so far; the daemon is ready with the first one.

@@ -1,5 +1,5 @@
-"""The thread that talks to the broker: it connects, again and again, sends what the outbox has, a few messages at a
-time, and hands the answers back. All its state is its own; other threads only notify, wake and close it.
+"""Talks to the broker in a thread: it connects, again and again, sends what the outbox has, a few messages at a time,
+and hands the answers back. All its state is its own; other threads only notify, wake and close it.
 """
 
 from __future__ import annotations

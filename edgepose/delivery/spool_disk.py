@@ -1,4 +1,4 @@
-"""Batches of poses in a bounded SQLite file that survives a power cut.
+"""Keeps batches of poses in a bounded SQLite file that survives a power cut.
 
 It is written only while the broker is slow or away.
 """
@@ -127,11 +127,7 @@ class SpoolDisk:
         self._next += len(batches)
         for batch, row in zip(batches, rows, strict=True):
             batch.rows[row] = batch.poses
-        poses = sum(batch.poses for batch in batches)
-        if refused is None:
-            self.poses += poses
-        else:
-            self.refused[refused] += poses
+        self._count(refused, sum(batch.poses for batch in batches))
         self._measure()
 
     def rows(self, after: int) -> list[int]:

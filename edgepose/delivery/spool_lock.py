@@ -1,8 +1,9 @@
-"""Where the spool of a device lies, and the lock that lets only one daemon use it."""
+"""Finds where the spool of a device lies, and locks it so that only one daemon uses it."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from pathlib import Path
 from typing import IO
@@ -14,9 +15,6 @@ from edgepose.delivery.timing import DeliveryTiming
 from edgepose.errors import EdgeposeError
 from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
-
-with contextlib.suppress(ImportError):  # not on Windows
-    import fcntl
 
 
 def spool_disk_folder(spool: SpoolConfig, device: str) -> Path:

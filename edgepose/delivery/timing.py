@@ -1,4 +1,4 @@
-"""How long the delivery waits for what, and how much it keeps in memory."""
+"""Defines how long the delivery waits for what, and how much it keeps in memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgepose.mqtt.reconnect import ReconnectTiming
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTiming:
-    """Seconds, unless a name says otherwise.
+    """Sets how long the delivery waits, in seconds, and how much it keeps in memory.
 
     Attributes:
         spill_s: a message that has no acknowledgement after this time is written to the disk.

@@ -1,4 +1,4 @@
-"""What any MQTT program of ours needs: broker settings, TLS, one connection, size limits, reconnecting, purging.
+"""This room holds what any MQTT program of ours needs: TLS, one connection, size limits, reconnecting, purging.
 
 What the daemon delivers over such a connection, and how nothing gets lost, is in `delivery`.
 

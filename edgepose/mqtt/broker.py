@@ -35,7 +35,7 @@ ReasonCode.names = {
 def new_client(mqtt: MqttConfig, client_id: str, password: str | None, *, keep_session: bool = False) -> paho.Client:
     """Returns a client that is not connected. Raises ConfigError when a TLS file cannot be used.
 
-    keep_session: whether the broker keeps the session, for MQTT 3.1.1; for MQTT 5 that is an argument of `connect`.
+    keep_session: True when the broker keeps the session, for MQTT 3.1.1; for MQTT 5 that is an argument of `connect`.
     """
     clean = None if mqtt.protocol == "5" else not keep_session
     client = paho.Client(
@@ -43,7 +43,7 @@ def new_client(mqtt: MqttConfig, client_id: str, password: str | None, *, keep_s
         client_id,
         clean_session=clean,
         protocol=_PROTOCOL[mqtt.protocol],
-        reconnect_on_failure=False,  # or paho tries an older protocol by itself, from inside its own callbacks
+        reconnect_on_failure=False,  # otherwise paho tries an older protocol by itself, from inside its own callbacks
     )
     client.on_socket_open = _no_delay
     if mqtt.username is not None:
@@ -93,33 +93,17 @@ def where(mqtt: MqttConfig) -> str:
     return f"broker {mqtt.host}:{mqtt.port}"
 
 
-def trouble(exc: BaseException | None) -> str:
-    """Returns in words why no connection was possible."""
-    if isinstance(exc, ConnectionRefusedError):
-        return "connection refused"
-    if isinstance(exc, socket.gaierror):
-        return f"host name not found ({exc.strerror})"
-    if isinstance(exc, TimeoutError):
-        return "no answer"
-    if isinstance(exc, ssl.SSLError):
-        return tls_trouble(exc)
-    return str(getattr(exc, "strerror", None) or exc)
-
-
 def unreachable(exc: BaseException | None, mqtt: MqttConfig) -> str:
     """Returns why no connection was possible, and what to do about it in the config."""
-    return f"{trouble(exc)}; {_remedy(exc, mqtt)}"
-
-
-def _remedy(exc: BaseException | None, mqtt: MqttConfig) -> str:
     if isinstance(exc, ssl.SSLError):
-        return tls_remedy(exc)
+        return f"{tls_trouble(exc)}; {tls_remedy(exc)}"
     if isinstance(exc, ConnectionRefusedError):
-        return "start the broker, or correct mqtt.host and mqtt.port"
+        return "connection refused; start the broker, or correct mqtt.host and mqtt.port"
     if isinstance(exc, socket.gaierror):
-        return "correct mqtt.host"
+        return f"host name not found ({exc.strerror}); correct mqtt.host"
+    why = "no answer" if isinstance(exc, TimeoutError) else getattr(exc, "strerror", None) or exc
     hint = "; does the port speak TLS?" if isinstance(exc, TimeoutError | ConnectionResetError) and mqtt.tls else ""
-    return f"check the network, mqtt.host and mqtt.port{hint}"
+    return f"{why}; check the network, mqtt.host and mqtt.port{hint}"
 
 
 def silent(mqtt: MqttConfig, instead: str = "") -> str:

@@ -1,4 +1,4 @@
-"""One connection to a broker, driven by one thread.
+"""Holds one connection to a broker, which one thread drives.
 
 It uses paho without paho's own thread. So nothing calls back with locks held, nothing is sent again without our
 knowledge, no message id is occupied by what an earlier connection has left, and no exception ends it unnoticed. A lost
@@ -25,16 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError
-from edgepose.mqtt.broker import (
-    CLOSED,
-    check_settings,
-    new_client,
-    read_password,
-    refused,
-    silent,
-    unreachable,
-    where,
-)
+from edgepose.mqtt.broker import CLOSED, check_settings, new_client, read_password, refused, silent, unreachable, where
 
 CONNECT_S = 5.0  # how long the network, TLS and the broker's answer may take, each
 LARGEST_INBOUND = 65_536  # bytes of a message to us
@@ -61,7 +52,7 @@ class Will:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """How the broker has accepted us.
+    """Says how the broker has accepted us.
 
     Attributes:
         session: True when it still had our session.

@@ -21,7 +21,7 @@ from typing import Literal
 from edgepose.errors import BrokerError
 
 HOST = "127.0.0.1"
-_START_S = 10.0
+_START_S = _END_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class DemoBroker:
 @contextlib.contextmanager
 def demo_broker(port: int | None = None) -> Iterator[DemoBroker]:
     """Starts a broker, and stops it at the end. port: None takes a free one. Raises BrokerError."""
-    port = _free_port() if port is None else _checked_port(port)
+    port = _usable_port(port)
     if program := find_mosquitto():
         with mosquitto(program, port):
             yield DemoBroker("mosquitto", port, "5")
@@ -69,7 +69,7 @@ def mosquitto(program: str, port: int) -> Iterator[None]:
             f"listener {port} {HOST}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n", encoding="utf-8"
         )
         with log.open("wb") as output:
-            # In a session of its own, so that Ctrl-C ends only us, and the daemon's last messages still find a broker.
+            # It gets its own session, so that Ctrl-C ends only us, and the daemon's last messages still find a broker.
             process = subprocess.Popen(
                 [program, "-c", str(config)], stdout=output, stderr=output, start_new_session=True
             )
@@ -126,11 +126,11 @@ async def _serve_amqtt(port: int, started: threading.Event, stop: asyncio.Event)
     await broker.shutdown()
 
 
-def end(process: subprocess.Popen[bytes], seconds: float = 10.0) -> None:
-    """Asks a child process to end, and kills it when it has not ended in this time."""
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Asks a child process to end, and kills it when it has not ended in ten seconds."""
     process.terminate()
     try:
-        process.wait(seconds)
+        process.wait(_END_S)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -144,18 +144,13 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
-def _checked_port(port: int) -> int:
+def _usable_port(port: int | None) -> int:
+    """Returns the port, or a free one for None. Raises BrokerError for a port that another program uses."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((HOST, port))
+            probe.bind((HOST, port or 0))
         except OSError as exc:
             why = exc.strerror or str(exc)
             raise BrokerError(f"port {port}: {why.lower()}; choose another --port, or leave it out") from None
-    return port
+        return int(probe.getsockname()[1])

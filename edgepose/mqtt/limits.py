@@ -1,4 +1,4 @@
-"""Why a broker refuses messages, and how large a message it takes: as it announces, or as its behaviour shows."""
+"""Finds why a broker refuses messages, and how large a message it takes: as it announces, or as its behaviour shows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class SizeLimit:
         self._taken = 0  # the largest
 
     def announce(self, largest: int) -> None:
-        """The broker has announced this limit for the connection, in bytes."""
+        """Takes the limit that the broker has announced for the connection, in bytes."""
         self._announced, self.exceeded = largest, False
 
     def allows(self, size: int) -> bool:
@@ -69,11 +69,14 @@ class SizeLimit:
         return size <= min(self._announced, self._learnt)
 
     def took(self, size: int) -> None:
-        """The broker has acknowledged a message of this size."""
+        """Notes that the broker has acknowledged a message of this size."""
         self._taken = max(self._taken, size)
 
     def cut(self, size: int | None) -> None:
-        """A short connection was cut without a reason. size: of the one message that had just been sent, if any."""
+        """Notes that a short connection was cut without a reason.
+
+        size: bytes of the one message that had just been sent; None when there was none, or several.
+        """
         if size is None or not 0 < self._taken < size:
             self._suspect = math.inf
             return

@@ -18,7 +18,7 @@ _TICK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class PurgeTiming:
-    """How long a purge waits, in seconds.
+    """Sets how long a purge waits, in seconds.
 
     Attributes:
         answer_s: for an answer of the broker.
@@ -60,7 +60,10 @@ class Purge:
             self._report(f"the broker keeps nothing of {self._device}")
 
     def _find_retained(self) -> dict[str, bytes]:
-        """What the broker keeps, by topic. Home Assistant's topic comes first, so that it never sees empty others."""
+        """Returns what the broker keeps, by topic.
+
+        Home Assistant's topic comes first, so that Home Assistant never sees the others empty.
+        """
         connection, timing = self._connection, self._timing
         filters = (discovery_topic(self._device), topic_name(self._device, "#"))
         found: dict[str, bytes] = {}
@@ -85,7 +88,10 @@ class Purge:
         return dict(sorted(found.items(), key=lambda item: (item[0] != filters[0], item[0])))
 
     def _refuse_running(self, found: dict[str, bytes]) -> None:
-        """A status may stay `online` for ever, because a broker that is killed sends no last will."""
+        """Raises EdgeposeError where the device runs.
+
+        A status may stay `online` for ever, because a broker that is killed sends no last will.
+        """
         try:
             state = read_message(found[topic_name(self._device, "status")], StatusMessage).state
         except (KeyError, UnreadableMessageError):

@@ -1,4 +1,4 @@
-"""What is reported of trouble with the broker, and how long to wait before the next attempt."""
+"""Reports trouble with the broker, and decides how long to wait before the next attempt."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLAPS = 4  # connections cut short one after the other
 
 @dataclass(frozen=True, slots=True)
 class ReconnectTiming:
-    """Seconds.
+    """Sets how long a connection or a pause lasts, in seconds.
 
     Attributes:
         stable_s: a connection that has held for this time was a good one.
@@ -37,7 +37,7 @@ class ReconnectTiming:
 
 
 class Reconnect:
-    """What the attempts to connect, and the ends of connections, say of the broker.
+    """Concludes from attempts to connect, and from how connections end, what is wrong with the broker.
 
     Attributes:
         client: our client id.
@@ -49,7 +49,7 @@ class Reconnect:
         self.client = client_id(device)
         self._mqtt, self._device, self._reporter, self._timing = mqtt, device, reporter, timing
         self._refused_s: dict[str, float] = {}  # monotonic clock of the last refusal, by what it is about
-        self._logged = True  # whether the log has a trouble since the last connection, or this is the first
+        self._logged = True  # True before the first connection, and when a trouble was logged since the last one
         self._short_connections = 0  # one after the other
         self._attempts = 0  # since the last good connection
 
@@ -59,7 +59,7 @@ class Reconnect:
         return self._short_connections >= FLAPS
 
     def connected(self, waiting: int) -> None:
-        """The broker has accepted us, so its earlier refusals may be over. waiting: number of messages to send."""
+        """Ends earlier troubles, because the broker has accepted us. waiting: number of messages to send."""
         self._reporter.alert("broker", None)
         for about in list(self._refused_s):
             self.healed(about)
@@ -68,7 +68,7 @@ class Reconnect:
         self._logged = False
 
     def failed(self, trouble: str) -> None:
-        """An attempt to connect has failed.
+        """Reports that an attempt to connect has failed.
 
         The broker cannot be reached, so the short connections before came from its restart, and do not count.
         """
@@ -82,7 +82,7 @@ class Reconnect:
         return logged
 
     def refused(self, about: str, reason: str) -> None:
-        """The broker does not take a message, or a subscription. `healed` ends that, or a new connection, or time.
+        """Reports that the broker refuses a message or a subscription, until `healed`, a new connection, or a while.
 
         about: the topic, without the device where it is one of its own; `reply` for all replies.
         """
@@ -92,14 +92,14 @@ class Reconnect:
         self._alert(about, f"refuses {what}: {reason.replace('_', ' ')}; {remedy(reason)}")
 
     def healed(self, about: str) -> bool:
-        """The broker has taken a message. Returns True when it had refused those before."""
+        """Notes that the broker has taken a message. Returns True when it had refused those before."""
         if self._refused_s.pop(about, None) is None:
             return False
         self._reporter.alert(about, None)
         return True
 
     def steady(self, seconds: float) -> None:
-        """The connection has held for this time."""
+        """Ends the alerts that are over once a connection has held for this time."""
         if seconds > self._timing.calm_s:
             self._reporter.alert("client_id", None)
             self._short_connections = 0
@@ -108,7 +108,7 @@ class Reconnect:
                 self.healed(about)
 
     def judge(self, seconds: float, reason: str) -> None:
-        """A connection has ended after this time. If many are cut short, another client or a message is the cause."""
+        """Judges a connection that ended after this time. Many short ones are caused by another client or a message."""
         self._short_connections += 1
         if seconds > self._timing.stable_s:
             self._attempts = self._short_connections = 0

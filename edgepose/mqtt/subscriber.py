@@ -15,7 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from edgepose.config.schema import MqttConfig, TlsConfig
 from edgepose.errors import BrokerError, UsageError
-from edgepose.mqtt.broker import DENIED, TOO_NEW, is_host, new_client, trouble, where
+from edgepose.mqtt.broker import DENIED, TOO_NEW, is_host, new_client, unreachable, where
 from edgepose.protocol.messages import (
     BatchMessage,
     EventMessage,
@@ -98,7 +98,7 @@ class Subscriber:
         try:
             client.connect(self.mqtt.host, self.mqtt.port, _KEEPALIVE_S)
         except OSError as exc:
-            self.trouble = trouble(exc)
+            self.trouble = unreachable(exc, self.mqtt)
             return
         self._client = client
 

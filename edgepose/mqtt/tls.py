@@ -34,7 +34,7 @@ def tls_context(tls: TlsConfig) -> ssl.SSLContext:
     try:
         if tls.cert is not None:
             context.load_cert_chain(tls.cert, tls.key, password=_no_password)
-    except (OSError, ValueError, _EncryptedKeyError) as exc:
+    except (OSError, ValueError) as exc:
         raise ConfigError(
             f"mqtt.tls.cert: cannot use {tls.cert} with key {tls.key or tls.cert} ({_file_trouble(exc)})"
         ) from None
@@ -82,13 +82,9 @@ def _hear_verdict(encrypted: ssl.SSLSocket) -> None:
         encrypted.settimeout(seconds)
 
 
-class _EncryptedKeyError(Exception):
-    pass
-
-
 def _no_password() -> str:
     """Replaces OpenSSL's question for a passphrase on the terminal."""
-    raise _EncryptedKeyError("the key is encrypted; give one without a passphrase")
+    raise ValueError("the key is encrypted; give one without a passphrase")
 
 
 def _file_trouble(exc: Exception) -> str:

@@ -35,7 +35,7 @@ from edgepose.tables.deeplabcut import column_levels, csv_header
 from edgepose.types import Frame, Pose, Skeleton
 
 TABLE = "machinelabels.csv"
-_LENGTH_POSES = 100  # from so many poses the length of the animal is measured
+_LENGTH_POSES = 100  # The length of the animal is measured from so many poses.
 _THUMBNAIL_WH = (32, 24)
 _SAME_GREY = 12  # two frames are alike where no pixel of their thumbnails differs by more grey values
 _REMEMBERED = 100  # a new frame is compared with so many saved ones
@@ -79,9 +79,6 @@ class HardFrames:
     def start(self) -> None:
         self._thread.start()
 
-    def captured(self, frame: Frame) -> None:
-        """Does nothing: a frame is judged by its pose."""
-
     def posed(self, frame: Frame, pose: Pose) -> None:
         """Judges the frame before this one, by the poses on both sides of it."""
         self._last.append((frame, pose))
@@ -111,7 +108,7 @@ class HardFrames:
         return any(np.abs(thumbnail - other).max() <= _SAME_GREY for other in tuple(self._remembered))
 
     def _length(self, size_wh: tuple[int, int]) -> float:
-        """Length of the animal in pixels. It hardly changes, so it is not measured at each pose."""
+        """Returns the length of the animal in pixels. It hardly changes, so it is not measured at each pose."""
         if not self._length_px or len(self._poses) == _LENGTH_POSES:
             self._length_px = animal_diagonal_px(*_stacked(self._poses), size_wh)
             if len(self._poses) == _LENGTH_POSES:
@@ -157,7 +154,7 @@ class HardFrames:
         self._remembered.append(candidate.thumbnail)
 
     def _day_folder(self, t_us: int) -> Path:
-        """The folder of that day; another one where the first has the predictions of another model."""
+        """Returns the folder of that day; another one where the first has the predictions of another model."""
         stem = f"{self._device}-{time.strftime('%Y%m%d', time.gmtime(t_us / 1e6))}"
         rows = csv_header(column_levels(self._skeleton, self.scorer), 3)
         header, number = "".join(map(_line, rows)), 1
@@ -177,7 +174,7 @@ def _stacked(poses: Sequence[Pose] | deque[Pose]) -> tuple[NDArray[np.float64], 
 
 
 def _thumbnail(frame: Frame) -> NDArray[np.int16]:
-    """A grey picture that is so small that noise is gone."""
+    """Returns a grey picture that is so small that noise is gone."""
     image = i420_planes(frame.image)[0] if frame.order == "i420" else frame.image
     thumbnail = cv2.resize(image, _THUMBNAIL_WH, interpolation=cv2.INTER_AREA).astype(np.int16)
     return np.asarray(thumbnail.mean(axis=2) if thumbnail.ndim == 3 else thumbnail, np.int16)

@@ -49,7 +49,8 @@ class Recording:
     a video.
 
     Attributes:
-        observers: the parts, to be given to the pipeline.
+        on_frame: functions that get each frame.
+        on_pose: functions that get each pose with its frame.
     """
 
     def __init__(self, config: Config, skeleton: Skeleton, scorer: str, *, reporter: Reporter) -> None:
@@ -63,30 +64,32 @@ class Recording:
         self._hard_frames = (
             HardFrames(config.hard_frames, device, skeleton, scorer, reporter=reporter) if config.hard_frames else None
         )
-        self.observers = [part for part in (self._recorder, self._hard_frames) if part is not None]
+        self._parts = [part for part in (self._recorder, self._hard_frames) if part is not None]
+        self.on_frame = [self._recorder.captured] if self._recorder is not None else []
+        self.on_pose = [part.posed for part in self._parts]
 
     def start(self) -> None:
-        for part in self.observers:
+        for part in self._parts:
             part.start()
 
     def close(self) -> None:
         """Returns in bounded time."""
-        for part in self.observers:
+        for part in self._parts:
             part.close()
 
     def use_model(self, scorer: str) -> None:
         """Names another model in the tables, from the next segment on. Its keypoints must be the same."""
-        for part in self.observers:
+        for part in self._parts:
             part.scorer = scorer
 
     def mark(self, phase: str) -> None:
-        """An experiment begins (`start`) or ends (`stop`)."""
+        """Notes that an experiment begins (`start`) or ends (`stop`)."""
         if self._recorder is not None:
             self._recorder.schedule.mark(phase)
 
     def recorded(self) -> Recorded | None:
-        """The numbers for /health; None where nothing is kept on this device."""
-        if not self.observers:
+        """Returns the numbers for /health; None where nothing is kept on this device."""
+        if not self._parts:
             return None
         recorder, retention = self._recorder, self._recorder.retention if self._recorder is not None else None
         return Recorded(
@@ -299,7 +302,7 @@ class Recorder:
         return segment
 
     def _rate(self) -> Fraction:
-        """Frames a second lately, rounded to a tenth. Players use it; the true times are in the table."""
+        """Returns the latest frames per second, rounded to a tenth. Players use it; the true times are in the table."""
         span_ns = self._instants[-1] - self._instants[0]
         rate = (len(self._instants) - 1) * 1e9 / span_ns if span_ns > 0 else 30.0
         return Fraction(max(1, min(10_000, round(rate * 10))), 10)
@@ -311,7 +314,7 @@ class Recorder:
             self._segment = None
 
     def _add_pose(self, posed: _Posed) -> None:
-        """Poses come in the order of the frames, so earlier frames that have none will get none."""
+        """Adds a pose. Poses come in the order of the frames, so earlier frames that have none will get none."""
         self._give_up_poses(sum(row.index < posed.index for row in self._pending))
         if self._pending and self._pending[0].index == posed.index:
             self._pending.popleft().segment.add_pose(posed.pose)

@@ -1,5 +1,5 @@
-"""The thread behind the recorder. It puts what was written onto the disk, gives finished segments their names, repairs
-those that a kill or a power cut left open, and removes the oldest where room is needed."""
+"""Looks after recorded segments in a thread: puts what was written onto the disk, gives finished segments their names,
+repairs those that a kill or a power cut left open, and removes the oldest where room is needed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STOP_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class RecordingTiming:
-    """How often the recording does what, and how much may wait.
+    """Sets how often the recording does what, and how much may wait.
 
     Attributes:
         sync_s: seconds between two syncs to the disk. A power cut costs so much, and as much again for the fragment
@@ -45,8 +45,8 @@ class RecordingTiming:
 
 
 def usable_bytes(folder: Path) -> float:
-    """How many bytes may be written to the folder's file system; negative where too little is left for everything
-    else. Raises OSError."""
+    """Returns how many bytes may be written to the folder's file system; negative where too little is left for
+    everything else. Raises OSError."""
     usage = shutil.disk_usage(folder)
     return usage.free - _reserve(usage.total)
 
@@ -61,7 +61,7 @@ class Retention:
     Attributes:
         segments: how many are in the folder.
         mb: how large they are together, 10^6 bytes.
-        full: there is no room, and nothing is left that could be removed.
+        full: True when there is no room, and nothing is left that could be removed.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Retention:
         self._thread.start()
 
     def reserve(self, name: SegmentName) -> None:
-        """Files of that name are about to be made; they are not to be repaired or removed."""
+        """Keeps files of that name, which are about to be made, from being repaired or removed."""
         self._busy.add(name)
 
     def adopt(self, segment: Segment) -> None:
@@ -89,7 +89,7 @@ class Retention:
         self._open.append(segment)
 
     def release(self, name: SegmentName) -> None:
-        """The segment failed or is finished. What a failed one left will be repaired."""
+        """Lets go of a segment that failed or is finished. What a failed one left will be repaired."""
         for segment in tuple(self._open):
             if segment.name == name:
                 self._open.remove(segment)
@@ -186,8 +186,11 @@ class Retention:
         return "max_age_h" if name.synced and self._sync.synced() and name.stamp < limit else ""
 
     def _judge_room(self, total: int) -> None:
-        """A recording that was stopped goes on only with a tenth of the reserve to spare, so that the disk is not full
-        again at once."""
+        """Decides whether there is room.
+
+        A recording that was stopped goes on only with a tenth of the reserve to spare, so that the disk is not full
+        again at once.
+        """
         free, usage = usable_bytes(self._folder), shutil.disk_usage(self._folder)
         spare = 0.1 * _reserve(usage.total) if self.full else 0.0
         self.full = total > self._max_bytes or free < spare

@@ -1,4 +1,4 @@
-"""One segment of a recording: the video, a table with the times of each frame, and DeepLabCut's table of the poses.
+"""Writes one segment of a recording: the video, a table with the times of each frame, and DeepLabCut's table of poses.
 
     <device>_20261124T201500Z.mp4
     <device>_20261124T201500Z.csv
@@ -22,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from edgepose.system.atomic_files import sync_file, sync_folder
+from edgepose.system.atomic_files import sync_file, sync_folder, write_durably
 from edgepose.tables.csv_files import csv_cells
 from edgepose.tables.deeplabcut import column_levels, csv_header
 from edgepose.types import Frame, Pose, Skeleton
@@ -40,7 +40,7 @@ _OURS = re.compile(
 
 @dataclass(frozen=True, order=True)
 class SegmentName:
-    """What the names of a segment's files say; sorts by time.
+    """The parts of the names of a segment's files; it sorts by time.
 
     Attributes:
         stamp: when the segment began, UTC as the clock said then, `20261124T201500`.
@@ -55,7 +55,7 @@ class SegmentName:
     stem: str
 
     def files(self, folder: Path) -> tuple[Path, Path, Path]:
-        """Times, poses and video. The video gets its final name last, so the segment is complete once it has it."""
+        """Returns times, poses and video. The video gets its final name last: then the segment is complete."""
         return folder / f"{self.stem}.csv", folder / f"{self.stem}_poses.csv", folder / f"{self.stem}{h264.SUFFIX}"
 
 
@@ -67,7 +67,7 @@ def name_of(file_name: str) -> SegmentName | None:
 
 
 def new_name(folder: Path, device: str, t_us: int, synced: bool) -> SegmentName:
-    """A name that no file has. t_us: wall clock, epoch microseconds."""
+    """Returns a name that no file has. t_us: wall clock, epoch microseconds."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(t_us / 1e6))
     stem, number = f"{device}_{stamp}Z{'' if synced else '_unsynced'}", 0
     while any(folder.glob(f"{stem}{f'_{number}' if number else ''}.*")):  # the clock was set back
@@ -82,7 +82,7 @@ class Segment:
     Attributes:
         rows: frames written.
         posed: rows of poses written.
-        closed: no more frames come.
+        closed: True when no more frames come.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917  they are what a segment is made of
@@ -205,7 +205,7 @@ def repair_segment(folder: Path, part: Path) -> int:
 
 
 def _rows(path: Path) -> list[str]:
-    """The complete lines; a power cut may have left an incomplete one, or zeros, at the end."""
+    """Returns the complete lines; a power cut may have left an incomplete one, or zeros, at the end."""
     try:
         text = path.read_bytes().partition(b"\0")[0].decode("utf-8", "replace")
     except FileNotFoundError:
@@ -214,12 +214,4 @@ def _rows(path: Path) -> list[str]:
 
 
 def _rewrite(path: Path, rows: list[str]) -> None:
-    temporary = path.with_name(f"{path.name}.repair")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(f"{row}\n" for row in rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_durably(path, "".join(f"{row}\n" for row in rows).encode(), path.stat().st_mode & 0o777)

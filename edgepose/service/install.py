@@ -36,9 +36,9 @@ def install(steps: Steps, config: Path | None, instance: str, *, start: bool = T
     """Installs the service.
 
     Args:
-        config: is checked and copied, with the files that it names; None keeps the one that is there.
+        config: the configuration to check and to copy, with the files that it names; None keeps the installed one.
         instance: the name of one of several cameras, else empty.
-        start: whether the service is started, or restarted.
+        start: True starts the service, or starts it again.
 
     Raises:
         EdgeposeError: where config or model are wrong, before anything is changed.
@@ -123,7 +123,7 @@ def _with_program(data: bytes, steps: Steps) -> bytes:
 
 
 def _copies(file: Path, config: Config) -> list[tuple[str, bytes, int]]:
-    """Path, content and mode of what is copied with the config: the model, and the files that it names beside itself.
+    """Returns path, content and mode of what is copied with the config: the model, and files beside it that it names.
 
     Raises EdgeposeError where a file is missing or wrong.
     """
@@ -150,7 +150,7 @@ def _is_secret(path: str) -> bool:
 
 
 def _named(config: Config) -> list[tuple[str, str]]:
-    """Key and path of each file that the config names, except the model."""
+    """Returns key and path of each file that the config names, except the model."""
     tls, geometry, processor = config.mqtt.tls, config.geometry, config.processor
     paths: dict[str, Any] = {
         "mqtt.password_file": config.mqtt.password_file,
@@ -168,7 +168,7 @@ def _named(config: Config) -> list[tuple[str, str]]:
 
 
 def _text(file: Path, config: Config) -> str:
-    """The config's own text, with the model beside it."""
+    """Returns the config's own text, with the model beside it."""
     text, _ = migrate(file.read_text("utf-8"))
     return re.sub(r"(?m)^model:[^#\n]*", lambda _: f"model: {Path(config.model).name}  ", text, count=1)
 
@@ -187,7 +187,7 @@ def _folders(steps: Steps, unit: str, config: Config) -> None:
     for key, folder in wanted.items():
         if folder.startswith((*_HIDDEN, f"{ETC}/")):
             raise ConfigError(f"{key}: the service may not write to {folder}; choose a folder in {STATE}, or a disk's")
-        if not folder.startswith(f"{STATE}/"):  # the daemon makes those there
+        if not folder.startswith(f"{STATE}/"):  # the daemon makes the folders there by itself
             steps.folder(folder, USER)
             more.append(folder)
     path = f"{UNITS}/{unit}.d/folders.conf"

@@ -19,7 +19,7 @@ import msgspec
 
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.service.install import ETC, PROGRAM
-from edgepose.service.steps import Steps
+from edgepose.service.steps import Steps, call
 from edgepose.system.atomic_files import sync_folder, write_durably
 
 MOST_RESTARTS = 3
@@ -28,7 +28,7 @@ _AT_FDCWD, _EXCHANGE = -100, 2  # renameat2(2)
 
 @dataclass(frozen=True, slots=True)
 class UpgradePaths:
-    """Where things lie.
+    """The places of an installed edgepose.
 
     Attributes:
         program: the virtual environment that is upgraded.
@@ -42,7 +42,7 @@ class UpgradePaths:
 
     @property
     def other(self) -> Path:
-        """The version beside `program`: first the new one, then the one before."""
+        """Returns the folder of the version beside `program`: first the new one, then the one before."""
         return self.program.with_name(f"{self.program.name}.previous")
 
 
@@ -90,7 +90,7 @@ def upgrade(package: Path, paths: UpgradePaths = UpgradePaths(), timing: Upgrade
     shutil.copytree(program, other, symlinks=True, copy_function=_link)
     if package.suffix == ".deb":
         _keep(paths, PendingUpgrade(before, "", tuple(units), ()))
-        _call("dpkg", "--install", str(package))
+        call("dpkg", "--install", str(package))
     else:
         _prepare(package, program, other)
         # This is written first: after a power cut in what follows, every config must become what it was.
@@ -99,7 +99,7 @@ def upgrade(package: Path, paths: UpgradePaths = UpgradePaths(), timing: Upgrade
         try:
             for file in _configs(paths):
                 python = str(other / "bin" / "python")
-                print(_call(python, "-m", "edgepose", "config", "migrate", "-c", str(file)), end="")
+                print(call(python, "-m", "edgepose", "config", "migrate", "-c", str(file)), end="")
         except EdgeposeError:
             _forget(paths)
             raise
@@ -157,20 +157,16 @@ def unit_trouble(unit: str, timing: UpgradeTiming = UpgradeTiming()) -> str:
 
 
 def active_units() -> list[str]:
-    """The services of edgepose that run, or try to."""
-    done = subprocess.run(
-        ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating", "edgepose*.service"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    units = [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
+    """Returns the services of edgepose that run, or that systemd tries to start."""
+    options = ("--plain", "--no-legend", "--state=active,activating")
+    lines = _systemctl("list-units", *options, "edgepose*.service")
+    units = [line.split()[0] for line in lines if line.strip()]
     return [unit for unit in units if unit != "edgepose-settle.service"]
 
 
 def version(program: Path) -> str:
-    """The version of an installed program. Raises EdgeposeError where it does not even start."""
-    return _call(str(program / "bin" / "python"), "-m", "edgepose", "--version").split()[-1]
+    """Returns the version of an installed program. Raises EdgeposeError where it does not even start."""
+    return call(str(program / "bin" / "python"), "-m", "edgepose", "--version").split()[-1]
 
 
 def exchange(one: Path, other: Path) -> None:
@@ -184,8 +180,8 @@ def exchange(one: Path, other: Path) -> None:
 def _prepare(wheel: Path, program: Path, other: Path) -> None:
     """Installs the wheel into `other`, whose scripts then name `program` as their place."""
     pip = [str(other / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    _call(*pip, "--force-reinstall", "--no-deps", str(wheel))
-    _call(*pip, str(wheel))  # packages that it needs and that are not there yet
+    call(*pip, "--force-reinstall", "--no-deps", str(wheel))
+    call(*pip, str(wheel))  # packages that it needs and that are not there yet
     for script in (other / "bin").iterdir():
         if script.is_file() and not script.is_symlink() and (data := script.read_bytes()).startswith(b"#!"):
             fixed = data.replace(os.fsencode(other), os.fsencode(program), 1)
@@ -204,7 +200,7 @@ def _keep(paths: UpgradePaths, pending: PendingUpgrade) -> None:
 
 
 def _forget(paths: UpgradePaths) -> None:
-    """The upgrade that was pending did not happen: every config becomes what it was."""
+    """Forgets an upgrade that did not happen: every config becomes what it was."""
     pending = msgspec.json.decode(paths.pending.read_bytes(), type=PendingUpgrade)
     for file, text in pending.configs:
         if Path(file).read_text(encoding="utf-8") != text:
@@ -214,7 +210,7 @@ def _forget(paths: UpgradePaths) -> None:
 
 def _restart(program: Path, units: list[str]) -> None:
     """Installs the unit files of the version that is there now, and restarts the services."""
-    _call(str(program / "bin" / "python"), "-m", "edgepose", "install", "--no-start")
+    call(str(program / "bin" / "python"), "-m", "edgepose", "install", "--no-start")
     steps = Steps()
     for unit in units:
         steps.run("systemctl", "reset-failed", unit, needed=False)
@@ -233,22 +229,14 @@ def _check_kind(package: Path, program: Path) -> None:
 
 def _show(unit: str) -> dict[str, str]:
     names = "ActiveState,Result,ExecMainStatus,NRestarts,MainPID"
-    done = subprocess.run(
-        ["systemctl", "show", f"--property={names}", unit], capture_output=True, text=True, check=False
-    )
-    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    lines = _systemctl("show", f"--property={names}", unit)
+    return dict(line.split("=", 1) for line in lines if "=" in line)
 
 
-def _call(*words: str) -> str:
-    """Runs a program and returns what it prints. Raises EdgeposeError."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, errors="replace", check=False)
-    except OSError as exc:
-        raise EdgeposeError(f"{words[0]}: cannot be run ({exc.strerror})") from None
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).splitlines() or ["it gave no reason"]
-        raise EdgeposeError(f"`{' '.join(words)}` failed: {said[-1]}")
-    return done.stdout
+def _systemctl(*words: str) -> list[str]:
+    """Returns the lines that systemctl prints; none where it fails."""
+    done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
 
 
 def _link(source: str, target: str) -> None:

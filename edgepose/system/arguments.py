@@ -1,4 +1,4 @@
-"""What the command lines of `edgepose` and `edgepose-train` share: common options, and how mistakes are reported."""
+"""Gives `edgepose` and `edgepose-train` their common options, and reports mistakes in the same way."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import difflib
 import json
+import math
 import shutil
 import textwrap
 from collections.abc import Sequence
@@ -162,6 +163,22 @@ def write_json(path: Path | None, report: Any) -> None:
         print(text, end="")
     else:
         path.write_text(text, encoding="utf-8")
+
+
+def above_zero(text: str) -> float:
+    """Returns a number above 0. Use it as the `type` of an argument."""
+    return number_within(text, 1e-9, 1e6, "give a number above 0, up to a million")
+
+
+def number_within(text: str, low: float, high: float, advice: str) -> float:
+    """Returns the number that an argument gives. Raises ArgumentTypeError with the advice where it is out of bounds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"{text}: {advice}")
+    return value
 
 
 def model_path(text: str) -> Path:

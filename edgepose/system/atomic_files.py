@@ -1,8 +1,7 @@
 """Files that are replaced as a whole: after a power cut the old content is there, or the new, and never a part of it.
 
-`write_durably` is for bytes, `replace_durably` for a file that a library writes, `write_whole` for one that a user
-asked for, `replace_files` for several files that belong together, and `rename_durably` for a file that was written
-under another name already. When one of them returns, the content is on the disk.
+`write_durably` is for bytes, `write_whole` for one file that a user asked for, and `replace_files` for files that a
+library writes, and for several files that belong together. When one of them returns, the content is on the disk.
 """
 
 from __future__ import annotations
@@ -35,15 +34,10 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     replace_files({path: write})
 
 
-def replace_durably(path: Path, write: Callable[[Path], object]) -> None:
-    """Replaces the file by what `write` makes. See `replace_files`."""
-    replace_files({path: write})
-
-
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Replaces a file that a user asked for by what `write` makes. See `replace_files`. Raises EdgeposeError."""
     try:
-        replace_durably(path, write)
+        replace_files({path: write})
     except OSError as exc:
         raise EdgeposeError(f"{path}: cannot write ({exc.strerror or exc})") from None
 
@@ -71,13 +65,6 @@ def replace_files(writers: Mapping[Path, Callable[[Path], object]]) -> None:
             path.unlink(missing_ok=True)
     for folder in {path.parent for path in writers}:
         sync_folder(folder)
-
-
-def rename_durably(temporary: Path, path: Path) -> None:
-    """Gives a complete file its final name, and replaces the file that has the name. Raises OSError."""
-    sync_file(temporary)
-    temporary.replace(path)
-    sync_folder(path.parent)
 
 
 def sync_file(path: Path) -> None:

@@ -62,7 +62,8 @@ def set_aside(path: Path, why: str) -> Path:
 
     Returns the new path.
     """
-    numbers = sorted(int(found.suffix[1:]) for found in path.parent.glob(f"{path.name}.damaged.*") if _numbered(found))
+    endings = (found.suffix[1:] for found in path.parent.glob(f"{path.name}.damaged.*"))
+    numbers = sorted(int(ending) for ending in endings if ending.isdecimal())
     aside = path.with_name(f"{path.name}.damaged.{numbers[-1] + 1 if numbers else 1}")
     for number in numbers[: len(numbers) - KEPT_DAMAGED + 1]:
         path.with_name(f"{path.name}.damaged.{number}").unlink(missing_ok=True)
@@ -95,10 +96,6 @@ def move_database(path: Path, folder: Path, name: str) -> Path:
     return target
 
 
-def _numbered(path: Path) -> bool:
-    return path.suffix[1:].isdecimal()
-
-
 class _ForeignError(Exception):
     """The file is a database of another program, or of another version, which is not None then."""
 
@@ -119,16 +116,15 @@ def _open(
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder")
     new = not path.exists() or path.stat().st_size == 0
-    if new:  # a log without its database belongs to a lost one
+    if new:  # a log without its database is what is left of an earlier one
         for part in _PARTS[1:]:
             Path(f"{path}{part}").unlink(missing_ok=True)
     database = sqlite3.connect(path, timeout=0.2, isolation_level=None, check_same_thread=False)
     database.text_factory = lambda text: text.decode("utf-8", "replace")  # a damaged row may hold anything
     with contextlib.ExitStack() as failed:
         failed.callback(database.close)
-        database.execute(
-            "PRAGMA locking_mode = EXCLUSIVE"
-        )  # then there is no shared-memory file, and no other process reads or writes
+        # There is no shared-memory file then, and no other process reads or writes.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
         if new:
             database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         for pragma in ("journal_mode = WAL", *pragmas):

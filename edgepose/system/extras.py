@@ -1,4 +1,4 @@
-"""Optional parts of edgepose: how a missing one is reported."""
+"""Reports an optional part of edgepose that is not installed."""
 
 from __future__ import annotations
 

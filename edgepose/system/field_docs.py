@@ -1,4 +1,4 @@
-"""Descriptions of the fields of a struct: its docstring is their one home, and the schemas that we ship show them."""
+"""Reads the descriptions of a struct's fields from its docstring, so that the schemas that we ship can show them."""
 
 from __future__ import annotations
 

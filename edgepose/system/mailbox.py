@@ -1,4 +1,4 @@
-"""A bounded queue between two threads that counts the items it displaces."""
+"""Passes items from one thread to another through a bounded queue, and counts those that it displaces."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Mailbox(Generic[T]):
             return item
 
     def close(self) -> None:
-        """From here on no item is put in; those inside can still be taken."""
+        """Refuses new items; those inside can still be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

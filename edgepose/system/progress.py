@@ -1,4 +1,4 @@
-"""The progress bar of commands that take long."""
+"""Makes the progress bar of commands that take long."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def progress_bar() -> Progress:
-    """A bar on standard error, shown on a terminal only: in a log file it would be noise."""
+    """Returns a bar on standard error. It is shown on a terminal only: in a log file it would be noise."""
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_MOST = 3.0  # what is saved at most: the next chance may come nearly one period late, and must not be lost
+_MOST = 3.0  # At most so many chances are saved: the next one may come nearly a period late, and must not be lost.
 
 
 class RateLimiter:

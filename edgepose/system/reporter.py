@@ -1,4 +1,4 @@
-"""The one way in which a part of the daemon says that something happened, or that something is wrong.
+"""Takes reports from every part of the daemon: that something happened, or that something is wrong.
 
 A part gets the reporter in its constructor. `event` is for what happened once (a camera was restarted, a mark was set);
 the delivery takes events from here and sends each of them. `alert` is for a trouble that begins and ends; what is wrong
@@ -49,18 +49,18 @@ class Reporter:
     Attributes:
         next_seq: sequence number of the next pose; whoever accepts poses keeps it up to date.
         kept: number of events that were kept since the start, whether they have been taken or not.
-        dropped: number of events that were lost because `MOST_EVENTS` others were waiting.
+        dropped: number of events that were lost because `most_events` others were waiting.
     """
 
-    def __init__(self, *, quiet_s: float = QUIET_S) -> None:
+    def __init__(self, *, quiet_s: float = QUIET_S, most_events: int = MOST_EVENTS) -> None:
         self.next_seq = 0
         self.kept = self.dropped = 0
-        self._quiet_s = quiet_s
+        self._quiet_s, self._most_events = quiet_s, most_events
         self._sync = SyncFlag()
         self._events: deque[Event] = deque()
         self._alerts: dict[str, str] = {}
         self._ended_s: dict[str, float] = {}  # monotonic clock of the end of the last trouble, by what it is about
-        self._replaced_s: dict[tuple[str, str], float] = {}  # when a text was in `alerts` last; only lately
+        self._replaced_s: dict[tuple[str, str], float] = {}  # monotonic clock when a text was last in `alerts`
         self._changed = threading.Condition()
         self._closed = False
 
@@ -73,7 +73,7 @@ class Reporter:
         ago_us = 0 if mono_ns is None else (time.monotonic_ns() - mono_ns) // 1000
         event = Event(kind, text, count, self.next_seq, max(0, wall_us() - ago_us), self._sync.synced())
         with self._changed:
-            if len(self._events) >= MOST_EVENTS:
+            if len(self._events) >= self._most_events:
                 self.dropped += 1
                 return
             self._events.append(event)
@@ -86,8 +86,13 @@ class Reporter:
         The log has each text once, and an event of kind `alert` says that the trouble began. A trouble or a text that
         returns within `quiet_s` is in `alerts`, but is not reported anew.
 
-        about: what the trouble is about, such as `broker`; one trouble for each. event: False where the caller sends
-        more precise events of its own. Returns True when the text has been logged now.
+        Args:
+            about: the subject, such as `broker`. There is one trouble for each subject.
+            text: what is wrong and what to do about it; None when nothing is wrong any more.
+            event: False where the caller sends more precise events of its own.
+
+        Returns:
+            True when the text has been logged now.
         """
         now, text = time.monotonic(), None if text is None else _sendable(text)
         with self._changed:
@@ -117,14 +122,16 @@ class Reporter:
             return dict(self._alerts)
 
     def take(self, seconds: float) -> Event | None:
-        """The oldest event, removed. Waits so long for one; returns None when none comes, or after `close` when all
-        have been taken."""
+        """Removes the oldest event and returns it.
+
+        Waits so long for one. Returns None when none comes, and after `close` when all have been taken.
+        """
         with self._changed:
             self._changed.wait_for(lambda: self._events or self._closed, seconds)
             return self._events.popleft() if self._events else None
 
     def close(self) -> None:
-        """From here on `take` does not wait any more."""
+        """Ends the waiting of `take`, now and from here on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

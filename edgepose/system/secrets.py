@@ -1,4 +1,4 @@
-"""Passwords, which come from a file of their own, from systemd or from the environment, and never from a config."""
+"""Reads passwords: from a file of their own, from systemd or from the environment, and never from a config."""
 
 from __future__ import annotations
 

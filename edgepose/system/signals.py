@@ -1,4 +1,4 @@
-"""Signals that ask a command to end."""
+"""Ends a command when a signal asks for it."""
 
 from __future__ import annotations
 

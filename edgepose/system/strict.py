@@ -1,8 +1,9 @@
-"""Strict decoding: unknown keys are errors, and every error names the key, where it is, and what was probably meant."""
+"""Reads text files strictly: unknown keys are errors, and every error says what is wrong, where, and what was meant."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,6 +19,10 @@ _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # one step of a path such as mqtt.h
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
 _CHOICE = re.compile(r"Invalid (?:enum )?value '?(?P<name>[^']*)'?$")
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The base of every section of a file. It refuses unknown keys, so that a misspelt one is reported."""
 
 
 class Loader(yaml.SafeLoader):
@@ -37,6 +42,15 @@ class Loader(yaml.SafeLoader):
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
+
+
+def read_text(path: Path, error: type[Exception], advice: str) -> str:
+    """Reads a UTF-8 file. Raises `error`, whose one line ends with the advice."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        why = f"not UTF-8 text at byte {exc.start}" if isinstance(exc, UnicodeDecodeError) else exc.strerror
+        raise error(f"{path}: cannot read ({why}); {advice}") from None
 
 
 def read_yaml(text: str, where: str, error: type[Exception], loader: type[Loader] = Loader) -> Any:

@@ -1,4 +1,4 @@
-"""Words that messages share: a number with its noun, a list that does not become too long, what was probably meant."""
+"""Forms words that messages share: a number with its noun, a list that stays short, what was probably meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Video files: reading from the start, a frame by its number, and writing H.264.
+"""This room reads video files, from the start or a frame by its number, and writes H.264.
 
 Belongs here: everything that decodes or encodes a video file. PyAV, which writes H.264, is the extra `video`.
 

@@ -1,4 +1,4 @@
-"""OpenCV's VideoCapture without messages of its own, and safe to close from another thread."""
+"""Wraps OpenCV's VideoCapture: it prints no messages, and is safe to close from another thread."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Capture:
     OpenCV crashes when one thread releases a video that another thread reads, so `close` waits until a read has ended.
 
     Attributes:
-        opened: whether it could be opened.
-        closed: whether `close` was called.
+        opened: True when it could be opened.
+        closed: True once `close` was called.
     """
 
     def __init__(self, name: str, backend: int = cv2.CAP_ANY, parameters: Sequence[int] = ()) -> None:
@@ -48,9 +48,7 @@ class Capture:
         return image if found else None  # type: ignore[return-value]
 
     def read(self) -> U8 | None:
-        with self._lock:
-            found, image = self._video.read()
-        return image if found else None  # type: ignore[return-value]
+        return self.retrieve() if self.grab() else None
 
     def get(self, what: int) -> float:
         """Returns the value of a CAP_PROP_...; 0 or less where it is not known."""

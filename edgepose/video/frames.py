@@ -1,4 +1,4 @@
-"""Frames of a video by their number: never more than one in memory, and never a whole long video decoded."""
+"""Reads frames of a video by their number, without decoding a whole long video, and with one frame in memory."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Video:
 
     @property
     def stem(self) -> str:
-        """The name of its folder in `labeled-data`."""
+        """Returns the name of its folder in `labeled-data`."""
         return self.path.stem
 
 
 def open_video(path: Path) -> Video:
-    """Raises CameraError, with one line, when not a single frame can be read."""
+    """Reads what a file says of itself. Raises CameraError when not a single frame can be read."""
     file = VideoReader(path)
     try:
         return Video(path, file.size_wh, file.fps, file.frame_count or sum(1 for _ in iter(file.read, None)))
@@ -59,7 +59,7 @@ class FrameFinder:
         self._capture = cv2.VideoCapture(str(path))
 
     def is_near(self, index: int) -> bool:
-        """Returns whether the frame is found by decoding up to it."""
+        """Returns True when the frame is found by decoding up to it."""
         return 0 <= self._ahead(index) <= _SEEK_GAP
 
     def read(self, index: int) -> U8 | None:

@@ -32,7 +32,7 @@ _ITU_601, _LIMITED_RANGE = 5, 1  # FFmpeg's numbers of a colour space and its ra
 
 
 def load_av() -> Any:
-    """PyAV. Raises EdgeposeError where it is not installed or too old."""
+    """Returns PyAV. Raises EdgeposeError where it is not installed or too old."""
     with extra("video", "writing video"):
         av: Any = importlib.import_module("av")
     if tuple(av.library_versions["libavformat"]) < _LEAST_LIBAVFORMAT:
@@ -42,7 +42,7 @@ def load_av() -> Any:
 
 
 def has_hardware() -> bool:
-    """Whether this board has an encoder that we use."""
+    """Returns True when this board has an encoder that we use."""
     return _HARDWARE_NODE.exists()
 
 
@@ -220,7 +220,7 @@ def repair(path: Path, max_frames: int) -> int:
 
 
 def _intact_packets(av: Any, source: Any, stream: Any) -> Iterator[Any]:
-    """Packets up to the first that is cut off, or that was never written to the disk, where zeros stand instead."""
+    """Yields packets up to the first that is cut off, or that never reached the disk, where zeros stand instead."""
     try:
         for packet in source.demux(stream):
             if packet.size == 0:

@@ -38,7 +38,7 @@ class VideoReader:
         self.position_ms = -1000 / self.fps
 
     def read(self) -> U8 | None:
-        """The next frame, (H, W, 3) BGR; None at the end and after `close`."""
+        """Returns the next frame, (H, W, 3) BGR; None at the end and after `close`."""
         image = self._capture.read() if self._first is None else self._first
         self._first = None
         if image is not None:
@@ -54,7 +54,7 @@ class VideoReader:
         self.position_ms = -1000 / self.fps
 
     def close(self) -> None:
-        """May be called by another thread while `read` waits."""
+        """Releases the file. Another thread may call it while `read` waits."""
         self._capture.close()
 
 

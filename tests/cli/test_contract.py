@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -98,10 +99,21 @@ def promising(promise: Callable[[Case], object]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("case", [case for case in CASES if promise(case)], ids=lambda case: case.words)
 
 
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video and two labelled projects, which every test copies."""
+    folder = tmp_path_factory.mktemp("originals")
+    write_clip(folder / "mouse.avi")
+    mouse_project(folder / "project", 900)
+    mouse_project(folder / "other", 901)
+    return folder
+
+
 @pytest.fixture
-def files(tmp_path: Path, demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Path]:
+def files(tmp_path: Path, originals: Path, demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> Mapping[str, Path]:
     """Files for the braces of a case; the tests run in their folder."""
     monkeypatch.chdir(tmp_path)
+    shutil.copytree(originals, tmp_path, dirs_exist_ok=True)
     config = tmp_path / "my.yaml"
     config.write_text(yaml.safe_dump({"model": str(demo_model), "camera": {"source": "synthetic", "rate_hz": 100}}))
     existing = tmp_path / "existing"
@@ -110,17 +122,16 @@ def files(tmp_path: Path, demo_model: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return {
         "config": config,
         "model": demo_model,
-        "video": write_clip(tmp_path / "mouse.avi"),
-        "dataset": mouse_project(tmp_path / "project", 900),
-        "other": mouse_project(tmp_path / "other", 901),
+        "video": tmp_path / "mouse.avi",
+        "dataset": tmp_path / "project",
+        "other": tmp_path / "other",
         "new": tmp_path / "new",
     }
 
 
-def mouse_project(folder: Path, seed: int) -> Path:
-    """Eight labelled frames that the demo's model was not trained on."""
+def mouse_project(folder: Path, seed: int) -> None:
+    """Writes eight labelled frames that the demo's model was not trained on."""
     write_project(folder, [seed], 8, (160, 120))
-    return folder
 
 
 def filled(text: str, files: Mapping[str, Path]) -> list[str]:

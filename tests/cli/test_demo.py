@@ -123,9 +123,12 @@ def test_runs_on_a_video_again_and_again(command, tmp_path):
 @pytest.mark.parametrize(
     "arguments", [["--seconds", "0"], ["--seconds", "nan"], ["--seconds", "inf"], ["--port", "0"], ["--port", "70000"]]
 )
-def test_bad_arguments(arguments, capsys):
-    assert main(["demo", *arguments]) == 2
-    assert capsys.readouterr().err.startswith(f"edgepose: {arguments[0]}")
+def test_bad_arguments(arguments):
+    command = [sys.executable, "-m", "edgepose", "demo", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert arguments[0] in line
 
 
 def test_a_taken_port_is_one_line():

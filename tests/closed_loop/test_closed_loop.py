@@ -119,13 +119,13 @@ def test_each_edge_of_an_input_is_an_event_with_its_clock(made: Make, board: Any
 
 def test_pulses_for_synchronising_are_events_with_their_frame(made: Make, board: Any) -> None:
     loop, reporter = made(GpioConfig(sync=loop_config.SyncConfig(pin=24, every_s=0.2, pulse_ms=20)))
-    highs = 0
+    highs, begin_s = 0, time.monotonic()
     for index in range(30):
         before = board.pin(24).state
         loop.posed(frame(index), pose(1))
         highs += board.pin(24).state and not before
         time.sleep(0.02)
-    assert 2 <= len(reporter.events) <= 4
+    assert 2 <= len(reporter.events) <= 1 + (time.monotonic() - begin_s) / 0.2
     assert highs == len(reporter.events)
     assert reporter.events[0][1].startswith("pulse 1 on pin 24, frame 0, monotonic clock ")
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from collecting import all_of, event, gaps_in, pose, poses_in, started
+from collecting import all_of, event, gaps_in, poses_in, started
+from delivering import pose
 from mouse_messages import INFO
 from test_collect_archive import collect, seqs, tags, take
 

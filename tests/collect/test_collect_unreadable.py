@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from asker import asking
 from brokers import Mosquitto, wait_until
-from collecting import pose, poses_in, send
+from collecting import poses_in, send
+from delivering import pose
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 

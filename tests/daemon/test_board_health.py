@@ -103,7 +103,7 @@ def test_each_change_for_the_worse_is_an_event(
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
     start("inference: {threads: 1}")
-    wait_until(lambda: subscriber.of("pose"), "poses", 30)
+    wait_until(lambda: subscriber.of("pose") and subscriber.of("health"), "poses and the first /health", 30)
     assert subscriber.of("health")[0]["board"]["temperature_c"] == 48.3
     pi.set(throttled=0x10001)
 

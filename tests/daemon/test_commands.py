@@ -20,28 +20,25 @@ import pytest
 from asker import Asker, asking
 from brokers import Mosquitto, Subscriber, wait_until
 from chaos_proxy import Proxy
-from delivering import QUICK
-from fakes import SIZE_WH, SKELETON, FakeCamera, FakeEstimator
+from delivering import BOOT, DEVICE, info, new_delivery
+from fakes import SIZE_WH, FakeCamera, FakeEstimator
 from paho.mqtt import publish
 
 from edgepose.camera.supervisor import CameraSupervisor
-from edgepose.config.schema import MqttConfig, SpoolConfig
-from edgepose.daemon.board import BoardSensors, SampledBoard
+from edgepose.config.schema import MqttConfig
+from edgepose.daemon.board import BoardSensors
 from edgepose.daemon.command_handlers import CommandHandlers
 from edgepose.daemon.dispatcher import MOST_WAITING, CommandDispatcher
 from edgepose.daemon.health import HealthMonitor as DaemonsHealth
 from edgepose.daemon.pipeline import Pipeline
 from edgepose.daemon.settings import read_settings
-from edgepose.delivery.delivery import MqttDelivery
-from edgepose.delivery.spool_lock import SpoolLock
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.commands import COMMANDS, LONGEST_COMMAND, CommandRejectedError, Health
-from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings, StatusMessage
+from edgepose.protocol.commands import COMMANDS, LONGEST_COMMAND, CommandRejectedError, Health, ReplyMessage
+from edgepose.protocol.messages import HealthMessage, InfoMessage, Settings
 from edgepose.protocol.topics import topic_name
 from edgepose.system.reporter import Reporter
 from edgepose.types import Frame, Pose
 
-DEVICE, BOOT = "cage-07", "b"
 RESPONSE = {"ResponseTopic": "answers/here", "CorrelationData": b"\x00\x01"}
 
 
@@ -59,20 +56,10 @@ class Device:
         self.stop, self.gate, self.waiting = threading.Event(), threading.Event(), threading.Event()
         self.file = folder / "settings.json"
         self.gate.set()
-        self._status = StatusMessage(device=DEVICE, boot=BOOT, state="online", run="r")
-        info = InfoMessage(
-            device=DEVICE,
-            boot=BOOT,
-            model="fake@000000",
-            skeleton=SKELETON,
-            size_wh=None,
-            versions={},
-            tags={"subject": "m3"},
-            settings=read_settings(self.file),
-        )
+        settings = read_settings(self.file)
         self.reporter = Reporter()
-        lock = SpoolLock(SpoolConfig(), DEVICE, wait=False, reporter=self.reporter)
-        self.delivery = MqttDelivery(mqtt, lock, self._status, info, self.stop, reporter=self.reporter, timing=QUICK)
+        about = info(tags={"subject": "m3"}, settings=settings)
+        self.delivery = new_delivery(mqtt, self.stop, about, reporter=self.reporter)
         self.camera = CameraSupervisor(lambda: FakeCamera(10**9, live=True, period_s=0.01), reporter=self.reporter)
         self.pipeline = Pipeline(
             self.camera,
@@ -80,7 +67,7 @@ class Device:
             self.delivery,
             DEVICE,
             reporter=self.reporter,
-            settings=info.settings,
+            settings=settings,
         )
         self.handlers = CommandHandlers(
             self.pipeline,
@@ -112,7 +99,7 @@ class Device:
 
     def health(self) -> HealthMessage:
         recording = SimpleNamespace(recorded=lambda: None)
-        board = SampledBoard(BoardSensors(Path("/")))
+        board = BoardSensors(Path("/"))
         model = SimpleNamespace(estimator=SimpleNamespace(describe=lambda: "fake", delegate="cpu"))
         parts = (self.camera, self.pipeline, self.delivery, recording, board, model)
         return DaemonsHealth(DEVICE, *parts, stages={}, reporter=self.reporter).message()
@@ -552,7 +539,9 @@ def test_a_command_in_work_at_the_end_is_answered_before_the_last_word(
     wait_until(lambda: subscriber.of("status")[-1]["state"] == "stopped", "the last word")
     told = [topic.split("/")[2] for topic, _, _ in subscriber.messages if topic.split("/")[2] in ("reply", "status")]
     assert told == ["status", "reply", "reply", "reply", "status"]
-    assert not device.dispatcher.ask("ping", b'{"id": "after"}').ok
+    answers: list[ReplyMessage] = []
+    device.dispatcher.submit("ping", b'{"id": "after"}', answers.append)
+    assert not answers[0].ok
     assert device.delivery.rejected["busy"] == 1
 
 

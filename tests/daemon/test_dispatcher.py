@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import pytest
 
 from edgepose.daemon.dispatcher import CommandDispatcher
 from edgepose.errors import EdgeposeError
-from edgepose.protocol.commands import Mark, Ping
+from edgepose.protocol.commands import Mark, Ping, ReplyMessage
 
 
 def fail(_: Mark) -> dict[str, object]:
     raise EdgeposeError("no room for it")
+
+
+def ask(dispatcher: CommandDispatcher, name: str, payload: bytes) -> ReplyMessage:
+    """Submits a command and waits for its reply."""
+    replies: SimpleQueue[ReplyMessage] = SimpleQueue()
+    dispatcher.submit(name, payload, replies.put)
+    return replies.get(timeout=10)
 
 
 @pytest.fixture
@@ -24,10 +32,10 @@ def dispatcher() -> Iterator[CommandDispatcher]:
 
 
 def test_a_command_is_carried_out_and_answered(dispatcher: CommandDispatcher) -> None:
-    reply = dispatcher.ask("ping", b'{"id": "1"}')
+    reply = ask(dispatcher, "ping", b'{"id": "1"}')
     assert (reply.ok, reply.id, reply.command, reply.result) == (True, "1", "ping", {"version": "1"})
     assert (reply.device, reply.boot) == ("cage-07", "b")
-    assert dispatcher.ask("ping", b"").ok
+    assert ask(dispatcher, "ping", b"").ok
     assert dispatcher.rejected == {}
 
 
@@ -43,17 +51,17 @@ def test_a_command_is_carried_out_and_answered(dispatcher: CommandDispatcher) ->
 def test_a_command_that_is_not_carried_out_is_answered_with_the_reason(
     name: str, payload: bytes, reason: str, error: str, dispatcher: CommandDispatcher
 ) -> None:
-    reply = dispatcher.ask(name, payload)
+    reply = ask(dispatcher, name, payload)
     assert (reply.ok, reply.id, reply.result) == (False, "7", {})
     assert reply.error.startswith(error)
     assert dispatcher.rejected == {reason: 1}
 
 
 def test_a_known_id_is_named_before_anything_else(dispatcher: CommandDispatcher) -> None:
-    assert dispatcher.ask("ping", b'{"id": "1"}').ok
+    assert ask(dispatcher, "ping", b'{"id": "1"}').ok
     dispatcher.close(10)
-    assert dispatcher.ask("ping", b'{"id": "1"}').error.startswith("a command with this id came before")
-    assert dispatcher.ask("ping", b'{"id": "2"}').error.startswith("too many commands at a time, or about to stop")
+    assert ask(dispatcher, "ping", b'{"id": "1"}').error.startswith("a command with this id came before")
+    assert ask(dispatcher, "ping", b'{"id": "2"}').error.startswith("too many commands at a time, or about to stop")
     assert dispatcher.rejected == {"repeated": 1, "busy": 1}
 
 
@@ -61,6 +69,6 @@ def test_a_handler_gets_the_command_as_it_was_read() -> None:
     seen: list[Ping] = []
     dispatcher = CommandDispatcher("cage-07", "b", ("ping",), {"ping": lambda ping: seen.append(ping) or {}})
     dispatcher.start()
-    assert dispatcher.ask("ping", b'{"id": "1"}').ok
+    assert ask(dispatcher, "ping", b'{"id": "1"}').ok
     dispatcher.close(10)
     assert seen == [Ping(id="1")]

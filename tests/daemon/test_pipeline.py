@@ -368,35 +368,27 @@ def test_a_region_outside_the_frame_is_an_alert_and_not_used(running: Callable[.
 
 
 def test_an_alert_about_an_observer_ends_when_the_observer_works_again() -> None:
-    class Unsteady:
-        """Fails at the frames 3 and 4."""
-
-        def captured(self, frame: Frame) -> None:
-            if frame.index in (3, 4):
-                raise ValueError(f"frame {frame.index}")
-
-        def posed(self, frame: Frame, pose: Pose) -> None:
-            """It needs no pose."""
+    def unsteady(frame: Frame) -> None:
+        if frame.index in (3, 4):
+            raise ValueError(f"frame {frame.index}")
 
     reporter, delivery = ListReporter(), ListDelivery()
-    observers = Observers([Unsteady()], reporter=reporter)
+    observers = Observers(on_frame=[unsteady], reporter=reporter)
     camera = CameraSupervisor(lambda: FakeCamera(9), on_frame=observers.captured, reporter=reporter)
     new_pipeline(camera, FakeEstimator(), delivery, reporter, observers=observers).run(threading.Event())
     assert len(delivery.messages) == 9
     assert reporter.kinds == ["alert"]
-    assert "captured fails (ValueError: frame 3)" in reporter.events[0][1]
+    assert "unsteady fails (ValueError: frame 3)" in reporter.events[0][1]
     assert reporter.alerts == {}
 
 
 def test_an_observer_that_fails_at_each_pose_stays_an_alert_and_poses_go_on() -> None:
-    class Broken:
-        def captured(self, frame: Frame) -> None:
-            raise ValueError("no")
-
-        posed = captured  # which is called with one argument more: TypeError
+    def broken(frame: Frame) -> None:
+        raise ValueError("no")
 
     reporter, delivery = Reporter(), ListDelivery()
-    observers = Observers([Broken()], reporter=reporter)  # type: ignore[list-item]
+    # It is called with one argument more, which raises TypeError.
+    observers = Observers([broken], reporter=reporter)  # type: ignore[list-item]
     new_pipeline(FakeCamera(5), FakeEstimator(), delivery, reporter, observers=observers).run(threading.Event())
     assert len(delivery.messages) == 5
     assert len(reporter.alerts) == 1

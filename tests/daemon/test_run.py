@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -40,22 +37,6 @@ def configure(tmp_path: Path, demo_model: Path, mosquitto: Mosquitto) -> Callabl
 
 
 @pytest.fixture
-def daemon() -> Iterator[Callable[[Path], subprocess.Popen[str]]]:
-    """daemon(config) starts `edgepose run`."""
-    made: list[subprocess.Popen[str]] = []
-
-    def start(config: Path) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "edgepose", "run", "-c", str(config)]
-        made.append(subprocess.Popen(words, stderr=subprocess.PIPE, text=True))
-        return made[-1]
-
-    yield start
-    for process in made:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
 def video(tmp_path: Path) -> Path:
     """A video of 45 grey frames, 160x120."""
     path = tmp_path / "video.mp4"
@@ -64,13 +45,6 @@ def video(tmp_path: Path) -> Path:
         writer.write(np.full((120, 160, 3), i * 5, np.uint8))
     writer.release()
     return path
-
-
-def log_of(process: subprocess.Popen[str]) -> str:
-    """Waits for the end of the process, and returns its log."""
-    _, text = process.communicate(timeout=30)
-    assert "Traceback" not in text
-    return "\n".join(line for line in text.splitlines() if "XNNPACK delegate" not in line)
 
 
 @pytest.mark.slow
@@ -101,11 +75,11 @@ def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],
     configure: Callable[..., Path],
-    daemon: Callable[[Path], subprocess.Popen[str]],
+    run: Callable[..., Daemon],
 ) -> None:
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
-    killed = daemon(configure())
+    killed = run(configure())
     wait_until(lambda: len(subscriber.seqs()) > 10, "poses")
     killed.kill()
     wait_until(lambda: subscriber.of("status")[-1]["state"] == "offline", "the last will")
@@ -113,11 +87,9 @@ def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     assert offline == {**online, "state": "offline"}
 
     first = max(subscriber.seqs())
-    stopped = daemon(configure())
+    stopped = run(configure())
     wait_until(lambda: len([seq for seq in subscriber.seqs() if seq > first]) > 10, "poses of the second run")
-    stopped.send_signal(signal.SIGTERM)
-    log = log_of(stopped)
-    assert stopped.returncode == 0
+    last_line = stopped.stop()
     wait_until(lambda: subscriber.of("status")[-1]["state"] == "stopped", "the last word")
     again = [status["run"] for status in subscriber.of("status")[2:]]
     assert again[0] != online["run"]
@@ -126,7 +98,7 @@ def test_a_kill_leaves_the_last_will_and_sigterm_the_last_word(
     # What the first run left comes with the second: it may have been lost.
     seqs = [pose["seq"] for pose in subscriber.poses() if not pose["replay"] and pose["seq"] > first]
     assert seqs == list(range(seqs[0], seqs[0] + len(seqs)))
-    assert f"{len(seqs)} poses, all delivered" in log
+    assert f"{len(seqs)} poses, all delivered" in last_line
     info, health = subscriber.of("info")[-1], subscriber.of("health")[-1]
     assert info["size_wh"] == [320, 240]
     assert set(subscriber.poses()[-1]["animals"][0]["keypoints"]) == set(info["skeleton"]["keypoints"])
@@ -139,7 +111,7 @@ def test_a_video_is_published_frame_by_frame_also_to_a_broker_that_comes_late(
     mosquitto: Mosquitto,
     subscribe: Callable[[int], Subscriber],
     configure: Callable[..., Path],
-    daemon: Callable[[Path], subprocess.Popen[str]],
+    run: Callable[..., Daemon],
     video: Path,
 ) -> None:
     # A session that the broker already knows, so that the subscriber misses nothing when both come back.
@@ -147,32 +119,22 @@ def test_a_video_is_published_frame_by_frame_also_to_a_broker_that_comes_late(
     subscriber = subscribe(mosquitto.port)
     mosquitto.save()
     mosquitto.kill()
-    process = daemon(configure(f"{{source: video, path: {video}, realtime: false}}"))
-    assert process.stderr is not None
-    lines = []
-    while "keeping poses" not in (lines[-1] if lines else ""):
-        lines.append(process.stderr.readline())
-        assert lines[-1], "the daemon ended without a broker"
+    daemon = run(configure(f"{{source: video, path: {video}, realtime: false}}"))
+    daemon.wait_for("keeping poses")
     mosquitto.start()
-    log = log_of(process)
-    assert process.returncode == 0
-    assert "45 poses, all delivered, 0 frames skipped" in log
-    assert "connection refused" not in log  # it was told already, once
+    assert daemon.wait() == 0
+    assert "45 poses, all delivered, 0 frames skipped" in daemon.lines[-1]
+    assert sum("connection refused" in line for line in daemon.lines) == 1
     wait_until(lambda: len(subscriber.seqs()) == 45, "all poses")
     assert [message["frame"] for message in subscriber.poses()] == list(range(45))
     assert np.diff(subscriber.seqs()).tolist() == [1] * 44
 
 
-def test_without_a_broker_sigterm_still_ends_it(
-    configure: Callable[..., Path], daemon: Callable[[Path], subprocess.Popen[str]]
-) -> None:
-    process = daemon(configure())
-    assert process.stderr is not None
-    while "keeping poses" not in process.stderr.readline():
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert "not delivered yet; the next start sends what is left" in log_of(process)
-    assert process.returncode == 0
+def test_without_a_broker_sigterm_still_ends_it(configure: Callable[..., Path], run: Callable[..., Daemon]) -> None:
+    daemon = run(configure())
+    daemon.wait_for("keeping poses")
+    daemon.stop()
+    assert any("not delivered yet; the next start sends what is left" in line for line in daemon.warnings())
 
 
 def test_a_model_on_slow_kernels_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -210,18 +172,17 @@ def _damage(model: Path, how: str) -> None:
     ],
 )
 def test_a_model_that_does_not_load_exits_78_with_one_line(
-    how: str, message: str, tmp_path: Path, demo_model: Path, daemon: Callable[[Path], subprocess.Popen[str]]
+    how: str, message: str, tmp_path: Path, demo_model: Path, run: Callable[..., Daemon]
 ) -> None:
     shutil.copy(demo_model, tmp_path)
     _damage(tmp_path / demo_model.name, how)
     config = tmp_path / "edgepose.yaml"
     config.write_text(f"model: {demo_model.name}\ncamera: {SYNTHETIC}\n", encoding="utf-8")
-    process = daemon(config)
-    log = log_of(process)
-    assert process.returncode == 78
-    assert log.startswith("edgepose: ")
-    assert message in log
-    assert len(log.splitlines()) == 1
+    daemon = run(config)
+    assert daemon.wait() == 78
+    (line,) = daemon.lines
+    assert line.startswith("edgepose: ")
+    assert message in line
 
 
 @pytest.mark.parametrize(
@@ -240,10 +201,9 @@ def test_a_config_that_cannot_work_exits_with_one_line(
     status: int,
     message: str,
     configure: Callable[..., Path],
-    daemon: Callable[[Path], subprocess.Popen[str]],
+    run: Callable[..., Daemon],
 ) -> None:
-    process = daemon(configure(camera, more))
-    log = log_of(process)
-    assert process.returncode == status
-    assert message in log
-    assert len(log.splitlines()) == 1
+    daemon = run(configure(camera, more))
+    assert daemon.wait() == status
+    (line,) = daemon.lines
+    assert message in line

@@ -39,6 +39,7 @@ def test_what_was_set_is_read_back(path: Path, caplog: pytest.LogCaptureFixture)
     assert caplog.messages == []
 
 
+@pytest.mark.slow
 def test_a_kill_while_it_is_written_leaves_one_of_the_two(path: Path) -> None:
     """A process that only writes the file is killed again and again, each time at another moment."""
     code = (

@@ -21,7 +21,7 @@ from edgepose.delivery.spool_disk import SpoolDisk
 from edgepose.errors import BrokerError, EdgeposeError
 from edgepose.mqtt.connection import probe_broker
 from edgepose.protocol.messages import HealthMessage
-from edgepose.system.reporter import MOST_EVENTS
+from edgepose.system.reporter import Reporter
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
@@ -337,13 +337,13 @@ def test_events_of_before_the_start_are_sent_and_waited_for(
 ) -> None:
     mosquitto.start()
     subscriber = subscribe(mosquitto.port)
-    delivery = new_delivery(at(mosquitto))
-    for number in range(MOST_EVENTS + 3):
+    delivery = new_delivery(at(mosquitto), reporter=Reporter(most_events=50))
+    for number in range(53):
         delivery.reporter.event("started", str(number))
     delivery.start(health, first_seq=70)
     delivery.wait_delivered()
     delivery.close()
-    wait_until(lambda: len(subscriber.of("event")) == MOST_EVENTS, "all events that found room")
-    assert [event["text"] for event in subscriber.of("event")] == [str(number) for number in range(MOST_EVENTS)]
+    wait_until(lambda: len(subscriber.of("event")) == 50, "all events that found room")
+    assert [event["text"] for event in subscriber.of("event")] == [str(number) for number in range(50)]
     assert {event["seq"] for event in subscriber.of("event")} == {70}
     assert delivery.given_up == {"events": 3}

@@ -258,6 +258,7 @@ def test_what_a_damaged_spool_still_says_is_counted(tmp_path: Path) -> None:
     assert disk.damaged == 300
 
 
+@pytest.mark.slow
 def test_a_large_spool_opens_at_once(tmp_path: Path) -> None:
     """Its poses are counted without reading the payloads, and only a small file is checked as a whole."""
     read_bytes = {}

@@ -258,7 +258,7 @@ def test_a_full_disk_is_an_alert_and_poses_go_on(tiny_disk: Path, make: Make, re
     for i, image in enumerate(images):
         feed(made, range(i, i + 1), image=image)
     wait_until(lambda: made.dropped["disk"] > 0 and "recording" in reporter.alerts, "the alert")
-    observers, delivery = Observers([made], reporter=reporter), ListDelivery()
+    observers, delivery = Observers([made.posed], [made.captured], reporter=reporter), ListDelivery()
     camera = CameraSupervisor(lambda: FakeCamera(30), on_frame=observers.captured, reporter=reporter)
     pipeline = Pipeline(camera, FakeEstimator(), delivery, "cage-07", observers, reporter=reporter)
     pipeline.run(threading.Event())

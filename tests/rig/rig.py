@@ -121,12 +121,16 @@ def fill() -> None:
 
 
 def missing(rig: Rig, begin_s: float) -> int:
-    """Poses since then, of the last boot, that never came: between the least and the greatest."""
+    """Poses of the last boot that never came: between the least and the greatest of those that came since then.
+
+    A pose may come twice, much later too, so one that came earlier is not missing.
+    """
     boot = rig.listener.poses[-1].boot
     deadline = time.monotonic() + 60
     while True:
         starts = rig.listener.poses
-        seqs = sorted({pose.seq for pose in starts if pose.boot == boot and pose.arrived_s > begin_s})
+        first = min(pose.seq for pose in starts if pose.boot == boot and pose.arrived_s > begin_s)
+        seqs = sorted({pose.seq for pose in starts if pose.boot == boot and pose.seq >= first})
         # A new start of the daemon begins at another number, far above.
         gaps = sum(after - before - 1 for before, after in itertools.pairwise(seqs) if after - before < 10_000)
         if not gaps or time.monotonic() > deadline:

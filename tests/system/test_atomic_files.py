@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepose.system.atomic_files import rename_durably, replace_durably, replace_files, write_durably
+from edgepose.system.atomic_files import replace_files, write_durably
 
 
 def test_a_file_has_its_content_and_permissions_whatever_the_umask(tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_what_fails_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) ->
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        replace_durably(path, write)
+        replace_files({path: write})
     assert [(found.name, found.read_bytes()) for found in tmp_path.iterdir()] == [("table.csv", b"old")]
 
 
@@ -58,10 +58,3 @@ def test_what_a_power_cut_left_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / ".state.part.json").symlink_to(other)
     write_durably(path, b"new", 0o600)
     assert (path.read_bytes(), path.is_symlink(), other.read_bytes()) == (b"new", False, b"other")
-
-
-def test_a_complete_file_takes_its_name(tmp_path: Path) -> None:
-    for name in ("video.mp4", "video.mp4.part"):
-        (tmp_path / name).write_text(name)
-    rename_durably(tmp_path / "video.mp4.part", tmp_path / "video.mp4")
-    assert [(found.name, found.read_text()) for found in tmp_path.iterdir()] == [("video.mp4", "video.mp4.part")]

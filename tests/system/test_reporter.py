@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-from edgepose.system import reporter as reporter_module
 from edgepose.system.reporter import Reporter
 
 
@@ -35,11 +34,11 @@ def test_events_are_taken_in_order_with_the_number_of_the_next_pose_and_their_ow
 
 
 def test_too_many_events_are_counted_and_nobody_waits() -> None:
-    reporter = Reporter()
-    for i in range(reporter_module.MOST_EVENTS + 5):
+    reporter = Reporter(most_events=10)
+    for i in range(15):
         reporter.event("rule_on", str(i))
     assert reporter.dropped == 5
-    assert taken(reporter)[-1] == ("rule_on", str(reporter_module.MOST_EVENTS - 1))
+    assert taken(reporter)[-1] == ("rule_on", "9")
 
 
 def test_an_alert_is_logged_and_told_once_until_it_has_been_away_for_long(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,15 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgepose.system.native_output import stderr_to
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Discards what is written to Python's stdout and to file descriptor 2, to which C++ libraries write directly."""
-    saved = os.dup(2)
-    with Path(os.devnull).open("w", encoding="utf-8") as null, contextlib.redirect_stdout(null):
-        os.dup2(null.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
+    """Discards what is written to Python's stdout, and to stderr by Python or by C++ libraries."""
+    with Path(os.devnull).open("w", encoding="utf-8") as null, contextlib.redirect_stdout(null), stderr_to(null):
+        yield

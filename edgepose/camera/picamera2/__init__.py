@@ -1,1 +1,1 @@
-"""The Raspberry Pi's Camera Module, by picamera2 and libcamera."""
+"""Reads the Raspberry Pi's Camera Module, by picamera2 and libcamera."""

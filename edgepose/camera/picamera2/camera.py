@@ -1,4 +1,4 @@
-"""The Camera Module on a Pi. The image processor of libcamera shrinks the picture to the size of the model.
+"""Reads the Camera Module on a Pi. The image processor of libcamera shrinks the picture to the size of the model.
 
 Two streams come from one exposure. `main` is the frame in whose pixels keypoints are; it is copied only where something
 needs it. `lores` has the same field of view, at the size of the model's input. A buffer is copied out and given back
@@ -87,7 +87,7 @@ class Picamera2Source:
         _log.info("%s: %s", self.name, sizes)
 
     def read(self) -> Frame | None:
-        """The newest frame that was not read yet, or else the next one; None after `close`.
+        """Returns the newest frame that was not read yet, or else the next one; None after `close`.
 
         Waits as long as no frame comes. Raises CameraError, and TimeoutError when `flush` or `restart` ends the wait.
         """
@@ -138,7 +138,7 @@ class Picamera2Source:
         with self._as_camera_error():
             asked = self._camera.create_video_configuration(
                 main={"size": camera.size_wh, "format": "RGB888"},  # in memory B, G, R
-                lores={"size": lores_wh(camera.size_wh, model), "format": "YUV420"},  # all that a Pi 4 has there
+                lores={"size": lores_wh(camera.size_wh, model), "format": "YUV420"},  # a Pi 4 has no other for it
                 raw=None,
                 transform=libcamera.Transform(hflip=camera.hflip, vflip=camera.vflip),
                 colour_space=space,
@@ -182,7 +182,7 @@ class Picamera2Source:
             self._camera.stop_preview()
 
     def _completed(self) -> Any:
-        """A request that the caller must release; None where none has come yet. Raises as `read` does.
+        """Returns a request that the caller must release; None where none has come yet. Raises as `read` does.
 
         The next call waits with the same job: an abandoned job would get a frame too, and nobody would release it.
         """
@@ -226,7 +226,7 @@ class Picamera2Source:
 
 
 def lores_wh(main_wh: tuple[int, int], model: ModelInput) -> tuple[int, int]:
-    """Size of the part of the model's input that a frame fills, in pixels.
+    """Returns the size of the part of the model's input that a frame fills, in pixels.
 
     The numbers are even, as libcamera wants them, and never larger than those of the frame.
     """
@@ -252,7 +252,7 @@ def unpadded(planes: U8, size_wh: tuple[int, int]) -> U8:
 
 
 def age(metadata: dict[str, Any]) -> tuple[int, int | None]:
-    """Age and exposure of a frame.
+    """Computes age and exposure of a frame.
 
     The sensor sends a row when its exposure is over, and the stamp is taken when the first row comes (picamera2#821).
     libcamera defines the stamp on CLOCK_BOOTTIME, but kernel drivers take CLOCK_MONOTONIC. The two differ once the

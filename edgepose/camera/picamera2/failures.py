@@ -18,7 +18,7 @@ NO_CAMERA = (
 
 
 def import_failure(exc: Exception) -> str:
-    """Why picamera2 cannot be imported."""
+    """Returns why picamera2 cannot be imported."""
     # A picamera2 built for NumPy 1 says "numpy.dtype size changed" or "numpy.core.multiarray failed to import".
     if "numpy" in str(exc) and not isinstance(exc, ModuleNotFoundError):
         return (
@@ -32,7 +32,7 @@ def import_failure(exc: Exception) -> str:
 
 
 def no_permission(dev: Path = DEV) -> str | None:
-    """Which of the camera's devices this user may not open; None where nothing is forbidden. dev: usually /dev."""
+    """Returns which camera device this user may not open; None where nothing is forbidden. dev: usually /dev."""
     heap = next((path for name in _HEAPS if (path := dev / "dma_heap" / name).exists()), None)
     for path in [*([heap] if heap else []), *_media_devices(dev)]:
         # It is not tried by opening the device: closing it again would give up every lock this process has on it.
@@ -42,7 +42,7 @@ def no_permission(dev: Path = DEV) -> str | None:
 
 
 def open_failure(exc: BaseException, name: str, dev: Path = DEV) -> str:
-    """Why the camera `name` cannot be opened or started, from what picamera2 raised. dev: usually /dev."""
+    """Returns why the camera `name` cannot be opened, from what picamera2 raised. dev: usually /dev."""
     texts = [str(one) for one in _chain(exc)]
     numbers = [one.errno for one in _chain(exc) if isinstance(one, OSError)]
     if any("busy" in text.lower() for text in texts):
@@ -64,7 +64,7 @@ def _chain(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _lock_holder(dev: Path) -> str | None:
-    """The process that has locked a media device. libcamera locks those of a camera that is in use (lockf)."""
+    """Returns the process that has locked a media device. libcamera locks those of a camera in use (lockf)."""
     try:
         locks = [line.split() for line in (_PROC / "locks").read_text(encoding="ascii").splitlines()]
         devices = {path.stat().st_ino for path in _media_devices(dev)}

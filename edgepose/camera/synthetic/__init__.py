@@ -1,1 +1,1 @@
-"""A rendered mouse whose keypoints are known: the camera of demos and tests."""
+"""Renders a mouse whose keypoints are known: the camera of demos and tests."""

@@ -1,18 +1,17 @@
-"""A live camera over an arena that does not exist: the keypoints of its mouse are known."""
+"""Plays a live camera over an arena that does not exist: the keypoints of its mouse are known."""
 
 from __future__ import annotations
 
 import time
 
 from edgepose.camera.pacer import Pacer
-from edgepose.camera.synthetic.mouse import Mouse
 from edgepose.camera.synthetic.scene import Scene
 from edgepose.system.clock import wall_us
 from edgepose.types import Frame
 
 
 class SyntheticSource:
-    """Gives frames at `rate_hz` until `close`. The keypoints of frame i are `mouse.truth(i)`."""
+    """Gives frames at `rate_hz` until `close`. The keypoints of frame i are `truth(i)` of the seed's `Mouse`."""
 
     live = True
 
@@ -21,10 +20,6 @@ class SyntheticSource:
         self._pacer = Pacer(rate_hz)
         self.rate_hz = rate_hz
         self._index = 0
-
-    @property
-    def mouse(self) -> Mouse:
-        return self._scene.mouse
 
     def read(self) -> Frame | None:
         if not self._pacer.wait():

@@ -1,4 +1,4 @@
-"""How the synthetic mouse moves and what its outline is: numpy only, no pixels.
+"""Computes how the synthetic mouse moves and what its outline is, with numpy only and without pixels.
 
 The walk is a closed curve that takes `LOOP_FRAMES` frames, and everything that moves (speed, head, tail, paws)
 repeats with it. So the keypoints of any frame are a table look-up by its number, in this process or another.
@@ -86,7 +86,7 @@ class Mouse:
         return Shape(_ribbon(spine, self._widths), self._tail(i), round_parts[:2], round_parts[2:], spine)
 
     def _tail(self, i: int) -> F64:
-        """The tail bends more and more towards its tip, and a wave runs along it."""
+        """Returns the tail, which bends more and more towards its tip, and along which a wave runs."""
         along = np.linspace(0, 1, _TAIL_STEPS)
         angle = self._rump_heading[i] + np.pi + self._tail_bend[i] * along**1.5
         angle = angle + 0.35 * along * np.sin(2 * np.pi * along * 0.9 - self._tail_phase[i])
@@ -98,12 +98,12 @@ class Mouse:
 
 
 def _clock() -> F64:
-    """Position within the loop, 0..1, (N,)."""
+    """Returns the position within the loop, 0..1, (N,)."""
     return np.arange(LOOP_FRAMES, dtype=np.float64) / LOOP_FRAMES
 
 
 def _sway(rng: np.random.Generator, reach: float, turns: tuple[int, ...]) -> F64:
-    """A smooth swing within about -reach..reach that repeats with the loop, (N,)."""
+    """Returns a smooth swing within about -reach..reach that repeats with the loop, (N,)."""
     phase = rng.random(len(turns))
     weight = rng.dirichlet(np.full(len(turns), 4.0))
     waves = np.sin(2 * np.pi * (np.outer(_clock(), turns) + phase))
@@ -137,7 +137,7 @@ def _walk(rng: np.random.Generator, size_wh: tuple[int, int], length_px: float) 
 
 
 def _closed_curve(rng: np.random.Generator, low: F64, high: F64) -> F64:
-    """Points of a smooth closed curve that touches all four sides of the box low..high."""
+    """Returns points of a smooth closed curve that touches all four sides of the box low..high."""
     turns = np.array([1, 2, 3])
     phase = 2 * np.pi * np.linspace(0, 1, 3000, endpoint=False)
     waves = np.sin(phase[:, None, None] * turns + 2 * np.pi * rng.random((2, 3)))
@@ -147,7 +147,7 @@ def _closed_curve(rng: np.random.Generator, low: F64, high: F64) -> F64:
 
 
 def _turning(points: F64) -> F64:
-    """Curvature along a closed curve, radians per pixel."""
+    """Returns the curvature along a closed curve, radians per pixel."""
     step = np.roll(points, -1, axis=0) - points
     angle = np.arctan2(step[:, 1], step[:, 0])
     turn = np.angle(np.exp(1j * (np.roll(angle, -1) - angle)))
@@ -159,7 +159,7 @@ def _direction(angle: F64 | float) -> F64:
 
 
 def _spine(centre: F64, heading: F64, head: F64, rump: F64, length_px: float) -> F64:
-    """From snout to tail base in every frame, (N, 8, 2): the head turns at the chest, the rump at the middle."""
+    """Returns points from snout to tail base, (N, 8, 2): the head turns at the chest, the rump at the middle."""
     body, front, back = (length_px * _direction(angle) for angle in (heading, head, rump))
     chest = centre + 0.15 * body
     before = [chest + part * front for part in (0.35, 0.285, 0.16, 0.0)]
@@ -167,7 +167,7 @@ def _spine(centre: F64, heading: F64, head: F64, rump: F64, length_px: float) ->
 
 
 def _paws(spine: F64, heading: F64, rump: F64, gait: F64, length_px: float) -> F64:
-    """Four paws under the body that swing with the distance walked, diagonal pairs together, (N, 4, 2)."""
+    """Returns four paws that swing with the distance walked, diagonal pairs together, (N, 4, 2)."""
     found = []
     for part, side, phase in ((_CHEST, -1, 0.0), (_CHEST, 1, np.pi), (_RUMP, -1, np.pi), (_RUMP, 1, 0.0)):
         angle = heading if part == _CHEST else rump
@@ -178,14 +178,14 @@ def _paws(spine: F64, heading: F64, rump: F64, gait: F64, length_px: float) -> F
 
 
 def _keypoints(spine: F64, head: F64, length_px: float) -> F64:
-    """(N, 4, 2). Image y points down, so the left ear lies at minus a quarter turn."""
+    """Returns the keypoints, (N, 4, 2). Image y points down, so the left ear lies at minus a quarter turn."""
     base = spine[:, _HEAD] - 0.01 * length_px * _direction(head)
     across = 0.104 * length_px * _direction(head + np.pi / 2)
     return np.stack([spine[:, 0], base - across, base + across, spine[:, -1]], axis=1)
 
 
 def _catmull_rom(count: int) -> F64:
-    """(samples, count): weights of `count` points in a smooth curve through all of them."""
+    """Returns the weights of `count` points in a smooth curve through all of them, (samples, count)."""
     ends = np.eye(count)
     padded = np.vstack([2 * ends[0] - ends[1], ends, 2 * ends[-1] - ends[-2]])
     t = np.linspace(0, 1, _SAMPLES, endpoint=False)[:, None]
@@ -201,12 +201,12 @@ _CIRCLE = np.linspace(0, 2 * np.pi, 16, endpoint=False)
 
 
 def _smooth(points: F64) -> F64:
-    """Smooth curve through the spine's points (8, d), both ends included."""
+    """Returns a smooth curve through the spine's points (8, d), both ends included."""
     return np.asarray(_CURVE @ points, np.float64)
 
 
 def _ribbon(line: F64, half_width: F64) -> F64:
-    """Outline of a line with a width: down one side, back on the other."""
+    """Returns the outline of a line with a width: down one side, back on the other."""
     along = np.gradient(line, axis=0)
     along = along / np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
     across = np.stack([-along[:, 1], along[:, 0]], axis=1) * half_width[:, None]
@@ -214,7 +214,7 @@ def _ribbon(line: F64, half_width: F64) -> F64:
 
 
 def _ellipses(centre: F64, size: F64, angle: F64) -> F64:
-    """Outlines (n, 16, 2) of n ellipses; size (n, 2): half axes along and across `angle`."""
+    """Returns the outlines (n, 16, 2) of n ellipses; size (n, 2): half axes along and across `angle`."""
     x, y = np.cos(_CIRCLE) * size[:, :1], np.sin(_CIRCLE) * size[:, 1:]
     cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
     return np.asarray(centre[:, None] + np.stack([x * cos - y * sin, x * sin + y * cos], axis=-1), np.float64)

@@ -22,7 +22,7 @@ _FUR_TILE = 192
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """What a seed decides.
+    """The look of a scene, which its seed decides.
 
     Attributes:
         floor: colour (3,), BGR 0..255; so are `wall`, `fur` and `skin`.
@@ -84,8 +84,8 @@ class Scene:
         """Returns factors (h, w): a soft shadow away from the light, and a hard one under the mouse."""
         length, coarse = self.mouse.length_px, _coarse(self.mouse.length_px)
         small_hw = (-(-shape_hw[0] // coarse), -(-shape_hw[1] // coarse))
-        thrown = [_shrink(part - low + drop, coarse) for part in (shape.body, shape.tail)]
-        touching = [_shrink(part - low, coarse) for part in (shape.body, *shape.paws)]
+        thrown = [px_to_cell(part - low + drop, coarse) for part in (shape.body, shape.tail)]
+        touching = [px_to_cell(part - low, coarse) for part in (shape.body, *shape.paws)]
         factor = 1 - self._style.shadow * coverage(thrown, small_hw, 0.055 * length / coarse)
         factor *= 1 - 0.35 * coverage(touching, small_hw, 0.03 * length / coarse)
         return _enlarge(factor, coarse, shape_hw)
@@ -98,7 +98,7 @@ class Scene:
         view = planes[:, box[0], box[1]]
         hw = view.shape[1:]
         small_hw = (-(-hw[0] // coarse), -(-hw[1] // coarse))
-        back = coverage([_shrink(shape.body - corner, coarse)], small_hw, 0.07 * length / coarse)
+        back = coverage([px_to_cell(shape.body - corner, coarse)], small_hw, 0.07 * length / coarse)
         slope_x, slope_y = cv2.Scharr(back, cv2.CV_32F, 1, 0), cv2.Scharr(back, cv2.CV_32F, 0, 1)
         # The back falls away towards the light on the lit side: its slope is negative there.
         side = -(slope_x * style.light[0] + slope_y * style.light[1]) * (length / coarse / 190)
@@ -161,7 +161,7 @@ def _arena(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) ->
 
 
 def _light(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) -> F32:
-    """Brightness (H, W): brighter towards the light, darker towards the corners, cloudy smudges on the floor."""
+    """Returns the brightness (H, W), higher towards the light, lower towards the corners, with smudges on the floor."""
     w, h = size_wh
     x, y = np.linspace(-1, 1, w, dtype=np.float32), np.linspace(-1, 1, h, dtype=np.float32)[:, None]
     light = 1 + style.slope * (x * style.light[0] + y * style.light[1]) - style.vignette * (x**2 + y**2) / 2
@@ -172,7 +172,7 @@ def _light(rng: np.random.Generator, style: _Style, size_wh: tuple[int, int]) ->
 
 
 def _noise(rng: np.random.Generator, sigma: float, size_wh: tuple[int, int]) -> U8:
-    """Sensor noise, larger than the picture so that each frame can take another part of it."""
+    """Returns sensor noise, larger than the picture so that each frame can take another part of it."""
     luma = rng.normal(0, sigma, (_NOISE_TILE, _NOISE_TILE, 1)) + rng.normal(
         0, 0.4 * sigma, (_NOISE_TILE, _NOISE_TILE, 3)
     )
@@ -182,7 +182,7 @@ def _noise(rng: np.random.Generator, sigma: float, size_wh: tuple[int, int]) -> 
 
 
 def _fur(rng: np.random.Generator) -> F32:
-    """Texture of hairs along x, about -1..1."""
+    """Returns the texture of hairs along x, about -1..1."""
     strands = rng.normal(0, 1, (_FUR_TILE, _FUR_TILE)).astype(np.float32)
     hairs = cv2.GaussianBlur(strands, (0, 0), sigmaX=5, sigmaY=1.0)
     patches = cv2.GaussianBlur(strands, (0, 0), 9)
@@ -247,10 +247,6 @@ def _box(polygon: F64, margin: float, shape_hw: tuple[int, ...]) -> tuple[slice,
 def _coarse(length_px: float) -> int:
     """Returns how many times smaller those parts are painted that are blurred by several pixels anyway."""
     return max(1, round(length_px / 32))
-
-
-def _shrink(polygon: F64, factor: int) -> F64:
-    return px_to_cell(polygon, factor)
 
 
 def _enlarge(small: F32, factor: int, shape_hw: tuple[int, ...]) -> F32:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from edgepose.errors import ModelError
 from edgepose.inference.model_file import read_card, read_model
 from edgepose.inference.runtime import open_runtime
-from edgepose_train.evaluation.evaluate import held_out
+from edgepose.pose.heatmap import FLOAT, decode
 from edgepose_train.export.dequantized_graph import dequantize
 from edgepose_train.export.layer_attribution import LayerAttribution, SuspectLayer, attribute_layers
 from edgepose_train.export.quantize import to_int8
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.network import network
+from edgepose_train.network.backbone import Head, parse_backbone
 
 pytestmark = pytest.mark.slow  # a network is trained
 
@@ -25,8 +28,8 @@ def trained(finished_run):
     """The float network of the run: the best weights of its checkpoint."""
     card = read_card(finished_run.model)
     recipe = card.training.settings["recipe"]
-    head = network.Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"])
-    model = network.build(network.parse_backbone(recipe["backbone"]), head, card.input.size_wh, "none")
+    head = Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"])
+    model = network.build(parse_backbone(recipe["backbone"]), head, card.input.size_wh, "none")
     with np.load(finished_run.folder / "checkpoint.npz") as data:
         assert json.loads(str(data["notes"]))["best"]["step"] > 0
         model.set_weights([data[key] for key in sorted(data.files) if key.startswith("best/")])
@@ -86,6 +89,25 @@ def test_layers_have_the_names_of_the_network(trained, finished_run):
     assert len(set(layers)) == len(layers)
 
 
+def rgb(image):
+    return cv2.cvtColor(cv2.imread(str(image.path)), cv2.COLOR_BGR2RGB)
+
+
+def labelled_by(model, images, output):
+    """The images with the keypoints that the float network finds, so that its own error is 0.
+
+    After sixty steps of training the network hardly finds the animal: against people's labels, rounding would help as
+    often as it harms, another layer on another processor.
+    """
+
+    def keypoints_of(image):
+        found = model(rgb(image)[None].astype(np.float32) / 127.5 - 1, training=False)
+        heatmap, offset = found["heatmap"].numpy()[0], np.clip(found["offset"].numpy()[0], -1, 1)
+        return decode(heatmap, offset, output.stride, output.offset_scale, FLOAT)[0].astype(np.float64)
+
+    return [replace(image, xy_px=keypoints_of(image)) for image in images]
+
+
 # TensorFlow's converter warns of this at every quantization; `fit` hides it from its users.
 @pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
 def test_a_layer_whose_range_explodes_is_the_cause(trained, finished_run, dataset):
@@ -99,23 +121,20 @@ def test_a_layer_whose_range_explodes_is_the_cause(trained, finished_run, datase
     kernel[..., 0] *= 200
     bias[0] *= 200
     layer.set_weights([kernel, bias])
-    data = to_int8(trained, [picture_of(card)])
-    attribution = attribute_layers(trained, data, card, held_out(dataset, card))
-    assert attribution.loss_px > 1
+    data = to_int8(trained, [rgb(image) for image in dataset.images])
+    attribution = attribute_layers(trained, data, card, labelled_by(trained, dataset.images, card.output))
+    print(attribution)
+    assert attribution.float_px < 0.1
     assert attribution.cause.layer == "heatmap output"
-    # The amount that float gives back differs between processors, on four frames and after sixty steps of training.
-    gains = {suspect.layer: attribution.loss_px - suspect.without_px for suspect in attribution.suspects}
-    gain = gains.pop("heatmap output")
-    assert gain > 1
-    assert gain > 2 * max(gains.values())
+    assert attribution.loss_px > 5
     assert attribution.sentence().startswith(
-        "the cause is the layer heatmap output: with it in float, the loss on 4 frames"
+        "the cause is the layer heatmap output: with it in float, the loss on 16 frames"
     )
 
 
 def test_another_networks_file_is_refused(trained, finished_run):
     card = read_card(finished_run.model)
-    other = network.build(network.parse_backbone("v2_0.35"), network.Head(4, 8, 32), card.input.size_wh, "none")
+    other = network.build(parse_backbone("v2_0.35"), Head(4, 8, 32), card.input.size_wh, "none")
     with pytest.raises(ModelError, match="other operations than the float network"):
         dequantize(other, finished_run.model.read_bytes())
 

@@ -48,7 +48,7 @@ def test_a_batch_that_is_not_fixed_is_minus_one():
 
     picture = keras.Input((6, 8, 3))
     graph = read_graph(_converted(keras.Model(picture, keras.layers.Conv2D(2, 3)(picture))), "made")
-    assert graph.inputs[0].shape == (-1, 6, 8, 3)
+    assert graph.ops[0].inputs[0].shape == (-1, 6, 8, 3)
 
 
 def test_weights_are_counted_once_and_are_most_of_the_file(demo):

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from dlc_project import LAYOUTS, NAMES, labels, write_csv
 
-from edgepose_train.labels.label_cells import new_cells
-from edgepose_train.labels.label_table import read_label_table, write_both
+from edgepose.system.atomic_files import replace_files
+from edgepose_train.labels.label_cells import Cells, new_cells
+from edgepose_train.labels.label_table import read_label_table, table_writers
+
+
+def write_both(stem: Path, cells: Cells) -> None:
+    replace_files(table_writers(stem, cells))
 
 
 @pytest.fixture(params=LAYOUTS)

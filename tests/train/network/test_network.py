@@ -13,7 +13,8 @@ from keras.src.backend import config as keras_config
 
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose_train.network import network
-from edgepose_train.network.network import Backbone, Head, build, parse_backbone
+from edgepose_train.network.backbone import Backbone, Head, parse_backbone
+from edgepose_train.network.network import build
 from edgepose_train.training.trainer import Trainer, TrainingPlan
 
 SMALL = Backbone(1, 0.25, 11)

@@ -7,6 +7,7 @@ from importlib import resources
 import pytest
 
 from edgepose_train.export.tflite_graph import read_graph
+from edgepose_train.network.backbone import Backbone, Head
 from edgepose_train.network.network_cost import NetworkCost, network_cost
 
 
@@ -17,12 +18,16 @@ def _counted(graph) -> NetworkCost:
 def test_the_demos_int8_file():
     demo = resources.files("edgepose") / "demo" / "demo.tflite"
     graph = read_graph(demo.read_bytes(), "demo.tflite")
-    assert network_cost((1, 0.25, 11), (4, 8, 32), (320, 240)) == _counted(graph)
+    assert network_cost(Backbone(1, 0.25, 11), Head(4, 8, 32), (320, 240)) == _counted(graph)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("backbone", "head", "size_wh"), [((2, 0.35, 13), (3, 4, 24), (96, 64)), ((1, 0.5, 8), (5, 16, 16), (64, 96))]
+    ("backbone", "head", "size_wh"),
+    [
+        (Backbone(2, 0.35, 13), Head(3, 4, 24), (96, 64)),
+        (Backbone(1, 0.5, 8), Head(5, 16, 16), (64, 96)),
+    ],
 )
 def test_other_trunks_sizes_and_strides(backbone, head, size_wh):
     """A float file lacks the first operation of the int8 file, from uint8 to int8."""
@@ -31,7 +36,7 @@ def test_other_trunks_sizes_and_strides(backbone, head, size_wh):
     from edgepose_train.network import network
     from edgepose_train.quiet import quiet
 
-    model = network.build(network.Backbone(*backbone), network.Head(*head), size_wh, "none")
+    model = network.build(backbone, head, size_wh, "none")
     with quiet():
         graph = read_graph(tf.lite.TFLiteConverter.from_keras_model(model).convert(), "made")
     counted = _counted(graph)
@@ -40,5 +45,5 @@ def test_other_trunks_sizes_and_strides(backbone, head, size_wh):
 
 
 def test_cost_grows_with_the_pixels():
-    small, large = (network_cost((2, 1.0, 13), (4, 8, 64), size) for size in ((160, 128), (320, 256)))
+    small, large = (network_cost(Backbone(2, 1.0, 13), Head(4, 8, 64), size) for size in ((160, 128), (320, 256)))
     assert (large.macs, large.written) == (4 * small.macs, 4 * small.written)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgepose.errors import UsageError
-from edgepose_train.network.network import parse_backbone
+from edgepose_train.network.backbone import parse_backbone
 from edgepose_train.network.recipes import LEAST_SIDE, RECIPES, SIZE_STEP, input_size, parse_size, recipe_for
 
 SIDE = st.integers(8, 4000)

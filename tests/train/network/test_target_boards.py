@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from edgepose.errors import UsageError
-from edgepose_train.network.network_cost import NetworkCost, network_cost
+from edgepose_train.network.network_cost import NetworkCost
 from edgepose_train.network.target_boards import (
     ANIMAL_PX,
     LONGEST_SIDE,
@@ -87,8 +87,8 @@ def test_the_estimate_is_that_of_the_network_that_was_chosen():
 def test_a_higher_frame_rate_never_gives_a_slower_network():
     choices = [choose_network(TARGET_BOARDS["pi-4"], fps, *OPEN_FIELD) for fps in (5, 10, 20, 40, 60)]
     assert all(a.estimate_ms >= b.estimate_ms for a, b in pairwise(choices))
-    assert choices[0].backbone == "mobilenet_v2_1"
-    assert choices[-1].backbone == "mobilenet_v1_0.25:8"
+    assert str(choices[0].network.backbone) == "mobilenet_v2_1"
+    assert str(choices[-1].network.backbone) == "mobilenet_v1_0.25:8"
 
 
 def test_faster_boards_get_slower_networks():
@@ -101,9 +101,7 @@ def test_faster_boards_get_slower_networks():
 
 
 def _cost(choice) -> NetworkCost:
-    from edgepose_train.network.network import parse_backbone
-
-    return network_cost(parse_backbone(choice.backbone), (4, choice.stride, choice.width), choice.input_wh)
+    return choice.network.cost(choice.input_wh, 4)
 
 
 def test_a_large_animal_needs_no_more_input_than_a_small_one_in_a_smaller_frame():
@@ -126,4 +124,5 @@ def test_what_no_network_can_do_is_one_line_with_a_rate_that_works():
     ) as caught:
         choose_network(TARGET_BOARDS["pi-zero-2w"], 500, *OPEN_FIELD)
     possible = float(str(caught.value).split("--fps ")[1].split()[0])
-    assert choose_network(TARGET_BOARDS["pi-zero-2w"], possible, *OPEN_FIELD).backbone == "mobilenet_v1_0.25:8"
+    choice = choose_network(TARGET_BOARDS["pi-zero-2w"], possible, *OPEN_FIELD)
+    assert str(choice.network.backbone) == "mobilenet_v1_0.25:8"

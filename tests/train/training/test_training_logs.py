@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 
 import numpy as np
@@ -11,7 +12,7 @@ from edgepose_train.training.training_logs import EVERY, CurvePoint, TrainingLog
 
 
 def write(folder) -> None:
-    with TrainingLogs(folder) as logs:
+    with contextlib.closing(TrainingLogs(folder)) as logs:
         for step in range(1, 2 * EVERY + 1):
             logs.add_losses(step, np.array([3.0, 2.0, 1.0]) / step)
         logs.add_point(CurvePoint(2 * EVERY, 0.5, 7.25))

@@ -12,6 +12,7 @@ from model_files import rewrite
 from edgepose.errors import EdgeposeError
 from edgepose.inference.model_file import read_card
 from edgepose_train.network import network
+from edgepose_train.network.backbone import Head, parse_backbone
 from edgepose_train.training import checkpoint
 from edgepose_train.training.warm_start import start_from
 
@@ -22,8 +23,8 @@ SIZE_WH = (96, 96)
 
 def like(run, keypoints=4, backbone="mobilenet_v1_0.25"):
     recipe = read_card(run.model).training.settings["recipe"]
-    head = network.Head(keypoints, recipe["stride"], recipe["width"])
-    return network.build(network.parse_backbone(backbone), head, SIZE_WH, "given")
+    head = Head(keypoints, recipe["stride"], recipe["width"])
+    return network.build(parse_backbone(backbone), head, SIZE_WH, "given")
 
 
 def test_the_same_network_begins_where_the_earlier_one_ended(finished_run, capsys):

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from edgepose.errors import DatasetError, UsageError
 from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count
 from edgepose.types import U8, Skeleton
-from edgepose.video.frames import Video
-from edgepose_train.commands.labelling_project import add_video_arguments, is_project, make_or_extend, open_videos
+from edgepose_train.commands import labelling_project
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames
 from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection import extract
@@ -32,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "example:\n"
         "  edgepose-train extract cage1.mp4 cage2.mp4 -o my-project -n 200 --bodyparts snout,leftear,rightear,tailbase"
     )
-    add_video_arguments(parser, "a new folder, or a DeepLabCut project", frames=200)
+    labelling_project.add_video_arguments(parser, "a new folder, or a DeepLabCut project", frames=200)
     parser.add_argument(
         "--method",
         choices=("kmeans", "uniform"),
@@ -63,19 +61,17 @@ def _scorer(text: str) -> str:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 1 when a video could not be read; the others are used all the same."""
-    if is_project(args.output) and (args.bodyparts or args.scorer):
+    if labelling_project.is_project(args.output) and (args.bodyparts or args.scorer):
         raise UsageError(f"{args.output}: is a project already, with its body parts; leave out --bodyparts, --scorer")
-    videos, status = open_videos(args.videos)
+    videos, status = labelling_project.open_videos(args.videos)
     known = known_digests(args.output / LABELS)
-    samples = _sample(videos)
+    samples = labelling_project.read_videos(videos, extract.frames_to_sample, extract.sample_video)
     positions = [extract.candidates(sample, known) for sample in samples]
     wanted = extract.shares([len(available) for available in positions], args.frames)
     if not sum(wanted):
-        raise DatasetError(
-            "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
-        )
+        raise DatasetError(labelling_project.NOTHING_TO_LABEL)
     used = [sample.video for sample, number in zip(samples, wanted, strict=True) if number]
-    make_or_extend(args.output, Skeleton(args.bodyparts or _PLACEHOLDERS), args.scorer, used)
+    labelling_project.make_or_extend(args.output, Skeleton(args.bodyparts or _PLACEHOLDERS), args.scorer, used)
     written = {}
     for sample, available, number in zip(samples, positions, wanted, strict=True):
         if number:
@@ -84,15 +80,6 @@ def run(args: argparse.Namespace) -> int:
             written[sample.video.stem] = _write(args.output, sample, chosen.tolist())
     _report(args, written)
     return status
-
-
-def _sample(videos: Sequence[Video]) -> list[extract.SampledVideo]:
-    with progress_bar() as progress:
-        tasks = [progress.add_task(video.path.name, total=min(video.count, extract.MOST_SAMPLED)) for video in videos]
-        return [
-            extract.sample_video(video, partial(progress.advance, task))
-            for video, task in zip(videos, tasks, strict=True)
-        ]
 
 
 def _write(project: Path, sample: extract.SampledVideo, positions: Sequence[int]) -> int:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from edgepose.errors import UsageError
 from edgepose.inference.model_card import ModelCard
 from edgepose.inference.model_file import NETWORK, read_card
-from edgepose.system.arguments import add_output_argument, check_output, model_path
+from edgepose.system.arguments import above_zero, add_output_argument, check_output, model_path
 from edgepose.system.extras import extra
 from edgepose_train.commands.labelling_project import positive
 from edgepose_train.commands.score_table import print_scores
@@ -25,6 +25,7 @@ from edgepose_train.export.model_speed import speed_table
 from edgepose_train.export.tflite_graph import read_bytes, read_graph
 from edgepose_train.labels.dataset import Dataset
 from edgepose_train.labels.reading import DATASET_HELP, read_dataset
+from edgepose_train.network.backbone import parse_backbone
 from edgepose_train.network.recipes import RECIPES, Recipe, parse_size, recipe_for
 from edgepose_train.network.target_boards import TARGET_BOARDS, choose_network
 from edgepose_train.quiet import quiet
@@ -34,6 +35,7 @@ from edgepose_train.training.checkpoint import CHECKPOINT, is_run
 from edgepose_train.training.distill import prepare_distillation
 from edgepose_train.training.fit_options import FitOptions
 from edgepose_train.training.samples import animal_size, frame_size
+from edgepose_train.training.splits import fold_splits
 
 if TYPE_CHECKING:
     from edgepose_train.training.fit import FitResult
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--recipe", choices=list(RECIPES), metavar="NAME", help="fast, balanced (the default) or accurate")
     boards = f"choose network and input for this board, instead of --recipe: {', '.join(TARGET_BOARDS)}"
     add("--target", choices=list(TARGET_BOARDS), metavar="BOARD", help=boards)
-    add("--fps", type=_positive_number, metavar="F", help="the frame rate to reach on --target")
+    add("--fps", type=above_zero, metavar="F", help="the frame rate to reach on --target")
     add("--backbone", metavar="NAME", help="mobilenet_v1_ALPHA or mobilenet_v2_ALPHA")
     add("--input", metavar="WxH", help="the size of the model's input, such as 320x240")
     add("--follow", action="store_true", help="also train for a window that follows the animal (view.follow)")
@@ -79,17 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--folds", type=positive, metavar="K", help="also train K models, so that every frame is tested once")
     add("--teacher", type=model_path, metavar="MODEL", help="a larger model, which labels frames of --unlabelled")
     add("--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="videos to train on with the labels of --teacher")
-    add("--max-int8-loss", type=_positive_number, metavar="PX", help=_INT8_LOSS_HELP)
-
-
-def _positive_number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text}: give a number above 0")
-    return value
+    add("--max-int8-loss", type=above_zero, metavar="PX", help=_INT8_LOSS_HELP)
 
 
 def _seed(text: str) -> int:
@@ -107,11 +99,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"problem: {problem}", file=sys.stderr)
     _prepare_folder(args.output, args.force)
     _start_tensorflow()
-    from edgepose_train.training.crossval import add_folds, cross_validate, plan_folds
+    from edgepose_train.training.crossval import add_folds, cross_validate
     from edgepose_train.training.fit import fit
 
     options = _fit_options(args, dataset, input_wh)
-    folds = plan_folds(dataset, options, args.folds) if args.folds else []
+    folds = fold_splits(dataset, options.seed, args.folds, options.by_video) if args.folds else []
     distillation = prepare_distillation(args.teacher, args.unlabelled, dataset) if args.teacher else None
     result = fit(dataset, args.output, options, distillation=distillation)
     model = args.output / NETWORK
@@ -155,8 +147,6 @@ def _start_tensorflow() -> None:
 
 
 def _fit_options(args: argparse.Namespace, dataset: Dataset, input_wh: tuple[int, int] | None) -> FitOptions:
-    from edgepose_train.network.network import parse_backbone
-
     name = args.target or args.recipe or "balanced"
     if args.target:
         recipe, input_wh = _for_board(args, dataset)
@@ -174,13 +164,14 @@ def _for_board(args: argparse.Namespace, dataset: Dataset) -> tuple[Recipe, tupl
     fps = args.fps or board.fps
     sizes = frame_size(dataset.images), animal_size(dataset.images)
     choice = choose_network(board, fps, *sizes, len(dataset.skeleton.keypoints))
-    w, h = choice.input_wh
+    (w, h), network = choice.input_wh, choice.network
     print(
-        f"{args.target}: {choice.backbone} at {w}x{h}, stride {choice.stride}; about {choice.estimate_ms:.0f} ms "
+        f"{args.target}: {network.backbone} at {w}x{h}, stride {network.stride}; about {choice.estimate_ms:.0f} ms "
         f"a frame there, which leaves room for everything else at {fps:g} fps",
         flush=True,
     )
-    return recipe_for(choice.backbone, choice.width, choice.stride, choice.animal_px, args.target == "coral"), (w, h)
+    edge_tpu = args.target == "coral"
+    return recipe_for(str(network.backbone), network.width, network.stride, choice.animal_px, edge_tpu), (w, h)
 
 
 def _conclude(args: argparse.Namespace, result: FitResult) -> int:

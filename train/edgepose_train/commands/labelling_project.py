@@ -1,4 +1,4 @@
-"""What `extract` and `suggest` share: videos that open, and the project that gets their frames."""
+"""Has the steps that `extract` and `suggest` share: they read videos, and write frames into a project."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ import argparse
 import getpass
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from edgepose.errors import CameraError, UsageError
+from edgepose.system.progress import progress_bar
 from edgepose.types import Skeleton
 from edgepose.video.frames import Video, open_video
 from edgepose_train.labels.deeplabcut_writer import add_videos, create_project
 from edgepose_train.labels.project_files import CONFIG
+
+NOTHING_TO_LABEL = "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
+T = TypeVar("T")
 
 
 def positive(text: str) -> int:
@@ -73,6 +79,24 @@ def open_videos(paths: Sequence[Path]) -> tuple[list[Video], int]:
     if not videos:
         raise CameraError("none of the videos can be read")
     return videos, status
+
+
+def read_videos(
+    videos: Sequence[Video], frames: Callable[[int], Sequence[int]], read: Callable[[Video, Callable[[], None]], T]
+) -> list[T]:
+    """Reads the videos one by one, and shows the progress of all.
+
+    Args:
+        videos: the videos.
+        frames: returns the numbers of the frames that are read of a video with this many frames.
+        read: reads a video, and calls its second argument after each frame.
+
+    Returns:
+        What `read` returns for each video.
+    """
+    with progress_bar() as progress:
+        tasks = [progress.add_task(video.path.name, total=len(frames(video.count))) for video in videos]
+        return [read(video, partial(progress.advance, task)) for video, task in zip(videos, tasks, strict=True)]
 
 
 def make_or_extend(folder: Path, skeleton: Skeleton, scorer: str | None, videos: Sequence[Video]) -> None:

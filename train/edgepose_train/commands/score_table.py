@@ -1,4 +1,4 @@
-"""The table of px errors that `fit` and `evaluate` print."""
+"""Prints the table of px errors of `fit` and `evaluate`."""
 
 from __future__ import annotations
 

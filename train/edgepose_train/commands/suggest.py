@@ -18,10 +18,8 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import ModelCard, sha256_of
 from edgepose.inference.model_file import ModelFile
 from edgepose.system.arguments import model_path
-from edgepose.system.progress import progress_bar
 from edgepose.types import F64, U8, Pose
-from edgepose.video.frames import Video
-from edgepose_train.commands.labelling_project import add_video_arguments, is_project, make_or_extend, open_videos
+from edgepose_train.commands import labelling_project
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames, read_config
 from edgepose_train.labels.machine_labels import write_machine_labels
@@ -62,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  edgepose-train merge round2 my-project"
     )
     parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
-    add_video_arguments(parser, "a new folder, or the labelled project", frames=40)
+    labelling_project.add_video_arguments(parser, "a new folder, or the labelled project", frames=40)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,14 +68,13 @@ def run(args: argparse.Namespace) -> int:
     estimator = Estimator(args.model)
     card = estimator.card
     _check_project(args.output, card)
-    videos, status = open_videos(args.videos)
-    posed_videos = _pose(estimator, videos)
+    videos, status = labelling_project.open_videos(args.videos)
+    posed_videos = labelling_project.read_videos(videos, suggest.frames_to_pose, partial(suggest.pose_video, estimator))
+    posed_videos = [posed for posed in posed_videos if posed.indices]
     chosen = _choose(posed_videos, card, args.frames, known_digests(args.output / LABELS))
     if not chosen:
-        raise DatasetError(
-            "no frame of the videos is worth labelling: all are dark, blurred, or in the project already"
-        )
-    make_or_extend(args.output, card.skeleton, None, [posed.video for posed in posed_videos])
+        raise DatasetError(labelling_project.NOTHING_TO_LABEL)
+    labelling_project.make_or_extend(args.output, card.skeleton, None, [posed.video for posed in posed_videos])
     pictures: dict[Chosen, Picture] = {}
     for posed in posed_videos:
         pictures |= _write(args.output, posed, [frame for frame in chosen if frame.posed is posed], estimator.model)
@@ -90,22 +87,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_project(folder: Path, card: ModelCard) -> None:
     """Compares body parts before an hour of analysis is spent. Raises DatasetError."""
-    if is_project(folder) and set(there := read_config(folder)["bodyparts"] or ()) != set(card.skeleton.keypoints):
+    if not labelling_project.is_project(folder):
+        return
+    there = read_config(folder)["bodyparts"] or ()
+    if set(there) != set(card.skeleton.keypoints):
         named = there if isinstance(there, str) else ", ".join(map(str, there))
         raise DatasetError(
             f"{folder / CONFIG}: bodyparts {named}, but the model predicts {', '.join(card.skeleton.keypoints)}; "
             "give a new folder with -o"
         )
-
-
-def _pose(estimator: Estimator, videos: list[Video]) -> list[PosedVideo]:
-    with progress_bar() as progress:
-        tasks = [progress.add_task(video.path.name, total=len(suggest.frames_to_pose(video.count))) for video in videos]
-        posed_videos = [
-            suggest.pose_video(estimator, video, partial(progress.advance, task))
-            for video, task in zip(videos, tasks, strict=True)
-        ]
-    return [posed for posed in posed_videos if posed.indices]
 
 
 def _choose(posed_videos: list[PosedVideo], card: ModelCard, number: int, known: set[bytes]) -> list[Chosen]:

@@ -1,4 +1,4 @@
-"""How good a model is, in numbers: errors in pixels, the confidence interval of their mean, PCK and OKS."""
+"""Measures how good a model is: errors in pixels, the confidence interval of their mean, PCK and OKS."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class ReliabilityBin(NamedTuple):
 
 @dataclass(frozen=True)
 class Reliability:
-    """How often predictions of a score are right on the test frames.
+    """A reliability diagram: how often predictions of a score are right on the test frames.
 
     Attributes:
         right_px: the distance to the label up to which a prediction counts as right.

@@ -1,4 +1,4 @@
-"""The graph of an int8 file, run in float, one operation after the other, so that each can be quantized or not.
+"""Runs the graph of an int8 file in float, one operation after the other, so that each can be quantized or not.
 
 Converted without quantization, the network has the same operations in the same order. Each of them becomes a small
 float model of its own. A quantized operation uses the weights of the int8 file, and its output is rounded to the steps

@@ -1,4 +1,4 @@
-"""The audit: would the Edge TPU run all operations of a model?
+"""Audits a model: would the Edge TPU run all of its operations?
 
 The rules are those of coral.ai's "TensorFlow models on the Edge TPU": its requirements and its table of supported
 operations (compiler 16, runtime 14), and what the compiler is known to refuse beyond them (issues of
@@ -14,10 +14,9 @@ from math import prod
 
 from edgepose_train.export.tflite_graph import GraphTensor, TfliteGraph, TfliteOp
 
-# The executable and the weights share the memory on the chip. Weights that do not fit are fetched over USB for each
-# frame.
-SRAM_BYTES = 8 * 2**20
-EXECUTABLE_BYTES = 2**20  # logs of the compiler leave 6.9 to 7.6 MiB for weights, #512
+# Weights that do not fit on the chip are fetched over USB for each frame. The chip has 8 MiB, also for the executable;
+# logs of the compiler leave 6.9 to 7.6 MiB for weights, #512.
+WEIGHT_MIB = 7
 _LARGEST_RESIZE = 128  # pixels per side: 128 was mapped and 512 refused, #31
 _LARGEST_DECONVOLUTION = 2**20  # weights: 1024 to 512 channels was refused, #684; 512 to 256, 3x3, is in Coral's U-Net
 
@@ -42,13 +41,11 @@ class EdgeTpuAudit:
     Attributes:
         refusals: the refused operations in the order of the graph; empty when the Edge TPU would run all operations.
         operations: the number of operations.
-        runtime: the oldest Edge TPU runtime that knows every operation.
         parameter_bytes: bytes of the weights.
     """
 
     refusals: tuple[RefusedOperation, ...]
     operations: int
-    runtime: int
     parameter_bytes: int
 
     @property
@@ -56,16 +53,11 @@ class EdgeTpuAudit:
         """The number of operations before the first refused one."""
         return self.refusals[0].op.index if self.refusals else self.operations
 
-    @property
-    def streamed_bytes(self) -> int:
-        """Estimated bytes of the weights that do not fit on the chip."""
-        return max(0, self.parameter_bytes - (SRAM_BYTES - EXECUTABLE_BYTES))
-
     def verdict(self) -> str:
-        """The result in one line."""
+        """Returns the result in one line."""
         if self.refusals:
             return f"runs {self.mapped} of {self.operations} operations; the CPU runs the rest from {self.refusals[0]}"
-        memory = f"{self.parameter_bytes / 2**20:.1f} of about {(SRAM_BYTES - EXECUTABLE_BYTES) / 2**20:.0f} MiB"
+        memory = f"{self.parameter_bytes / 2**20:.1f} of about {WEIGHT_MIB} MiB"
         return f"all {self.operations} operations are in the Edge TPU's list; its weights take {memory} on the chip"
 
 
@@ -75,7 +67,6 @@ def audit_graph(graph: TfliteGraph) -> EdgeTpuAudit:
     return EdgeTpuAudit(
         refusals=tuple(RefusedOperation(op, why) for op, why in reasons if why),
         operations=len(graph.ops),
-        runtime=max((_LISTED[op.kind] for op in graph.ops if op.kind in _LISTED), default=0),
         parameter_bytes=graph.parameter_bytes,
     )
 
@@ -183,17 +174,15 @@ def _transposed_convolution(op: TfliteOp) -> str | None:
     return None
 
 
-# The operations, and the oldest Edge TPU runtime that has each; 0 where the table says "all".
 _LISTED = {
-    **dict.fromkeys(
-        ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1"), 0
-    ),
-    **dict.fromkeys(("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN"), 0),
-    **dict.fromkeys(("CONCATENATION", "PAD", "RESHAPE", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE"), 0),
-    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "STRIDED_SLICE", "L2_NORMALIZATION"), 0),
-    **dict.fromkeys(("EXPAND_DIMS", "PACK", "PRELU", "QUANTIZE", "SUM", "TRANSPOSE_CONV"), 13),
-    **dict.fromkeys(("REDUCE_MAX", "REDUCE_MIN", "RSQRT", "SQUARED_DIFFERENCE", "TRANSPOSE"), 14),
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": 14,
+    *("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM", "LOGISTIC", "TANH", "RELU", "RELU6", "RELU_N1_TO_1"),
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN"),
+    *("CONCATENATION", "PAD", "RESHAPE", "SLICE", "SPACE_TO_DEPTH", "SPLIT", "SQUEEZE"),
+    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "SOFTMAX", "STRIDED_SLICE", "L2_NORMALIZATION"),
+    # Since runtime 13:
+    *("EXPAND_DIMS", "PACK", "PRELU", "QUANTIZE", "SUM", "TRANSPOSE_CONV"),
+    # Since runtime 14:
+    *("REDUCE_MAX", "REDUCE_MIN", "RSQRT", "SQUARED_DIFFERENCE", "TRANSPOSE", "UNIDIRECTIONAL_SEQUENCE_LSTM"),
 }
 _WITH_WEIGHTS = {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"}
 _LIMITS: dict[str, Callable[[TfliteOp], str | None]] = {

@@ -43,7 +43,7 @@ class SuspectLayer:
 
 @dataclass(frozen=True, slots=True)
 class LayerAttribution:
-    """Where int8 loses accuracy.
+    """The layers in which int8 loses accuracy.
 
     Attributes:
         pictures: the number of labelled frames.
@@ -61,7 +61,7 @@ class LayerAttribution:
 
     @property
     def loss_px(self) -> float:
-        """What int8 adds to the mean error."""
+        """The pixels that int8 adds to the mean error."""
         return self.int8_px - self.float_px
 
     @property
@@ -75,7 +75,7 @@ class LayerAttribution:
         return found[0] if self.loss_px > 0 and len(found) == 1 else None
 
     def sentence(self) -> str:
-        """The result in one sentence."""
+        """Returns the result in one sentence."""
         on = f"on {count(self.pictures, 'frame')}"
         if self.loss_px <= 0:
             return f"int8 loses nothing {on}, so no layer causes a loss"

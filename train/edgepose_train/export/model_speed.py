@@ -1,4 +1,4 @@
-"""How fast a `.tflite` file is: measured on this machine, estimated on every board."""
+"""Measures how fast a `.tflite` file is on this machine, and estimates it for every board."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BoardSpeed:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpeed:
-    """What a model costs.
+    """The costs of a model.
 
     Attributes:
         macs: multiply-accumulates per frame.
@@ -71,7 +71,7 @@ def measure_speed(model: bytes, where: str) -> ModelSpeed:
 
 
 def _median_ms(interpreter: Any) -> float:
-    """Median of twenty runs, after three runs to warm up."""
+    """Returns the median of twenty runs, after three runs to warm up."""
     times = []
     for _ in range(23):
         start = time.perf_counter()
@@ -96,7 +96,7 @@ def speed_rows(speed: ModelSpeed) -> Iterator[tuple[str, str, str, str]]:
 
 
 def speed_table(speed: ModelSpeed) -> Table:
-    """The table for the terminal: milliseconds per frame, and the frame rate that leaves room for everything else."""
+    """Returns a table: milliseconds per frame, and the frame rate that leaves room for everything else."""
     table = Table(
         box=None,
         padding=(0, 2),

@@ -58,7 +58,6 @@ class TfliteOp:
     Attributes:
         index: its place in the order in which the operations run.
         kind: TFLite's name, such as CONV_2D.
-        version: the version of the operation.
         inputs: its inputs, None where an optional input is left out.
         outputs: its outputs.
         options: its options by the schema's names, such as halfPixelCenters.
@@ -66,7 +65,6 @@ class TfliteOp:
 
     index: int
     kind: str
-    version: int
     inputs: tuple[GraphTensor | None, ...]
     outputs: tuple[GraphTensor, ...]
     options: dict[str, Any]
@@ -91,12 +89,9 @@ class TfliteOp:
 
 @dataclass(frozen=True, slots=True)
 class TfliteGraph:
-    """The first subgraph of a file; `subgraphs` says how many the file has."""
+    """The operations of a file, in the order in which they run."""
 
     ops: tuple[TfliteOp, ...]
-    inputs: tuple[GraphTensor, ...]
-    outputs: tuple[GraphTensor, ...]
-    subgraphs: int
 
     @property
     def macs(self) -> int:
@@ -149,10 +144,9 @@ def _graph(schema: Any, model: Any) -> TfliteGraph:
         options = dict(vars(op.builtinOptions)) if op.builtinOptions is not None else {}
         if "fusedActivationFunction" in options:
             options["fusedActivationFunction"] = activations[options["fusedActivationFunction"]]
-        op_inputs = tuple(tensors[i] if i >= 0 else None for i in op.inputs)
-        ops.append(TfliteOp(index, kind, code.version, op_inputs, tuple(tensors[i] for i in op.outputs), options))
-    inputs, outputs = (tuple(tensors[i] for i in indices) for indices in (subgraph.inputs, subgraph.outputs))
-    return TfliteGraph(tuple(ops), inputs, outputs, len(model.subgraphs))
+        inputs = tuple(tensors[i] if i >= 0 else None for i in op.inputs)
+        ops.append(TfliteOp(index, kind, inputs, tuple(tensors[i] for i in op.outputs), options))
+    return TfliteGraph(tuple(ops))
 
 
 def _tensor(tensor: Any, buffers: list[Any], dtypes: dict[int, str]) -> GraphTensor:

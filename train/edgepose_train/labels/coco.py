@@ -1,4 +1,4 @@
-"""COCO keypoints as COCO, CVAT and Label Studio write them (https://cocodataset.org/#format-data).
+"""Reads and writes COCO keypoints, as COCO, CVAT and Label Studio do (https://cocodataset.org/#format-data).
 
 A keypoint is x, y, v, where v = 0 means not labelled, 1 labelled but not visible, 2 labelled and visible. The last two
 are both labels, as in COCO's own tools; v = 1 is also kept as `hidden_px`. Edges are pairs of keypoint numbers from 1.

@@ -7,9 +7,7 @@ overwritten, and files appear only when they are complete.
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +21,7 @@ from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
 from edgepose_train.labels.flip_pairs import find_flip_pairs
 from edgepose_train.labels.images import holder, image_file, read_image
-from edgepose_train.labels.project_files import LABELS
+from edgepose_train.labels.project_files import LABELS, staging
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.labels.sleap import write_slp
 
@@ -54,7 +52,7 @@ def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
     _refuse_existing(destination)
     dataset = read_dataset(source, keep_unlabelled=True)
     try:
-        with _staging(destination) as folder:
+        with staging(destination) as folder:
             return dataset, write(dataset, destination, folder)
     except OSError as exc:
         by_hdf5 = re.search("error message = '(.+?)'", str(exc))  # the only useful part of a long text
@@ -70,18 +68,6 @@ def _refuse_existing(path: Path) -> None:
 def _pictures(destination: Path) -> Path:
     """Returns the folder for the images of a label file. A project that they come from has another name."""
     return destination.with_name(re.sub(r"(\.pkg)?\.[^.]*$", "-images", destination.name))
-
-
-@contextmanager
-def _staging(destination: Path) -> Iterator[Path]:
-    """Yields a hidden folder beside the destination, on the same disk, so that renaming it is one step."""
-    folder = destination.with_name(f".{destination.name}.part")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy_images(images: Sequence[LabelledImage], folder: Path) -> list[LabelledImage]:
@@ -128,13 +114,14 @@ def _to_coco(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
 def _to_sleap(dataset: Dataset, destination: Path, folder: Path) -> list[str]:
     embed = destination.name.lower().endswith(".pkg.slp")
     loose = [image for image in dataset.images if holder(image.path)]  # frames without a file to refer to
+    pictures = _pictures(destination)
+    staged = folder / pictures.name
     if loose and not embed:
-        _refuse_existing(_pictures(destination))
-    pictures = folder / _pictures(destination).name
-    copied = _copy_images(loose, pictures)
+        _refuse_existing(pictures)
+    copied = _copy_images(loose, staged)
     if loose and not embed:
-        _rename(pictures, _pictures(destination))
-        copied = [replace(i, path=_pictures(destination) / i.path.relative_to(pictures)) for i in copied]
+        _rename(staged, pictures)
+        copied = [replace(image, path=pictures / image.path.relative_to(staged)) for image in copied]
     files = dict(zip((image.path for image in loose), copied, strict=True))
     images = [files.get(image.path, image) for image in dataset.images]
     write_slp(folder / destination.name, dataset.skeleton, images, embed=embed)

@@ -1,4 +1,4 @@
-"""A data set as every reader returns it: labelled images and the skeleton that their keypoints belong to."""
+"""Defines the data set that every reader returns: labelled images and the skeleton of their keypoints."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,12 +19,12 @@ import yaml
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
-from edgepose.system.atomic_files import write_durably
+from edgepose.system.atomic_files import replace_files, write_durably
 from edgepose.types import U8, Skeleton
 from edgepose_train.labels.deeplabcut import load_config, parse_config
 from edgepose_train.labels.label_cells import new_cells
-from edgepose_train.labels.label_table import write_both
-from edgepose_train.labels.project_files import CONFIG, LABELS
+from edgepose_train.labels.label_table import table_writers
+from edgepose_train.labels.project_files import CONFIG, LABELS, staging
 
 
 def create_project(
@@ -149,24 +148,19 @@ def new_frames(project: Path, video: str) -> Iterator[Callable[[str, U8], None]]
         DatasetError: the project has another picture with that name.
     """
     folder = project / LABELS / video
-    staging = folder.with_name(f".{video}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    with staging(folder) as staged:
 
-    def write(name: str, image: U8) -> None:
-        if (folder / name).exists():
-            raise DatasetError(f"{folder / name}: is already there, with another picture; rename the video")
-        (staging / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
+        def write(name: str, image: U8) -> None:
+            if (folder / name).exists():
+                raise DatasetError(f"{folder / name}: is already there, with another picture; rename the video")
+            (staged / name).write_bytes(cv2.imencode(".png", image)[1].tobytes())
 
-    try:
         yield write
         if folder.exists():
-            for image in sorted(staging.iterdir()):
+            for image in sorted(staged.iterdir()):
                 image.replace(folder / image.name)
         else:
-            staging.replace(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            staged.replace(folder)
 
 
 def write_labels(
@@ -185,4 +179,4 @@ def write_labels(
         OSError: nothing was written.
     """
     cells = new_cells(scorer, names, coords=2).with_rows(folder.name, names, dict(zip(images, xy_px, strict=True)))
-    write_both(folder / f"CollectedData_{scorer}", cells)
+    replace_files(table_writers(folder / f"CollectedData_{scorer}", cells))

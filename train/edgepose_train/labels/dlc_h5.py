@@ -1,4 +1,4 @@
-"""DeepLabCut's H5 label files, read and written with h5py alone.
+"""Reads and writes DeepLabCut's H5 label files with h5py alone.
 
 pandas has written them in two layouts, called "fixed" and "table" in its own documentation; see `BlockManagerFixed` and
 `AppendableFrameTable` in pandas/io/pytables.py. A "table" holds the names of its columns as pickles. Loading a pickle
@@ -99,7 +99,7 @@ def _read_axis(group: h5py.Group, axis: str) -> tuple[list[str], Labels]:
 
 
 def _read_array(data: h5py.Dataset) -> NDArray[Any]:
-    """An array without elements is stored as one element and its true shape."""
+    """Reads an array. One without elements is stored as one element and its true shape."""
     if "shape" in data.attrs:
         return np.empty(_parse_names(data.attrs["shape"]), _text(data.attrs["value_type"]))
     return np.asarray(data[()])
@@ -176,5 +176,5 @@ def _texts(values: NDArray[Any]) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    """The text of an attribute, which HDF5 stores as bytes or as text."""
+    """Returns the text of an attribute, which HDF5 stores as bytes or as text."""
     return value.decode() if isinstance(value, bytes) else str(value)

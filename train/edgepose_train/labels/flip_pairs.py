@@ -1,4 +1,4 @@
-"""Left/right pairs of keypoints, found by their names."""
+"""Finds left/right pairs of keypoints by their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pixels of a labelled frame, which lie in an image file, inside a SLEAP package, or inside a video.
+"""Reads the pixels of a labelled frame, which lie in an image file, inside a SLEAP package, or inside a video.
 
 A frame without a file of its own gets a path that leads through the file that holds it, made by `inside`:
 `labels.pkg.slp/video0/12/img012.png`, `session1.mp4/-/12/img012.png`. Such a frame needs no copy beside the data set,

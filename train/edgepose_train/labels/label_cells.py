@@ -1,4 +1,4 @@
-"""The cells of a DeepLabCut table as they were written, so that rows can be added and every other cell stays as it is.
+"""Keeps the cells of a DeepLabCut table as they were written. Rows can be added, and every other cell stays as it is.
 
 Header rows are `scorer`, `individuals` (in multi-animal projects only), `bodyparts` and `coords`. The first cells of
 every other row name the image: one cell with its path (older projects), or one cell for each part of the path.
@@ -23,7 +23,7 @@ _NOT_LABELLED = {"", "nan", "na", "n/a", "null", "none"}
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """What one column of numbers holds. `individual` is empty in single-animal files."""
+    """The names above one column of numbers. `individual` is empty in single-animal files."""
 
     individual: str
     bodypart: str

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, found by comparing the frames of a data set.
+"""Finds labels that are probably wrong, by comparing the frames of a data set.
 
 How a swap of left and right is found: every frame is turned and scaled onto other frames by points that a swap does
 not move, which are the unpaired keypoints and the middle of each pair (Procrustes analysis, Gower 1975,
@@ -22,8 +22,9 @@ F64 = NDArray[np.float64]
 _REFERENCES = 200  # frames with which every frame is compared
 _NEAREST = 0.25  # share of the references that is used: those with the most similar pose
 _FEWEST = 8  # references that must be usable
-# How many times nearer a pair is to the expected one after swapping than before. In open field's 93 frames, the pair
-# that is swapped has 6.4 and all others have less than 0.25. With 20 % swapped on purpose all were found, and no other.
+# After swapping, a pair must be this many times nearer to the expected one than before. In open field's 93 frames, the
+# pair that is swapped has 6.4 and all others have less than 0.25. With 20 % swapped on purpose all were found, and no
+# other.
 _SWAP_RATIO = 2.0
 _UNCLEAR = 0.15  # share of frames between that ratio and its inverse; with more, the pair points anywhere, like paws
 _FAR = 1.5  # times the 90th percentile of the distance to every other label

@@ -1,4 +1,4 @@
-"""One label file of DeepLabCut, CSV or H5: its numbers, and its cells as they were written.
+"""Reads and writes one label file of DeepLabCut, CSV or H5: its numbers, and its cells as they were written.
 
 Which files of a project count, and which image a row means, is decided in `deeplabcut.py`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
-from edgepose.system.atomic_files import replace_files
 from edgepose_train.labels.label_cells import Cells, Column, cell_number
 
 CSV_SUFFIXES = {".csv"}
@@ -26,7 +25,7 @@ _OTHER_COORDS = {"likelihood", "visible"}  # DeepLabCut's refined machine labels
 
 @dataclass(frozen=True, slots=True)
 class LabelTable:
-    """What a label file says about N images and K keypoints.
+    """The content of a label file, for N images and K keypoints.
 
     Attributes:
         path: the file.
@@ -199,14 +198,12 @@ def write_h5(path: Path, cells: Cells) -> None:
     write_h5_cells(path, cells)
 
 
-def write_both(stem: Path, cells: Cells) -> None:
-    """Writes `<stem>.h5` and `<stem>.csv`; they replace the old files together. Raises OSError.
+def table_writers(stem: Path, cells: Cells) -> dict[Path, Callable[[Path], None]]:
+    """Returns the writers of `<stem>.h5` and `<stem>.csv` for `replace_files`.
 
     The CSV, which edgepose reads, takes its name last, so that it is never ahead of the H5.
     """
-    replace_files(
-        {
-            stem.with_name(f"{stem.name}.h5"): lambda path: write_h5(path, cells),
-            stem.with_name(f"{stem.name}.csv"): lambda path: write_csv(path, cells),
-        }
-    )
+    return {
+        stem.with_name(f"{stem.name}.h5"): lambda path: write_h5(path, cells),
+        stem.with_name(f"{stem.name}.csv"): lambda path: write_csv(path, cells),
+    }

@@ -1,4 +1,4 @@
-"""Predictions that wait to be corrected, in the files that DeepLabCut and napari-deeplabcut use for them.
+"""Keeps predictions that wait to be corrected, in the files that DeepLabCut and napari-deeplabcut use for them.
 
     labeled-data/<video>/machinelabels-iter<iteration>.h5     napari opens it beside the images
     labeled-data/<video>/machinelabels.csv                    every prediction that was ever made here

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import add_videos, read_config
 from edgepose_train.labels.images import image_file, pixel_digest, read_image
 from edgepose_train.labels.label_cells import Cells, new_cells
-from edgepose_train.labels.label_table import read_label_table, write_csv, write_h5
+from edgepose_train.labels.label_table import read_label_table, table_writers
 from edgepose_train.labels.project_files import LABELS
 from edgepose_train.labels.reading import read_dataset
 
@@ -32,7 +32,7 @@ _EQUAL_PX = 1e-6
 
 @dataclass
 class Merged:
-    """What happened to each image of the source, as `video/image`.
+    """The images of the source, as `video/image`, by what happened to them.
 
     Attributes:
         added: the project did not have them.
@@ -47,17 +47,6 @@ class Merged:
     conflicts: list[str] = field(default_factory=list)
     clashes: list[str] = field(default_factory=list)
     backup: Path | None = None
-
-
-@dataclass(frozen=True)
-class _FramePath:
-    """Where the project keeps a frame: `labeled-data/<video>/<name>`."""
-
-    video: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.video}/{self.name}"
 
 
 def merge(source: Dataset, project: Path, *, overwrite: bool, on_image: Callable[[], None] = lambda: None) -> Merged:
@@ -82,19 +71,19 @@ def merge(source: Dataset, project: Path, *, overwrite: bool, on_image: Callable
     labels: dict[str, dict[str, NDArray[np.float64]]] = {}
     for image in source.images:
         on_image()
-        frame, digest = _FramePath(image.video, image_file(image.path)[0]), pixel_digest(read_image(image.path))
+        frame, digest = PurePosixPath(image.video, image_file(image.path)[0]), pixel_digest(read_image(image.path))
         if digest in known:
             frame, xy_px = known[digest]
             is_equal = np.allclose(xy_px, image.xy_px, rtol=0, atol=_EQUAL_PX, equal_nan=True)
             (merged.equal if is_equal else merged.conflicts).append(str(frame))
             if is_equal or not overwrite:
                 continue
-        elif not _copy(image, project / LABELS / frame.video / frame.name, digest):
+        elif not _copy(image, project / LABELS / frame, digest):
             merged.clashes.append(str(frame))
             continue
         else:
             merged.added.append(str(frame))
-        labels.setdefault(frame.video, {})[frame.name] = image.xy_px
+        labels.setdefault(str(frame.parent), {})[frame.name] = image.xy_px
     if labels:
         merged.backup = _install(project, str(config.get("scorer") or ""), source.skeleton.keypoints, labels)
     return merged
@@ -112,8 +101,8 @@ def _check(source: Dataset, project: Path, bodyparts: object) -> None:
         raise DatasetError(f"{project}: keeps the labels of all videos in one file; edgepose-train convert it first")
 
 
-def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_FramePath, NDArray[np.float64]]]:
-    """Returns path and labels of every labelled frame of the project, by its digest. Keypoints are as in `names`."""
+def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[PurePosixPath, NDArray[np.float64]]]:
+    """Returns `video/image` and labels (K, 2) of every labelled frame of the project, by its digest."""
     if not has_labels(project):
         return {}
     dataset = read_dataset(project, keep_unlabelled=True)
@@ -122,7 +111,7 @@ def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[_FramePath,
     with ThreadPoolExecutor() as pool:
         digests = pool.map(lambda image: pixel_digest(read_image(image.path)), images)
         return {
-            digest: (_FramePath(image.path.parent.name, image.path.name), image.xy_px[order])
+            digest: (PurePosixPath(image.path.parent.name, image.path.name), image.xy_px[order])
             for digest, image in zip(digests, images, strict=True)
         }
 
@@ -142,19 +131,16 @@ def _install(
     """Writes the label files. The old ones are copied to a backup folder, which is returned."""
     backup = project / BACKUPS / f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%dT%H-%M-%S.%f}"
     stem, template = _layout(project, scorer, names)
-    writers: dict[Path, Callable[[Path], object]] = {}
+    writers: dict[Path, Callable[[Path], None]] = {}
     for video, rows in labels.items():
         folder = project / LABELS / video
-        h5, table = folder / f"{stem}.h5", folder / f"{stem}.csv"
         # Where both exist the CSV counts, because people edit it.
-        cells = next((read_label_table(path).cells for path in (table, h5) if path.is_file()), template)
-        cells = cells.with_rows(video, names, rows)
-        for path in (h5, table):
-            if path.is_file():
-                (backup / video).mkdir(parents=True, exist_ok=True)
-                shutil.copy2(path, backup / video)
-        writers[h5] = _writer(write_h5, cells)
-        writers[table] = _writer(write_csv, cells)
+        old = [path for path in (folder / f"{stem}.csv", folder / f"{stem}.h5") if path.is_file()]
+        cells = read_label_table(old[0]).cells if old else template
+        for path in old:
+            (backup / video).mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, backup / video)
+        writers |= table_writers(folder / stem, cells.with_rows(video, names, rows))
     replace_files(writers)
     return backup if backup.exists() else None
 
@@ -171,10 +157,6 @@ def _layout(project: Path, scorer: str, names: Sequence[str]) -> tuple[str, Cell
     if len({path.stem for path in own}) > 1:
         raise DatasetError(f"{project}: has labels of several people; put one of them as scorer into its config.yaml")
     return own[0].stem, replace(read_label_table(own[0]).cells, rows=[])
-
-
-def _writer(write: Callable[[Path, Cells], None], cells: Cells) -> Callable[[Path], None]:
-    return lambda path: write(path, cells)
 
 
 def add_video_paths(source: Path, project: Path, videos: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Where the files of a DeepLabCut project lie, and how the paths in a label file lead to them.
+"""Finds the files of a DeepLabCut project, and those that its label files name. This is the layout:
 
 PROJECT/config.yaml
 PROJECT/labeled-data/<video>/img0042.png
@@ -8,6 +8,9 @@ PROJECT/labeled-data/<video>/CollectedData_<scorer>.csv and .h5
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CONFIG = "config.yaml"
@@ -43,3 +46,15 @@ def find_file(written: str, folder: Path) -> Path | None:
 def is_file(path: Path) -> bool:
     """Like `Path.is_file`, but returns False where that raises: for a name too long, or in a folder without access."""
     return os.path.isfile(path)  # noqa: PTH113
+
+
+@contextmanager
+def staging(destination: Path) -> Iterator[Path]:
+    """Yields a hidden folder beside the destination, on the same disk, so that renaming it is one step."""
+    folder = destination.with_name(f".{destination.name}.part")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

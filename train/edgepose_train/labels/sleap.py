@@ -1,4 +1,4 @@
-"""SLEAP's label files, read by sleap-io: `.slp` beside its videos or images, `.pkg.slp` with the frames inside.
+"""Reads and writes SLEAP's label files: `.slp` beside its videos or images, `.pkg.slp` with the frames inside.
 
 Only what people labelled counts, and not SLEAP's predictions. Keypoints that are marked as not visible are no labels,
 as in SLEAP's own training; their positions are kept as `hidden_px`. In files older than format 1.1, (0, 0) is the

@@ -1,4 +1,4 @@
-"""What is in a data set, and which of its labels are probably wrong."""
+"""Summarises what is in a data set, and which of its labels are probably wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FEW_LABELS = 20
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """What was found in N images of K keypoints.
+    """A summary of N images of K keypoints.
 
     Attributes:
         labels: (N, K), True where a keypoint is labelled.

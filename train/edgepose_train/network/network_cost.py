@@ -1,8 +1,10 @@
-"""What a network costs, computed from its description as `network.build` builds it, without TensorFlow."""
+"""Computes what a network costs from its description, as `network.build` builds it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from edgepose_train.network.backbone import Backbone, Head
 
 # The blocks of each MobileNet up to stride 16: channels at alpha 1, and stride.
 _V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), *[(512, 2)], *[(512, 1)] * 5)
@@ -12,7 +14,7 @@ _V2_EXPANSION = 6
 
 @dataclass(slots=True)
 class NetworkCost:
-    """What one frame costs.
+    """The cost of one frame.
 
     Attributes:
         macs: multiply-accumulate operations.
@@ -29,24 +31,16 @@ class NetworkCost:
         return channels
 
 
-def network_cost(
-    backbone: tuple[int, float, int], head: tuple[int, int, int], input_wh: tuple[int, int]
-) -> NetworkCost:
-    """Returns the cost of the int8 file.
-
-    Args:
-        backbone: version, alpha and blocks, as in `network.Backbone`.
-        head: keypoints, stride and width, as in `network.Head`.
-        input_wh: width and height of the input, multiples of 16.
-    """
-    (version, alpha, blocks), (keypoints, stride, width) = backbone, head
+def network_cost(backbone: Backbone, head: Head, input_wh: tuple[int, int]) -> NetworkCost:
+    """Returns the cost of the int8 file; `input_wh` is the size of the input, multiples of 16."""
     pixels = input_wh[0] * input_wh[1]
     cost = NetworkCost()
     cost.add(pixels, 3)  # the conversion from uint8 to int8
-    taps = (_v1 if version == 1 else _v2)(cost, alpha, blocks, pixels)
+    taps = (_v1 if backbone.version == 1 else _v2)(cost, backbone.alpha, backbone.blocks, pixels)
+    width = head.width
     cost.add(pixels // 256, width, taps[16])
     for at in (8, 4):
-        if at < stride:
+        if at < head.stride:
             break
         cells = pixels // at**2
         cost.add(cells, width)  # the upsampling
@@ -54,7 +48,7 @@ def network_cost(
         cost.add(cells, width)  # the sum
         cost.add(cells, width, 9)
         cost.add(cells, width, width)
-    cost.add(pixels // stride**2, 3 * keypoints, width)
+    cost.add(pixels // head.stride**2, 3 * head.keypoints, width)
     return cost
 
 

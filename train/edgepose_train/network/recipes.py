@@ -1,4 +1,4 @@
-"""Recipes: what `fit --recipe` chooses, and the size of the model's input.
+"""Lists the recipes of `fit --recipe`, and computes the size of the model's input.
 
 benchmarks/README.md has the errors that the recipes reach, train/EXPERIMENTS.md the reasons for their numbers.
 """

@@ -1,4 +1,4 @@
-"""Boards: how long a network takes there, and which network to train for one.
+"""Estimates how long a network takes on each board, and chooses the network to train for one.
 
 This project has measured nothing on a Raspberry Pi. The rates below are fitted to published times of int8 MobileNets,
 so an estimate is valid for a board that uses all its cores, is cool and does nothing else. The camera, heat and other
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edgepose.errors import UsageError
+from edgepose_train.network.backbone import Backbone, Head
 from edgepose_train.network.network_cost import NetworkCost, network_cost
 from edgepose_train.network.recipes import scaled_size
 
@@ -75,7 +76,6 @@ TARGET_BOARDS = {
 }
 
 NETWORK_SHARE = 0.6  # the part of the time between two frames that the network may take
-_ALL_BLOCKS = {1: 11, 2: 13}  # the blocks of MobileNetV1 and V2 up to stride 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class CandidateNetwork:
     """A network that `--target` may choose.
 
     Attributes:
-        backbone: version, alpha and blocks, as in `network.Backbone`.
+        backbone: the trunk.
         width: channels of the head.
         stride: model pixels per heatmap cell.
         relative_error: its px error, divided by that of MobileNetV2 1.0 at the same input. It was measured on
@@ -91,26 +91,20 @@ class CandidateNetwork:
             another input (EXPERIMENTS.md), and `ERROR_EXPONENT` converted its error to one common input.
     """
 
-    backbone: tuple[int, float, int]
+    backbone: Backbone
     width: int
     stride: int
     relative_error: float
 
-    @property
-    def name(self) -> str:
-        """The name that `--backbone` takes."""
-        version, alpha, blocks = self.backbone
-        return f"mobilenet_v{version}_{alpha:g}" + (f":{blocks}" if blocks != _ALL_BLOCKS[version] else "")
-
     def cost(self, input_wh: tuple[int, int], keypoints: int) -> NetworkCost:
         """Returns what one frame costs at this size of the input."""
-        return network_cost(self.backbone, (keypoints, self.stride, self.width), input_wh)
+        return network_cost(self.backbone, Head(keypoints, self.stride, self.width), input_wh)
 
 
 CANDIDATES = (
-    CandidateNetwork((2, 1.0, 13), 64, 8, 1.0),
-    CandidateNetwork((1, 0.5, 7), 32, 8, 1.05),
-    CandidateNetwork((1, 0.25, 8), 24, 8, 1.2),
+    CandidateNetwork(Backbone(2, 1.0, 13), 64, 8, 1.0),
+    CandidateNetwork(Backbone(1, 0.5, 7), 32, 8, 1.05),
+    CandidateNetwork(Backbone(1, 0.25, 8), 24, 8, 1.2),
 )
 
 # Model pixels that the animal's longer side may span. Above the upper bound, the scatter of the labels (a fortieth of
@@ -129,18 +123,14 @@ class InputSizeChoice:
     """The network and the input size that `--target` has chosen.
 
     Attributes:
-        backbone: the name that `--backbone` takes.
+        network: the network.
         input_wh: width and height of the model's input.
-        stride: model pixels per heatmap cell.
-        width: channels of the head.
         animal_px: model pixels that the animal's longer side spans.
         estimate_ms: estimated milliseconds of the network per frame on the board.
     """
 
-    backbone: str
+    network: CandidateNetwork
     input_wh: tuple[int, int]
-    stride: int
-    width: int
     animal_px: float
     estimate_ms: float
 
@@ -197,7 +187,5 @@ def _choices(
         spanned = animal_px * min(side / of for side, of in zip(input_wh, frame_wh, strict=True))
         for candidate in CANDIDATES:
             estimate_ms = board.estimate_ms(candidate.cost(input_wh, keypoints))
-            choice = InputSizeChoice(
-                candidate.name, input_wh, candidate.stride, candidate.width, round(spanned, 1), estimate_ms
-            )
+            choice = InputSizeChoice(candidate, input_wh, round(spanned, 1), estimate_ms)
             yield candidate.relative_error * spanned**-ERROR_EXPONENT, choice

@@ -1,4 +1,4 @@
-"""What to label next: labels that are probably wrong, and the keypoints and videos with most error."""
+"""Says what to label next: labels that are probably wrong, and the keypoints and videos with most error."""
 
 from __future__ import annotations
 

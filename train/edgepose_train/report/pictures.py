@@ -1,4 +1,4 @@
-"""Labels and predictions over a frame, as SVG: a small JPEG with vector marks over it."""
+"""Draws labels and predictions over a frame, as SVG: a small JPEG with vector marks over it."""
 
 from __future__ import annotations
 

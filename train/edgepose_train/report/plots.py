@@ -1,4 +1,4 @@
-"""The plots of a report, as SVG."""
+"""Draws the plots of a report, as SVG."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a model comes from: what is needed to make it again, and to see that it is the same."""
+"""Lists where a model comes from, so that it can be made again, and compared with the first one."""
 
 from __future__ import annotations
 

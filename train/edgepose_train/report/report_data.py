@@ -1,4 +1,4 @@
-"""What a report shows beside the model's card, and the numbers that several of its sections need."""
+"""Holds the data that a report shows beside the card, and computes numbers that several of its sections need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # these files load TensorFlow, which a report does not need
 
 @dataclass(frozen=True)
 class ReportData:
-    """Everything that a report shows beside the card. What is None or empty is left out.
+    """The data that a report shows beside the card. It leaves out what is None or empty.
 
     Attributes:
         split: the images by purpose.

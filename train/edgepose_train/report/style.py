@@ -1,4 +1,4 @@
-"""The style sheet of a report, for a wide screen, a phone and paper. Words say everything that a colour says."""
+"""The style sheet of a report, for a wide screen, a phone and paper. Words repeat what colours show."""
 
 CSS = """
 :root { color-scheme: light; --page: #fff; --ink: #1b1f24; --soft: #57606a; --line: #d0d7de; --card: #f6f8fa;

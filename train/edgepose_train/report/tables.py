@@ -1,4 +1,4 @@
-"""The tables of a report, as HTML. Everything that comes from the user's data, such as names, is escaped."""
+"""Writes the tables of a report, as HTML. Everything that comes from the user's data, such as names, is escaped."""
 
 from __future__ import annotations
 
@@ -58,12 +58,10 @@ def _errors(in_float: F64, in_int8: F64) -> list[str]:
     exact, rounded = in_float[np.isfinite(in_float)], in_int8[np.isfinite(in_int8)]
     if not rounded.size or not exact.size:
         return ["-"] * (2 * len(_MEASURES) + 1)
-    numbers = [f"{value:.2f}" for part in (exact, rounded) for value in _measures(part)]
+    numbers = [
+        f"{value:.2f}" for part in (exact, rounded) for value in (part.mean(), np.median(part), np.percentile(part, 95))
+    ]
     return [*numbers, f"{rounded.mean() - exact.mean():+.2f}"]
-
-
-def _measures(errors: F64) -> tuple[float, float, float]:
-    return float(errors.mean()), float(np.median(errors)), float(np.percentile(errors, 95))
 
 
 def _shares(card: ModelCard, errors: F64) -> list[str]:

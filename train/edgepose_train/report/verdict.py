@@ -1,4 +1,4 @@
-"""The verdict: is the model good, and if not, why?"""
+"""Decides whether a model is good, and says why where it is not."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FEWEST_POINTS = 3  # tested labels, before a keypoint is called much worse
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found in one sentence, and the reasons why the model is not good."""
+    """The result in one sentence, and the reasons why the model is not good."""
 
     sentence: str
     reasons: tuple[str, ...]

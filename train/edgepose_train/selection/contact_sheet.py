@@ -1,4 +1,4 @@
-"""One picture of many frames with their poses, because people judge poses fastest by looking at them."""
+"""Puts many frames with their poses into one picture, because people judge poses fastest by looking at them."""
 
 from __future__ import annotations
 

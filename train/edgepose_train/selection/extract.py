@@ -1,4 +1,4 @@
-"""Frames worth labelling, from videos alone: as different as possible (k-means), or at equal distances in time."""
+"""Picks frames worth labelling: as different as possible (k-means), or at equal distances in time."""
 
 from __future__ import annotations
 
@@ -36,10 +36,15 @@ def evenly_spaced(count: int, most: int) -> list[int]:
     return list(range(step // 2 if step > 1 else 0, count, step))
 
 
+def frames_to_sample(count: int) -> list[int]:
+    """Returns the numbers, rising, of the frames that are sampled of a video of `count` frames."""
+    return evenly_spaced(count, MOST_SAMPLED)
+
+
 def sample_video(video: Video, on_frame: Callable[[], None]) -> SampledVideo:
     """Reads frames at equal distances. `on_frame` is called for each."""
     indices, thumbnails = [], []
-    for index, image in read_frames(video, evenly_spaced(video.count, MOST_SAMPLED)):
+    for index, image in read_frames(video, frames_to_sample(video.count)):
         indices.append(index)
         thumbnails.append(make_thumbnail(image))
         on_frame()

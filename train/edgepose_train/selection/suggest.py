@@ -1,6 +1,6 @@
-"""Frames worth labelling next: where a model is unsure, jumps or mixes left and right, and poses unlike the others.
+"""Picks frames to label next: where a model is unsure, jumps or mixes left and right, and poses unlike the others.
 
-Everything but `pose_video` is numpy on what the model has said about the frames.
+All functions but `pose_video` only compute with the poses that the model has found.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FAILING_SHARE = 2 / 3  # of the chosen frames; the others are those that are mo
 
 @dataclass(frozen=True)
 class PosedVideo(SampledVideo):
-    """What the model said about N frames of a video: xy_px (N, K, 2), score (N, K)."""
+    """The poses that the model found in N frames of a video: xy_px (N, K, 2), score (N, K)."""
 
     xy_px: F64
     score: F64

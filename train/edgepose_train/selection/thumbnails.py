@@ -1,4 +1,4 @@
-"""Small grey pictures of frames: enough to compare frames, and to find those in which nobody could label anything."""
+"""Compares frames by small grey pictures, and finds those in which nobody could label anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random views of a labelled image, with their keypoints.
+"""Makes random views of a labelled image, with their keypoints.
 
 A training view is a crop of the model's input near the animal, not the whole input. The network is convolutional, so it
 learns the same from a crop at a quarter of the cost, and sees four times as many different views in the same time.
@@ -22,7 +22,7 @@ Matrix = NDArray[np.float64]  # 3 x 3, for coordinates (x, y, 1) of pixel centre
 
 @dataclass(frozen=True, slots=True)
 class Augmentation:
-    """How much views may differ.
+    """The bounds within which views may differ.
 
     Attributes:
         crop_wh: width and height of a view in model pixels.
@@ -96,11 +96,10 @@ def random_view(
         zoom *= augmentation.zoom
     mirror = augmentation.flip_order is not None and rng.random() < 0.5
     centre = _centre(image, xy_px, augmentation, rng)
-    m = to_model.copy()
-    m = _linear(angle, zoom, mirror) @ m
+    m = _linear(angle, zoom, mirror) @ to_model
     at = m @ np.array([*centre, 1.0])
     jitter = rng.uniform(-0.3, 0.3, 2) * (w, h)
-    m = _shift((w - 1) / 2 + jitter[0] - at[0], (h - 1) / 2 + jitter[1] - at[1]) @ m
+    m[:2, 2] += np.array([w - 1, h - 1]) / 2 + jitter - at[:2]
     view = cv2.warpAffine(
         image, m[:2], (w, h), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(PAD_VALUE,) * 3
     )
@@ -121,10 +120,6 @@ def _linear(angle_deg: float, zoom: float, mirror: bool) -> Matrix:
     c, s = np.cos(np.deg2rad(angle_deg)) * zoom, np.sin(np.deg2rad(angle_deg)) * zoom
     flip = -1.0 if mirror else 1.0
     return np.array([[c * flip, -s, 0], [s * flip, c, 0], [0, 0, 1]])
-
-
-def _shift(dx: float, dy: float) -> Matrix:
-    return np.array([[1, 0, dx], [0, 1, dy], [0, 0, 1.0]])
 
 
 def photometric(view: U8, rng: np.random.Generator) -> U8:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgepose.errors import EdgeposeError, UsageError
-from edgepose.system.atomic_files import replace_durably
+from edgepose.system.atomic_files import replace_files
 
 CHECKPOINT = "checkpoint.npz"
 
@@ -26,7 +26,7 @@ def save(path: Path, groups: dict[str, list[Any]], notes: dict[str, Any]) -> Non
     arrays: dict[str, Any] = {
         f"{name}/{i:04}": np.asarray(array) for name, group in groups.items() for i, array in enumerate(group)
     }
-    replace_durably(path, lambda temporary: np.savez(temporary, notes=np.array(json.dumps(notes)), **arrays))
+    replace_files({path: lambda temporary: np.savez(temporary, notes=np.array(json.dumps(notes)), **arrays)})
 
 
 def load(path: Path, identity: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, Any]] | None:

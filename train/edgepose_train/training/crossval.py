@@ -15,12 +15,7 @@ from edgepose_train.labels.dataset import Dataset
 from edgepose_train.training.distill import DistillationSet
 from edgepose_train.training.fit import fit
 from edgepose_train.training.fit_options import FitOptions
-from edgepose_train.training.splits import Split, fold_splits
-
-
-def plan_folds(dataset: Dataset, options: FitOptions, folds: int) -> list[Split]:
-    """Returns one split per fold; raises UsageError when there are fewer frames, or videos, than folds."""
-    return fold_splits(dataset, options.seed, folds, options.by_video)
+from edgepose_train.training.splits import Split
 
 
 def cross_validate(

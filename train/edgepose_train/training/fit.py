@@ -22,7 +22,6 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import KeypointOutput, ModelCard, Training, sha256_of
 from edgepose.inference.model_file import NETWORK, read_card, write_model
 from edgepose.pose.animal_size import animal_side_px
-from edgepose.types import F64
 from edgepose_train.evaluation.evaluate import measure, measure_followed
 from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
 from edgepose_train.evaluation.score_calibration import Reliability, fit_score_map, reliability
@@ -30,6 +29,7 @@ from edgepose_train.export.quantize import make_card, to_int8
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.images import image_hash
 from edgepose_train.network import network
+from edgepose_train.network.backbone import Head, parse_backbone
 from edgepose_train.network.recipes import RESIZE, input_size
 from edgepose_train.training import checkpoint, warm_start
 from edgepose_train.training.augment import Augmentation, turn_range_deg
@@ -155,15 +155,11 @@ def _views(
     )
     augmentation = Augmentation(
         crop_wh=(min(recipe.crop, input_wh[0]), min(recipe.crop, input_wh[1])),
-        turn_deg=turn_range_deg(_labels(train)),
+        turn_deg=turn_range_deg(np.array([sample.frame_xy for sample in train])),
         flip_order=dataset.skeleton.flip_order() if dataset.skeleton.flip_pairs else None,
         zoom=zoom,
     )
     return TrainingViews(train, [*validation, *_followed(validation, zoom)], augmentation, pictures, pseudo_labelled)
-
-
-def _labels(samples: list[TrainingSample]) -> F64:
-    return np.array([sample.frame_xy for sample in samples])
 
 
 def _install(
@@ -208,8 +204,8 @@ def _plan(options: FitOptions, images: int) -> TrainingPlan:
 
 def _network(options: FitOptions, size_wh: tuple[int, int], keypoints: int, weights: str) -> keras.Model:
     recipe = options.recipe
-    head = network.Head(keypoints, recipe.stride, recipe.width, recipe.edge_tpu)
-    backbone = network.parse_backbone(recipe.backbone)
+    head = Head(keypoints, recipe.stride, recipe.width, recipe.edge_tpu)
+    backbone = parse_backbone(recipe.backbone)
     if not checkpoint.is_run(weights):
         return network.build(backbone, head, size_wh, weights)
     model = network.build(backbone, head, size_wh, "given")
@@ -253,7 +249,7 @@ def _provenance(
     return Training(
         dataset=dataset.name,
         recipe=options.recipe_name,
-        backbone=str(network.parse_backbone(options.recipe.backbone)),
+        backbone=str(parse_backbone(options.recipe.backbone)),
         weights=options.weights if options.weights in {"imagenet", "none"} else Path(options.weights).name,
         seed=options.seed,
         epochs=steps * options.recipe.batch // len(split.train),

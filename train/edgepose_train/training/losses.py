@@ -1,4 +1,4 @@
-"""The losses that training minimises. An unlabelled keypoint is unknown, not absent, so no loss counts it."""
+"""Computes the losses that training minimises. An unlabelled keypoint is unknown, not absent, so no loss counts it."""
 
 from __future__ import annotations
 

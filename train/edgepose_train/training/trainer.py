@@ -1,4 +1,4 @@
-"""The network in training: batches of random views, one step of the optimizer, and the averaged weights."""
+"""Trains a network: batches of random views, one step of the optimizer, and the averaged weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VIEW_STREAM, _LABELLED_STREAM, _PSEUDO_LABELLED_STREAM = 1, 2, 3
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """How long and how fast a network is trained.
+    """The length of a training, and its speed.
 
     Attributes:
         steps: the number of batches.
@@ -61,7 +61,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, slots=True)
 class TrainingViews:
-    """What is trained on and what the weights are chosen by.
+    """The samples that a network is trained on, and those that its weights are chosen by.
 
     Attributes:
         train: the labelled samples to train on.

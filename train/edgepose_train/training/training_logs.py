@@ -1,4 +1,4 @@
-"""The learning curves of a run, as TensorBoard shows them: `tensorboard --logdir RUN/logs`.
+"""Writes the learning curves of a run, which TensorBoard shows: `tensorboard --logdir RUN/logs`.
 
 Where TensorBoard is not installed, nothing is written.
 """
@@ -30,16 +30,13 @@ class CurvePoint(NamedTuple):
 
 
 class TrainingLogs:
-    """A context manager that writes TensorBoard's event files; they are flushed at every validation."""
+    """Writes TensorBoard's event files; they are flushed at every validation."""
 
     def __init__(self, folder: Path) -> None:
         # TensorFlow itself imports `summary.scalar` from TensorBoard's package.
         self._writer = tf.summary.create_file_writer(str(folder)) if importlib.util.find_spec("tensorboard") else None
 
-    def __enter__(self) -> TrainingLogs:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 

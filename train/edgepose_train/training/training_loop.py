@@ -1,4 +1,4 @@
-"""One training run: steps, validations, checkpoints, and the progress on the terminal."""
+"""Runs a training: steps, validations, checkpoints, and the progress on the terminal."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.progress import Progress
 
 from edgepose.errors import EdgeposeError
 from edgepose.system.progress import progress_bar
@@ -94,7 +95,12 @@ def train_network(
         checkpoint.save(path, {**trainer.state(), "best": best.weights}, notes)
 
     every = -(-trainer.plan.steps // trainer.plan.validations)
-    with _ProgressDisplay(trainer, curve) as display, _ctrl_c() as stop_requested, TrainingLogs(run / "logs") as logs:
+    with (
+        progress_bar() as bar,
+        _ctrl_c() as stop_requested,
+        contextlib.closing(TrainingLogs(run / "logs")) as logs,
+    ):
+        display = _ProgressDisplay(bar, trainer, curve)
         for batch in batches(views, trainer.plan, trainer.steps_done):
             if best.checks_since >= STALE_VALIDATIONS:
                 break
@@ -156,18 +162,10 @@ def _ctrl_c() -> Iterator[Callable[[], bool]]:
 class _ProgressDisplay:
     """A progress bar on a terminal, otherwise one line per validation."""
 
-    def __init__(self, trainer: Trainer, curve: list[CurvePoint]) -> None:
-        self._trainer, self._best = trainer, "-"
+    def __init__(self, bar: Progress, trainer: Trainer, curve: list[CurvePoint]) -> None:
+        self._bar, self._trainer, self._best = bar, trainer, "-"
         self.loss = curve[-1].loss if curve else 0.0
-        self._bar = progress_bar()
-        self._task = self._bar.add_task("training", total=trainer.plan.steps, completed=trainer.steps_done)
-
-    def __enter__(self) -> _ProgressDisplay:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
+        self._task = bar.add_task("training", total=trainer.plan.steps, completed=trainer.steps_done)
 
     def add_step(self, loss: float) -> None:
         self.loss = 0.95 * self.loss + 0.05 * loss if self.loss else loss

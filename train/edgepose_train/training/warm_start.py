@@ -9,6 +9,7 @@ import keras
 from edgepose.errors import EdgeposeError
 from edgepose.inference.model_file import NETWORK, read_card
 from edgepose_train.network import network
+from edgepose_train.network.backbone import Head, parse_backbone
 from edgepose_train.training import checkpoint
 
 
@@ -25,8 +26,8 @@ def start_from(folder: str, target: keras.Model) -> None:
     recipe = card.training.settings.get("recipe", {})
     groups = checkpoint.read(run / checkpoint.CHECKPOINT)[0]
     try:
-        head = network.Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"], recipe["edge_tpu"])
-        backbone = network.parse_backbone(recipe["backbone"])
+        head = Head(len(card.skeleton.keypoints), recipe["stride"], recipe["width"], recipe["edge_tpu"])
+        backbone = parse_backbone(recipe["backbone"])
         source = network.build(backbone, head, card.input.size_wh, "given")
         source.set_weights(groups["best"])
     except (KeyError, ValueError) as exc:
