@@ -16,6 +16,7 @@ from sites import Site
 
 from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import sha256_of
+from edgepose.inference.model_file import read_model
 from edgepose.model_store.selection import (
     ModelSelection,
     SelectionFile,
@@ -260,6 +261,24 @@ def test_other_keypoints_start_the_daemon_anew_in_the_same_process(
     asker.ask("model", {"action": "rollback"})
     cage.wait_model("first")
     assert cage.gap_s() < 20
+    cage.daemon.stop()
+
+
+@pytest.mark.slow
+def test_a_corrected_card_reaches_info_and_poses(
+    start: Callable[[], Cage], asker: Asker, site: str, demo_model: Path
+) -> None:
+    """The weights and the name of the model are the same; only its keypoints have other names."""
+    model = variant(demo_model, Site.folder, "first", keypoints=NAMES)
+    cage = start()
+    cage.wait_model("first")
+    url, sha256 = f"{site}/first.tflite", read_model(model).sha256
+    assert asker.ask("model", {"action": "install", "url": url, "sha256": sha256, "activate": True})["ok"]
+    cage.wait_event("model_activated")
+    wait_until(lambda: cage.subscriber.of("pose")[-1]["model"] == read_model(model).id, "poses of the corrected model")
+    assert set(cage.subscriber.of("pose")[-1]["animals"][0]["keypoints"]) == set(NAMES)
+    assert cage.subscriber.of("info")[-1]["skeleton"]["keypoints"] == list(NAMES)
+    assert cage.subscriber.of("info")[-1]["model"] == read_model(model).id
     cage.daemon.stop()
 
 

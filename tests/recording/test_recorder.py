@@ -233,6 +233,21 @@ def test_the_oldest_segments_make_room(tmp_path: Path, make: Make, reporter: Rep
         assert len(frames_of(path)) == len(rows_of(path)[0])
 
 
+def test_segments_of_a_former_name_count_in_the_quota_and_go_first(
+    tmp_path: Path, make: Make, reporter: Reporter
+) -> None:
+    """A renamed device has moved them here."""
+    folder = tmp_path / "rec" / "cage-07"
+    folder.mkdir(parents=True)
+    for day in (10, 11):
+        for ending in (".mp4", ".csv", "_poses.csv"):
+            (folder / f"raspberrypi_202611{day}T120000Z{ending}").write_bytes(bytes(300_000))
+    make(max_gb=0.001)
+    wait_until(lambda: len(list(folder.glob("*.mp4"))) == 1, "the oldest segment to go")
+    assert [path.name for path in folder.glob("*.mp4")] == ["raspberrypi_20261111T120000Z.mp4"]
+    assert "raspberrypi_20261110T120000Z: max_gb" in events_of(reporter, "segment_removed")[0].text
+
+
 def test_only_synchronised_clocks_know_ages(tmp_path: Path, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "rec" / "cage-07"
     folder.mkdir(parents=True)
