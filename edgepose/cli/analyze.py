@@ -20,7 +20,7 @@ from edgepose.inference.viewer import Viewer
 from edgepose.pose.smoothing import Method
 from edgepose.system.arguments import above_zero, add_output_argument, model_path, number_within
 from edgepose.system.pose_tables import check_format
-from edgepose.system.wording import count
+from edgepose.system.wording import count, listing
 from edgepose.video.h264 import load_av
 
 P_CUTOFF, MAX_GAP_S = 0.6, 0.5
@@ -147,6 +147,14 @@ def run(args: argparse.Namespace) -> int:
             speed = f"{count(report.frames, 'frame')} in {report.seconds:.1f} s"
             written = ", ".join(map(str, report.written))
             print(f"{video.name}: {speed} ({report.frames / report.seconds:.0f} fps), wrote {written}")
+            if report.unseen:
+                whole = len(report.unseen) == len(estimator.card.skeleton.keypoints)
+                names = "no keypoint ever" if whole else f"{listing(report.unseen)} never"
+                print(
+                    f"edgepose: {video}: {names} reached a likelihood of {options.p_cutoff:g}, which smoothing, measures "
+                    "and plots need; label and train more, or give a lower --p-cutoff",
+                    file=sys.stderr,
+                )
         for failure in failures:
             print(f"edgepose: {failure}", file=sys.stderr)
             status = failure.exit_code
