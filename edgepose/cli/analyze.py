@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  edgepose analyze model.tflite mouse.mp4 -o poses.csv --smooth kalman --kinematics --plots pictures \\\n"
         "      --overlay mouse-poses.mp4 --trails 1"
     )
-    parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
+    parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, the folder of a fit, or demo")
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
     add_output_argument(parser, "OUT", "the table of poses; the name ends in .csv, .h5 or .parquet")
     parser.add_argument(
@@ -151,8 +151,8 @@ def run(args: argparse.Namespace) -> int:
                 whole = len(report.unseen) == len(estimator.card.skeleton.keypoints)
                 names = "no keypoint ever" if whole else f"{listing(report.unseen)} never"
                 print(
-                    f"edgepose: {video}: {names} reached a likelihood of {options.p_cutoff:g}, which smoothing, measures "
-                    "and plots need; label and train more, or give a lower --p-cutoff",
+                    f"edgepose: {video}: {names} reached a likelihood of {options.p_cutoff:g}, which "
+                    "smoothing, measures and plots need; label and train more, or give a lower --p-cutoff",
                     file=sys.stderr,
                 )
         for failure in failures:

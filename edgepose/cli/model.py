@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     install = actions.add_parser("install", help="verify a model and copy it into the store of this device")
-    install.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
+    install.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, the folder of a fit, or demo")
     shown = actions.add_parser("list", help="show the models of the store, and which ones ran well here")
     add_json_argument(shown)
     activate = actions.add_parser(
