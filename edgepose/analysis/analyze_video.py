@@ -49,8 +49,8 @@ def analyze_video(viewer: Viewer, path: Path, files: OutputFiles, options: Motio
     start = time.monotonic()
     video = _find_poses(viewer, path, options.geometry)
     write_table(files.table, video.poses)
-    seen = np.asarray(video.poses.values[..., 2] >= options.p_cutoff).any(axis=0).tolist()
-    unseen = [name for name, was_seen in zip(viewer.card.skeleton.keypoints, seen, strict=True) if not was_seen]
+    names, likelihood = viewer.card.skeleton.keypoints, video.poses.values[..., 2]
+    unseen = [name for k, name in enumerate(names) if not (likelihood[:, k] >= options.p_cutoff).any()]
     report = AnalysisReport(len(video.poses.frames), 0.0, [files.table], unseen)
     for paths, write in motion_writers(video, files, options):
         try:
