@@ -21,11 +21,20 @@ from edgepose.types import F64
 
 @dataclass(slots=True)
 class AnalysisReport:
-    """The outcome for one video: its frames, how long the analysis took, and which results could be written."""
+    """The outcome for one video.
+
+    Attributes:
+        frames: the number of its frames.
+        seconds: how long the analysis took.
+        written: the results that could be written.
+        unseen: the keypoints whose likelihood stayed below `MotionOptions.p_cutoff` in every frame.
+        failures: why other results could not be written.
+    """
 
     frames: int
     seconds: float
     written: list[Path]
+    unseen: list[str]
     failures: list[EdgeposeError] = field(default_factory=list)
 
 
@@ -38,7 +47,9 @@ def analyze_video(viewer: Viewer, path: Path, files: OutputFiles, options: Motio
     start = time.monotonic()
     video = _find_poses(viewer, path, options)
     write_table(files.table, video.poses)
-    report = AnalysisReport(len(video.poses.frames), 0.0, [files.table])
+    names, likelihood = viewer.card.skeleton.keypoints, video.poses.values[..., 2]
+    unseen = [name for k, name in enumerate(names) if not (likelihood[:, k] >= options.p_cutoff).any()]
+    report = AnalysisReport(len(video.poses.frames), 0.0, [files.table], unseen)
     for paths, write in motion_writers(video, files, options):
         try:
             write()

@@ -19,7 +19,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.pose.smoothing import Method
 from edgepose.system.arguments import above_zero, add_output_argument, model_path, number_within
-from edgepose.system.wording import count
+from edgepose.system.wording import count, listing
 from edgepose.tables.pose_table import DEEPLABCUT_FORMATS, check_format, format_of
 from edgepose.video.h264 import load_av
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "  edgepose analyze model.tflite mouse.mp4 -o poses.csv --smooth kalman --kinematics --plots pictures \\\n"
         "      --overlay mouse-poses.mp4 --trails 1"
     )
-    parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, or the folder of a fit")
+    parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, the folder of a fit, or demo")
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="any file that OpenCV reads")
     add_output_argument(parser, "OUT", "the table of poses; the name ends in .csv, .h5, .parquet or .tidy.csv")
     parser.add_argument(
@@ -148,6 +148,14 @@ def run(args: argparse.Namespace) -> int:
             speed = f"{count(report.frames, 'frame')} in {report.seconds:.1f} s"
             written = ", ".join(map(str, report.written))
             print(f"{video.name}: {speed} ({report.frames / report.seconds:.0f} fps), wrote {written}")
+            if report.unseen:
+                whole = len(report.unseen) == len(estimator.card.skeleton.keypoints)
+                names = "no keypoint ever" if whole else f"{listing(report.unseen)} never"
+                print(
+                    f"edgepose: {video}: {names} reached a likelihood of {options.p_cutoff:g}, which "
+                    "smoothing, measures and plots need; label and train more, or give a lower --p-cutoff",
+                    file=sys.stderr,
+                )
         for failure in failures:
             print(f"edgepose: {failure}", file=sys.stderr)
             status = failure.exit_code

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n  edgepose bench model.tflite\n  edgepose bench model.tflite --source mouse.mp4 --json bench.json"
     )
-    parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite, or the folder of a fit")
+    parser.add_argument("model", type=model_path, metavar="MODEL", help="a .tflite file, the folder of a fit, or demo")
     parser.add_argument(
         "--source",
         default="synthetic",

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     model_files.add_actions(actions)
     install = actions.add_parser("install", help="verify a model and copy it into the store of this device")
-    source = "a .tflite file, the folder of a fit, or an http(s) address that ends with .tflite"
+    source = "a .tflite file, the folder of a fit, demo, or an http(s) address that ends with .tflite"
     install.add_argument("model", type=_file_or_url, metavar="MODEL", help=source)
     install.add_argument(
         "--sha256", type=_sha256, metavar="HEX", help="the SHA-256 of the file at an address, which must be given"

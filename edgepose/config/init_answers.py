@@ -12,6 +12,7 @@ import yaml
 
 from edgepose.config.ready import boards, find_ready
 from edgepose.errors import UsageError
+from edgepose.system.shipped_files import DEMO_MODEL
 
 OTHER_BOARD = "other"
 _BOARD_NAMES = {
@@ -72,7 +73,7 @@ def device_settings(name: str) -> dict[str, Any]:
 
 def model_setting(model: Path, folder: Path) -> str:
     """Returns what the configuration says about a model: relative where the model lies in or below its folder."""
-    if str(model) == "demo":
+    if model == DEMO_MODEL:
         return "demo"
-    model, folder = model.expanduser().absolute(), folder.absolute()
+    model, folder = model.absolute(), folder.absolute()
     return os.path.relpath(model, folder) if model.is_relative_to(folder) else str(model)

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from edgepose.errors import ConfigError, UsageError
+from edgepose.system.shipped_files import DEMO_MODEL
 from edgepose.system.wording import did_you_mean
 
 INSTALLED_CONFIG = Path("/etc/edgepose/edgepose.yaml")
 LOCAL_CONFIG = Path("edgepose.yaml")
 STDOUT = Path("-")
 """The value of `--json` that prints the JSON document in place of the table."""
+
+_REQUIRED = "the following arguments are required: "  # argparse's own words
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -28,9 +31,14 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"formatter_class": HelpFormatter} | kwargs)
         self._is_intermixing = False
+        self._needed: list[argparse.Action] = []
+        self._found = argparse.Namespace()
 
     def error(self, message: str) -> NoReturn:
         """Prints one line and exits with status 2."""
+        if message.startswith(_REQUIRED):
+            names = [*filter(None, [message.removeprefix(_REQUIRED)]), *self._missing_options()]
+            message = _REQUIRED + ", ".join(names)
         advice = "" if message.endswith("?") else f"; see `{self.prog} --help`"
         self.exit(2, f"{self.prog}: {message}{advice}\n")
 
@@ -42,7 +50,7 @@ class CommandParser(argparse.ArgumentParser):
         self._is_intermixing = True
         try:
             if self._subparsers is None:
-                found, extras = self.parse_known_intermixed_args(args, namespace)
+                found, extras = self._parse_intermixed(args)
             else:
                 found, extras = super().parse_known_args(args, namespace)
         finally:
@@ -50,6 +58,25 @@ class CommandParser(argparse.ArgumentParser):
         if extras:
             self._report_unknown(extras)
         return found, extras
+
+    def _parse_intermixed(self, args: Any) -> tuple[argparse.Namespace, list[str]]:
+        """Missing options are reported together with missing arguments; argparse itself would name the options only."""
+        self.usage = self.usage or self.format_usage().removeprefix("usage: ")  # while it shows what is required
+        self._needed += [action for action in self._actions if action.option_strings and action.required]
+        self._found = argparse.Namespace()
+        for action in self._needed:
+            action.required = False
+        found, extras = self.parse_known_intermixed_args(args, self._found)
+        if self._missing_options():
+            self.error(_REQUIRED)
+        return found, extras
+
+    def _missing_options(self) -> list[str]:
+        return [
+            "/".join(action.option_strings)
+            for action in self._needed
+            if getattr(self._found, action.dest, None) is None
+        ]
 
     def _report_unknown(self, extras: Sequence[str]) -> NoReturn:
         options = [word.partition("=")[0] for word in extras if word.startswith("-")]
@@ -182,16 +209,15 @@ def number_within(text: str, low: float, high: float, advice: str) -> float:
 
 
 def model_path(text: str) -> Path:
-    """Returns the model that an argument names: a .tflite file, or the folder that `edgepose-train fit` made.
+    """Returns the model that an argument names: a .tflite file, the folder that `edgepose-train fit` made, or `demo`.
 
-    Use it as the `type` of an argument. A file that does not exist is reported by whoever reads it.
+    Use it as the `type` of an argument. A .tflite file that does not exist is reported by whoever reads it.
     """
-    path = Path(text)
-    if not path.is_dir():
-        return path
-    model = path / "model.tflite"
-    if not model.is_file():
-        raise argparse.ArgumentTypeError(
-            f"{path}: this folder holds no model.tflite; give a model or the folder of a fit"
-        )
+    if text == "demo":
+        return DEMO_MODEL
+    path = Path(text).expanduser()
+    problem = "this folder holds no model.tflite" if path.is_dir() else "this is not a model"
+    model = path / "model.tflite" if path.is_dir() else path
+    if model.suffix != ".tflite" or (path.is_dir() and not model.is_file()):
+        raise argparse.ArgumentTypeError(f"{path}: {problem}; give a .tflite file or the folder of a fit")
     return model

@@ -108,6 +108,21 @@ def test_several_videos_get_their_own_files_and_a_bad_one_does_not_stop_the_othe
 
 
 @pytest.mark.parametrize(
+    ("p_cutoff", "names"), [("1", "no keypoint ever reached a likelihood of 1"), ("between", "tailbase never reached")]
+)
+def test_keypoints_that_are_never_seen_are_named(demo_model, clip, poses, tmp_path, capsys, p_cutoff, names):
+    highest = np.max([pose.score for pose in poses], axis=0)
+    if p_cutoff == "between":
+        order = np.argsort(highest)
+        p_cutoff = str(highest[order[:2]].mean())
+        names = names.replace("tailbase", NAMES[order[0]])
+    assert analyze(demo_model, clip, "-o", tmp_path / "poses.csv", "--kinematics", "--p-cutoff", p_cutoff) == 0
+    err = capsys.readouterr().err
+    assert names in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (["-o", "{}/poses.xlsx"], "use .csv, .h5, .parquet, .tidy.csv"),

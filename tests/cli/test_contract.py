@@ -185,10 +185,13 @@ def test_help_explains_every_argument_and_fits(
 
 
 @BY_NAME
-def test_an_unknown_option_is_one_line_with_a_suggestion(case: Case, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_option_is_one_line_with_a_suggestion(
+    case: Case, files: Mapping[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     option = max(parser_of(case.words)._option_string_actions, key=len)
     misspelt = option[:3] + option[4:]
-    assert run([*case.words.split(), *case.arguments.split(), *case.options.split(), misspelt]) == 2
+    arguments, options = filled(case.arguments, files), filled(case.options, files)
+    assert run([*case.words.split(), *arguments, *options, misspelt]) == 2
     error = capsys.readouterr().err
     assert error == f"{case.words}: unknown option: {misspelt}; did you mean {option}?\n"
 

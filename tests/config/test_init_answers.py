@@ -8,6 +8,7 @@ import pytest
 
 from edgepose.config.init_answers import board_from_model, board_settings, camera_settings, model_setting
 from edgepose.errors import UsageError
+from edgepose.system.shipped_files import DEMO_MODEL
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,6 @@ def test_a_camera_is_recognised(tmp_path: Path) -> None:
 
 
 def test_a_model_in_the_same_folder_is_relative(tmp_path: Path) -> None:
-    assert model_setting(Path("demo"), tmp_path) == "demo"
+    assert model_setting(DEMO_MODEL, tmp_path) == "demo"
     assert model_setting(tmp_path / "RUN" / "model.tflite", tmp_path) == "RUN/model.tflite"
     assert model_setting(Path("/models/m.tflite"), tmp_path) == "/models/m.tflite"

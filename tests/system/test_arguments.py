@@ -58,12 +58,21 @@ def test_options_come_in_any_order(words: str, parser: CommandParser) -> None:
     [
         ("plto", "prog: there is no command 'plto'; did you mean 'plot'?"),
         ("zzz", "prog: there is no command 'zzz'; known: plot"),
-        ("--versoin plot m v -o out", "prog: unknown option: --versoin"),
-        ("plot m v -o out --jsn=x", "prog plot: unknown option: --jsn; did you mean --json?"),
-        ("plot m v -o out --quite-else", "prog plot: unknown option: --quite-else"),
-        ("plot m v -o out --layout wild", "prog plot: argument --layout: 'wild' is not known; did you mean 'wide'?"),
-        ("plot m v", "prog plot: the following arguments are required: -o/--output"),
-        ("plot m -o out", "prog plot: the following arguments are required: videos"),
+        ("--versoin plot m.tflite v -o out", "prog: unknown option: --versoin"),
+        ("plot m.tflite v -o out --jsn=x", "prog plot: unknown option: --jsn; did you mean --json?"),
+        ("plot m.tflite v -o out --quite-else", "prog plot: unknown option: --quite-else"),
+        (
+            "plot m.tflite v -o out --layout wild",
+            "prog plot: argument --layout: 'wild' is not known; did you mean 'wide'?",
+        ),
+        ("plot m.tflite v", "prog plot: the following arguments are required: -o/--output"),
+        ("plot m.tflite -o out", "prog plot: the following arguments are required: videos"),
+        ("plot m.tflite", "prog plot: the following arguments are required: videos, -o/--output"),
+        ("plot --force", "prog plot: the following arguments are required: model, videos, -o/--output"),
+        (
+            "plot v.mp4 m.tflite -o out",
+            "prog plot: argument model: v.mp4: this is not a model; give a .tflite file or the folder of a fit",
+        ),
         ("", "prog: the following arguments are required: COMMAND"),
     ],
 )
@@ -84,6 +93,7 @@ def test_the_folder_of_a_fit_is_a_model(tmp_path: Path) -> None:
         model_path(str(tmp_path))
     (tmp_path / "model.tflite").write_bytes(b"")
     assert model_path(str(tmp_path)) == tmp_path / "model.tflite"
+    assert model_path("demo").is_file()
 
 
 def test_nothing_is_overwritten_unless_forced(tmp_path: Path) -> None:

@@ -188,19 +188,15 @@ def test_a_damaged_checkpoint_is_an_error(finished_run, tmp_path, capsys):
         (["--backbone", "mobilenet_v1_0.75"], 2, "no weights of mobilenet_v1_0.75 there (found: mobilenet_v1_0.25_"),
         (["-o", "{}/config.yaml"], 2, "cannot make this folder (File exists)"),
         (["-o", "{}/config.yaml/run"], 2, "cannot make this folder (Not a directory)"),
-        (["--teacher", "{}/config.yaml"], 2, "--teacher MODEL and --unlabelled VIDEO belong together"),
+        (["--teacher", "{}/none.tflite"], 2, "--teacher MODEL and --unlabelled VIDEO belong together"),
         (["--unlabelled", "{}/config.yaml"], 2, "--teacher MODEL and --unlabelled VIDEO belong together"),
         (["--fps", "10"], 2, "give --target too"),
         (["--target", "pi-4"], 2, "leave out --recipe, --backbone and --input, or --target"),
         (["--folds", "21"], 2, "20 labelled frames"),
         (["--folds", "5", "--split", "video"], 2, "4 labelled videos"),
-        (["--folds", "2", "--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"], 2, "model of --teacher"),
+        (["--folds", "2", "--teacher", "{0}/none.tflite", "--unlabelled", "{0}/config.yaml"], 2, "model of --teacher"),
         (["--follow"], 2, "no window smaller than the frame holds the animal with room to move"),
-        (
-            ["--teacher", "{0}/config.yaml", "--unlabelled", "{0}/config.yaml"],
-            78,
-            "config.yaml: damaged or not a model",
-        ),
+        (["--teacher", "{0}/none.tflite", "--unlabelled", "{0}/config.yaml"], 78, "none.tflite: no such model file"),
     ],
 )
 def test_wrong_usage_is_one_line(finished_run, tmp_path, capsys, options, status, line):

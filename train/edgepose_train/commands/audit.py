@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs all of its operations. The exit status is 1 when an operation would run on the CPU beside the Edge TPU."
     )
     parser.epilog = "examples:\n  edgepose-train audit RUN\n  edgepose-train audit RUN --compile"
-    parser.add_argument("model", type=model_path, help="a .tflite file, or the folder of a fit")
+    parser.add_argument("model", type=model_path, help="a .tflite file, the folder of a fit, or demo")
     parser.add_argument(
         "--compile",
         action="store_true",

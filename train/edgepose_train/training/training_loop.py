@@ -169,14 +169,14 @@ class _ProgressDisplay:
 
     def add_step(self, loss: float) -> None:
         self.loss = 0.95 * self.loss + 0.05 * loss if self.loss else loss
-        description = f"training, loss {self.loss:.3f}, best validation {self._best}"
+        description = f"training, loss {self.loss:.3f}, chosen so far: {self._best}"
         self._bar.update(self._task, advance=1, description=description)
 
     def show_best(self, best: BestWeights) -> None:
-        self._best = f"{best.validation_px:.2f} px (step {best.step})"
+        self._best = f"step {best.step}, {best.validation_px:.2f} px on the validation frames"
         if self._bar.disable:
             done, steps = self._trainer.steps_done, self._trainer.plan.steps
-            self.print(f"step {done}/{steps}  loss {self.loss:.3f}  best validation {self._best}")
+            self.print(f"step {done}/{steps}  loss {self.loss:.3f}  chosen so far: {self._best}")
 
     def print(self, line: str) -> None:
         self._bar.console.print(line, highlight=False)
