@@ -209,8 +209,8 @@ def judge(folder: Path, sent: dict[int, int], devices: int) -> bool:
             seqs, frames = table["seq"].to_numpy(), table["frame"].to_numpy()
             lost += len(np.setdiff1d(hour * 1_000_000 + np.arange(poses), seqs))
             twice += len(seqs) - len(np.unique(seqs))
-            right = table["tag_cage"].unique().to_pylist() == [device] and (seqs - frames == hour * 1_000_000).all()
-            tags += not (right and table["tag_run"].unique().to_pylist() == [str(hour)])
+            right = table["tag:cage"].unique().to_pylist() == [device] and (seqs - frames == hour * 1_000_000).all()
+            tags += not (right and table["tag:run"].unique().to_pylist() == [str(hour)])
     gaps = len((folder / "all" / "gaps.csv").read_text(encoding="utf-8").splitlines()) - 1
     print(f"{lost} lost, {twice} twice, {gaps} gaps reported, {tags} files with wrong tags or frames", flush=True)
     return not (lost or twice or gaps or tags)

@@ -11,14 +11,15 @@ from edgepose.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from edgepose.collect.deeplabcut import ENDINGS
+    from edgepose.collect.other_formats import ENDINGS
 
     parser.description = (
         "Writes the poses of every device, each once, to DIR/<device>/<date>T<hour>Z.parquet, until Ctrl-C. Events go "
         "to DIR/<device>/events.csv, and what is missing to DIR/gaps.csv. The broker keeps what comes while the "
         "collector is away.\n\n"
         "`collect merge DIR...` joins what several collectors of a --share group wrote into the first DIR, and settles "
-        "repeats, gaps and tags there. With one DIR it only makes the files that --also names."
+        "repeats, gaps and tags there. With one DIR it makes the files that --also names, and rewrites files of an "
+        "earlier edgepose, which have other columns."
     )
     parser.epilog = (
         "examples:\n  edgepose collect --broker mqtt://192.168.1.10 -o recordings --also csv\n"
@@ -39,8 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=ENDINGS,
         action="append",
         default=[],
-        help="write a file in DeepLabCut's layout beside each Parquet file, one for each start of the daemon; may be "
-        "given twice",
+        help="write another file beside each Parquet file: csv and h5 in DeepLabCut's layout, one for each start of "
+        "the daemon; tidy.csv with the columns of the Parquet file. May be given several times",
     )
     parser.add_argument(
         "--share",
@@ -51,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from edgepose.cli.run import log_to_stderr
-    from edgepose.collect.hours import need_pyarrow
+    from edgepose.tables.parquet import need_pyarrow
     from edgepose.tables.pose_table import check_format
 
     need_pyarrow()

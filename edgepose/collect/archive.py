@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepose.collect.columns import Table, tables_of
-from edgepose.collect.deeplabcut import write_deeplabcut
-from edgepose.collect.hours import hour_path, hours_in, read_hour, runs_in, write_hour
+from edgepose.collect.columns import tables_of
+from edgepose.collect.hours import RUN_COLUMNS, has_first_layout, hour_path, hours_in, read_hour, runs_in, write_hour
 from edgepose.collect.journal import FREE_PAGES, NEWER_BYTES, Arrival, Hour, Journal, NewerMessage, hour_of
+from edgepose.collect.other_formats import write_beside
 from edgepose.collect.reports import Gap, gaps_in, read_events, read_info, write_events, write_gaps, write_info
 from edgepose.collect.streams import SeqRun, Stream, runs_of
 from edgepose.errors import EdgeposeError
@@ -21,6 +21,7 @@ from edgepose.protocol.topics import TOPICS
 from edgepose.protocol.versions import NewerVersionError, UnreadableMessageError, read_message
 from edgepose.system.database import set_aside
 from edgepose.system.wording import count
+from edgepose.tables.parquet import ArrowTable
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Archive:
 
         Args:
             folder: one folder per device is in it.
-            also: DeepLabCut files to write beside the Parquet ones, by ending.
+            also: files to write beside the Parquet ones, by ending.
             shared: other collectors of a group have the rest, so that repeats, gaps and tags are settled only when
                 everything is merged.
             timing: when to write.
@@ -83,6 +84,7 @@ class Archive:
         self._due: deque[tuple[str, int | None]] = deque()  # the hour is None for the events of a device
         self._check_at = self._write_at = 0.0
         self._gaps: list[Gap] | None = None
+        _report_first_layout(folder)
         if self._journal.is_new():
             self._journal.add_unknown(hours_in(folder))
         if not shared:
@@ -96,7 +98,7 @@ class Archive:
         if unknown := self._journal.unknown():
             log.info("%s: reading %s, to know what has come before", self._folder, count(len(unknown), "file"))
         for device, hour in unknown:
-            table = self._read(hour_path(self._folder, device, hour), ["boot", "seq", "frame"])
+            table = self._read(hour_path(self._folder, device, hour), RUN_COLUMNS)
             self._journal.learn(device, hour, [] if table is None else runs_in(table))
         for device, run in self._journal.written():
             self._add_run(device, run)
@@ -233,7 +235,7 @@ class Archive:
         else:
             self.write_hour(device, hour)
 
-    def write_hour(self, device: str, hour: int, more: Iterable[Table] = ()) -> None:
+    def write_hour(self, device: str, hour: int, more: Iterable[ArrowTable] = ()) -> None:
         """Writes the file of an hour: what it has, what waits of the hour, and the tables `more`."""
         if device in self._events_since:  # before the hour, because tags and columns depend on them
             self._write_events(device)
@@ -243,7 +245,7 @@ class Archive:
         if tables or before is not None:
             starts = [] if self._shared else [event for event in self._events(device) if event.kind == "started"]
             table = write_hour(path, before, tables, starts, info)
-            write_deeplabcut(path, table, info, self._also)
+            write_beside(path, table, info, self._also)
             runs = None if self._shared else runs_in(table)
             for run in runs or ():
                 self._add_run(device, run)
@@ -299,7 +301,7 @@ class Archive:
 
     # --- reading ---------------------------------------------------------------------------------------------
 
-    def _read(self, path: Path, columns: list[str] | None = None) -> Table | None:
+    def _read(self, path: Path, columns: Sequence[str] = ()) -> ArrowTable | None:
         """Returns None where there is no file. A damaged file is renamed: one file must not stop a fleet."""
         try:
             return read_hour(path, columns) if path.exists() else None
@@ -321,6 +323,20 @@ def poses_of(message: Message, device: str) -> list[PoseMessage]:
     """Returns the poses in a message that the device itself has made."""
     poses = message.poses if isinstance(message, BatchMessage) else [message]
     return [pose for pose in poses if isinstance(pose, PoseMessage) and pose.device == device]
+
+
+def _report_first_layout(folder: Path) -> None:
+    """Logs that there are files of an earlier edgepose: an hour is converted only when more of it comes."""
+    oldest: dict[str, Path] = {}
+    for (device, _), path in hours_in(folder).items():  # by time
+        oldest.setdefault(device, path)
+    if devices := sum(map(has_first_layout, oldest.values())):
+        log.warning(
+            "%s: files of %s have the columns of an earlier edgepose; `edgepose collect merge %s` rewrites them",
+            folder,
+            count(devices, "device"),
+            folder,
+        )
 
 
 def _rename_damaged(path: Path, exc: EdgeposeError) -> None:

@@ -1,77 +1,83 @@
-"""Poses as the columns of a table: what every pose has, the tags of the daemon's start, and the keypoints."""
+"""Poses as rows of our tables: what every pose has, the tags of the daemon's start, and each animal's keypoints."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeAlias
 
 import numpy as np
+from msgspec import UNSET
 
-from edgepose.protocol.messages import EventMessage, InfoMessage, PoseMessage
+from edgepose.protocol.messages import AnimalMessage, EventMessage, InfoMessage, PoseMessage
+from edgepose.tables.layout import (
+    MILLIMETRES,
+    NO_ANIMAL,
+    POSITION,
+    TYPES,
+    in_order,
+    is_tag,
+    keypoint_column,
+    keypoints_in,
+    tag_column,
+)
+from edgepose.tables.parquet import ArrowTable, arrow_table
+from edgepose.types import Column, Skeleton
 
 log = logging.getLogger(__name__)
 
-Table: TypeAlias = Any  # of pyarrow, which is imported only where it is needed
-
-PARTS = ("x", "y", "score")
-_TAG = "tag_"
-_ROWS_AT_ONCE = 10_000
+COLUMNS = tuple(name for name in TYPES if name not in {"video", "t_s"})
+NULLABLE = ("animal", "mono_us", "clock_error_us", "id_score", "score")
+_POSES_AT_ONCE = 10_000
 _MOST_KEYPOINTS = 1_000
 
 
-def base_schema() -> Any:
-    """Returns the columns that every file has, in their order."""
-    import pyarrow as pa
-
-    types = {
-        "boot": pa.string(),
-        "seq": pa.int64(),
-        "frame": pa.int64(),
-        "time": pa.timestamp("us", tz="UTC"),
-        "synced": pa.bool_(),
-        "replay": pa.bool_(),
-        "latency_ms": pa.float64(),
-        "model": pa.string(),
-        "width": pa.int32(),
-        "height": pa.int32(),
-    }
-    return pa.schema(list(types.items()))
-
-
-def tables_of(poses: Iterable[PoseMessage]) -> Iterator[Table]:
-    """Yields tables with one row per pose. A keypoint that a pose does not have is null."""
+def tables_of(poses: Iterable[PoseMessage]) -> Iterator[ArrowTable]:
+    """Yields tables with one row for each animal of each pose. A keypoint that an animal does not have is null."""
     rest = iter(poses)
     # In parts, because an hour of Python objects would fill the memory.
-    while chunk := list(islice(rest, _ROWS_AT_ONCE)):
+    while chunk := list(islice(rest, _POSES_AT_ONCE)):
         yield _table(chunk)
 
 
-def _table(poses: Sequence[PoseMessage]) -> Table:
-    import pyarrow as pa
+def _table(poses: Sequence[PoseMessage]) -> ArrowTable:
+    rows: list[tuple[PoseMessage, int, AnimalMessage | None]] = []
+    for pose in poses:
+        rows += [(pose, slot, animal) for slot, animal in enumerate(pose.animals)] or [(pose, NO_ANIMAL, None)]
+    animals = [animal for _, _, animal in rows]
+    columns: dict[str, Column] = {
+        "device": [pose.device for pose, _, _ in rows],
+        "boot": [pose.boot for pose, _, _ in rows],
+        "seq": [pose.seq for pose, _, _ in rows],
+        "frame": [pose.frame for pose, _, _ in rows],
+        "slot": [slot for _, slot, _ in rows],
+        "animal": [animal and animal.id for animal in animals],
+        "time": [pose.t_us for pose, _, _ in rows],
+        "mono_us": [pose.mono_us for pose, _, _ in rows],
+        "synced": [pose.synced for pose, _, _ in rows],
+        "clock_error_us": [pose.clock_error_us for pose, _, _ in rows],
+        "replay": [pose.replay for pose, _, _ in rows],
+        "latency_ms": [pose.latency_ms for pose, _, _ in rows],
+        "model": [pose.model for pose, _, _ in rows],
+        "width": [pose.size_wh[0] for pose, _, _ in rows],
+        "height": [pose.size_wh[1] for pose, _, _ in rows],
+        "id_score": [animal and animal.id_score for animal in animals],
+        "score": [animal and animal.score for animal in animals],
+    }
+    for name in _bounded(name for animal in animals if animal for name in animal.keypoints):
+        columns |= _keypoint_columns(name, animals)
+    return arrow_table(columns)
 
-    schema = base_schema()
-    values: list[list[Any]] = [
-        [pose.boot for pose in poses],
-        [pose.seq for pose in poses],
-        [pose.frame for pose in poses],
-        [pose.t_us for pose in poses],
-        [pose.synced for pose in poses],
-        [pose.replay for pose in poses],
-        [pose.latency_ms for pose in poses],
-        [pose.model for pose in poses],
-        [pose.size_wh[0] for pose in poses],
-        [pose.size_wh[1] for pose in poses],
-    ]
-    columns = {field.name: pa.array(column, field.type) for field, column in zip(schema, values, strict=True)}
-    animals = [pose.animals[0].keypoints if pose.animals else {} for pose in poses]
-    for name in _bounded(name for keypoints in animals for name in keypoints):
-        points = [keypoints.get(name) for keypoints in animals]
-        columns[f"{name}_x"] = pa.array([point and point.x for point in points], pa.float32())
-        columns[f"{name}_y"] = pa.array([point and point.y for point in points], pa.float32())
-        columns[f"{name}_score"] = pa.array([point and point.score for point in points], pa.float32())
-    return pa.table(columns)
+
+def _keypoint_columns(name: str, animals: Sequence[AnimalMessage | None]) -> dict[str, Column]:
+    """Returns the columns of a keypoint, those in mm only where an animal has them."""
+    points = [animal.keypoints.get(name) if animal else None for animal in animals]
+    columns = {part: [point and getattr(point, part) for point in points] for part in POSITION}
+    for part in MILLIMETRES:
+        values = [None if point is None or (mm := getattr(point, part)) is UNSET else mm for point in points]
+        if any(value is not None for value in values):
+            columns[part] = values
+    return {keypoint_column(name, part): values for part, values in columns.items()}
 
 
 def _bounded(names: Iterable[str]) -> list[str]:
@@ -87,66 +93,55 @@ def _bounded(names: Iterable[str]) -> list[str]:
     return found[:_MOST_KEYPOINTS]
 
 
-def keypoints_in(table: Table) -> list[str]:
-    """Returns the names of the keypoints, in the order of the columns."""
-    import pyarrow as pa
-
-    scores = [name for name in table.column_names if name.endswith("_score")]
-    return [name.removesuffix("_score") for name in scores if table[name].type == pa.float32()]
+def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> Skeleton | None:
+    """Returns the device's skeleton; None where its info is of a model that made none of these poses."""
+    return info.skeleton if info is not None and info.model in models else None
 
 
-def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> tuple[str, ...]:
-    """Returns the device's keypoints; none where its info is of a model that made none of these poses."""
-    return info.skeleton.keypoints if info is not None and info.model in models else ()
+def ordered(table: ArrowTable, skeleton: Skeleton | None) -> ArrowTable:
+    """Returns the table with its columns in the order of the layout.
 
-
-def plain(table: Table) -> Table:
-    """Returns the table with its tags as strings, because dictionaries of several files cannot be joined."""
-    import pyarrow as pa
-
-    for name in _tags_in(table):
-        table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.string()))
-    return table
-
-
-def in_order(table: Table, keypoints: Sequence[str]) -> Table:
-    """Returns the table with its columns in order: those of every file, tags as dictionaries, then the keypoints.
-
-    keypoints: come first, whether the table has them or not.
+    skeleton: its keypoints come first, whether the table has them or not.
     """
     import pyarrow as pa
 
+    first = skeleton.keypoints if skeleton else ()
+    known = keypoints_in(table.column_names)
+    surplus = {*known}.difference(_bounded([*first, *known]))
+    unwanted = [name for keypoint in surplus for name in _columns_of(keypoint, table)]
+    table = table.drop_columns(unwanted) if unwanted else table
     found = dict(zip(table.column_names, table.columns, strict=True))
     nothing = pa.nulls(len(table), pa.float32())
-    columns = {name: found[name] for name in base_schema().names}
-    columns |= {name: found[name].combine_chunks().dictionary_encode() for name in _tags_in(table)}
-    for name in _bounded([*keypoints, *keypoints_in(table)]):
-        columns |= {f"{name}_{part}": found.get(f"{name}_{part}", nothing) for part in PARTS}
-    return pa.table(columns)
+    return pa.table({name: found.get(name, nothing) for name in in_order(table.column_names, first)})
 
 
-def with_tags(table: Table, starts: Iterable[EventMessage]) -> Table:
+def _columns_of(keypoint: str, table: ArrowTable) -> list[str]:
+    names = [keypoint_column(keypoint, part) for part in (*POSITION, *MILLIMETRES)]
+    return [name for name in names if name in table.column_names]
+
+
+def with_tags(table: ArrowTable, starts: Iterable[EventMessage]) -> ArrowTable:
     """Returns the table with the tags of each start for the poses up to the next start of the same boot.
 
-    Poses before all starts keep the tags that they have. table: as `plain` returns it. starts: `started` events.
+    Poses before all starts keep the tags that they have. starts: `started` events.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     known = sorted(starts, key=lambda start: start.seq)
     at = _latest(table, known)
-    for name in sorted({name for start in known for name in start.tags}):
-        column = f"{_TAG}{name}"
-        values = pa.array([*(start.tags.get(name) for start in known), None], pa.string()).take(pa.array(at))
-        if column in _tags_in(table):
+    tags = [{tag_column(name): value for name, value in start.tags.items()} for start in known]
+    for column in sorted({*filter(is_tag, table.column_names)}.union(*tags)):
+        values = pa.array([*(one.get(column) for one in tags), None], pa.string()).take(pa.array(at))
+        if column in table.column_names:
             values = pc.if_else(pa.array(at < len(known)), values, table[column].combine_chunks())
             table = table.set_column(table.column_names.index(column), column, values)
-        elif column not in table.column_names:  # a keypoint may have this name
+        else:
             table = table.append_column(column, values)
     return table
 
 
-def _latest(table: Table, starts: Sequence[EventMessage]) -> Any:
+def _latest(table: ArrowTable, starts: Sequence[EventMessage]) -> np.typing.NDArray[np.int64]:
     """Returns for each row the index of the last start at or before its seq, len(starts) where there is none.
 
     starts: sorted by seq.
@@ -161,10 +156,3 @@ def _latest(table: Table, starts: Sequence[EventMessage]) -> Any:
         found = np.searchsorted([starts[index].seq for index in indices], seqs[rows], "right")
         at[rows] = np.array([len(starts), *indices])[found]
     return at
-
-
-def _tags_in(table: Table) -> list[str]:
-    import pyarrow as pa
-
-    names = [name for name in table.column_names if name.startswith(_TAG)]
-    return sorted(name for name in names if table[name].type != pa.float32())

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgepose.collect.columns import Table, base_schema, in_order, plain, skeleton_of, with_tags
+from edgepose.collect.columns import COLUMNS, NULLABLE, ordered, skeleton_of, with_tags
+from edgepose.collect.first_layout import to_today
 from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
 from edgepose.system.atomic_files import sync_folder, write_whole
-from edgepose.system.extras import extra
+from edgepose.tables.layout import TYPES, metadata
+from edgepose.tables.parquet import ArrowTable, arrow_type, layout_of, read_parquet, skeleton_in, write_parquet
 
+RUN_COLUMNS = ("boot", "seq", "frame", "slot")
 _NAME = "%Y-%m-%dT%HZ"
-
-
-def need_pyarrow() -> None:
-    """Raises EdgeposeError where pyarrow is not installed: at once, not after an hour."""
-    with extra("collect", "writing Parquet"):
-        import pyarrow.parquet  # noqa: F401
 
 
 def hour_path(folder: Path, device: str, hour: int) -> Path:
@@ -44,12 +41,12 @@ def hours_in(folder: Path) -> dict[tuple[str, int], Path]:
 
 def write_hour(
     path: Path,
-    before: Table | None,
-    more: Iterable[Table],
+    before: ArrowTable | None,
+    more: Iterable[ArrowTable],
     starts: Iterable[EventMessage] = (),
     info: InfoMessage | None = None,
-) -> Table:
-    """Writes the file of an hour: rows in the order of boot and seq, each pose once. It is on the disk then.
+) -> ArrowTable:
+    """Writes the file of an hour: rows in the order of boot, seq and slot, each pose once. It is on the disk then.
 
     Args:
         path: the file.
@@ -62,37 +59,54 @@ def write_hour(
         The whole table. Raises EdgeposeError when the file cannot be written.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    parts = [plain(table) for table in ([*more] if before is None else [before, *more])]
+    parts = [*more] if before is None else [before, *more]
     table = _once(pa.concat_tables(parts, promote_options="default"))
-    table = in_order(with_tags(table, starts), skeleton_of(info, table["model"].unique().to_pylist()))
-    if before is None or not table.equals(before):
-        write_whole(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    models = table["model"].unique().to_pylist()
+    skeleton = skeleton_of(info, models) or (skeleton_in(before.schema) if before is not None else None)
+    table = ordered(with_tags(table, starts), skeleton).replace_schema_metadata(metadata(models, skeleton))
+    if before is None or not table.equals(before, check_metadata=True):
+        write_whole(path, lambda temporary: write_parquet(temporary, table))
         sync_folder(path.parent)
     return table
 
 
-def read_hour(path: Path, columns: list[str] | None = None) -> Table:
-    """Reads the file of an hour, or some of its columns. Raises EdgeposeError for a file that is not one of ours."""
+def read_hour(path: Path, columns: Sequence[str] = ()) -> ArrowTable:
+    """Reads the file of an hour, or some of its columns. A file of an earlier layout is converted.
+
+    Raises EdgeposeError for a file that is not one of ours, or of a newer version.
+    """
+    table = read_parquet(path, columns)
+    if layout_of(table.schema) == 1:
+        try:
+            table = to_today(table, path.parent.name).replace_schema_metadata(table.schema.metadata)
+        except KeyError as exc:
+            raise EdgeposeError(f"{path}: has no column {exc}, so edgepose has not written it; move it away") from None
+    found = dict(zip(table.column_names, table.columns, strict=True))
+    for name in columns or COLUMNS:
+        column = found.get(name)
+        if column is None or column.type != arrow_type(TYPES[name]) or (column.null_count and name not in NULLABLE):
+            raise EdgeposeError(f"{path}: its {name} is not as edgepose writes it; move it away")
+    return table.select(columns) if columns else table
+
+
+def has_first_layout(path: Path) -> bool:
+    """Returns True for a file that an earlier edgepose has written, and False for one that cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, columns=columns, partitioning=None)
-    except (OSError, pa.ArrowException) as exc:
-        raise EdgeposeError(f"{path}: cannot read ({' '.join(str(exc).split())}); move it away") from None
-    for field in base_schema():
-        if columns is None or field.name in columns:
-            found = table[field.name] if field.name in table.column_names else None
-            if found is None or found.type != field.type or found.null_count:
-                raise EdgeposeError(f"{path}: its {field.name} is not as edgepose writes it; move it away")
-    return table
+        return layout_of(pq.read_schema(path)) == 1
+    except (OSError, pa.ArrowException):
+        return False
 
 
-def runs_in(table: Table) -> list[SeqRun]:
-    """Returns the runs of poses of an hour, in the order of the table."""
+def runs_in(table: ArrowTable) -> list[SeqRun]:
+    """Returns the runs of poses of an hour, in the order of the table. Its RUN_COLUMNS are enough."""
+    import pyarrow.compute as pc
+
+    table = table.filter(pc.less_equal(table["slot"], 0))  # the first row of each pose
     seqs, frames = table["seq"].to_numpy(), table["frame"].to_numpy()
     if not len(seqs):
         return []
@@ -105,7 +119,7 @@ def runs_in(table: Table) -> list[SeqRun]:
     ]
 
 
-def boot_changes(table: Table) -> Any:
+def boot_changes(table: ArrowTable) -> Any:
     """Returns a boolean array, (rows - 1,): whether a row has another boot than the row before it."""
     import pyarrow.compute as pc
 
@@ -113,13 +127,15 @@ def boot_changes(table: Table) -> Any:
     return pc.not_equal(boots[1:], boots[:-1]).to_numpy(zero_copy_only=False)
 
 
-def _once(table: Table) -> Table:
-    """Returns the table sorted by boot and seq; of a pose that came twice it keeps the first."""
+def _once(table: ArrowTable) -> ArrowTable:
+    """Returns the table sorted by boot and seq; of a pose that came twice it keeps the animals of the first time."""
     import pyarrow as pa
 
     table = table.append_column("row", pa.array(np.arange(len(table))))
     table = table.sort_by([("boot", "ascending"), ("seq", "ascending"), ("row", "ascending")]).drop_columns(["row"])
-    if len(table) > 1:
-        keep = boot_changes(table) | (np.diff(table["seq"].to_numpy()) != 0)
-        table = table.filter(pa.array(np.concatenate([[True], keep])))
-    return table
+    if not len(table):
+        return table
+    changes = boot_changes(table) | (np.diff(table["seq"].to_numpy()) != 0)
+    begins = np.concatenate([[True], changes])
+    copies = np.cumsum(table["slot"].to_numpy() <= 0)  # each time that a pose came begins with slot 0 or -1
+    return table.filter(pa.array(copies == copies[begins][np.cumsum(begins) - 1]))

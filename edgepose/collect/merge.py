@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgepose.collect.archive import Archive
 from edgepose.collect.columns import tables_of
-from edgepose.collect.hours import hours_in, read_hour
+from edgepose.collect.hours import has_first_layout, hours_in, read_hour
 from edgepose.collect.journal import Hour, Journal
 from edgepose.collect.reports import gaps_in, read_events, read_info
 from edgepose.errors import EdgeposeError, UsageError
@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 def merge(folders: list[Path], also: Collection[str] = ()) -> str:
     """Adds the contents of the other folders, their journals included, to the first one, which may be new.
 
-    The other folders stay as they are.
+    The other folders stay as they are. Without other folders, files of an earlier edgepose are rewritten.
 
     Args:
-        folders: the target, and at least one other folder.
+        folders: the target, and the other folders.
         also: as for Archive, here for every hour.
 
     Returns:
@@ -42,9 +42,11 @@ def merge(folders: list[Path], also: Collection[str] = ()) -> str:
         raise UsageError("merge: a folder is named twice; name each once")
     archive = Archive(target, also)
     paths: defaultdict[Hour, list[Path]] = defaultdict(list)
-    for folder in [*others, *([target] if also else [])]:
+    for folder in others:
         for key, path in hours_in(folder).items():
-            paths[key].extend([path] if folder != target else [])
+            paths[key].append(path)
+    if also or not others:
+        paths |= {key: paths[key] for key, path in hours_in(target).items() if also or has_first_layout(path)}
     journals = [journal for folder in others if (journal := _journal(folder))]
     _add_devices(archive, folders)
     for journal in journals:

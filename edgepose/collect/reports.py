@@ -13,6 +13,7 @@ import msgspec
 from edgepose.collect.streams import Stream
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
+from edgepose.protocol.versions import UnreadableMessageError, read_message
 from edgepose.system.atomic_files import write_whole
 from edgepose.tables.csv_files import cell_text, write_rows
 
@@ -66,10 +67,10 @@ def read_events(path: Path) -> list[EventMessage]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file, strict=True)
-            if tuple(rows.fieldnames or ()) != _EVENT_COLUMNS:
+            if not {*_EVENT_COLUMNS} <= {*(rows.fieldnames or ())}:
                 raise ValueError("its columns are others")  # noqa: TRY301  reported as everything else that is wrong with the file
             for row in rows:
-                texts = {name: cell_text(cell) for name, cell in row.items() if name != "time"}
+                texts = {name: cell_text(row[name]) for name in _EVENT_COLUMNS if name != "time"}
                 cells = {**texts, "tags": json.loads(texts["tags"]), "device": path.parent.name, "replay": False}
                 events.append(msgspec.convert(cells, EventMessage, strict=False))
     except FileNotFoundError:
@@ -90,6 +91,6 @@ def write_info(path: Path, info: InfoMessage) -> None:
 def read_info(path: Path) -> InfoMessage | None:
     """Returns None where there is no file that can be read: the device will send another one."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=InfoMessage)
-    except (OSError, ValueError):  # msgspec's errors are ValueErrors
+        return read_message(path.read_bytes(), InfoMessage)
+    except (OSError, UnreadableMessageError):
         return None

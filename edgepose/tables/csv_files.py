@@ -17,21 +17,26 @@ import numpy as np
 from edgepose.system.atomic_files import write_whole
 from edgepose.types import Column
 
-_ROWS_AT_ONCE = 10_000
+ROWS_AT_ONCE = 10_000  # as Python's own values, more would fill the memory
 _STARTS = r"[=+\-@\t\n\uff1d\uff0b\uff0d\uff20]"
 _FORMULA, _ESCAPED = re.compile(f"'*{_STARTS}"), re.compile(f"'+{_STARTS}")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
 
 
-def write_csv(path: Path, columns: Mapping[str, Column]) -> None:
-    """Writes columns of one length under their names. Raises OSError."""
+def write_csv(path: Path, parts: Iterable[Mapping[str, Column]]) -> None:
+    """Writes parts of a table, one below the other. Raises OSError.
+
+    parts: the columns by name, of one length in each part. All parts have the same columns, and there is at least one.
+    """
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(map(text_cell, columns))
-        rows = max(map(len, columns.values()))
-        for start in range(0, rows, _ROWS_AT_ONCE):  # as Python's own values, a day's columns would fill the memory
-            part = [csv_cells(values[start : start + _ROWS_AT_ONCE]) for values in columns.values()]
-            writer.writerows(zip(*part, strict=True))
+        for number, columns in enumerate(parts):
+            if not number:
+                writer.writerow(map(text_cell, columns))
+            rows = max(map(len, columns.values()))
+            for start in range(0, rows, ROWS_AT_ONCE):
+                cells = [csv_cells(values[start : start + ROWS_AT_ONCE]) for values in columns.values()]
+                writer.writerows(zip(*cells, strict=True))
 
 
 def csv_cells(values: Column) -> list[object]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import UsageError
+from edgepose.protocol.codec import ONLY_ANIMAL
 from edgepose.system.atomic_files import write_whole
 from edgepose.system.extras import extra
 from edgepose.tables.csv_files import write_csv
@@ -100,9 +101,9 @@ def write_columns(path: Path, columns: dict[str, Column], about: dict[str, str])
     The file appears when it is complete. Raises EdgeposeError. about: what `layout.metadata` says, for Parquet.
     """
     if path.suffix.lower() == PARQUET:
-        write_whole(path, lambda temporary: write_parquet(temporary, arrow_table(columns), about))
+        write_whole(path, lambda temporary: write_parquet(temporary, arrow_table(columns, about)))
     else:
-        write_whole(path, lambda temporary: write_csv(temporary, columns))
+        write_whole(path, lambda temporary: write_csv(temporary, [columns]))
 
 
 def pose_columns(table: PoseTable) -> dict[str, Column]:
@@ -130,6 +131,6 @@ def frame_columns(table: PoseTable) -> dict[str, Column]:
         "video": [table.video] * len(table.frames),
         "frame": np.asarray(table.frames, np.int64),
         "slot": np.zeros(len(table.frames), np.int16),
-        "animal": ["1"] * len(table.frames),
+        "animal": [ONLY_ANIMAL] * len(table.frames),
         "t_s": table.time_s,
     }

@@ -153,8 +153,8 @@ def test_tags_of_a_start_that_comes_after_its_poses(tmp_path: Path, mosquitto: M
     collector.kill()
     collect().end()
     rows = read_hour(tmp_path / "out" / "cage-07" / "1970-01-01T00Z.parquet").to_pylist()
-    assert [row["tag_subject"] for row in rows] == ["a"] * 10 + ["b"] * 10
-    assert [row["tag_cage"] for row in rows] == [None] * 10 + ["7"] * 10
+    assert [row["tag:subject"] for row in rows] == ["a"] * 10 + ["b"] * 10
+    assert [row["tag:cage"] for row in rows] == [None] * 10 + ["7"] * 10
 
 
 @pytest.mark.slow
@@ -175,7 +175,7 @@ def test_a_group_splits_the_load_and_merge_settles_it(
     assert poses_in(tmp_path / "all") == all_of(*(seq for seq in range(200) if seq != 77))
     assert gaps_in(tmp_path / "all") == [(77, 77)]
     rows = read_hour(tmp_path / "all" / "cage-07" / "1970-01-01T00Z.parquet").to_pylist()
-    assert [row["tag_subject"] for row in rows] == ["m1"] * 149 + ["m2"] * 50
+    assert [row["tag:subject"] for row in rows] == ["m1"] * 149 + ["m2"] * 50
 
 
 def test_one_folder_is_for_one_collector(tmp_path: Path, mosquitto: Mosquitto, collect: Collect) -> None:

@@ -111,7 +111,7 @@ def test_a_damaged_file_is_set_aside_and_reported(tmp_path: Path, caplog: pytest
     path.write_bytes(b"PAR1 or so")
     (path.parent / "events.csv").write_text("spreadsheet", encoding="utf-8")
     collect(tmp_path, pose(1), started(1, cage="7"))
-    assert rows_in(tmp_path)[0]["tag_cage"] == "7"
+    assert rows_in(tmp_path)[0]["tag:cage"] == "7"
     assert path.with_name(f"{path.name}.damaged.1").read_bytes() == b"PAR1 or so"
     assert "cannot read" in caplog.text
     assert (path.parent / "events.csv.damaged.1").exists()
@@ -121,7 +121,7 @@ def test_a_file_of_another_program_is_no_hour(tmp_path: Path) -> None:
     path = hour_path(tmp_path, "cage-07", 0)
     path.parent.mkdir()
     pyarrow.parquet.write_table(pyarrow.table({"boot": ["b"], "seq": ["one"]}), path)
-    with pytest.raises(EdgeposeError, match="not as edgepose writes it"):
+    with pytest.raises(EdgeposeError, match="has no column 'frame', so edgepose has not written it; move it away"):
         read_hour(path)
 
 
@@ -141,7 +141,7 @@ def test_many_hours_are_written_one_at_a_time(tmp_path: Path) -> None:
 # --- tags --------------------------------------------------------------------------------------------------
 
 
-def tags(folder: Path, name: str = "tag_subject") -> str:
+def tags(folder: Path, name: str = "tag:subject") -> str:
     """Returns one letter for each row, a dash where there is no tag."""
     return "".join(row.get(name) or "-" for row in rows_in(folder))
 
@@ -172,9 +172,7 @@ def test_an_hour_has_every_tag_the_device_ever_had_and_other_boots_none(tmp_path
     elsewhere = msgspec.structs.replace(started(0, subject="x"), boot="c")
     collect(tmp_path, *seqs(1, 2), started(0, subject="a"), started(2, cage="7"), elsewhere)
     assert tags(tmp_path) == "a-"
-    assert tags(tmp_path, "tag_cage") == "-7"
-    kind = read_hour(hour_path(tmp_path, "cage-07", 0)).schema.field("tag_cage").type
-    assert kind == pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    assert tags(tmp_path, "tag:cage") == "-7"
 
 
 def test_tags_stay_in_a_file_that_was_moved_without_its_events(tmp_path: Path) -> None:
@@ -194,10 +192,12 @@ def test_a_late_start_rewrites_only_the_hours_it_changes(tmp_path: Path) -> None
 
 
 def test_a_tag_and_a_keypoint_of_one_name_do_not_collide(tmp_path: Path) -> None:
-    points = {"tag_a": Keypoint(1.0, 2.0, 0.5)}
-    collect(tmp_path, pose(1, keypoints=points), started(0, a_x="9", a_score="8", time="7"))
+    points = {"tag": Keypoint(1.0, 2.0, 0.5), "tag:x": Keypoint(3.0, 4.0, 0.25), "id": Keypoint(5.0, 6.0, 0.125)}
+    collect(tmp_path, pose(1, keypoints=points), started(0, x="9", x_score="8", time="7"))
     (row,) = rows_in(tmp_path)
-    assert (row["tag_a_x"], row["tag_time"], row["tag_a_score"]) == (1.0, "7", 0.5)
+    assert (row["tag_x"], row["tag:x"], row["point:tag:x_x"]) == (1.0, "9", 3.0)
+    assert (row["tag:x_score"], row["point:tag:x_score"], row["tag:time"]) == ("8", 0.25, "7")
+    assert (row["id_score"], row["point:id_score"]) == (1.0, 0.125)
 
 
 # --- events ------------------------------------------------------------------------------------------------

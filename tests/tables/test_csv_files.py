@@ -46,7 +46,7 @@ def test_pandas_reads_every_type(tmp_path: Path) -> None:
         "synced": [True, False],
         "=1+1": ["a,b", 'c"d\ne'],
     }
-    write_csv(tmp_path / "a.csv", columns)
+    write_csv(tmp_path / "a.csv", [columns])
     found = pd.read_csv(tmp_path / "a.csv", parse_dates=["time"])
     assert [*found.columns] == ["name", "frame", "x", "t_s", "time", "synced", "'=1+1"]
     assert found["name"].isna().tolist() == [False, True]
@@ -66,6 +66,9 @@ def test_single_precision_is_exact_and_short(values: list[float]) -> None:
 
 
 def test_rows_beyond_one_chunk_are_there(tmp_path: Path) -> None:
-    write_csv(tmp_path / "a.csv", {"n": np.arange(25_000), "s": ["a"] * 25_000})
+    write_csv(
+        tmp_path / "a.csv",
+        [{"n": np.arange(24_000), "s": ["a"] * 24_000}, {"n": [*range(24_000, 25_000)], "s": [None] * 1000}],
+    )
     with (tmp_path / "a.csv").open(newline="") as file:
         assert [row["n"] for row in csv.DictReader(file)] == [*map(str, range(25_000))]

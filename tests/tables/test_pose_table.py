@@ -14,7 +14,7 @@ from pose_tables import pose_table, values_of_tidy
 
 from edgepose.errors import EdgeposeError
 from edgepose.tables.layout import METADATA_KEY, column_type, in_order, metadata
-from edgepose.tables.parquet import arrow_table, arrow_type, plain_columns, read_parquet, write_parquet
+from edgepose.tables.parquet import arrow_table, arrow_type, plain_parts, read_parquet, write_parquet
 from edgepose.tables.pose_table import format_of, pose_columns, with_part, write_table
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -73,7 +73,7 @@ def test_parquet_and_csv_agree(tmp_path_factory: pytest.TempPathFactory, rows: l
     for file in READERS:
         write_table(folder / file, table)
     read = read_parquet(folder / "poses.parquet")
-    again = plain_columns(read)
+    (again,) = plain_parts(read)
     np.testing.assert_array_equal(np.stack([*again.values()][-3:], axis=1), np.array(rows, np.float32))
     csv = pd.read_csv(folder / "poses.tidy.csv", keep_default_na=False, na_values=[""])
     np.testing.assert_array_equal(values_of_tidy(csv), np.array(rows, np.float32)[:, None])
@@ -83,10 +83,11 @@ def test_parquet_and_csv_agree(tmp_path_factory: pytest.TempPathFactory, rows: l
 def test_a_reader_ignores_unknown_columns_and_refuses_a_newer_layout(tmp_path: Path) -> None:
     table = arrow_table({**pose_columns(pose_table(VALUES, "snout", "tail")), "mood": ["calm", "alert"]})
     about = metadata(["m"], None)
-    write_parquet(tmp_path / "a.parquet", table, {**about, "another": "program's"})
+    write_parquet(tmp_path / "a.parquet", table.replace_schema_metadata({**about, "another": "program's"}))
     assert read_parquet(tmp_path / "a.parquet").equals(table)
     assert read_parquet(tmp_path / "a.parquet", ["frame", "slot"]).column_names == ["frame", "slot"]
-    write_parquet(tmp_path / "b.parquet", table, {METADATA_KEY: about[METADATA_KEY].replace("2", "3")})
+    newer = {METADATA_KEY: about[METADATA_KEY].replace("2", "3")}
+    write_parquet(tmp_path / "b.parquet", table.replace_schema_metadata(newer))
     with pytest.raises(EdgeposeError, match="a newer edgepose has written it \\(layout 3\\); upgrade edgepose"):
         read_parquet(tmp_path / "b.parquet")
 

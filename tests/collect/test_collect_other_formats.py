@@ -1,4 +1,4 @@
-"""DeepLabCut files beside the Parquet ones, read with pandas as DeepLabCut's own tools do."""
+"""Files beside the Parquet ones, read with pandas: DeepLabCut's layout as its own tools do, and ours as CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from test_collect_archive import take
 from edgepose.cli.main import main
 from edgepose.collect.archive import Archive
 from edgepose.collect.merge import merge
-from edgepose.protocol.messages import Keypoint, Message
+from edgepose.protocol.messages import AnimalMessage, Keypoint, Message
 from edgepose.types import Skeleton
 
 pytest.importorskip("pyarrow")
@@ -100,3 +100,52 @@ def test_h5_without_h5py_says_so_at_once(
     monkeypatch.setitem(sys.modules, "h5py", None)
     assert main(["collect", "-o", str(tmp_path / "out"), "--also", "h5"]) == 1
     assert "pip install 'edgepose[h5]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["csv", "h5"])
+def test_several_animals_have_a_level_of_their_own(tmp_path: Path, ending: str) -> None:
+    if ending == "h5":
+        pytest.importorskip("tables")
+    m3, m4 = (AnimalMessage(id=name, id_score=1.0, score=1.0, keypoints=KEYPOINTS) for name in ("m3", "m4"))
+    poses = [pose(1, animals=[m3]), pose(2, animals=[]), pose(3, animals=[m4, m3])]
+    collect(tmp_path, *poses, also=(ending,))
+    header = {"header": [0, 1, 2, 3], "index_col": 0}
+    path = tmp_path / "cage-07" / f"1970-01-01T00Z.{ending}"
+    found = pandas.read_csv(path, **header) if ending == "csv" else pandas.read_hdf(path)
+    assert list(found.columns.names) == ["scorer", "individuals", "bodyparts", "coords"]
+    assert list(found.index) == [1, 2, 3]
+    x = found.xs("x", axis=1, level="coords").droplevel(["scorer", "bodyparts"], axis=1)
+    assert x["m3"].fillna(-1).tolist() == [1, -1, 1]
+    assert x["m4"].fillna(-1).tolist() == [-1, -1, 1]
+
+
+def test_our_own_layout_as_csv(tmp_path: Path) -> None:
+    point = Keypoint(0.1, 2.0, 0.9, x_mm=15.25, y_mm=-25.5)
+    poses = [pose(1, {"snout": point}, t_us=1_000_000, mono_us=7), pose(2, animals=[], t_us=1_500_000, mono_us=8)]
+    collect(tmp_path, *poses, started(0, cage="=7"), also=("tidy.csv",))
+    assert names(tmp_path) == ["1970-01-01T00Z.tidy.csv"]
+    path = tmp_path / "cage-07" / "1970-01-01T00Z.tidy.csv"
+    found, parquet = (
+        pandas.read_csv(path, parse_dates=["time"]),
+        pandas.read_parquet(path.parent / "1970-01-01T00Z.parquet"),
+    )
+    assert list(found.columns) == list(parquet.columns)
+    assert found["time"].tolist() == parquet["time"].tolist()
+    assert found["slot"].tolist() == [0, -1]
+    assert found["synced"].tolist() == [True, True]
+    assert found["snout_x"].fillna(-1).tolist() == [0.1, -1]
+    assert found["snout_x_mm"].fillna(-1).tolist() == [15.25, -1]
+    assert found["tag:cage"].tolist() == ["'=7", "'=7"]  # no formula in a spreadsheet
+    collect(tmp_path, pose(3), also=())
+    assert pandas.read_csv(path)["seq"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.slow
+def test_an_hour_with_the_most_keypoints_and_the_longest_names_is_written(tmp_path: Path) -> None:
+    pytest.importorskip("tables")
+    for part in range(5):
+        points = {f"{part * 200 + k:04}" + "\u8001" * 196: Keypoint(1.0, 2.0, 0.5) for k in range(200)}
+        collect(tmp_path, pose(part, points), also=("csv", "h5"))
+    found = pandas.read_hdf(tmp_path / "cage-07" / "1970-01-01T00Z.h5")
+    assert found.shape == (5, 3000)
+    assert found.notna().to_numpy().sum() == 5 * 600
