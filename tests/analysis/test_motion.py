@@ -113,6 +113,15 @@ def test_other_formats_of_the_smoothed_table(demo_model, clip, done, tmp_path, e
     assert read["frame"].tolist() == list(range(COUNT))
 
 
+def test_a_scale_gives_our_own_tables_millimetres(demo_model, tmp_path):
+    clip = write_clip(tmp_path / "mouse.avi", 3, SIZE_WH)
+    assert analyze(demo_model, clip, "-o", tmp_path / "p.tidy.csv", "--px-per-cm", "20", "--smooth", "median") == 0
+    for name in ("p.tidy.csv", "p_smoothed.tidy.csv"):
+        table = pd.read_csv(tmp_path / name)
+        assert table["video"].tolist() == ["mouse.avi"] * 3
+        np.testing.assert_allclose(table["tailbase_x_mm"], table["tailbase_x"] / 2, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_what_was_never_seen_stays_unknown_everywhere(demo_model, clip, plain, tmp_path):
     (tmp_path / "zones.yaml").write_text(ZONES, encoding="utf-8")

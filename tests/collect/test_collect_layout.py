@@ -14,6 +14,7 @@ from collecting import KEYPOINTS, at_hour, gaps_in, pose, rows_in, started
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mouse_messages import INFO
+from pose_tables import pose_table
 from test_collect_archive import collect, seqs, take
 
 from edgepose.collect.archive import Archive
@@ -22,6 +23,7 @@ from edgepose.collect.hours import RUN_COLUMNS, hour_path, read_hour, runs_in, w
 from edgepose.protocol.messages import AnimalMessage, Keypoint
 from edgepose.tables.layout import METADATA_KEY, column_type, keypoint_column
 from edgepose.tables.parquet import arrow_type
+from edgepose.tables.pose_table import write_table
 from edgepose.types import Skeleton
 
 pa = pytest.importorskip("pyarrow")
@@ -100,6 +102,17 @@ def test_types_are_the_same_in_every_hour(tmp_path: Path) -> None:
         assert about["skeleton"]["keypoints"] == ["snout", "tail"]
     found = pq.ParquetDataset(paths, schema=pa.unify_schemas(schemas), partitioning=None).read()
     assert found["snout_x_mm"].to_pylist() == [None, 1.0]
+
+
+def test_analyze_writes_the_same_columns(tmp_path: Path) -> None:
+    """In the same order and with the same types; each has some that the other cannot know."""
+    collect(tmp_path, pose(1, {name: Keypoint(1, 2, 0.5, x_mm=1.0, y_mm=2.0) for name in ("snout", "id")}))
+    table = pose_table(np.ones((1, 2, 3)), "snout", "id", xy_mm=np.ones((1, 2, 2)))
+    write_table(tmp_path / "poses.parquet", table)
+    collected, analyzed = pq.read_schema(hour_path(tmp_path, "cage-07", 0)), pq.read_schema(tmp_path / "poses.parquet")
+    both = {*collected.names} & {*analyzed.names}
+    assert {*analyzed.names} - both == {"video", "t_s"}
+    assert [field for field in collected if field.name in both] == [field for field in analyzed if field.name in both]
 
 
 def test_the_skeleton_stays_when_the_device_has_another_model(tmp_path: Path) -> None:
