@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from edgepose.protocol.messages import AnimalMessage, Keypoint, Message
 from edgepose.types import F64, Pose, Skeleton
@@ -47,11 +48,11 @@ def as_json(payload: bytes) -> bytes:
 
 
 class _Named(msgspec.Struct):
-    device: str
+    device: Annotated[str, Meta(pattern=r"^[^/+#\x00]+$")]
 
 
 def device_of(payload: bytes) -> str:
-    """Returns the device that a JSON payload is of; empty where it does not say."""
+    """Returns the device that a JSON payload is of; empty where there is none, or none that can be part of a topic."""
     try:
         return decode(payload, _Named).device
     except (msgspec.DecodeError, UnicodeDecodeError):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgepose.protocol.codec import as_json, decode, encode, keypoints_of
+from edgepose.protocol.codec import as_json, decode, device_of, encode, keypoints_of
 from edgepose.protocol.commands import COMMANDS
 from edgepose.protocol.examples import POSE as POSE_MESSAGE
 from edgepose.protocol.messages import Keypoint, PoseMessage, StatusMessage
@@ -43,6 +43,13 @@ POSE: dict[str, Any] = {
 
 def with_keypoints(keypoints: dict[str, Any]) -> dict[str, Any]:
     return {**POSE, "animals": [{**POSE["animals"][0], "keypoints": keypoints}]}
+
+
+def test_the_device_of_a_payload_can_always_be_part_of_a_topic() -> None:
+    assert device_of(json.dumps(POSE).encode()) == "cage-07"
+    for device in (None, "", "cage/07", "cage+", "#", "a\0"):
+        assert device_of(json.dumps({**POSE, "device": device}).encode()) == ""
+    assert device_of(b"{") == device_of(b"\xff") == device_of(b"[]") == ""
 
 
 def test_a_pose_is_sent_as_documented() -> None:

@@ -58,3 +58,16 @@ def test_what_a_power_cut_left_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / ".state.part.json").symlink_to(other)
     write_durably(path, b"new", 0o600)
     assert (path.read_bytes(), path.is_symlink(), other.read_bytes()) == (b"new", False, b"other")
+
+
+def test_a_link_that_appears_while_it_is_written_is_not_written_through(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An administrator writes into a folder whose owner may put a link there at any moment."""
+    other = tmp_path / "other"
+    other.write_bytes(b"other")
+    (tmp_path / ".state.part.json").symlink_to(other)
+    monkeypatch.setattr(Path, "unlink", lambda *_args, **_more: None)  # as if the link were made after this
+    with pytest.raises(FileExistsError):
+        write_durably(tmp_path / "state.json", b"new")
+    assert (other.read_bytes(), other.stat().st_mode & 0o777) == (b"other", 0o644)
