@@ -15,7 +15,7 @@ from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
 from edgepose.system.atomic_files import sync_folder, write_whole
-from edgepose.tables.layout import TYPES, metadata
+from edgepose.tables.layout import column_type, metadata
 from edgepose.tables.parquet import ArrowTable, arrow_type, layout_of, read_parquet, skeleton_in, write_parquet
 
 RUN_COLUMNS = ("boot", "seq", "frame", "slot")
@@ -77,18 +77,34 @@ def read_hour(path: Path, columns: Sequence[str] = ()) -> ArrowTable:
 
     Raises EdgeposeError for a file that is not one of ours, or of a newer version.
     """
-    table = read_parquet(path, columns)
-    if layout_of(table.schema) == 1:
+    earlier = has_first_layout(path)
+    table = read_parquet(path, () if earlier else columns)
+    if earlier:
         try:
-            table = to_today(table, path.parent.name).replace_schema_metadata(table.schema.metadata)
+            table = to_today(table, path.parent.name)
         except KeyError as exc:
             raise EdgeposeError(f"{path}: has no column {exc}, so edgepose has not written it; move it away") from None
-    found = dict(zip(table.column_names, table.columns, strict=True))
-    for name in columns or COLUMNS:
-        column = found.get(name)
-        if column is None or column.type != arrow_type(TYPES[name]) or (column.null_count and name not in NULLABLE):
-            raise EdgeposeError(f"{path}: its {name} is not as edgepose writes it; move it away")
+    table = _typed(path, table, columns or COLUMNS)
     return table.select(columns) if columns else table
+
+
+def _typed(path: Path, table: ArrowTable, needed: Sequence[str]) -> ArrowTable:
+    """Returns the table with the types of the layout: a program that added a column may have changed them.
+
+    Raises EdgeposeError where that cannot be done, or where a needed column is missing or has gaps.
+    """
+    import pyarrow as pa
+
+    for name in dict.fromkeys([*needed, *table.column_names]):
+        kind, column = column_type(name), table[name] if name in table.column_names else None
+        try:
+            if kind and column is not None and column.type != arrow_type(kind):
+                table = table.set_column(table.column_names.index(name), name, column.cast(arrow_type(kind)))
+        except pa.ArrowException:
+            column = None
+        if column is None or (column.null_count and name in COLUMNS and name not in NULLABLE):
+            raise EdgeposeError(f"{path}: its {name} is not as edgepose writes it; move it away")
+    return table
 
 
 def has_first_layout(path: Path) -> bool:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 TIDY_CSV = "tidy.csv"
 ENDINGS = ("csv", "h5", TIDY_CSV)
 _DECIMALS = 4  # the columns are float32, which has no more
-_MOST_ANIMALS = 64
+_MOST_CELLS = 60_000_000  # of one file: 480 MB of memory
 
 
 def write_beside(hour: Path, table: ArrowTable, info: InfoMessage | None, endings: Collection[str]) -> None:
@@ -83,10 +83,11 @@ def _frames(part: ArrowTable, keypoints: tuple[str, ...]) -> tuple[list[int], F6
 
     animals = part["animal"].to_pylist()
     names = list(dict.fromkeys(name for name in animals if name is not None)) or [""]
-    if len(names) > _MOST_ANIMALS:
-        log.warning("more than %d animals: %s and others have no columns", _MOST_ANIMALS, names[_MOST_ANIMALS])
-        names = names[:_MOST_ANIMALS]
     first = pc.less_equal(part["slot"], 0)  # the first row of each frame
+    most = max(1, _MOST_CELLS // (len(part) * len(keypoints) * len(POSITION)))
+    if len(names) > most:
+        log.warning("more animals than a DeepLabCut file can hold: %s and others have no columns", names[most])
+        names = names[:most]
     at = np.cumsum(first.to_numpy()) - 1
     values = np.full((int(at[-1]) + 1, len(names), len(keypoints), len(POSITION)), np.nan)
     for column, name in enumerate(names):

@@ -76,18 +76,18 @@ def read_parquet(path: Path, columns: Sequence[str] = ()) -> ArrowTable:
     import pyarrow.parquet as pq
 
     try:
-        names = pq.read_schema(path).names
-        wanted = [*columns] if columns and {*columns} <= {*names} else None
+        schema = pq.read_schema(path)
+        wanted = [*columns] if columns and {*columns} <= {*schema.names} else None
         table = pq.read_table(path, columns=wanted, partitioning=None)
     except (OSError, pa.ArrowException) as exc:
         raise EdgeposeError(f"{path}: cannot read ({' '.join(str(exc).split())}); move it away") from None
-    if (version := layout_of(table.schema)) > VERSION:
+    if (version := layout_of(schema)) > VERSION:
         raise EdgeposeError(f"{path}: a newer edgepose has written it (layout {version}); upgrade edgepose to read it")
     return table
 
 
 class _Layout(msgspec.Struct):
-    layout: int = 1
+    layout: int | None = None
 
 
 class _About(msgspec.Struct):
@@ -95,8 +95,11 @@ class _About(msgspec.Struct):
 
 
 def layout_of(schema: Any) -> int:
-    """Returns the version of the layout that a file's schema names; 1 where it names none."""
-    return _decoded(schema, _Layout).layout
+    """Returns the version of the layout of a file, which its schema names.
+
+    Where it names none, the file is of layout 1, which has no slots, or another program has written it again.
+    """
+    return _decoded(schema, _Layout).layout or (VERSION if "slot" in schema.names else 1)
 
 
 def skeleton_in(schema: Any) -> Skeleton | None:

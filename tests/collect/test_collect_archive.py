@@ -123,6 +123,10 @@ def test_a_file_of_another_program_is_no_hour(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pyarrow.table({"boot": ["b"], "seq": ["one"]}), path)
     with pytest.raises(EdgeposeError, match="has no column 'frame', so edgepose has not written it; move it away"):
         read_hour(path)
+    pyarrow.parquet.write_table(pyarrow.table({"boot": ["b"], "slot": [0], "frame": ["one"]}), path)
+    for name in ("seq", "frame"):
+        with pytest.raises(EdgeposeError, match=f"its {name} is not as edgepose writes it; move it away"):
+            read_hour(path, ["boot", name])
 
 
 def test_many_hours_are_written_one_at_a_time(tmp_path: Path) -> None:

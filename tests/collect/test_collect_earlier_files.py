@@ -109,6 +109,19 @@ def test_a_file_of_a_newer_edgepose_is_kept_aside(tmp_path: Path, caplog: pytest
     assert len(pd.read_parquet(path.with_name(f"{path.name}.damaged.1"))) == 1
 
 
+def test_a_file_that_pandas_has_written_again_is_still_ours(tmp_path: Path) -> None:
+    """It has other types for texts, and does not say which layout it has."""
+    collect(tmp_path, pose(1), started(1, cage="7"))
+    path = hour_path(tmp_path, "cage-07", 0)
+    pd.read_parquet(path).assign(groom_score=[0.5]).to_parquet(path)
+    archive = collect(tmp_path, *seqs(1, 2))
+    assert (archive.poses, archive.duplicates) == (1, 1)
+    found = read(tmp_path)
+    assert found["slot"].tolist() == [0, 0]
+    assert found["groom_score"].fillna(-1).tolist() == [0.5, -1]
+    assert found["tag:cage"].tolist() == ["7", "7"]
+
+
 def test_columns_of_others_stay_when_an_hour_is_written_again(tmp_path: Path) -> None:
     collect(tmp_path, pose(1))
     path = hour_path(tmp_path, "cage-07", 0)
