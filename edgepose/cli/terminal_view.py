@@ -72,8 +72,8 @@ def _follow_as_lines(view: TerminalView, proceed: Callable[[], bool]) -> None:
         view.receive(_REFRESH_S)
         if (now_s := time.monotonic()) >= due_s:
             due_s = now_s + 1
-            lines = [plain_line(state, now_s) for state in view.devices.values()] if view.subscriber.connected else []
-            print("\n".join(lines or [_connection(view)]), flush=True)
+            lines = [plain_line(state, now_s) for state in view.devices.values()] + _newer_lines(view.subscriber)
+            print("\n".join(lines if lines and view.subscriber.connected else [_connection(view)]), flush=True)
 
 
 def compose(view: TerminalView, now_s: float, width: int, height: int) -> RenderableType:
@@ -91,10 +91,15 @@ def compose(view: TerminalView, now_s: float, width: int, height: int) -> Render
     if view.subscriber.malformed:
         unreadable = count(view.subscriber.malformed, "message")
         notes.append(Text(f"{unreadable} unreadable", "red"))
-    for device, version in view.subscriber.newer.items():
-        text = f"{device} sends messages of version {version}; upgrade edgepose here to read them"
-        notes.append(Text(text, "red"))
+    notes += [Text(line, "red") for line in _newer_lines(view.subscriber)]
     return Group(body, *notes)
+
+
+def _newer_lines(subscriber: Subscriber) -> list[str]:
+    return [
+        f"{device} sends messages of version {version}; upgrade edgepose here to read them"
+        for device, version in subscriber.newer.items()
+    ]
 
 
 def plain_line(state: DeviceState, now_s: float) -> str:

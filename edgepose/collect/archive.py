@@ -127,7 +127,8 @@ class Archive:
     ) -> None:
         """Adds what has come; it is on the disk when this returns. newer: messages that a later edgepose will read."""
         self._journal.write(arrivals, events, newer)
-        self._report_newer()
+        if newer:
+            self._report_newer()
         now = time.monotonic()
         for device, hour, *_ in arrivals:
             self._arrivals[device, hour] = self._arrivals.get((device, hour), (now, now))[0], now

@@ -17,14 +17,20 @@ from edgepose.protocol.codec import encode
 from edgepose.protocol.messages import BatchMessage, EventMessage, PoseMessage
 from edgepose.protocol.topics import TOPICS
 from edgepose.protocol.versions import NewerVersionError, UnreadableMessageError, read_message
-from edgepose.system.database import is_damage, open_database, set_aside_versions
+from edgepose.system.database import is_damage, open_database, set_aside_versions, sound_version
 
 log = logging.getLogger(__name__)
 
 Hour = tuple[str, int]  # device, and hours since 1970, UTC
 
-_VERSION = 3
-_SCHEMA = """
+_VERSION = 4  # an edgepose that cannot read messages of version 2 must not open it: it would give them up
+# Messages that only a newer version of edgepose can read.
+_NEWER = """
+CREATE TABLE newer (id INTEGER PRIMARY KEY, device TEXT NOT NULL, version INTEGER NOT NULL, leaf TEXT NOT NULL,
+                    payload BLOB NOT NULL) STRICT;
+CREATE INDEX newer_of_device ON newer (device, id)
+"""
+_SCHEMA = f"""{_NEWER};
 CREATE TABLE message (id INTEGER PRIMARY KEY, device TEXT NOT NULL, hour INTEGER NOT NULL, leaf TEXT NOT NULL,
                       payload BLOB NOT NULL) STRICT; -- compressed: at a fleet's pace the disk is what gives out
 CREATE INDEX message_of_hour ON message (device, hour);
@@ -36,12 +42,6 @@ CREATE INDEX written_of_hour ON written (device, hour);
 CREATE TABLE stale (device TEXT, hour INTEGER, PRIMARY KEY (device, hour)) STRICT
 """
 _CHECKPOINT = "wal_autocheckpoint = 10000"  # pages; a fleet would fill the 4 MB of the default several times a second
-# Messages that only a newer version of edgepose can read. An older one, after a rollback, leaves this table alone.
-_NEWER = """
-CREATE TABLE IF NOT EXISTS newer (id INTEGER PRIMARY KEY, device TEXT NOT NULL, version INTEGER NOT NULL,
-                                  leaf TEXT NOT NULL, payload BLOB NOT NULL) STRICT;
-CREATE INDEX IF NOT EXISTS newer_of_device ON newer (device, id)
-"""
 _TAKE_UP = """
 INSERT INTO message (device, hour, leaf, payload) SELECT device, hour, leaf, payload FROM other.message ORDER BY id;
 INSERT OR IGNORE INTO event SELECT * FROM other.event;
@@ -79,9 +79,16 @@ def hour_of(pose: PoseMessage) -> int:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    database = open_database(path, _VERSION, _SCHEMA, "synchronous = FULL", _CHECKPOINT)
-    database.executescript(_NEWER)
-    return database
+    return open_database(path, _VERSION, _SCHEMA, "synchronous = FULL", _CHECKPOINT, migrations={3: _NEWER})
+
+
+def _journals_beside(path: Path) -> dict[Path, int]:
+    """Returns the journals that another version of edgepose has set aside, each with its version.
+
+    Up to commit 38e3777 a version called every other one damaged.
+    """
+    damaged = {file: sound_version(file) for file in sorted(path.parent.glob(f"{path.name}.damaged.*"))}
+    return set_aside_versions(path) | {file: version for file, version in damaged.items() if version is not None}
 
 
 class Journal:
@@ -107,7 +114,7 @@ class Journal:
         self._bytes: Counter[str] = Counter()  # of messages of newer versions, by device
         try:
             self._database = _open(path)
-            for file, version in set_aside_versions(path).items():
+            for file, version in _journals_beside(path).items():
                 self._take_up(file, version)
         except (OSError, sqlite3.Error) as exc:
             why = "a collector uses it; give each its own folder" if "locked" in str(exc) else exc
@@ -122,12 +129,19 @@ class Journal:
         if version > _VERSION:
             log.warning("%s: only a newer edgepose can read what a collector has left here; upgrade edgepose", file)
             return
-        _open(file).close()
-        self._database.execute("ATTACH ? AS other", (str(file),))
         try:
-            self._database.executescript(f"BEGIN IMMEDIATE; {_TAKE_UP}; COMMIT;")
-        finally:
-            self._database.execute("DETACH other")
+            _open(file).close()  # brings it to our version
+            self._database.execute("ATTACH ? AS other", (str(file),))
+            try:
+                with self._database:
+                    self._database.execute("BEGIN IMMEDIATE")
+                    for statement in _TAKE_UP.split(";"):
+                        self._database.execute(statement)
+            finally:
+                self._database.execute("DETACH other")
+        except sqlite3.Error as exc:
+            log.warning("%s: cannot be added to the journal (%s); the next start tries it again", file, exc)
+            return
         file.unlink()
         log.info("%s: added what was in %s", self._path, file.name)
 

@@ -67,7 +67,7 @@ def read_events(path: Path) -> list[EventMessage]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file, strict=True)
-            if not {*_EVENT_COLUMNS} <= {*(rows.fieldnames or ())}:
+            if not {*_EVENT_COLUMNS} <= {*(rows.fieldnames or ())}:  # a later version may write more
                 raise ValueError("its columns are others")  # noqa: TRY301  reported as everything else that is wrong with the file
             for row in rows:
                 texts = {name: cell_text(row[name]) for name in _EVENT_COLUMNS if name != "time"}

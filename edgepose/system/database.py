@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from urllib.parse import quote
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,20 @@ def set_aside_versions(path: Path) -> dict[Path, int]:
     pattern = re.compile(rf"{re.escape(path.name)}\.v(\d+)(\.\d+)?")
     found = {one: int(match[1]) for one in path.parent.glob("*") if (match := pattern.fullmatch(one.name))}
     return dict(sorted(found.items(), key=lambda pair: (pair[1], pair[0].name)))
+
+
+def sound_version(path: Path) -> int | None:
+    """Returns the version of a file of ours that nobody has open, None for any other and for a damaged one.
+
+    Nothing is changed.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)) as database:
+            names = ("application_id", "user_version", "quick_check(1)")
+            ours, version, problem = (database.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
+    except (sqlite3.Error, UnicodeDecodeError):
+        return None
+    return int(version) if (ours, problem) == (APPLICATION_ID, "ok") else None
 
 
 def move_database(path: Path, folder: Path, name: str) -> Path:

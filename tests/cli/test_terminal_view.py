@@ -75,6 +75,21 @@ def test_a_silent_device_and_unreadable_messages_are_reported(view):
     assert "2 messages unreadable" in text
 
 
+def test_several_animals_are_shown_with_their_ids(view):
+    (first,) = pose(0).animals
+    animals = [msgspec.structs.replace(first, id=name) for name in ("m3", "m4")]
+    feed(view, status(), INFO, msgspec.structs.replace(pose(0), animals=animals))
+    text = screen(view, width=120, height=40)
+    assert all(f"{name} snout" in text for name in ("m3", "m4"))
+    feed(view, msgspec.structs.replace(pose(1), animals=[]))
+    assert "snout" not in screen(view)
+
+
+def test_a_device_of_a_newer_version_is_reported(view):
+    view.subscriber.newer["cage-09"] = 3
+    assert "cage-09 sends messages of version 3; upgrade edgepose here" in screen(view)
+
+
 def test_several_devices_are_a_table(view):
     feed(view, status(), pose(0))
     feed(view, status(device="cage-08", state="stopped"))

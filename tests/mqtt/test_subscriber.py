@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,6 +18,8 @@ from edgepose.errors import BrokerError, UsageError
 from edgepose.mqtt.demo_broker import embedded
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.protocol.codec import encode
+
+VERSION_1 = Path(__file__).parents[1] / "version_1"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +65,23 @@ def test_listens_to_a_real_broker_and_survives_its_death(mosquitto):
     hear(board, lambda: board.subscriber.connected, "the connection to come back")
     send(mosquitto.port, pose(4), "pose")
     hear(board, lambda: board.devices["cage-07"].pose == pose(4), "poses to come back")
+    board.subscriber.close()
+
+
+def test_older_messages_are_converted_and_newer_ones_reported(mosquitto):
+    mosquitto.start()
+    board = TerminalView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}"))
+    hear(board, lambda: board.subscriber.connected, "the connection")
+    for leaf in ("pose", "status", "health", "info", "event"):
+        payload = (VERSION_1 / f"{leaf}.json").read_bytes()
+        publish.single(f"edgepose/cage-07/{leaf}", payload, port=mosquitto.port)
+    later = json.dumps({**json.loads(encode(pose(1))), "v": 3}).encode()
+    publish.single("edgepose/cage-08/pose", later, port=mosquitto.port)
+    hear(board, lambda: board.subscriber.newer, "the newer message")
+    state = board.devices["cage-07"]
+    assert (state.pose.seq, state.pose.animals[0].keypoints["snout"].x) == (1000, 1000.0)
+    assert (state.status.state, state.info.model, state.event.kind) == ("online", "m@1", "started")
+    assert (board.subscriber.malformed, board.subscriber.newer) == (0, {"cage-08": 3})
     board.subscriber.close()
 
 
