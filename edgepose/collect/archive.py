@@ -11,7 +11,8 @@ from pathlib import Path
 
 from edgepose.collect.columns import tables_of
 from edgepose.collect.hours import RUN_COLUMNS, has_first_layout, hour_path, hours_in, read_hour, runs_in, write_hour
-from edgepose.collect.journal import FREE_PAGES, NEWER_BYTES, Arrival, Hour, Journal, NewerMessage, hour_of
+from edgepose.collect.journal import FREE_PAGES, Arrival, Hour, Journal, hour_of
+from edgepose.collect.newer_messages import NEWER_BYTES, NewerMessage
 from edgepose.collect.other_formats import write_beside
 from edgepose.collect.reports import Gap, gaps_in, read_events, read_info, write_events, write_gaps, write_info
 from edgepose.collect.streams import SeqRun, Stream, runs_of
@@ -137,7 +138,7 @@ class Archive:
 
     def _read_newer(self) -> None:
         """Reads the messages that an earlier version of edgepose has kept for this one."""
-        last = 0
+        last = total = 0
         while rows := self._journal.newer_messages(last):
             last = rows[-1][0]
             arrivals: list[Arrival] = []
@@ -146,7 +147,9 @@ class Archive:
             if read:
                 self.write(arrivals, events)
                 self._journal.remove_newer(read)
-                log.info("%s: read %s that an earlier version has kept", self._folder, count(len(read), "message"))
+                total += len(read)
+        if total:
+            log.info("%s: read %s that an earlier version has kept", self._folder, count(total, "message"))
         self._report_newer()
 
     def add_newer(self, messages: Iterable[NewerMessage]) -> None:
@@ -173,7 +176,7 @@ class Archive:
 
     def _report_newer(self) -> None:
         """Reports each device and each version once."""
-        for device, version in self._journal.newer.keys() - self._reported:
+        for device, version in self._journal.newer.kept.keys() - self._reported:
             self._reported.add((device, version))
             log.warning(
                 "%s sends messages of version %d, and this edgepose reads messages up to version %d: they are kept in "
@@ -184,7 +187,7 @@ class Archive:
                 self._folder / "journal.db",
                 self._timing.newer_bytes / 1e6,
             )
-        for device in self._journal.dropped.keys() - self._dropping:
+        for device in self._journal.newer.dropped.keys() - self._dropping:
             self._dropping.add(device)
             log.warning("%s: there is no more room for its messages, so the oldest are dropped", device)
 
@@ -292,7 +295,7 @@ class Archive:
         """Returns a line: what has come since the start, and how much is missing at all."""
         devices = {device for device, _ in self.streams} | self._devices
         came = f"{count(len(devices), 'device')}, {count(self.poses, 'pose')}"
-        kept, dropped = self._journal.newer.total(), self._journal.dropped.total()
+        kept, dropped = self._journal.newer.kept.total(), self._journal.newer.dropped.total()
         newer = f", {count(kept, 'message')} of a newer version kept" if kept else ""
         newer += f", {count(dropped, 'message')} of a newer version dropped" if dropped else ""
         if self._shared:

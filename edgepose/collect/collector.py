@@ -16,7 +16,8 @@ from collections import Counter
 import paho.mqtt.client as paho
 
 from edgepose.collect.archive import Archive, poses_of
-from edgepose.collect.journal import Arrival, NewerMessage
+from edgepose.collect.journal import Arrival
+from edgepose.collect.newer_messages import NewerMessage
 from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, ConfigError
 from edgepose.mqtt.broker import where

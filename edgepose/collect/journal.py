@@ -6,11 +6,11 @@ import contextlib
 import logging
 import sqlite3
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgepose.collect.newer_messages import NEWER_BYTES, NEWER_SCHEMA, NewerMessage, NewerMessages
 from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.codec import encode
@@ -24,13 +24,7 @@ log = logging.getLogger(__name__)
 Hour = tuple[str, int]  # device, and hours since 1970, UTC
 
 _VERSION = 4  # an edgepose that cannot read messages of version 2 must not open it: it would give them up
-# Messages that only a newer version of edgepose can read.
-_NEWER = """
-CREATE TABLE newer (id INTEGER PRIMARY KEY, device TEXT NOT NULL, version INTEGER NOT NULL, leaf TEXT NOT NULL,
-                    payload BLOB NOT NULL) STRICT;
-CREATE INDEX newer_of_device ON newer (device, id)
-"""
-_SCHEMA = f"""{_NEWER};
+_SCHEMA = f"""{NEWER_SCHEMA};
 CREATE TABLE message (id INTEGER PRIMARY KEY, device TEXT NOT NULL, hour INTEGER NOT NULL, leaf TEXT NOT NULL,
                       payload BLOB NOT NULL) STRICT; -- compressed: at a fleet's pace the disk is what gives out
 CREATE INDEX message_of_hour ON message (device, hour);
@@ -52,8 +46,6 @@ WHERE (device, hour) NOT IN (SELECT device, hour FROM written)
 """
 FREE_PAGES = 10_000  # that may be unused in the file: 40 MB
 _PAGES_A_TIME = 1_000
-NEWER_BYTES = 100_000_000  # of messages of newer versions that are kept, for each device
-_NEWER_A_TIME = 1_000
 
 
 class Arrival(NamedTuple):
@@ -65,21 +57,12 @@ class Arrival(NamedTuple):
     payload: bytes
 
 
-class NewerMessage(NamedTuple):
-    """A message as it has come, of a version that only a later edgepose can read."""
-
-    device: str
-    version: int
-    leaf: str
-    payload: bytes
-
-
 def hour_of(pose: PoseMessage) -> int:
     return pose.t_us // 3_600_000_000
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    return open_database(path, _VERSION, _SCHEMA, "synchronous = FULL", _CHECKPOINT, migrations={3: _NEWER})
+    return open_database(path, _VERSION, _SCHEMA, "synchronous = FULL", _CHECKPOINT, migrations={3: NEWER_SCHEMA})
 
 
 def _journals_beside(path: Path) -> dict[Path, int]:
@@ -98,9 +81,7 @@ class Journal:
     Every method raises EdgeposeError when the disk cannot be used.
 
     Attributes:
-        newer: number of messages of newer versions that are kept, by device and version.
-        dropped: number of messages of newer versions that were dropped since the start, by device: the oldest, where
-            all of a device's take more than `newer_bytes`.
+        newer: messages that only a newer version of edgepose can read.
     """
 
     def __init__(self, path: Path, free_pages: int = FREE_PAGES, newer_bytes: int = NEWER_BYTES) -> None:
@@ -108,21 +89,15 @@ class Journal:
 
         free_pages: pages that may be unused. newer_bytes: bound of what is kept of newer versions, for each device.
         """
-        self.newer: Counter[tuple[str, int]] = Counter()
-        self.dropped: Counter[str] = Counter()
-        self._path, self._free_pages, self._newer_bytes = path, free_pages, newer_bytes
-        self._bytes: Counter[str] = Counter()  # of messages of newer versions, by device
+        self._path, self._free_pages = path, free_pages
         try:
             self._database = _open(path)
             for file, version in _journals_beside(path).items():
                 self._take_up(file, version)
+            self.newer = NewerMessages(self._database, newer_bytes)
         except (OSError, sqlite3.Error) as exc:
             why = "a collector uses it; give each its own folder" if "locked" in str(exc) else exc
             raise EdgeposeError(f"{path}: cannot use the journal ({why})") from None
-        query = "SELECT device, version, COUNT(*), SUM(LENGTH(payload)) FROM newer GROUP BY device, version"
-        for device, version, messages, size in self._read(query):
-            self.newer[device, version] = messages
-            self._bytes[device] += size
 
     def _take_up(self, file: Path, version: int) -> None:
         """Takes over a journal that another version of edgepose has set aside, or reports one of a newer version."""
@@ -177,45 +152,17 @@ class Journal:
         with self._transaction() as database:
             database.executemany("INSERT INTO message (device, hour, leaf, payload) VALUES (?, ?, ?, ?)", messages)
             database.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)", rows)
-            self._add_newer(database, newer)
+            self.newer.add(newer)
 
-    # --- messages of newer versions --------------------------------------------------------------------------
-
-    def _add_newer(self, database: sqlite3.Connection, messages: Iterable[NewerMessage]) -> None:
-        for device, version, leaf, payload in messages:
-            packed = zlib.compress(payload, 1)
-            values = (device, version, leaf, packed)
-            database.execute("INSERT INTO newer (device, version, leaf, payload) VALUES (?, ?, ?, ?)", values)
-            self.newer[device, version] += 1
-            self._bytes[device] += len(packed)
-            while self._bytes[device] > self._newer_bytes:
-                self._drop_oldest(database, device)
-
-    def _drop_oldest(self, database: sqlite3.Connection, device: str) -> None:
-        delete = """DELETE FROM newer WHERE id = (SELECT MIN(id) FROM newer WHERE device = ?)
-                    RETURNING version, LENGTH(payload)"""
-        ((version, size),) = database.execute(delete, (device,)).fetchall()
-        self.newer[device, version] -= 1
-        self._bytes[device] -= size
-        self.dropped[device] += 1
-
-    def newer_messages(self, after: int = 0) -> list[tuple[int, NewerMessage]]:
-        """Returns the oldest messages of newer versions behind a row, each with its row; so many as fit in memory."""
-        query = "SELECT id, device, version, leaf, payload FROM newer WHERE id > ? ORDER BY id LIMIT ?"
-        return [
-            (row, NewerMessage(device, version, leaf, zlib.decompress(payload)))
-            for row, device, version, leaf, payload in self._read(query, (after, _NEWER_A_TIME))
-        ]
+    def newer_messages(self, behind: int = 0) -> list[tuple[int, NewerMessage]]:
+        """Returns the next messages of newer versions behind a row, each with its row."""
+        with self._transaction():
+            return self.newer.behind(behind)
 
     def remove_newer(self, rows: Iterable[int]) -> None:
         """Removes messages that can be read now and lie elsewhere."""
-        with self._transaction() as database:
-            for row in rows:
-                delete = "DELETE FROM newer WHERE id = ? RETURNING device, version, LENGTH(payload)"
-                ((device, version, size),) = database.execute(delete, (row,)).fetchall()
-                self.newer[device, version] -= 1
-                self._bytes[device] -= size
-        self.newer += Counter()  # without those of which nothing is left
+        with self._transaction():
+            self.newer.remove(rows)
 
     # --- what waits ------------------------------------------------------------------------------------------
 
@@ -243,7 +190,7 @@ class Journal:
         """Keeps a message that waits for its hour, because the hour is written without it."""
         with self._transaction() as database:
             database.execute("DELETE FROM message WHERE id = ?", (row,))
-            self._add_newer(database, [message])
+            self.newer.add([message])
 
     def devices_with_events(self) -> list[str]:
         """Returns the devices that have events which wait for their file."""
@@ -259,7 +206,7 @@ class Journal:
             except NewerVersionError as exc:
                 with self._transaction() as database:
                     database.execute("DELETE FROM event WHERE rowid = ?", (row,))
-                    self._add_newer(database, [NewerMessage(device, exc.version, "event", payload)])
+                    self.newer.add([NewerMessage(device, exc.version, "event", payload)])
             except UnreadableMessageError as exc:
                 log.warning("%s: an event of %s cannot be read and is lost (%s)", self._path, device, exc)
         return found

@@ -15,8 +15,9 @@ from collecting import Collecting, all_of, caught_up, event, pose, poses_in, row
 from paho.mqtt import publish
 
 from edgepose.collect.archive import Archive, ArchiveTiming
-from edgepose.collect.journal import Arrival, Journal, NewerMessage
+from edgepose.collect.journal import Arrival, Journal
 from edgepose.collect.merge import merge
+from edgepose.collect.newer_messages import NewerMessage
 from edgepose.collect.reports import read_events, read_info, write_events
 from edgepose.protocol.codec import encode
 from edgepose.protocol.messages import Message
@@ -168,7 +169,7 @@ def test_of_newer_versions_the_oldest_are_dropped_beyond_the_bound(
     assert left == list(range(50 - len(left), 50))
     assert 3 < len(left) < 20
     assert ("cage-08", 7) in kept(journal)
-    assert journal.newer == {("cage-07", 3): len(left), ("cage-08", 3): 1}
+    assert journal.newer.kept == {("cage-07", 3): len(left), ("cage-08", 3): 1}
     assert f"{50 - len(left)} messages of a newer version dropped" in archive.summary()
     assert caplog.text.count("cage-07: there is no more room for its messages, so the oldest are dropped") == 1
     journal.close()
