@@ -69,7 +69,7 @@ def test_a_journal_of_version_1_loses_no_pose(tmp_path: Path) -> None:
 
 def test_an_info_of_version_1_is_read(tmp_path: Path) -> None:
     """A recording of a device that is gone is merged later, and its columns are in the order of the skeleton."""
-    info = read_info(shutil.copy(VERSION_1 / "info.json", tmp_path))
+    info = read_info(Path(shutil.copy(VERSION_1 / "info.json", tmp_path)))
     assert info is not None
     assert (info.skeleton.keypoints, info.tags) == (("snout", "tail"), {"subject": "m3"})
 
