@@ -43,7 +43,7 @@ def as_json(payload: bytes) -> bytes:
         return payload
     try:
         return msgspec.json.encode(msgspec.msgpack.decode(payload, type=dict[str, Any]))
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, TypeError, ArithmeticError, RecursionError):  # msgspec's own errors are ValueErrors
         return payload
 
 

@@ -71,7 +71,7 @@ def upgraded(payload: bytes) -> bytes:
         for older in range(version, VERSION):
             message = _CONVERTERS[older](message)
         return msgspec.json.encode(message)
-    except (*_DAMAGE, AttributeError, KeyError, TypeError) as exc:  # the last ones: a field has another type
+    except (*_DAMAGE, AttributeError, KeyError, TypeError, ArithmeticError) as exc:  # a field is not what it should be
         raise UnreadableMessageError(str(exc)) from None
 
 

@@ -94,6 +94,9 @@ DAMAGED = [
     b'{"v": 1.5}',
     b'{"v": 99999999999999999999999}',
     b'{"v": null}',
+    b'{"v": 1, "seq": 99999999999999999999999}',
+    b"\x82\xa1v\x01\xa1k\x81\xc0\x01",  # MessagePack with a key that JSON cannot have
+    b"\x81\xa1k" + b"\x91" * 100_000,
     b'{"v": 1, "keypoints": []}',
     b'{"v": 1, "keypoints": {"a": 5}}',
     b'{"v": 1, "keypoints": {"a": {}}}',
@@ -113,7 +116,7 @@ def test_what_is_no_message_is_unreadable(payload: bytes) -> None:
         assert not isinstance(caught.value, NewerVersionError)
 
 
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda payload: b"\x81\xa1v" + payload))
 def test_whatever_comes_has_one_kind_of_error(payload: bytes) -> None:
     with pytest.raises(UnreadableMessageError):
         read_message(payload, PoseMessage)
