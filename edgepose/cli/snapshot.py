@@ -18,7 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Takes one picture with the configured camera, draws the pose that the daemon would find, and prints how "
         "sharp and how bright the picture is. It needs no broker.\n\n"
-        "Turn the lens and take another one: the sharpness number should become as large as it gets."
+        "Turn the lens and take another one (--force replaces the picture): the sharpness number should become "
+        "as large as it gets."
     )
     parser.epilog = "example:\n  edgepose snapshot -c edgepose.yaml -o view.jpg"
     add_config_argument(parser)

@@ -139,8 +139,8 @@ def _prelu(op: TfliteOp) -> str | None:
 def _resize(op: TfliteOp) -> str | None:
     if op.kind == "RESIZE_BILINEAR" and op.options.get("halfPixelCenters"):
         return (
-            "bilinear with half-pixel centres (version 3), which compilers refuse (#187, #396) and the list does not "
-            "promise; `fit --target coral` upsamples in operations that it has, to the same numbers"
+            "bilinear with half-pixel centres (version 3), which compilers have refused and the Edge TPU's list does "
+            "not promise; `fit --target coral` upsamples in operations that it has, to the same numbers"
         )
     side = max(op.outputs[0].shape[1:3])
     if side > _LARGEST_RESIZE:
@@ -168,9 +168,9 @@ def _strided_slice(op: TfliteOp) -> str | None:
 def _transposed_convolution(op: TfliteOp) -> str | None:
     weights = op.inputs[1]
     if len(op.inputs) > 3:
-        return "with a bias (version 3), which compilers refused (#147)"
+        return "with a bias (version 3), which compilers have refused"
     if weights is not None and weights.size > _LARGEST_DECONVOLUTION:
-        return f"with {weights.size / 1e6:.1f} million weights; as large a one was refused (#684)"
+        return f"with {weights.size / 1e6:.1f} million weights; compilers have refused as large a one"
     return None
 
 

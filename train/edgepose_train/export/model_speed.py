@@ -101,12 +101,13 @@ def speed_table(speed: ModelSpeed) -> Table:
         box=None,
         padding=(0, 2),
         pad_edge=False,
-        caption="~ estimate, from published times of other networks; nothing was measured on these boards",
+        caption="The frame rate leaves time for everything besides the network.\n"
+        "~ estimate, from published times of other networks; nothing was measured on these boards",
         caption_justify="left",
     )
     table.add_column("board", no_wrap=True)
     table.add_column("ms a frame", justify="right")
-    table.add_column("good for", justify="right")
+    table.add_column("frame rate", justify="right")
     table.add_column(style="dim")
     for row in speed_rows(speed):
         table.add_row(*row)
