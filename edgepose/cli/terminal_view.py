@@ -19,7 +19,7 @@ from edgepose.mqtt.broker import where
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.pose.colours import keypoint_hex, keypoint_shapes
 from edgepose.protocol.messages import Keypoint
-from edgepose.system.wording import count
+from edgepose.system.wording import count, listing
 from edgepose.types import F64
 
 _SIGNS = {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▲"}
@@ -120,7 +120,9 @@ def _connection(view: TerminalView) -> str:
     subscriber = view.subscriber
     broker = where(subscriber.mqtt)
     if subscriber.connected:
-        return f"{broker}: connected, waiting for a device"
+        wanted = "a device" if subscriber.device == "+" else subscriber.device
+        others = f"; online here: {listing(sorted(subscriber.others))}" if subscriber.others else ""
+        return f"{broker}: connected, waiting for {wanted}{others}"
     return f"{broker}: {subscriber.trouble}; trying again" if subscriber.trouble else f"{broker}: connecting"
 
 

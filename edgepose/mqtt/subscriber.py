@@ -43,6 +43,8 @@ class Subscriber:
         trouble: why it is not, in words for the operator.
         malformed: number of messages that could not be read.
         newer: the version of the messages that only a later edgepose can read, by device.
+        device: the name of the device whose messages are received, or "+" for all.
+        others: the names of other devices that are online.
     """
 
     def __init__(self, broker: str | tuple[MqttConfig, str | None], device: str = "+") -> None:
@@ -55,7 +57,9 @@ class Subscriber:
         self.trouble = ""
         self.malformed = 0
         self.newer: dict[str, int] = {}
-        self._topics = [(f"edgepose/{device}/{leaf}", 1) for leaf in TOPICS]
+        self.device = device
+        self.others: set[str] = set()
+        self._topics = [(f"edgepose/{'+' if leaf == 'status' else device}/{leaf}", 1) for leaf in TOPICS]
         self._client: paho.Client | None = None
         self._retry_at = 0.0
         self._denied = ""
@@ -124,11 +128,16 @@ class Subscriber:
         if found is None or is_purged(found[1], message.payload):
             return
         try:
-            self._inbox.append(read_message(bytes(message.payload), TOPICS[found[1]].payload))  # type: ignore[arg-type]
+            read: Any = read_message(bytes(message.payload), TOPICS[found[1]].payload)
         except NewerVersionError as exc:
             self.newer[found[0]] = exc.version
         except UnreadableMessageError:
             self.malformed += 1
+        else:
+            if self.device in {"+", found[0]}:
+                self._inbox.append(read)
+            elif isinstance(read, StatusMessage):
+                (self.others.add if read.state == "online" else self.others.discard)(found[0])
 
 
 def parse_url(url: str) -> tuple[MqttConfig, str | None]:

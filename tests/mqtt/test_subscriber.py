@@ -11,8 +11,9 @@ import pytest
 from brokers import free_port, wait_until
 from mouse_messages import pose, send, status
 from paho.mqtt import publish
+from rich.console import Console
 
-from edgepose.cli.terminal_view import TerminalView
+from edgepose.cli.terminal_view import TerminalView, compose
 from edgepose.config.schema import MqttConfig
 from edgepose.errors import BrokerError, UsageError
 from edgepose.mqtt.demo_broker import embedded
@@ -24,7 +25,15 @@ VERSION_1 = Path(__file__).parents[1] / "version_1"
 
 @pytest.mark.parametrize(
     "url",
-    ["http://host", "mqtt://", "mqtt://host:port", "mqtt://host/topic", "mqtt://host:99999", "mqtt://broker..lan"],
+    [
+        "http://host",
+        "mqtt://",
+        "mqtt://host:port",
+        "mqtt://host/topic",
+        "mqtt://host:99999",
+        "mqtt://broker..lan",
+        "bla bla",
+    ],
 )
 def test_bad_broker_urls(url):
     with pytest.raises(UsageError, match="mqtt://HOST:PORT"):
@@ -93,6 +102,19 @@ def test_one_device_alone(mosquitto):
     send(mosquitto.port, pose(1, device="cage-08"), "pose")
     hear(board, lambda: board.devices, "a device")
     assert list(board.devices) == ["cage-08"]
+    board.subscriber.close()
+
+
+def test_a_device_that_is_not_there_is_named_with_those_that_are(mosquitto):
+    mosquitto.start()
+    board = TerminalView(Subscriber(f"mqtt://127.0.0.1:{mosquitto.port}", "cage-7"))
+    hear(board, lambda: board.subscriber.connected, "the connection")
+    send(mosquitto.port, status(), "status")
+    hear(board, lambda: board.subscriber.others, "the status of another device")
+    screen = Console(width=100)
+    with screen.capture() as shown:
+        screen.print(compose(board, 0.0, 100, 30))
+    assert "waiting for cage-7; online here: cage-07" in shown.get()
     board.subscriber.close()
 
 
