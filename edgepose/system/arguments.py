@@ -22,6 +22,10 @@ LOCAL_CONFIG = Path("edgepose.yaml")
 STDOUT = Path("-")
 """The value of `--json` that prints the JSON document in place of the table."""
 
+_PROGRAMS = {  # whose commands each program can name where they are given to the other one
+    "edgepose": "demo init check run snapshot calibrate bench install upgrade uninstall watch collect analyze purge",
+    "edgepose-train": "extract inspect fit evaluate audit suggest merge convert",
+}
 _REQUIRED = "the following arguments are required: "  # argparse's own words
 
 
@@ -80,9 +84,10 @@ class CommandParser(argparse.ArgumentParser):
 
     def _report_unknown(self, extras: Sequence[str]) -> NoReturn:
         options = [word.partition("=")[0] for word in extras if word.startswith("-")]
-        if not options:
-            self.error(f"unexpected argument: {extras[0]}")
         known = [name for action in self._actions for name in action.option_strings]
+        if not options:
+            is_config = "--config" in known and extras[0].endswith((".yaml", ".yml"))
+            self.error(f"unexpected argument: {extras[0]}" + f"; did you mean -c {extras[0]}?" * is_config)
         close = difflib.get_close_matches(options[0], known, n=1)
         self.error(f"unknown option: {options[0]}" + (f"; did you mean {close[0]}?" if close else ""))
 
@@ -92,6 +97,8 @@ class CommandParser(argparse.ArgumentParser):
             return
         suggestion = did_you_mean(str(value), map(str, action.choices))
         if isinstance(action, argparse._SubParsersAction):
+            programs = [program for program, commands in _PROGRAMS.items() if value in commands.split()]
+            suggestion = f"; did you mean `{programs[0]} {value}`?" if programs else suggestion
             self.error(f"there is no command {value!r}{suggestion}")
         raise argparse.ArgumentError(action, f"{value!r} is not known{suggestion}")
 

@@ -204,6 +204,17 @@ def test_an_unknown_command_is_one_line_with_a_suggestion(program: str, capsys: 
         assert capsys.readouterr().err == f"{program}: there is no command {misspelt!r}; did you mean {name!r}?\n"
 
 
+def test_a_command_of_the_other_program_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for program, other, commands in (
+        ("edgepose", "edgepose-train", desk.COMMANDS),
+        ("edgepose-train", "edgepose", set(DEVICE_COMMANDS) - {"model", "config", "schema"}),
+    ):
+        for name in commands:
+            assert run([program, name]) == 2
+            expected = f"{program}: there is no command {name!r}; did you mean `{other} {name}`?\n"
+            assert capsys.readouterr().err == expected
+
+
 @BY_NAME
 def test_options_come_in_any_order(case: Case, files: Mapping[str, Path]) -> None:
     arguments, options = filled(case.arguments, files), filled(case.options, files)

@@ -46,7 +46,7 @@ def _parser(chosen: str | None) -> CommandParser:
         description="From labelled frames to an int8 pose model for a Raspberry Pi.",
         epilog="Start with `edgepose-train extract VIDEO -o PROJECT`, or `edgepose-train inspect PROJECT`.",
     )
-    parser.add_argument("--version", action="version", version=f"edgepose {edgepose.__version__}")
+    parser.add_argument("--version", action="version", version=f"edgepose-train {edgepose.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
