@@ -86,7 +86,7 @@ def _print_next_steps(output: Path, text: str, config: Config) -> None:
     elif not Path(config.model).is_file():
         print(f"The model is still missing: copy it, and its card, to {config.model}")
     for path in ready.companions(text):
-        print(f"This configuration mentions {path}")
+        print(f"Read this file too; its first line says where its settings belong: {path}")
     option = "" if output == LOCAL_CONFIG else f" -c {output}"
     print(f"Next:\n  edgepose check{option}\n  edgepose run{option}")
 
@@ -124,7 +124,7 @@ def _chosen(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     names = ", ".join([*ready.boards(), init_answers.OTHER_BOARD])
     settings = _ask(args.board, f"Which board? ({names})", board, init_answers.board_settings)
     usual = "picamera2" if settings else "usb" if Path("/dev/video0").exists() else "synthetic"
-    question = "Which camera? (picamera2, usb, /dev/video1, a URL, a video, a folder, synthetic)"
+    question = "Which camera? (picamera2, usb, synthetic, a device file, a URL, a video file, a folder of images)"
     camera = _ask(args.camera, question, usual, init_answers.camera_settings)
     if camera["source"] == "picamera2":
         camera |= settings.get("camera", {})
@@ -153,9 +153,9 @@ def _ask(given: str | None, question: str, default: str, parse: Callable[[str], 
         try:
             return parse(input(f"{question} [{default}]: ").strip() or default)
         except UsageError as exc:
-            print(exc)
+            print(str(exc).partition(": ")[2] or exc)  # without the option, which nobody has given
         except EOFError:
-            raise UsageError("init: the input has ended; nothing is written") from None
+            raise UsageError("the input has ended; nothing is written") from None
 
 
 def _model(text: str) -> Path:

@@ -57,8 +57,8 @@ def camera_settings(text: str) -> dict[str, Any]:
     if path.is_file():
         return {"source": "video", "path": str(path.resolve()), "realtime": True}
     raise UsageError(
-        f"--camera {text}: not known; give picamera2, usb, synthetic, a device such as /dev/video0, the URL of a "
-        "network camera, a video file or a folder of images"
+        f"--camera {text}: not known, and there is no such file or folder; give picamera2, usb, synthetic, a device "
+        "such as /dev/video0, the URL of a network camera, a video file or a folder of images"
     )
 
 

@@ -70,7 +70,9 @@ def parse_config(text: str, where: str) -> Config:
     """Returns the configuration with its paths as they are written. Raises ConfigError as `read_config`."""
     data = read_yaml(text, where, ConfigError)
     if not isinstance(data, dict):
-        raise ConfigError(f"{where}: empty or not a mapping; `edgepose init` writes a configuration")
+        raise ConfigError(
+            f"{where}: not a list of settings such as `model: demo`; `edgepose init` writes a configuration"
+        )
     return convert(data, Config, where, ConfigError)
 
 

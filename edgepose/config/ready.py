@@ -29,7 +29,7 @@ def boards() -> dict[str, Path]:
 def find_ready(name: str, among: Mapping[str, Path], option: str) -> Path:
     """Returns the file of that name. Raises UsageError with a suggestion where there is none."""
     if name not in among:
-        raise UsageError(f"{option} {name}: there is no such ready configuration{did_you_mean(name, among)}")
+        raise UsageError(f"{option} {name}: there is none of this name{did_you_mean(name, among)}")
     return among[name]
 
 

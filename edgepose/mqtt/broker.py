@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import ssl
 import uuid
@@ -56,7 +57,7 @@ def new_client(mqtt: MqttConfig, client_id: str, password: str | None, *, keep_s
 def is_host(name: str) -> bool:
     """Returns True for a name that can be given to the resolver, which raises UnicodeError for others."""
     try:
-        return bool(name.encode("idna"))
+        return bool(name.encode("idna")) and not re.search(r"\s", name)
     except UnicodeError:
         return False
 

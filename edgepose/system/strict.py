@@ -18,6 +18,21 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # one step of a path such as mqtt.host, size_wh[0] or scores[...]
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "settings of its own",
+    "null": "nothing",
+}
+_TYPE = "|".join(_TYPES)
+_EXPECTED = re.compile(rf"`((?:{_TYPE})(?: \| (?:{_TYPE}))*)`")
+_YAML_PROBLEMS = {
+    "found character '\\t' that cannot start any token": "there is a tab; indent with spaces",
+    "mapping values are not allowed here": "a colon stands where none may be; check the indentation, or quote the text",
+}
 _CHOICE = re.compile(r"Invalid (?:enum )?value '?(?P<name>[^']*)'?$")
 
 
@@ -62,7 +77,7 @@ def read_yaml(text: str, where: str, error: type[Exception], loader: type[Loader
         mark = getattr(exc, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = " ".join(str(getattr(exc, "problem", None) or exc).split())
-        raise error(f"{where}{line}: cannot read as YAML ({problem})") from None
+        raise error(f"{where}{line}: cannot read as YAML ({_YAML_PROBLEMS.get(problem, problem)})") from None
 
 
 def convert(data: Any, kind: type[T], where: str, error: type[Exception]) -> T:
@@ -84,9 +99,11 @@ def _explain(message: str, kind: type[Any], data: Any) -> str:
     if unknown := _UNKNOWN.search(what):
         return f"{prefix}{unknown['name']}: unknown key{did_you_mean(unknown['name'], _keys(kind, data, path))}"
     if missing := _MISSING.search(what):
-        return f"{prefix}{missing['name']}: missing"
+        return f"{prefix}{missing['name']}: missing; add it"
     if choice := _CHOICE.search(what):
         return f"{path}: {choice['name']!r} is not known{did_you_mean(choice['name'], _choices(kind, data, path))}"
+    what = _EXPECTED.sub(lambda found: " or ".join(_TYPES[name] for name in found[1].split(" | ")), what)
+    what = what.replace("matching regex", "that fits the pattern")
     place = f"{prefix}(a key): " if match["key"] else f"{path}: " if path else ""
     return f"{place}{what[:1].lower()}{what[1:]}"
 

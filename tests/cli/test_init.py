@@ -103,7 +103,7 @@ def test_on_a_terminal_it_asks(folder: Path) -> None:
     text = seen.decode()
     assert process.returncode == 0
     assert text.count("Which camera?") == 2
-    assert "--camera nonsense: not known" in text
+    assert "not known, and there is no such file" in text
     assert "Which board?" not in text
     config = read_config(folder / "edgepose.yaml")
     assert (config.device, config.mqtt.host) == ("cage-07", "192.168.1.10")

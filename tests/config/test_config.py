@@ -84,14 +84,20 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "f.yaml: empty or not a mapping; `edgepose init` writes a configuration"),
-        ("- 1", "f.yaml: empty or not a mapping; `edgepose init` writes a configuration"),
+        ("", "f.yaml: not a list of settings such as `model: demo`; `edgepose init` writes a configuration"),
+        ("- 1", "f.yaml: not a list of settings such as `model: demo`; `edgepose init` writes a configuration"),
         ("model: [", "f.yaml, line 1: cannot read as YAML (expected the node content, but found '<stream end>')"),
         ("model: !!int x", "f.yaml: cannot read as YAML (invalid literal for int() with base 10: 'x')"),
         (MINIMAL + "model: n.tflite", "f.yaml, line 3: cannot read as YAML (the key 'model' occurs twice)"),
         (MINIMAL + "mqtt:\n  port: 1\n  port: 2", "f.yaml, line 5: cannot read as YAML (the key 'port' occurs twice)"),
-        (MINIMAL + "1: 2", "f.yaml: (a key): expected `str`"),
-        ("camera: {source: synthetic}", "f.yaml: model: missing"),
+        ("model: m\n\tcamera: x", "f.yaml, line 2: cannot read as YAML (there is a tab; indent with spaces)"),
+        (
+            "model: m: x",
+            "f.yaml, line 1: cannot read as YAML (a colon stands where none may be; check the indentation, "
+            "or quote the text)",
+        ),
+        (MINIMAL + "1: 2", "f.yaml: (a key): expected text"),
+        ("camera: {source: synthetic}", "f.yaml: model: missing; add it"),
         (MINIMAL + "modle: x", "f.yaml: modle: unknown key; did you mean 'model'?"),
         (MINIMAL + "mqtt: {hots: x}", "f.yaml: mqtt.hots: unknown key; did you mean 'host'?"),
         (
@@ -101,11 +107,11 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
         ),
         (MINIMAL + "mqtt: {protocol: '3.1'}", "f.yaml: mqtt.protocol: '3.1' is not known; did you mean '3.1.1'?"),
         (MINIMAL + "mqtt: {protocol: '4'}", "f.yaml: mqtt.protocol: '4' is not known; known: 3.1.1, 5"),
-        (MINIMAL + "mqtt: {port: x}", "f.yaml: mqtt.port: expected `int`, got `str`"),
-        (MINIMAL + "mqtt: {port: 0}", "f.yaml: mqtt.port: expected `int` >= 1"),
-        (MINIMAL + "mqtt: {protocol: 5}", "f.yaml: mqtt.protocol: expected `str`, got `int`"),
-        (MINIMAL + "device: a/b", "f.yaml: device: expected `str` matching regex '^[A-Za-z0-9_.-]+$'"),
-        (MINIMAL + "inference: {threads: -1}", "f.yaml: inference.threads: expected `int` >= 0"),
+        (MINIMAL + "mqtt: {port: x}", "f.yaml: mqtt.port: expected a whole number, got text"),
+        (MINIMAL + "mqtt: {port: 0}", "f.yaml: mqtt.port: expected a whole number >= 1"),
+        (MINIMAL + "mqtt: {protocol: 5}", "f.yaml: mqtt.protocol: expected text, got a whole number"),
+        (MINIMAL + "device: a/b", "f.yaml: device: expected text that fits the pattern '^[A-Za-z0-9_.-]+$'"),
+        (MINIMAL + "inference: {threads: -1}", "f.yaml: inference.threads: expected a whole number >= 0"),
         (
             "model: m\ncamera: {source: synthetik}",
             "f.yaml: camera.source: 'synthetik' is not known; did you mean 'synthetic'?",
@@ -114,18 +120,18 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
             "model: m\ncamera: {source: synthetic, loop: true}",
             "f.yaml: camera.loop: unknown key; known: rate_hz, seed, size_wh, source",
         ),
-        ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected `float` >= 0.01"),
+        ("model: m\ncamera: {source: synthetic, rate_hz: 0.001}", "f.yaml: camera.rate_hz: expected a number >= 0.01"),
         (
             "model: m\ncamera: {source: picamera2, size_wh: [641, 480]}",
-            "f.yaml: camera.size_wh[0]: expected `int` that's a multiple of 2",
+            "f.yaml: camera.size_wh[0]: expected a whole number that's a multiple of 2",
         ),
         (
             "model: m\ncamera: {source: picamera2, exposure: 5}",
             "f.yaml: camera.exposure: unknown key; known: controls, hflip, rate_hz, sensor_bits, sensor_wh, size_wh, "
             "source, vflip, which",
         ),
-        ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing"),
-        ("model: m\ncamera: {source: rtsp}", "f.yaml: camera.url: missing"),
+        ("model: m\ncamera: {source: video}", "f.yaml: camera.path: missing; add it"),
+        ("model: m\ncamera: {source: rtsp}", "f.yaml: camera.url: missing; add it"),
         (
             "model: m\ncamera: {source: rtsp, url: 192.168.1.20}",
             "f.yaml: camera: url must be like rtsp://192.168.1.20/stream; rtsps, http and https are known as well",
@@ -139,13 +145,13 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
             "f.yaml: camera: port out of range 0-65535",
         ),
         ("model: m\ncamera: {source: rtsp, url: 'rtsp://[::1/'}", "f.yaml: camera: invalid IPv6 URL"),
-        ("model: m\ncamera: {source: usb, device: -1}", "f.yaml: camera.device: expected `int` >= 0"),
-        ("model: m\ncamera: {source: usb, rate_hz: 0.5}", "f.yaml: camera.rate_hz: expected `float` >= 1.0"),
+        ("model: m\ncamera: {source: usb, device: -1}", "f.yaml: camera.device: expected a whole number >= 0"),
+        ("model: m\ncamera: {source: usb, rate_hz: 0.5}", "f.yaml: camera.rate_hz: expected a number >= 1.0"),
         (
             "model: m\ncamera: {source: usb, format: mjpeg}",
             "f.yaml: camera.format: 'mjpeg' is not known; did you mean 'mjpg'?",
         ),
-        (MINIMAL + "record: {}", "f.yaml: record.folder: missing"),
+        (MINIMAL + "record: {}", "f.yaml: record.folder: missing; add it"),
         (
             MINIMAL + "record: {folder: r, when: alwys}",
             "f.yaml: record.when: 'alwys' is not known; did you mean 'always'?",
@@ -160,11 +166,11 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
         ),
         (
             MINIMAL + "record: {folder: r, when: {between: ['20:00', '24:00']}}",
-            "f.yaml: record.when.between[1]: expected `str` matching regex '^([01]?\\\\d|2[0-3]):[0-5]\\\\d$'",
+            "f.yaml: record.when.between[1]: expected text that fits the pattern '^([01]?\\\\d|2[0-3]):[0-5]\\\\d$'",
         ),
-        (MINIMAL + "hard_frames: {folder: r, below: 2}", "f.yaml: hard_frames.below: expected `float` <= 1.0"),
-        (MINIMAL + "view: {region: [0, 0, 10, 100]}", "f.yaml: view.region[2]: expected `int` >= 16"),
-        (MINIMAL + "view: {zoom: 1}", "f.yaml: view.zoom: expected `float` > 1.0"),
+        (MINIMAL + "hard_frames: {folder: r, below: 2}", "f.yaml: hard_frames.below: expected a number <= 1.0"),
+        (MINIMAL + "view: {region: [0, 0, 10, 100]}", "f.yaml: view.region[2]: expected a whole number >= 16"),
+        (MINIMAL + "view: {zoom: 1}", "f.yaml: view.zoom: expected a number > 1.0"),
         (
             MINIMAL + "geometry: {calibration: c.yaml}",
             "f.yaml: geometry: give either a length or points, of which the millimetres follow",
@@ -176,7 +182,7 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
         ),
         (
             "model: m\ncamera: {source: synthetic, size_wh: [640]}",
-            "f.yaml: camera.size_wh: expected `array` of length 2, got 1",
+            "f.yaml: camera.size_wh: expected a list of length 2, got 1",
         ),
     ],
 )

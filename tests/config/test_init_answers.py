@@ -50,7 +50,9 @@ def test_a_camera_is_recognised(tmp_path: Path) -> None:
     assert {text: camera_settings(text)["source"] for text in known} == known
     assert camera_settings("/dev/video2")["device"] == "/dev/video2"
     assert camera_settings("2")["device"] == 2  # a number, as text it would be a file of that name
-    with pytest.raises(UsageError, match="--camera pikamera: not known; give picamera2, usb"):
+    with pytest.raises(
+        UsageError, match="--camera pikamera: not known, and there is no such file or folder; give picamera2, usb"
+    ):
         camera_settings("pikamera")
 
 

@@ -189,7 +189,7 @@ def test_a_model_that_does_not_load_exits_78_with_one_line(
     ("camera", "more", "status", "message"),
     [
         (SYNTHETIC, "modle: x", 78, "modle: unknown key; did you mean 'model'?"),
-        ("{source: synthetic, rate_hz: fast}", "", 78, "camera.rate_hz: expected `float`, got `str`"),
+        ("{source: synthetic, rate_hz: fast}", "", 78, "camera.rate_hz: expected a number, got text"),
         ("{source: video, path: none.mp4}", "", 1, "no such video file"),
         ("{source: video, path: edgepose.yaml}", "", 1, "not a video that OpenCV can read"),
     ],
