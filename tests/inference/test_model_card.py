@@ -132,7 +132,10 @@ WRONG = {
     "offset": (encoded(lambda card: card["outputs"][0].update(offset_scale=-5)), "offset_scale: expected a number > 0"),
     "unknown edge": (encoded(lambda card: card["skeleton"].update(edges=[["snout", "nose"]])), "'nose'"),
     "mirrored itself": (encoded(lambda card: card["skeleton"].update(flip_pairs=[["snout"] * 2])), "occurs twice"),
-    "no height": (encoded(lambda card: card["input"].update(size_wh=[320, 0])), "input.size_wh[1]: expected a whole number"),
+    "no height": (
+        encoded(lambda card: card["input"].update(size_wh=[320, 0])),
+        "input.size_wh[1]: expected a whole number",
+    ),
     "two channels": (encoded(lambda card: card["input"].update(channels=2)), "'2' is not known; known: 1, 3"),
     "hash": (encoded(lambda card: card.update(sha256="../../x")), "sha256"),
     "slope 0": (
