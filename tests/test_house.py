@@ -142,7 +142,12 @@ def test_one_version_everywhere():
 
 
 @pytest.mark.parametrize("command", commands_in("\n".join([README, *PAGES.values()])), ids=" ".join)
-def test_the_documents_commands_are_accepted(command):
+def test_the_documents_commands_are_accepted(command, tmp_path, monkeypatch):
+    """RUN stands for the folder of a training run, and parts for that of an unpacked model."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("RUN", "parts"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.tflite").touch()
     parser = (device.make_parser if command[0] == "edgepose" else desk._parser)(command[1])
     assert parser.parse_args(command[1:]).command == command[1]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -304,6 +304,7 @@ class Bright(FakeEstimator):
 
     def __init__(self) -> None:
         super().__init__()
+        self.model = SimpleNamespace(id=self.model_id)
         self.sizes: list[tuple[int, int]] = []
 
     def estimate(self, frame: Frame, region: object = None) -> Pose:
