@@ -147,9 +147,12 @@ class Store:
         if folder.exists():
             with contextlib.suppress(ModelError):
                 there = read_model(self.path_of(model.key))
-                # The same network of edgepose 0.1 with a corrected card is another model, with another id.
-                return there if there.is_same(model) else self._put(model.with_own_id())
-            shutil.rmtree(folder)  # damaged on the disk
+                if there.is_same(model):
+                    return there
+                if there.key == model.key:
+                    # The same network of edgepose 0.1 with a corrected card is another model, with another id.
+                    return self._put(model.with_own_id())
+            shutil.rmtree(folder)  # damaged, or exchanged by hand
         new = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder))
         (new / NETWORK).write_bytes(model.packed())
         for path, mode, sync in ((new / NETWORK, 0o644, sync_file), (new, 0o755, sync_folder)):

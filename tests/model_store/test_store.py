@@ -35,6 +35,14 @@ def test_a_damaged_copy_is_replaced_and_what_was_left_half_is_removed(
     assert {path.name for path in store.folder.iterdir()} == {version.key, "passed.json", "passed.lock"}
 
 
+def test_a_copy_that_was_exchanged_by_hand_is_replaced(store: Store, demo_model: Path, tmp_path: Path) -> None:
+    first, second = (variant(demo_model, tmp_path, name) for name in ("first", "second"))
+    version = store.keep(first)
+    shutil.copy(second, version.path)
+    assert store.keep(first) == version
+    assert version.path.read_bytes() == first.read_bytes()
+
+
 def test_old_versions_make_room_but_none_that_is_needed(store: Store, demo_model: Path, tmp_path: Path) -> None:
     store = Store(store.folder, most_versions=2)
     kept = [store.keep(variant(demo_model, tmp_path, f"m{number}")) for number in range(4)]
