@@ -61,6 +61,11 @@ class Machine:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        # QEMU is a child of that process, and its lock on the disk goes when it has ended too.
+        with contextlib.suppress(ProcessLookupError):
+            for _ in range(300):
+                os.killpg(self._process.pid, 0)
+                time.sleep(0.1)
         lock = self.folder / ".rig" / "lock"
         lock.unlink(missing_ok=True)
 
