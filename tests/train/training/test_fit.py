@@ -190,6 +190,7 @@ def test_a_damaged_checkpoint_is_an_error(finished_run, tmp_path, capsys):
         (["-o", "{}/config.yaml/run"], 2, "cannot make this folder (Not a directory)"),
         (["--teacher", "{}/none.tflite"], 2, "--teacher MODEL and --unlabelled VIDEO belong together"),
         (["--unlabelled", "{}/config.yaml"], 2, "--teacher MODEL and --unlabelled VIDEO belong together"),
+        (["-o", "{}"], 2, "this folder holds the labels; give another one for the model"),
         (["--fps", "10"], 2, "give --target too"),
         (["--target", "pi-4"], 2, "leave out --recipe, --backbone and --input, or --target"),
         (["--folds", "21"], 2, "20 labelled frames"),
@@ -203,7 +204,7 @@ def test_wrong_usage_is_one_line(finished_run, tmp_path, capsys, options, status
     arguments = finished_run.arguments(output=tmp_path / "run")
     arguments += [option.format(finished_run.project) for option in options]
     assert line in error_line(capsys, arguments, status)
-    assert not (tmp_path / "run" / "model.tflite").exists()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

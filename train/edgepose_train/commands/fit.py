@@ -24,6 +24,7 @@ from edgepose_train.export.edgetpu_compile import command_line, compile_model, i
 from edgepose_train.export.model_speed import speed_table
 from edgepose_train.export.tflite_graph import read_bytes, read_graph
 from edgepose_train.labels.dataset import Dataset
+from edgepose_train.labels.project_files import CONFIG
 from edgepose_train.labels.reading import DATASET_HELP, read_dataset
 from edgepose_train.network.backbone import parse_backbone
 from edgepose_train.network.recipes import RECIPES, Recipe, parse_size, recipe_for
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     _check_options(args)
     input_wh = parse_size(args.input) if args.input else None
     dataset = read_dataset(args.dataset)
+    _check_folder(args.output, args.dataset)
     for problem in dataset.problems:
         print(f"problem: {problem}", file=sys.stderr)
     _prepare_folder(args.output, args.force)
@@ -125,6 +127,12 @@ def _check_options(args: argparse.Namespace) -> None:
     if args.folds and (args.teacher or is_run(args.weights)):
         earlier = "--teacher" if args.teacher else "--weights"
         raise UsageError(f"--folds tests frames that the model of {earlier} was trained on; leave out one of the two")
+
+
+def _check_folder(run: Path, dataset: Path) -> None:
+    folder = dataset if dataset.is_dir() else dataset.parent
+    if (run / CONFIG).is_file() or run.resolve() == folder.resolve():
+        raise UsageError(f"-o {run}: this folder holds the labels; give another one for the model")
 
 
 def _prepare_folder(run: Path, force: bool) -> None:

@@ -93,7 +93,6 @@ def fit(
         UsageError: the folder or the options do not fit the data.
     """
     split = split or split_images(dataset, options.seed, options.by_video, _learnt(options, distillation))
-    _make_folder(run)
     input_wh = options.input_wh or input_size(options.recipe, frame_size(split.train), animal_size(split.train))
     views = _views(dataset, split, input_wh, options, distillation)
     plan = _plan(options, len(views.train))
@@ -101,6 +100,7 @@ def fit(
     keypoints = len(dataset.skeleton.keypoints)
     trainer = Trainer(_network(options, views.augmentation.crop_wh, keypoints, options.weights), plan)
     predictor = Predictor(_network(options, input_wh, keypoints, "none"), plan)
+    _make_folder(run)
     curve = train_network(trainer, predictor, views, run, _identity(dataset, options, split, distillation))
 
     print("quantizing to int8 ...", flush=True)
