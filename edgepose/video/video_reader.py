@@ -65,6 +65,8 @@ def _open(path: Path) -> Capture:
             path.open("rb").close()  # OpenCV would not say why it may not be read
     except OSError as exc:
         raise CameraError(f"{path}: cannot read ({exc.strerror}); check the path and its permissions") from None
+    if path.is_dir():
+        raise CameraError(f"{path}: this is a folder; give a video file in it")
     if not is_file:
         raise CameraError(f"{path}: no such video file; check the path")
     capture = Capture(str(path))

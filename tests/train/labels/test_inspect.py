@@ -18,6 +18,8 @@ from edgepose_train.labels.dataset import FEWEST_IMAGES
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.labels.summary import summarise
 
+NOT_LABELS = "this is not a label file (.csv, .h5, .slp, .json); give one, or the folder of a DeepLabCut project"
+
 
 @pytest.fixture
 def inspect(capsys, monkeypatch):
@@ -156,10 +158,23 @@ def test_faults_are_named_in_every_format(tmp_path, inspect):
         assert "problem: 1 label outside the image: leftear in cage1/img002.png" in out
 
 
-def test_an_unreadable_data_set_is_one_line(tmp_path, inspect):
-    status, out, err = inspect(tmp_path)
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("", "give a DeepLabCut project or a label file"),
+        ("cage.mp4", NOT_LABELS),
+        ("model.tflite", NOT_LABELS),
+        ("config.yaml", "give the folder of the project, which is {folder}"),
+    ],
+)
+def test_an_unreadable_data_set_is_one_line(tmp_path, inspect, name, advice):
+    (tmp_path / "cage.mp4").write_bytes(b"\0\0\0 ftypisom")
+    (tmp_path / "model.tflite").write_bytes(b"\x1c\0\0\0TFL3")
+    (tmp_path / "config.yaml").write_text("bodyparts: [snout]\n")
+    status, out, err = inspect(tmp_path / name)
     assert (status, out) == (1, "")
     assert err.startswith("edgepose-train inspect: ")
+    assert err.endswith(advice.format(folder=tmp_path) + "\n")
     assert len(err.splitlines()) == 1
 
 

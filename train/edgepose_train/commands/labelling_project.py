@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -38,19 +39,21 @@ def add_video_arguments(parser: argparse.ArgumentParser, output: str, frames: in
 
 
 def is_project(folder: Path) -> bool:
-    """Returns False for a folder that does not exist or is empty, after making it.
+    """Returns False for a folder that does not exist yet, or is empty.
 
     Raises:
-        UsageError: the folder holds something else.
+        UsageError: the folder holds something else, or cannot be written to.
     """
     try:
         if (folder / CONFIG).is_file():
             return True
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UsageError(f"-o {folder}: is neither a DeepLabCut project nor an empty folder; give another one")
-        folder.mkdir(parents=True, exist_ok=True)
+        nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     except OSError as exc:
         raise UsageError(f"-o {folder}: cannot use this folder ({exc.strerror}); give another one") from None
+    if not (nearest.is_dir() and os.access(nearest, os.W_OK)):
+        raise UsageError(f"-o {folder}: cannot use this folder (nothing can be written to {nearest}); give another one")
     return False
 
 

@@ -21,10 +21,12 @@ from edgepose_train.labels.coco import read_coco
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels, read_project
 from edgepose_train.labels.images import read_image
-from edgepose_train.labels.project_files import is_file
+from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES
+from edgepose_train.labels.project_files import CONFIG, is_file
 from edgepose_train.labels.sleap import read_slp
 
 DATASET_HELP = "DeepLabCut or Lightning Pose project, CSV or H5; SLEAP .slp; COCO .json"
+_NOT_LABELS = "this is not a label file (.csv, .h5, .slp, .json); give one, or the folder of a DeepLabCut project"
 _READERS = {".slp": read_slp, ".json": read_coco}
 
 
@@ -51,6 +53,10 @@ def read_dataset(path: Path, *, keep_unlabelled: bool = False) -> Dataset:
 
 def _reader(path: Path) -> tuple[Callable[[Path], Dataset], Path]:
     if is_file(path):
+        if path.name == CONFIG:
+            raise DatasetError(f"{path}: give the folder of the project, which is {path.parent}")
+        if path.suffix.lower() not in {*_READERS, *CSV_SUFFIXES, *H5_SUFFIXES}:
+            raise DatasetError(f"{path}: {_NOT_LABELS}")
         return _READERS.get(path.suffix.lower(), read_project), path
     if has_labels(path):
         return read_project, path
