@@ -151,6 +151,7 @@ def _write_plots(
         size_wh,
         options.zones,
         _middle_px_per_mm(video.ground, size_wh) if video.ground else None,
+        video.ground is not None and video.ground.is_scale,
     )
     centre_px, time_s = centre(motion.xy_px), video.poses.time_s
     next(iter(paths.values()))[0].parent.mkdir(exist_ok=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from edgepose.geometry.zones import inside
 from edgepose.system.atomic_files import write_whole
 from edgepose.system.extras import extra
 from edgepose.types import F64, U8
@@ -62,6 +63,7 @@ class PlotContext:
         size_wh: size of the frames, in whose pixels positions are given.
         zones: corners (P, 2) by name, in pixels of the frame.
         px_per_mm: scale in the middle of the picture; None where it is not known.
+        is_scale: True where the scale is the same in the whole picture, so that its axes can be in mm.
     """
 
     video: str
@@ -70,6 +72,7 @@ class PlotContext:
     size_wh: tuple[int, int]
     zones: dict[str, F64]
     px_per_mm: float | None = None
+    is_scale: bool = False
 
 
 def need_matplotlib() -> None:
@@ -124,8 +127,9 @@ def plot_trajectory(context: PlotContext, centre_px: F64, time_s: F64) -> Figure
     dots[np.flatnonzero(known)[-1:]] = True  # a path without length would not show
     x, y = centre_px[dots].T
     axes.scatter(x, y, s=3, c=time_s[dots] / divisor, vmin=limits[0], vmax=limits[1], **style)
-    _finish_picture(context, axes, unseen=not known.any())
-    figure.colorbar(path, cax=_colour_bar_axes(axes), label=f"time ({unit})")
+    _finish_picture(context, axes, centre_px[known])
+    if known.any():
+        figure.colorbar(path, cax=_colour_bar_axes(axes), label=f"time ({unit})")
     return figure
 
 
@@ -161,7 +165,10 @@ def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: float) -> Figu
         extent=(-0.5, seconds.shape[1] * cell_px - 0.5, seconds.shape[0] * cell_px - 0.5, -0.5),
         zorder=2,
     )
-    _finish_picture(context, axes, unseen=not np.isfinite(centre_px).any())
+    known = centre_px[np.isfinite(centre_px).all(axis=1)]
+    _finish_picture(context, axes, known)
+    if not len(known):
+        return figure
     bar = figure.colorbar(heat, cax=_colour_bar_axes(axes), format=FuncFormatter(lambda value, _: f"{value:.3g}"))
     bar.set_label("time near the point (s)")
     bar.locator, bar.minorlocator = LogLocator(subs=(1, 2, 5)), NullLocator()
@@ -209,9 +216,11 @@ def plot_speed(context: PlotContext, time_s: F64, speed: F64, unit: str) -> Figu
     axes.set_xlim(float(time_s[0]) / divisor, max(float(time_s[-1]), float(time_s[0]) + 1e-3) / divisor)
     axes.grid(visible=True)
     axes.spines[["top", "right"]].set_visible(False)
-    if per_bin > 1:
+    if not seen.any():
+        axes.set_yticks([])
+        _report_unseen(axes)
+    elif per_bin > 1:
         figure.legend(loc="outside lower right", ncols=2)
-    _report_unseen(axes, unseen=not seen.any())
     return figure
 
 
@@ -227,7 +236,9 @@ def _new_figure(context: PlotContext, title: str, height_in: float) -> tuple[Fig
 
 
 def _picture_axes(context: PlotContext, title: str) -> tuple[Figure, Axes]:
-    """Axes in pixels of the frame, over its pale picture; the centre of the first pixel is 0."""
+    """Axes in pixels of the frame, over its pale picture; the centre of the first pixel is 0. Ticks can be in mm."""
+    from matplotlib.ticker import MaxNLocator
+
     w, h = context.size_wh
     figure, axes = _new_figure(context, title, float(np.clip(5.4 * h / w, 2.0, 8.0)) + 1.0)
     dark, bright = np.percentile(context.background, (1, 99))
@@ -235,7 +246,16 @@ def _picture_axes(context: PlotContext, title: str) -> tuple[Figure, Axes]:
     # Whatever the light, the picture fills the pale half of the greys, on which all colours show.
     limits = {"vmin": dark - 1.5 * contrast, "vmax": dark + contrast}
     axes.imshow(context.background, cmap="gray", **limits, extent=(-0.5, w - 0.5, h - 0.5, -0.5), zorder=1)
-    axes.set(xlabel="x (px)", ylabel="y (px)")
+    unit = "mm" if context.is_scale else "px"
+    axes.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})")
+    if context.px_per_mm and context.is_scale:
+        for axis, size in ((axes.xaxis, w), (axes.yaxis, h)):
+            ticks = [
+                mm
+                for mm in MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(0, size / context.px_per_mm)
+                if mm * context.px_per_mm < size
+            ]
+            axis.set_ticks([mm * context.px_per_mm for mm in ticks], [f"{mm:g}" for mm in ticks])
     return figure, axes
 
 
@@ -252,33 +272,60 @@ def _colour_bar_axes(axes: Axes) -> Axes:
     return axes.inset_axes((1.02, 0, 0.03, 1))
 
 
-def _finish_picture(context: PlotContext, axes: Axes, *, unseen: bool) -> None:
-    """Draws the zones over everything else, and the scale bar below the picture."""
-    box = {"facecolor": "white", "alpha": 0.75, "linewidth": 0, "boxstyle": "square,pad=0.2"}
+def _finish_picture(context: PlotContext, axes: Axes, path_px: F64) -> None:
+    """Draws the zones over everything else, and the scale bar below a picture whose axes are in pixels.
+
+    path_px: (N, 2), the places where the animal was.
+    """
+    box = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "boxstyle": "square,pad=0.2"}
     w, h = context.size_wh
     letter_px, line_px = np.array([0.08, 0.19]) * max(w, h * 0.8) / 5.5  # inches, in pixels of the frame
-    placed: list[tuple[float, float, float]] = []  # middle and half a length of the names so far
+    placed: list[F64] = []  # middle and half a size of the names so far, each (2, 2)
     for name, corners in context.zones.items():
         axes.fill(*corners.T, fill=False, edgecolor="black", linewidth=1, linestyle=(0, (4, 2)), zorder=3)
-        (x, y), half_px = corners.mean(axis=0), len(name) * letter_px / 2
-        while any(abs(x - x2) < half_px + half2 and abs(y - y2) < line_px for x2, y2, half2 in placed):
-            y += line_px
-        placed.append((x, y, half_px))
+        half_px = np.array([len(name) * letter_px, line_px]) / 2
+        x, y = place = _place_for_name(context, corners, half_px, path_px, placed)
+        placed.append(np.stack([place, half_px]))
         axes.text(x, y, _printable(name), ha="center", va="center", bbox=box, zorder=4)
-    if context.px_per_mm:
+    if context.px_per_mm and not context.is_scale:
         length_mm = _round_down(0.2 * w / context.px_per_mm)
         ends, below = [w - length_mm * context.px_per_mm, w], axes.get_xaxis_transform()
         style: dict[str, Any] = {"transform": below, "clip_on": False}
         axes.plot(ends, [-0.14, -0.14], color="black", linewidth=3, solid_capstyle="butt", **style)
-        axes.text(sum(ends) / 2, -0.13, f"{length_mm:g} mm", ha="center", va="bottom", **style)
+        axes.text(w, -0.13, f"{length_mm:g} mm in the middle", ha="right", va="bottom", **style)
     axes.set(xlim=(-0.5, w - 0.5), ylim=(h - 0.5, -0.5))
-    _report_unseen(axes, unseen=unseen)
+    if not len(path_px):
+        _report_unseen(axes)
 
 
-def _report_unseen(axes: Axes, *, unseen: bool) -> None:
-    if unseen:
-        text = "The animal was never seen with enough likelihood."
-        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#b00020", zorder=5)
+def _place_for_name(context: PlotContext, corners: F64, half_px: F64, path_px: F64, placed: list[F64]) -> F64:
+    """Returns the middle (2,) for the name of a zone: where it hides no other name and least of the path.
+
+    A name goes along the edges inside its zone; one that is too large for that may also go above or below the zone.
+    """
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    first, last = low + half_px, high - half_px
+    middle = (low + high) / 2
+    rows = [*np.linspace(first[1], last[1], 7)] if first[1] < last[1] else [middle[1]]
+    columns = [middle[0], first[0], last[0]] if first[0] < last[0] else [middle[0]]
+    rows += [low[1] - half_px[1], high[1] + half_px[1]] if len(rows) == 1 or len(columns) == 1 else []
+    most = np.array(context.size_wh) - half_px
+    places = [np.clip((x, y), np.minimum(half_px, most), most) for y in rows for x in columns]
+    within = [place for place in places if inside(place[None], corners).all()]
+
+    def hidden(place: F64) -> int:
+        names = sum(bool((np.abs(place - other[0]) < half_px + other[1]).all()) for other in placed)
+        return names * (len(path_px) + 1) + int((np.abs(path_px - place) < half_px).all(axis=1).sum())
+
+    return min(within if len(columns) > 1 and within else places, key=hidden)
+
+
+def _report_unseen(axes: Axes) -> None:
+    style: dict[str, Any] = {"ha": "center", "va": "center", "color": "#b00020", "zorder": 5}
+    box = {"facecolor": "white", "linewidth": 0}
+    axes.text(
+        0.5, 0.5, "The animal was never seen with enough likelihood.", transform=axes.transAxes, bbox=box, **style
+    )
 
 
 def _printable(text: str) -> str:

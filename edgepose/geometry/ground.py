@@ -29,6 +29,12 @@ class Ground:
     to_plane: F64
     worst_mm: float
 
+    @property
+    def is_scale(self) -> bool:
+        """Returns True when a pixel has the same length everywhere, and (0, 0) in mm is the middle of the first one."""
+        plane = self.to_plane
+        return self.lens is None and plane[0, 0] == plane[1, 1] and np.array_equal(plane, np.diag(np.diag(plane)))
+
     def to_mm(self, xy_px: ArrayLike) -> F64:
         """Converts pixels (..., 2) to mm (..., 2). NaN beyond the horizon, and where the lens has no inverse."""
         xy = np.asarray(xy_px, np.float64)

@@ -107,9 +107,44 @@ def test_titles_axes_and_scale_are_named():
         texts = texts_of(figure)
         title = next(text for text in texts if text.startswith("mouse.mp4: "))
         assert "model demo@123456" in title
-        assert {"x (px)", "y (px)", label, "100 mm", "nest", "water & food"} <= set(texts)
+        assert {"x (px)", "y (px)", label, "100 mm in the middle", "nest", "water & food"} <= set(texts)
     assert "(Gaussian, sigma 10.7 px = 11 mm)" in " ".join(title.split())
     assert not [text for text in texts_of(plot_occupancy(CONTEXT, straight(), 1 / 25)) if " cm" in text or "mm" in text]
+
+
+def test_axes_are_in_millimetres_where_the_scale_is_the_same_everywhere():
+    context = dataclasses.replace(CONTEXT, px_per_mm=2.0, is_scale=True)
+    for figure in (
+        plot_trajectory(context, straight(), np.arange(200) / 25),
+        plot_occupancy(context, straight(), 0.04),
+    ):
+        axes = figure.axes[0]
+        texts = texts_of(figure)
+        assert {"x (mm)", "y (mm)"} <= set(texts)
+        assert not [text for text in texts if "in the middle" in text]  # the axes say it
+        for axis, size in ((axes.xaxis, 640), (axes.yaxis, 480)):
+            marks = [
+                (label.get_text(), place)
+                for label, place in zip(axis.get_ticklabels(), axis.get_ticklocs(), strict=True)
+            ]
+            assert len(marks) > 3
+            assert all(2 * float(text) == place < size for text, place in marks)
+
+
+def test_the_name_of_a_zone_does_not_hide_the_path():
+    """The animal crosses the middle of the zone, and follows its upper edge for half of its length."""
+    zone = np.array([[220.0, 140], [420, 140], [420, 340], [220, 340]])
+    path = np.concatenate([straight(), np.stack([np.linspace(220, 330, 100), np.full(100, 150.0)], axis=1)])
+    figure = plot_trajectory(dataclasses.replace(CONTEXT, zones={"centre": zone}), path, np.arange(300) / 25)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    (name,) = [text for text in axes.texts if text.get_text() == "centre"]
+    box = name.get_window_extent()
+    assert not [xy for xy in axes.transData.transform(path) if box.contains(*xy)]
+    corners = axes.transData.transform(zone)
+    assert all(
+        corners[:, i].min() < edge < corners[:, i].max() for edges in box.corners() for i, edge in enumerate(edges)
+    )
 
 
 def test_speed_rises_where_the_animal_was_fast():
@@ -133,16 +168,20 @@ def test_a_long_video_is_drawn_in_bins_and_one_wrong_frame_does_not_press_it_fla
     assert {"mean of 8 s", "slowest to fastest frame", "time (min)"} <= set(texts_of(figure))
 
 
-@pytest.mark.parametrize("count", [1, 2, 30])
+@pytest.mark.parametrize("count", [1, 2, 30, 2000])
 def test_an_animal_that_was_never_seen_is_reported(count, tmp_path):
     nothing, time_s = np.full((count, 2), np.nan), np.arange(count) / 25
     for figure in (
         plot_trajectory(CONTEXT, nothing, time_s),
         plot_occupancy(CONTEXT, nothing, 1 / 25),
-        plot_speed(CONTEXT, time_s, nothing[:, 0], "px/s"),
+        speed := plot_speed(CONTEXT, time_s, nothing[:, 0], "px/s"),
     ):
         assert NEVER in texts_of(figure)
+        assert len(figure.axes) == 1  # there is no colour bar of values that nobody measured
+        assert not figure.axes[0].child_axes
+        assert not figure.legends
         write_plot(tmp_path / "a.png", figure)
+    assert not speed.axes[0].get_yticks().size
 
 
 @pytest.mark.parametrize("path", [[(320, 240)], [(-1e9, 1e9), (320, 240)], [(320, 240)] * 40])
