@@ -151,8 +151,8 @@ class Training(msgspec.Struct, frozen=True):
     """Where the weights come from.
 
     Attributes:
-        splits: the sha256 of every image file that was used, by the name of the split. A hash survives moving and
-            renaming, so that no model is evaluated on frames it was trained on.
+        splits: the identity of every frame that was used, by the name of the split. It is a hash of the pixels, so that
+            no model is evaluated on frames it was trained on, whatever files they are in by then.
         versions: of the software that trained.
     """
 

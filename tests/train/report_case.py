@@ -16,7 +16,7 @@ from edgepose.inference.model_file import read_card
 from edgepose.types import Skeleton
 from edgepose_train.evaluation.metrics import Predictions, summarize
 from edgepose_train.labels.dataset import LabelledImage
-from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.frame_identity import frame_identity
 from edgepose_train.report.report_data import ReportData
 from edgepose_train.training.splits import Split
 
@@ -68,7 +68,7 @@ class Case:
 
     def _card(self, split: Split, int8: Predictions, in_float: Predictions) -> ModelCard:
         card = read_card(Path(edgepose.__file__).parent / "demo" / "demo.tflite")
-        hashes = {name: tuple(image_hash(i.path) for i in getattr(split, name)) for name in Split.__slots__}
+        hashes = {name: tuple(frame_identity(i.path) for i in getattr(split, name)) for name in Split.__slots__}
         return msgspec.structs.replace(
             card,
             skeleton=Skeleton(tuple(self.names), (), tuple(self.pairs)),

@@ -9,7 +9,7 @@ from clips import write_clip
 
 from edgepose.errors import CameraError
 from edgepose.video.frames import open_video, read_frames
-from edgepose_train.labels.images import pixel_digest
+from edgepose_train.labels.frame_identity import identity_of
 
 COUNT = 260
 
@@ -30,14 +30,14 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def digests(clip):
-    return [pixel_digest(image) for _, image in read_frames(open_video(clip), range(COUNT))]
+    return [identity_of(image) for _, image in read_frames(open_video(clip), range(COUNT))]
 
 
 @pytest.mark.parametrize("indices", [[0], [COUNT - 1], [3, 4, 9, 120, 121, 259], range(0, COUNT, 7), [150, 259]])
 def test_frames_are_those_of_the_whole_video(clip, digests, indices):
     found = list(read_frames(open_video(clip), indices))
     assert [index for index, _ in found] == list(indices)
-    assert [pixel_digest(image) for _, image in found] == [digests[i] for i in indices]
+    assert [identity_of(image) for _, image in found] == [digests[i] for i in indices]
 
 
 def test_a_video_has_size_rate_and_count(clip):

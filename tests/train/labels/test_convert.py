@@ -20,7 +20,8 @@ from slp_file import write_slp as write_sleap_layout
 
 from edgepose_train.cli import main
 from edgepose_train.labels.dataset import Dataset
-from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.frame_identity import frame_identity
+from edgepose_train.labels.images import read_image
 from edgepose_train.labels.reading import read_dataset
 
 NAMES = ("snout", "leftear", "rightear", "tail")
@@ -63,7 +64,7 @@ def assert_same(before: Dataset, after: Dataset) -> None:
     assert new.keys() == old.keys()
     for key, image in old.items():
         np.testing.assert_array_equal(new[key].xy_px, image.xy_px)
-        assert image_hash(new[key].path) == image_hash(image.path)
+        assert frame_identity(new[key].path) == frame_identity(image.path)
 
 
 def read(path: Path) -> Dataset:
@@ -210,7 +211,7 @@ def test_images_of_one_name_are_all_kept(tmp_path, convert):
     convert(tmp_path / "m.json", tmp_path / "maze")
     dataset = read_dataset(tmp_path / "maze")
     assert {image.path.name: image.xy_px[0, 0] for image in dataset.images} == {"img0.png": 1, "img0-2.png": 2}
-    assert len({image_hash(image.path) for image in dataset.images}) == 2
+    assert len({frame_identity(image.path) for image in dataset.images}) == 2
 
 
 # --- what exists is not changed ---------------------------------------------------------------------------

@@ -1,8 +1,7 @@
-"""Images become BGR, frames are identified by their bytes, left and right by their names."""
+"""Images become BGR, and left and right are found by their names."""
 
 from __future__ import annotations
 
-import shutil
 import struct
 
 import cv2
@@ -11,7 +10,7 @@ import pytest
 from dlc_project import write_image, xy_of
 
 from edgepose_train.labels.flip_pairs import find_flip_pairs
-from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.images import read_image
 from edgepose_train.labels.reading import read_dataset
 
 
@@ -38,12 +37,6 @@ def test_an_orientation_that_a_camera_noted_moves_no_pixel(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
     assert cv2.imread(str(tmp_path / "a.jpg")).shape == (20, 10, 3)
     assert read_image(tmp_path / "a.jpg").shape == (10, 20, 3)
-
-
-def test_an_image_is_known_by_its_bytes(tmp_path):
-    first = write_image(tmp_path / "a.png")
-    shutil.copy(first, tmp_path / "b.png")
-    assert image_hash(first) == image_hash(tmp_path / "b.png") != image_hash(write_image(tmp_path / "c.png"))
 
 
 @pytest.mark.parametrize(

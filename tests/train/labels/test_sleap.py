@@ -13,7 +13,8 @@ from dlc_project import write_image
 from slp_file import NODES, PREDICTED, USER, embed, embedded, image_files, media, write_slp
 
 from edgepose.errors import DatasetError
-from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.frame_identity import frame_identity
+from edgepose_train.labels.images import read_image
 from edgepose_train.labels.reading import read_dataset
 
 NONE = np.full((4, 2), np.nan)
@@ -98,12 +99,12 @@ def test_images_of_another_machine_are_found_beside_the_file(tmp_path, images):
 def test_a_package_that_sleap_io_writes_holds_the_image_files(tmp_path, images, slp):
     labels = sleap_io.load_slp(str(slp))
     labels.save(str(tmp_path / "labels.pkg.slp"), embed="user", verbose=False)
-    hashes = [image_hash(image) for image in images]
+    hashes = [frame_identity(image) for image in images]
     pixels = [read_image(image) for image in images]
     shutil.rmtree(images[0].parent)
     dataset = read_dataset(tmp_path / "labels.pkg.slp")
     assert dataset.name == "labels"
-    assert [image_hash(image.path) for image in dataset.images] == hashes
+    assert [frame_identity(image.path) for image in dataset.images] == hashes
     assert [(image.video, image.path.name) for image in dataset.images][3] == ("cage1", "img003.png")
     for image, expected in zip(dataset.images, pixels, strict=True):
         np.testing.assert_array_equal(read_image(image.path), expected)
@@ -123,7 +124,7 @@ def test_a_package_of_sleap_has_its_colours_right(tmp_path):
     ]
     for image, bgr in zip(dataset.images, pictures, strict=True):
         np.testing.assert_array_equal(read_image(image.path), bgr)
-    assert len({image_hash(image.path) for image in dataset.images}) == 2
+    assert len({frame_identity(image.path) for image in dataset.images}) == 2
     assert [entry.name for entry in tmp_path.iterdir()] == ["labels.pkg.slp"]
 
 
@@ -162,8 +163,8 @@ def test_frames_of_a_video(tmp_path, video):
     assert {image.video for image in dataset.images} == {"session1"}
     for image, i in zip(dataset.images, indices, strict=True):
         np.testing.assert_array_equal(read_image(image.path), pictures[i])
-    assert len({image_hash(image.path) for image in dataset.images}) == 4
-    assert image_hash(read_dataset(slp).images[0].path) == image_hash(dataset.images[0].path)
+    assert len({frame_identity(image.path) for image in dataset.images}) == 4
+    assert frame_identity(read_dataset(slp).images[0].path) == frame_identity(dataset.images[0].path)
     assert {entry.name for entry in tmp_path.iterdir()} == {"l.slp", "session1.avi"}
 
 

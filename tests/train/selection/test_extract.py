@@ -15,7 +15,7 @@ from clips import write_clip
 from edgepose.video.frames import open_video, read_frames
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import write_labels
-from edgepose_train.labels.images import pixel_digest
+from edgepose_train.labels.frame_identity import identity_of
 from edgepose_train.selection.extract import candidates, choose, evenly_spaced, sample_video, shares, write_frames
 
 COUNT = 120
@@ -104,9 +104,9 @@ def test_a_project_that_can_be_labelled(clip, tmp_path, extract):
     assert config["video_sets"] == {str(clip): {"crop": "0, 320, 0, 240"}}
     found = images(tmp_path / "maze")
     assert len(found) == 8
-    frames = {f"img{i:03}.png": pixel_digest(image) for i, image in read_frames(open_video(clip), range(COUNT))}
+    frames = {f"img{i:03}.png": identity_of(image) for i, image in read_frames(open_video(clip), range(COUNT))}
     for name, data in found.items():
-        assert pixel_digest(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) == frames[name]
+        assert identity_of(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)) == frames[name]
 
 
 def test_not_labelled_yet_is_one_line(clip, tmp_path, extract, capsys):
@@ -203,16 +203,16 @@ def test_seeking_that_lands_elsewhere_is_noticed(clip):
         return [(i, image) for i, image in moved if i in indices] if len(calls) == 1 else read_frames(video, indices)
 
     written = {}
-    found_at = write_frames(found, positions, lambda i, image: written.update({i: pixel_digest(image)}), shifted)
+    found_at = write_frames(found, positions, lambda i, image: written.update({i: identity_of(image)}), shifted)
     assert found_at == positions
-    assert written == {i: found.thumbnails[i].digest for i in positions}
+    assert written == {i: found.thumbnails[i].identity for i in positions}
     assert calls == [2, COUNT]
 
 
 def test_known_frames_are_no_candidates(clip):
     found = sample_video(open_video(clip), lambda: None)
     good = candidates(found)
-    known = [found.thumbnails[i].digest for i in good[:10]]
+    known = [found.thumbnails[i].identity for i in good[:10]]
     assert not set(candidates(found, known)) & set(good[:10])
 
 

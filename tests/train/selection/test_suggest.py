@@ -21,7 +21,7 @@ from edgepose.types import Skeleton
 from edgepose.video.frames import Video, open_video, read_frames
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import create_project
-from edgepose_train.labels.images import image_hash, pixel_digest
+from edgepose_train.labels.frame_identity import frame_identity, identity_of
 from edgepose_train.selection.suggest import (
     Pool,
     PosedVideo,
@@ -225,9 +225,9 @@ def test_predictions_are_machine_labels_as_deeplabcut_writes_them(suggested, pos
 
 
 def test_images_are_the_frames(suggested, clip):
-    frames = {i: pixel_digest(image) for i, image in read_frames(open_video(clip), range(COUNT))}
+    frames = {i: identity_of(image) for i, image in read_frames(open_video(clip), range(COUNT))}
     for path in suggested.glob("labeled-data/*/*.png"):
-        assert pixel_digest(cv2.imread(str(path))) == frames[int(path.stem[3:])]
+        assert identity_of(cv2.imread(str(path))) == frames[int(path.stem[3:])]
 
 
 def test_the_project_is_the_models(suggested, clip):
@@ -275,7 +275,7 @@ def test_frames_that_the_model_learnt_from_are_left_out(suggested, clip, demo_mo
     shutil.copy(demo_model, model)
     card = read_card(model)
     learnt = sorted(suggested.glob("labeled-data/*/*.png"))[:4]
-    splits = {"train": tuple(image_hash(path) for path in learnt)}
+    splits = {"train": tuple(frame_identity(path) for path in learnt)}
     training = msgspec.structs.replace(card.training, splits=splits)
     rewrite(model, training=training)
     assert main(["suggest", str(model.parent), str(clip), "-o", str(tmp_path / "round2"), "-n", "10"]) == 0

@@ -13,7 +13,7 @@ from edgepose_train.selection.thumbnails import (
     can_be_labelled,
     differs_from_background,
     is_exposed_and_sharp,
-    known_digests,
+    known_frames,
     make_thumbnail,
 )
 
@@ -73,5 +73,5 @@ def test_pixels_make_the_identity(tmp_path, frames):
     (tmp_path / "cage1").mkdir()
     for level in (0, 9):
         cv2.imwrite(str(tmp_path / "cage1" / f"img{level}.png"), frames[0], [cv2.IMWRITE_PNG_COMPRESSION, level])
-    assert known_digests(tmp_path) == {make_thumbnail(frames[0]).digest}
-    assert known_digests(tmp_path / "nowhere") == set()
+    assert known_frames(tmp_path) == {make_thumbnail(frames[0]).identity}
+    assert known_frames(tmp_path / "nowhere") == set()

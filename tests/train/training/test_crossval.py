@@ -6,7 +6,7 @@ import pytest
 from conftest import fit_arguments, run_fit
 
 from edgepose.inference.model_file import read_card
-from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.frame_identity import frame_identity
 from edgepose_train.labels.reading import read_dataset
 
 pytestmark = pytest.mark.slow  # a network is trained
@@ -28,7 +28,7 @@ def test_each_frame_is_tested_by_one_fold_that_did_not_train_on_it(folds_run, re
         splits = read_card(run / f"fold-{number}" / "model.tflite").training.splits
         assert not set(splits["test"]) & {*splits["train"], *splits["validation"]}
         tested += splits["test"]
-    assert sorted(tested) == sorted(image_hash(image.path) for image in read_dataset(rendered_project).images)
+    assert sorted(tested) == sorted(frame_identity(image.path) for image in read_dataset(rendered_project).images)
 
 
 def test_the_score_of_the_folds_is_in_the_card_of_the_model(folds_run):

@@ -18,7 +18,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_file import read_card, read_model
 from edgepose_train import cli
 from edgepose_train.demo_model import write_project
-from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.frame_identity import frame_identity
 from edgepose_train.labels.reading import read_dataset
 
 pytestmark = pytest.mark.slow  # a network is trained
@@ -72,7 +72,7 @@ def test_the_card_says_where_the_model_comes_from(finished_run):
     dataset = read_dataset(finished_run.project)
     assert card.skeleton == dataset.skeleton
     assert sorted(digest for part in card.training.splits.values() for digest in part) == sorted(
-        image_hash(image.path) for image in dataset.images
+        frame_identity(image.path) for image in dataset.images
     )
     assert {name: len(part) for name, part in card.training.splits.items()} == {
         "train": 14,

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 
 from edgepose.errors import DatasetError, UsageError
 from edgepose.types import Skeleton
 from edgepose_train.labels.dataset import Dataset, LabelledImage
-from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.frame_identity import frame_identity
 from edgepose_train.training.splits import fold_splits, split_images
 
 
 def dataset_of(folder, contents, videos=None) -> Dataset:
-    """Makes an "image" of each string; the split only uses their bytes and their video."""
+    """Makes a small picture of each string."""
     images = []
     for i, content in enumerate(contents):
         path = folder / f"{i:03}.png"
-        path.write_text(content)
+        picture = np.random.default_rng(list(content.encode())).integers(0, 256, (4, 4, 3), np.uint8)
+        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
         images.append(LabelledImage(path, np.zeros((1, 2)), videos[i] if videos else "video"))
     return Dataset("frames", Skeleton(("snout",)), tuple(images))
 
@@ -29,7 +31,7 @@ def frames(count: int) -> list[str]:
 
 
 def hashes(part) -> set[str]:
-    return {image_hash(image.path) for image in part}
+    return {frame_identity(image.path) for image in part}
 
 
 def videos_of(part) -> set[str]:

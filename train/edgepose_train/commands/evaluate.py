@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.description = (
         "Measures the px error of a model with the code that runs on the device. Frames that the model was trained on "
-        "or chosen by are left out; their content identifies them."
+        "or chosen by are left out; their pixels identify them."
     )
     parser.epilog = (
         "examples:\n  edgepose-train evaluate RUN my-project\n"

@@ -15,7 +15,7 @@ from edgepose_train.commands import labelling_project
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames
 from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection import extract
-from edgepose_train.selection.thumbnails import as_rows, known_digests
+from edgepose_train.selection.thumbnails import as_rows, known_frames
 
 _PLACEHOLDERS = ("bodypart1", "bodypart2", "bodypart3")  # the names that DeepLabCut gives to a new project
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if labelling_project.is_project(args.output) and (args.bodyparts or args.scorer):
         raise UsageError(f"{args.output}: is a project already, with its body parts; leave out --bodyparts, --scorer")
     videos, status = labelling_project.open_videos(args.videos)
-    known = known_digests(args.output / LABELS)
+    known = known_frames(args.output / LABELS)
     samples = labelling_project.read_videos(videos, extract.frames_to_sample, extract.sample_video)
     positions = [extract.candidates(sample, known) for sample in samples]
     wanted = extract.shares([len(available) for available in positions], args.frames)

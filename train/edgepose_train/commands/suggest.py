@@ -22,13 +22,14 @@ from edgepose.types import F64, U8, Pose
 from edgepose_train.commands import labelling_project
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import image_name, new_frames, read_config
+from edgepose_train.labels.frame_identity import identity_of
 from edgepose_train.labels.machine_labels import write_machine_labels
 from edgepose_train.labels.project_files import CONFIG, LABELS
 from edgepose_train.selection import suggest
 from edgepose_train.selection.contact_sheet import Picture, make_picture, write_sheet
 from edgepose_train.selection.extract import write_frames
 from edgepose_train.selection.suggest import PosedVideo
-from edgepose_train.selection.thumbnails import known_digests
+from edgepose_train.selection.thumbnails import known_frames
 
 SHEET = "suggested.png"
 _LARGEST_GAP_S = 1.0  # the chosen frames of a long video are at least this far apart in time
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     videos, status = labelling_project.open_videos(args.videos)
     posed_videos = labelling_project.read_videos(videos, suggest.frames_to_pose, partial(suggest.pose_video, estimator))
     posed_videos = [posed for posed in posed_videos if posed.indices]
-    chosen = _choose(posed_videos, card, args.frames, known_digests(args.output / LABELS))
+    chosen = _choose(posed_videos, card, args.frames, known_frames(args.output / LABELS))
     if not chosen:
         raise DatasetError(labelling_project.NOTHING_TO_LABEL)
     labelling_project.make_or_extend(args.output, card.skeleton, None, [posed.video for posed in posed_videos])
@@ -98,7 +99,7 @@ def _check_project(folder: Path, card: ModelCard) -> None:
         )
 
 
-def _choose(posed_videos: list[PosedVideo], card: ModelCard, number: int, known: set[bytes]) -> list[Chosen]:
+def _choose(posed_videos: list[PosedVideo], card: ModelCard, number: int, known: set[str]) -> list[Chosen]:
     """Returns the frames in the order of videos and time."""
     total_s = sum(posed.video.count / posed.video.fps for posed in posed_videos)
     min_gap_s = min(_LARGEST_GAP_S, total_s / (4 * number))
@@ -129,7 +130,8 @@ def _write(project: Path, posed: PosedVideo, chosen: list[Chosen], model: ModelF
     with new_frames(project, stem) as write:
 
         def save(index: int, image: U8) -> None:
-            if sha256_of(cv2.imencode(".png", image)[1].tobytes()) in learnt:
+            png_sha256 = sha256_of(cv2.imencode(".png", image)[1].tobytes())  # which cards of edgepose 0.1 name
+            if learnt & {identity_of(image), png_sha256}:
                 return
             frame, name = by_index[index], image_name(index, posed.video.count)
             xy, score = posed.xy_px[frame.position], posed.score[frame.position]

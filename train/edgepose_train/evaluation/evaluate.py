@@ -17,15 +17,16 @@ from edgepose.system.progress import progress_bar
 from edgepose.types import Frame, Pose
 from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
 from edgepose_train.labels.dataset import Dataset, LabelledImage
-from edgepose_train.labels.images import image_hash, read_image
+from edgepose_train.labels.frame_identity import is_learnt
+from edgepose_train.labels.images import read_image
 
 JITTER = 0.1  # how far a window is moved at most, as a share of its sides
 
 
 def held_out(dataset: Dataset, card: ModelCard) -> list[LabelledImage]:
-    """Returns the images that were neither trained on nor used to choose the model; their content identifies them."""
+    """Returns the images that were neither trained on nor used to choose the model; their pixels identify them."""
     learnt = card.training.learnt_frames()
-    return [image for image in dataset.images if image_hash(image.path) not in learnt]
+    return [image for image in dataset.images if not is_learnt(image.path, learnt)]
 
 
 def measure(estimator: Estimator, images: Sequence[LabelledImage]) -> Predictions:

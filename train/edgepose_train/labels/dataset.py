@@ -21,8 +21,8 @@ class LabelledImage:
     """One image and the keypoints that were labelled in it.
 
     Attributes:
-        path: the argument for `images.read_image` and `images.image_hash`. The frame may lie inside another file, and
-            its path then leads through that file, so open it with those functions only.
+        path: the argument for `images.read_image` and `frame_identity`. The frame may lie inside another file, and its
+            path then leads through that file, so open it with those functions only.
         xy_px: (K, 2) float64 in pixels of the image, NaN where a keypoint is not labelled.
         video: name of the folder or video that the frame comes from.
         hidden_px: (K, 2), the positions of keypoints that the labeller marked as not visible, NaN elsewhere. Whether

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgepose.errors import DatasetError
 from edgepose.system.atomic_files import write_durably
 from edgepose_train.labels.deeplabcut_writer import read_config
+from edgepose_train.labels.frame_identity import frame_identity
 from edgepose_train.labels.label_table import LabelTable, read_label_table
 from edgepose_train.labels.machine_labels import CSV, write_machine_labels
 from edgepose_train.labels.project_files import LABELS
@@ -46,7 +47,7 @@ def bring(tables: Sequence[Path], project: Path) -> tuple[dict[Path, int], list[
             image = path.parent / name
             if not image.is_file():
                 del predictions[name]
-            elif (target / name).exists() and (target / name).read_bytes() != image.read_bytes():
+            elif (target / name).exists() and frame_identity(target / name) != frame_identity(image):
                 clashes.append(f"{target.name}/{name}")
                 del predictions[name]
             else:

@@ -51,16 +51,6 @@ def read_image(path: Path) -> U8:
     return np.asarray(image, np.uint8)
 
 
-def image_hash(path: Path) -> str:
-    """Returns the sha256 of the image file's bytes. It stays when the file is moved, renamed or embedded."""
-    return hashlib.sha256(stored_image(path)).hexdigest()
-
-
-def pixel_digest(image: U8) -> bytes:
-    """Returns a hash of the pixels, which is a frame's identity in every lossless file format."""
-    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-
-
 def inside(file: Path, group: str, index: int, name: str) -> Path:
     """Makes the path of a frame that lies inside another file.
 
@@ -82,8 +72,7 @@ def holder(path: Path) -> Path | None:
 def stored_image(path: Path) -> bytes:
     """Returns a frame as the bytes of an image file: those of its file, or those that a package holds.
 
-    A frame of a video, or a picture that SLEAP has stored with red and blue swapped, becomes an uncompressed bitmap,
-    whose bytes are the same whatever wrote it, so that their hash identifies the frame.
+    A frame of a video, or a picture that SLEAP has stored with red and blue swapped, becomes an uncompressed bitmap.
 
     Raises:
         DatasetError: the frame cannot be read.

@@ -20,7 +20,8 @@ from edgepose.system.atomic_files import replace_files, write_durably
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels
 from edgepose_train.labels.deeplabcut_writer import add_videos, read_config
-from edgepose_train.labels.images import image_file, pixel_digest, read_image
+from edgepose_train.labels.frame_identity import frame_identity
+from edgepose_train.labels.images import image_file
 from edgepose_train.labels.label_cells import Cells, new_cells
 from edgepose_train.labels.label_table import read_label_table, table_writers
 from edgepose_train.labels.project_files import LABELS
@@ -71,14 +72,14 @@ def merge(source: Dataset, project: Path, *, overwrite: bool, on_image: Callable
     labels: dict[str, dict[str, NDArray[np.float64]]] = {}
     for image in source.images:
         on_image()
-        frame, digest = PurePosixPath(image.video, image_file(image.path)[0]), pixel_digest(read_image(image.path))
-        if digest in known:
-            frame, xy_px = known[digest]
+        frame, identity = PurePosixPath(image.video, image_file(image.path)[0]), frame_identity(image.path)
+        if identity in known:
+            frame, xy_px = known[identity]
             is_equal = np.allclose(xy_px, image.xy_px, rtol=0, atol=_EQUAL_PX, equal_nan=True)
             (merged.equal if is_equal else merged.conflicts).append(str(frame))
             if is_equal or not overwrite:
                 continue
-        elif not _copy(image, project / LABELS / frame, digest):
+        elif not _copy(image, project / LABELS / frame, identity):
             merged.clashes.append(str(frame))
             continue
         else:
@@ -101,25 +102,25 @@ def _check(source: Dataset, project: Path, bodyparts: object) -> None:
         raise DatasetError(f"{project}: keeps the labels of all videos in one file; edgepose-train convert it first")
 
 
-def _known(project: Path, names: Sequence[str]) -> dict[bytes, tuple[PurePosixPath, NDArray[np.float64]]]:
-    """Returns `video/image` and labels (K, 2) of every labelled frame of the project, by its digest."""
+def _known(project: Path, names: Sequence[str]) -> dict[str, tuple[PurePosixPath, NDArray[np.float64]]]:
+    """Returns `video/image` and labels (K, 2) of every labelled frame of the project, by its identity."""
     if not has_labels(project):
         return {}
     dataset = read_dataset(project, keep_unlabelled=True)
     order = [dataset.skeleton.keypoints.index(name) for name in names]
     images = [image for image in (*dataset.images, *dataset.unchecked) if np.isfinite(image.xy_px).any()]
     with ThreadPoolExecutor() as pool:
-        digests = pool.map(lambda image: pixel_digest(read_image(image.path)), images)
+        identities = pool.map(lambda image: frame_identity(image.path), images)
         return {
-            digest: (PurePosixPath(image.path.parent.name, image.path.name), image.xy_px[order])
-            for digest, image in zip(digests, images, strict=True)
+            identity: (PurePosixPath(image.path.parent.name, image.path.name), image.xy_px[order])
+            for identity, image in zip(identities, images, strict=True)
         }
 
 
-def _copy(image: LabelledImage, target: Path, digest: bytes) -> bool:
+def _copy(image: LabelledImage, target: Path, identity: str) -> bool:
     """Returns False where the project has another picture with that name."""
     if target.exists():
-        return pixel_digest(read_image(target)) == digest
+        return frame_identity(target) == identity
     target.parent.mkdir(parents=True, exist_ok=True)
     write_durably(target, image_file(image.path)[1])
     return True

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from edgepose.pose.animal_size import animal_side_px
 from edgepose.system.wording import count, listing
 from edgepose_train.labels.dataset import Dataset, is_labelled
-from edgepose_train.labels.images import image_hash, pixel_digest, read_image
+from edgepose_train.labels.frame_identity import identity_of
+from edgepose_train.labels.images import read_image
 from edgepose_train.labels.label_qc import duplicates, outlier_labels, swapped_pairs
 
 FEW_IMAGES = 50
@@ -27,7 +28,7 @@ class DatasetSummary:
         sizes_wh: number of images of each size.
         videos: number of images of each video.
         n_grey: number of grey images.
-        n_different: number of different images; copies of a file count once.
+        n_different: number of different pictures.
         animal_px: median longer side of the box around an image's labels, NaN where no image has two labels.
         outside: labels beyond the edge of their image, such as `snout in cage1/img0.png`.
         swapped: left/right pairs that are probably swapped.
@@ -67,7 +68,7 @@ def summarise(dataset: Dataset) -> DatasetSummary:
         h, w = image.shape[:2]
         sizes.append((w, h))
         n_grey += bool((image == image[..., :1]).all())
-        pictures.append(pixel_digest(image))
+        pictures.append(identity_of(image))
         # A pixel reaches half a pixel around its centre.
         beyond = ((labelled.xy_px < -0.5) | (labelled.xy_px > np.array([w, h]) - 0.5)).any(axis=1)
         outside += [f"{keypoint} in {name}" for keypoint in _names(dataset, np.asarray(beyond))]
@@ -76,7 +77,7 @@ def summarise(dataset: Dataset) -> DatasetSummary:
         Counter(sizes),
         Counter(image.video for image in dataset.images),
         n_grey,
-        len({image_hash(image.path) for image in dataset.images}),
+        len(set(pictures)),
         animal_side_px(xy_px),
         tuple(outside),
         tuple(f"{a}/{b} in {names[i]}" for i, (a, b) in swapped_pairs(xy_px, dataset.skeleton)),

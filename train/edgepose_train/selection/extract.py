@@ -51,10 +51,10 @@ def sample_video(video: Video, on_frame: Callable[[], None]) -> SampledVideo:
     return SampledVideo(video, indices, thumbnails)
 
 
-def candidates(sample: SampledVideo, known: Collection[bytes] = ()) -> NDArray[np.int64]:
+def candidates(sample: SampledVideo, known: Collection[str] = ()) -> NDArray[np.int64]:
     """Returns the positions in the sample of frames that can be labelled, without duplicates.
 
-    known: digests of the frames that the project has already.
+    known: identities of the frames that the project has already.
     """
     if not sample.thumbnails:
         return np.array([], np.int64)
@@ -63,7 +63,7 @@ def candidates(sample: SampledVideo, known: Collection[bytes] = ()) -> NDArray[n
     kept: list[int] = []
     for i in np.flatnonzero(good).tolist():
         # It is enough to compare with the frame before: an animal that is still stays so for many frames.
-        if sample.thumbnails[i].digest in known or (kept and are_duplicates(rows[kept[-1]], rows[i])):
+        if sample.thumbnails[i].identity in known or (kept and are_duplicates(rows[kept[-1]], rows[i])):
             continue
         kept.append(i)
     return np.array(kept, np.int64)
@@ -135,11 +135,11 @@ def write_frames(
     Returns:
         The frame numbers that were written.
     """
-    wanted = {sample.indices[i]: sample.thumbnails[i].digest for i in positions}
+    wanted = {sample.indices[i]: sample.thumbnails[i].identity for i in positions}
     written = []
     for indices in (sorted(wanted), sample.indices):
         for index, image in read(sample.video, indices):
-            if index in wanted and make_thumbnail(image).digest == wanted[index]:
+            if index in wanted and make_thumbnail(image).identity == wanted[index]:
                 write(index, image)
                 written.append(index)
                 del wanted[index]

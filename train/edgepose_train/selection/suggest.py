@@ -108,14 +108,14 @@ class Pool:
 
 
 def make_pool(
-    videos: Sequence[PosedVideo], qualities: Sequence[PoseQuality], known: set[bytes], min_gap_s: float
+    videos: Sequence[PosedVideo], qualities: Sequence[PoseQuality], known: set[str], min_gap_s: float
 ) -> Pool:
     """Collects the frames of all videos.
 
     Args:
         videos: the posed videos.
         qualities: what is wrong with the poses of each.
-        known: digests of the frames that the project has already.
+        known: identities of the frames that the project has already.
         min_gap_s: how far in time the other frames must be from these.
     """
     unsure = np.concatenate([(posed.score < SURE).any(axis=1) for posed in videos])
@@ -130,10 +130,10 @@ def make_pool(
     )
 
 
-def _allowed(posed: PosedVideo, known: set[bytes], min_gap_s: float) -> NDArray[np.bool_]:
+def _allowed(posed: PosedVideo, known: set[str], min_gap_s: float) -> NDArray[np.bool_]:
     allowed = can_be_labelled(posed.thumbnails)
     for i, thumbnail in enumerate(posed.thumbnails):
-        if thumbnail.digest in known:
+        if thumbnail.identity in known:
             allowed &= np.abs(posed.time_s - posed.time_s[i]) > min_gap_s
     return allowed
 

@@ -13,7 +13,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from edgepose.types import F32, U8
-from edgepose_train.labels.images import pixel_digest, read_image
+from edgepose_train.labels.frame_identity import frame_identity, identity_of
 
 WIDTH = 30  # pixels; DeepLabCut's `cluster_resizewidth`
 _SHARPNESS_WIDTH = 320
@@ -30,12 +30,12 @@ class Thumbnail:
     Attributes:
         grey: (h, 30) uint8.
         sharpness: variance of the Laplacian.
-        digest: hash of all pixels of the frame.
+        identity: that of the frame, see `labels.frame_identity`.
     """
 
     grey: U8
     sharpness: float
-    digest: bytes
+    identity: str
 
 
 def make_thumbnail(image: U8) -> Thumbnail:
@@ -43,14 +43,14 @@ def make_thumbnail(image: U8) -> Thumbnail:
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     medium = _resized(grey, min(_SHARPNESS_WIDTH, grey.shape[1]))
     sharpness = float(cv2.Laplacian(medium, cv2.CV_32F).var())
-    return Thumbnail(_resized(medium, WIDTH), sharpness, pixel_digest(image))
+    return Thumbnail(_resized(medium, WIDTH), sharpness, identity_of(image))
 
 
-def known_digests(folder: Path) -> set[bytes]:
-    """Returns the digests of every PNG in the folders of `folder`, which need not exist."""
+def known_frames(folder: Path) -> set[str]:
+    """Returns the identities of every PNG in the folders of `folder`, which need not exist."""
     paths = [path for path in sorted(folder.glob("*/*.png")) if not path.name.startswith(".")]
     with ThreadPoolExecutor() as pool:
-        return set(pool.map(lambda path: pixel_digest(read_image(path)), paths))
+        return set(pool.map(frame_identity, paths))
 
 
 def _resized(grey: MatLike, width: int) -> U8:

@@ -18,7 +18,8 @@ from edgepose.system.progress import progress_bar
 from edgepose.types import Frame
 from edgepose.video.frames import open_video
 from edgepose_train.labels.dataset import Dataset, LabelledImage
-from edgepose_train.labels.images import inside, pixel_digest, read_image
+from edgepose_train.labels.frame_identity import frame_identity
+from edgepose_train.labels.images import inside, read_image
 from edgepose_train.selection.extract import evenly_spaced
 
 FRAMES = 400  # of all videos together
@@ -70,10 +71,8 @@ def prepare_distillation(
             for video in videos
             for image in _pseudo_labelled(estimator, video, each, least_score, lambda: bar.advance(task))
         ]
-    # A labelled frame is a file of its own, and here it is part of a video; so pixels are compared, not files. The test
-    # frames are among the labelled ones.
-    known = {pixel_digest(read_image(image.path)) for image in dataset.images}
-    images = [image for image in images if pixel_digest(read_image(image.path)) not in known]
+    known = {frame_identity(image.path) for image in dataset.images}  # the test frames are among them
+    images = [image for image in images if frame_identity(image.path) not in known]
     if not images:
         raise DatasetError(f"--unlabelled: {teacher.name} is sure of no keypoint in any frame; give other videos")
     return DistillationSet(estimator.card, estimator.model.id, images)

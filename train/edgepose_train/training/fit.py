@@ -27,7 +27,7 @@ from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
 from edgepose_train.evaluation.score_calibration import Reliability, fit_score_map, reliability
 from edgepose_train.export.quantize import make_card, to_int8
 from edgepose_train.labels.dataset import Dataset, LabelledImage
-from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.frame_identity import frame_identity
 from edgepose_train.network import network
 from edgepose_train.network.backbone import Head, parse_backbone
 from edgepose_train.network.recipes import RESIZE, input_size
@@ -116,7 +116,7 @@ def fit(
 
 
 def _learnt(options: FitOptions, distillation: DistillationSet | None) -> set[str]:
-    """Returns the hashes of the frames that the teacher, or the run that gives the first weights, was trained on."""
+    """Returns the frames that the teacher, or the run that gives the first weights, was trained on."""
     cards = [distillation.teacher] if distillation else []
     if checkpoint.is_run(options.weights):
         cards.append(read_card(Path(options.weights) / NETWORK))
@@ -221,15 +221,15 @@ def _identity(
     what = {
         "edgepose": edgepose.__version__,
         "settings": asdict(options),
-        "images": _hashes(split),
+        "images": _frames(split),
         "labels": sha256_of(b"".join(image.xy_px.tobytes() for image in labelled)),
         "skeleton": msgspec.to_builtins(dataset.skeleton),
     }
     return dict(json.loads(json.dumps(what)))
 
 
-def _hashes(split: Split) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(image_hash(image.path) for image in getattr(split, name)) for name in Split.__slots__}
+def _frames(split: Split) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(frame_identity(image.path) for image in getattr(split, name)) for name in Split.__slots__}
 
 
 def _data_settings(views: TrainingViews, distillation: DistillationSet | None) -> dict[str, Any]:
@@ -253,7 +253,7 @@ def _provenance(
         weights=options.weights if options.weights in {"imagenet", "none"} else Path(options.weights).name,
         seed=options.seed,
         epochs=steps * options.recipe.batch // len(split.train),
-        splits=_hashes(split),
+        splits=_frames(split),
         versions={
             "edgepose": edgepose.__version__,
             "python": platform.python_version(),

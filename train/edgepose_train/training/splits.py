@@ -1,4 +1,4 @@
-"""Splits the images into those to train on, to choose the model by and to test with; their content identifies them."""
+"""Splits the images into those to train on, to choose the model by and to test with; their pixels identify them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from edgepose.errors import DatasetError, UsageError
 from edgepose.system.wording import count
 from edgepose_train.labels.dataset import FEWEST_IMAGES, Dataset, LabelledImage
-from edgepose_train.labels.images import image_hash
+from edgepose_train.labels.frame_identity import frame_identity, is_learnt
 
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 
@@ -35,14 +35,14 @@ _Group = list[_Frame]  # frames that must stay together
 
 
 def split_images(dataset: Dataset, seed: int, by_video: bool = False, learnt: Collection[str] = frozenset()) -> Split:
-    """Splits a data set by content: copies of a frame stay together, and the order of the label file does not matter.
+    """Splits a data set by frames: copies of a frame stay together, and the order of the label file does not matter.
 
     Args:
         dataset: the labelled images.
         seed: the same seed gives the same split.
         by_video: test on whole videos, because neighbouring frames of a video are nearly copies. Validation uses whole
             videos too where there are enough.
-        learnt: hashes of frames that an earlier model was trained on; they are never tested on.
+        learnt: identities of frames that an earlier model was trained on; they are never tested on.
 
     Raises:
         DatasetError: there are too few frames or videos to split.
@@ -75,7 +75,7 @@ def fold_splits(dataset: Dataset, seed: int, folds: int, by_video: bool = False)
 def _shuffled(dataset: Dataset, seed: int, by_video: bool) -> list[_Group]:
     frames: dict[str, _Frame] = {}
     for image in dataset.images:
-        frames.setdefault(image_hash(image.path), []).append(image)
+        frames.setdefault(frame_identity(image.path), []).append(image)
     if len(frames) < FEWEST_IMAGES:
         found = count(len(frames), "labelled frame")
         raise DatasetError(f"{dataset.name}: {found} are too few to train on; label 20 or more")
@@ -104,7 +104,7 @@ def _take(groups: list[_Group], wanted: float) -> tuple[list[_Group], list[_Grou
 
 
 def _overlap(group: _Group, learnt: Collection[str]) -> bool:
-    return bool(learnt) and any(image_hash(frame[0].path) in learnt for frame in group)
+    return any(is_learnt(frame[0].path, learnt) for frame in group)
 
 
 def _size(groups: list[_Group]) -> int:
