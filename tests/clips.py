@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from edgepose.camera.synthetic.scene import Scene
+from edgepose.types import U8
+from edgepose.video.h264 import load_av
 
 
 def write_clip(path: Path, count: int = 12, size_wh: tuple[int, int] = (320, 240)) -> Path:
@@ -17,3 +21,27 @@ def write_clip(path: Path, count: int = 12, size_wh: tuple[int, int] = (320, 240
         writer.write(scene.render(i))
     writer.release()
     return path
+
+
+NUMBERED = (160, 32)  # width and height of pictures that show their number in ten bits
+
+
+def write_uneven(path: Path, count: int = 200) -> Path:
+    """Writes frames at 30 a second and, from the hundredth on, at 10 a second."""
+    av = load_av()
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=30)
+        stream.width, stream.height = NUMBERED
+        stream.pix_fmt, stream.codec_context.time_base = "yuv420p", Fraction(1, 9000)
+        for i in range(count):
+            bits = np.repeat([230 if i >> bit & 1 else 20 for bit in range(10)], 16).astype(np.uint8)
+            picture = np.ascontiguousarray(np.broadcast_to(bits[None, :, None], (*NUMBERED[::-1], 3)))
+            frame = av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = i * 300 if i < 100 else 30_000 + (i - 100) * 900, Fraction(1, 9000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode(None))
+    return path
+
+
+def number_of(image: U8) -> int:
+    return sum(int(image[4:28, 16 * bit + 4 : 16 * bit + 12].mean() > 125) << bit for bit in range(10))

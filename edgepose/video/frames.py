@@ -1,4 +1,4 @@
-"""Reads frames of a video by their number, without decoding a whole long video, and with one frame in memory."""
+"""Reads frames of a video by their number, with one frame in memory."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import numpy as np
 from edgepose.types import U8
 from edgepose.video.video_reader import VideoReader
 
-# Seeking decodes from the key frame before, which is often 250 frames back: so it is not faster for a short way.
-_SEEK_GAP = 60
+_MOST_FAILURES = 1000  # frames in a row that cannot be decoded; the file may still go on behind them
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +48,44 @@ def open_video(path: Path) -> Video:
 
 
 class FrameFinder:
-    """Finds frames of a video file by their numbers.
+    """Finds frames of a video file by their numbers. Not for several threads at once.
 
-    A frame is found by seeking, as SLEAP finds it, so that a frame which SLEAP labelled is the same one here. A frame
-    that is a little ahead of the last one is found by decoding up to it. Not for several threads at once.
+    Frame n is the n-th one that decoding from the start gives, counted from 0. OpenCV's seeking is not used: where the
+    rate changes or an edit list begins the file, it reaches another frame, and which one depends on what was read
+    before. So ask for rising numbers where possible; a smaller number starts anew.
+
+    Attributes:
+        uneven: of the frames that were read, those that a program which seeks by the mean rate takes for another one.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path, self.uneven = path, set[int]()
         self._capture = cv2.VideoCapture(str(path))
-
-    def is_near(self, index: int) -> bool:
-        """Returns True when the frame is found by decoding up to it."""
-        return 0 <= self._ahead(index) <= _SEEK_GAP
+        self._next, self._failed, self._first_ms = 0, 0, 0.0
 
     def read(self, index: int) -> U8 | None:
         """Returns frame `index`, (H, W, 3) BGR; None where it cannot be decoded."""
-        if self.is_near(index):
-            found = all(self._capture.grab() for _ in range(self._ahead(index)))
-        else:
-            found = self._capture.set(cv2.CAP_PROP_POS_FRAMES, index)
-        found, image = self._capture.read() if found else (False, None)
-        return np.asarray(image, np.uint8) if found else None
+        if index < self._next:
+            self.close()
+            self._capture = cv2.VideoCapture(str(self._path))
+            self._next, self._failed = 0, 0
+        found = False
+        while self._next <= index and self._failed <= _MOST_FAILURES:
+            found = self._capture.grab()
+            self._failed = 0 if found else self._failed + 1
+            self._next += 1
+            if self._next == 1:
+                self._first_ms = self._capture.get(cv2.CAP_PROP_POS_MSEC)
+        found, image = self._capture.retrieve() if found else (False, None)
+        if not found:
+            return None
+        since_first_s = (self._capture.get(cv2.CAP_PROP_POS_MSEC) - self._first_ms) / 1000
+        if since_first_s > 0 and abs(since_first_s * self._capture.get(cv2.CAP_PROP_FPS) - index) > 1:
+            self.uneven.add(index)
+        return np.asarray(image, np.uint8)
 
     def close(self) -> None:
         self._capture.release()
-
-    def _ahead(self, index: int) -> int:
-        return index - int(self._capture.get(cv2.CAP_PROP_POS_FRAMES))
 
 
 def read_frames(video: Video, indices: Sequence[int]) -> Iterator[tuple[int, U8]]:
@@ -83,10 +93,7 @@ def read_frames(video: Video, indices: Sequence[int]) -> Iterator[tuple[int, U8]
     finder = FrameFinder(video.path)
     try:
         for index in indices:
-            near = finder.is_near(index)
             if (image := finder.read(index)) is not None:
                 yield index, image
-            elif near:
-                return  # the file ends earlier than its header says; after a seek only that place may be damaged
     finally:
         finder.close()

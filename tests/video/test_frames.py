@@ -5,10 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from clips import write_clip
+from clips import number_of, write_clip, write_uneven
 
 from edgepose.errors import CameraError
-from edgepose.video.frames import open_video, read_frames
+from edgepose.video.frames import FrameFinder, open_video, read_frames
 from edgepose_train.labels.frame_identity import identity_of
 
 COUNT = 260
@@ -60,3 +60,20 @@ def test_no_video(tmp_path):
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(CameraError, match="not a video"):
         open_video(tmp_path / "empty.mp4")
+
+
+def test_a_video_of_changing_rate_gives_the_frame_of_the_number_in_every_order(tmp_path):
+    path = write_uneven(tmp_path / "phone.mp4")
+    finder = FrameFinder(path)
+    asked = [99, 150, 3, 100, 101, 150, 199]
+    assert [number_of(finder.read(index)) for index in asked] == asked
+    assert finder.read(200) is None
+    assert {150, 199} <= finder.uneven
+    found = list(read_frames(open_video(path), [5, 99, 100, 160]))
+    assert [(index, number_of(image)) for index, image in found] == [(i, i) for i in (5, 99, 100, 160)]
+
+
+def test_a_video_of_one_rate_has_no_uneven_frames(clip):
+    finder = FrameFinder(clip)
+    assert all(finder.read(index) is not None for index in range(0, COUNT, 13))
+    assert finder.uneven == set()

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import sleap_io
+from clips import number_of, write_uneven
 from dlc_project import write_image
 from slp_file import NODES, PREDICTED, USER, embed, embedded, image_files, media, write_slp
 
@@ -166,6 +167,16 @@ def test_frames_of_a_video(tmp_path, video):
     assert len({frame_identity(image.path) for image in dataset.images}) == 4
     assert frame_identity(read_dataset(slp).images[0].path) == frame_identity(dataset.images[0].path)
     assert {entry.name for entry in tmp_path.iterdir()} == {"l.slp", "session1.avi"}
+
+
+def test_labels_on_a_video_of_changing_rate_are_on_the_frame_of_their_number(tmp_path):
+    path = write_uneven(tmp_path / "phone.mp4")
+    indices = [150, 5, 99, 100, 160]
+    dataset = read_dataset(
+        write_slp(tmp_path / "l.slp", [media(str(path))], [(0, i, [(USER, xy(i))]) for i in indices])
+    )
+    assert [number_of(read_image(image.path)) for image in dataset.images] == indices
+    assert "phone.mp4: its frame rate changes" in dataset.problems[0]
 
 
 def test_a_video_that_is_too_short_or_not_there(tmp_path, video):

@@ -16,7 +16,7 @@ from edgepose.video.frames import open_video, read_frames
 from edgepose_train.cli import main
 from edgepose_train.labels.deeplabcut_writer import write_labels
 from edgepose_train.labels.frame_identity import identity_of
-from edgepose_train.selection.extract import candidates, choose, evenly_spaced, sample_video, shares, write_frames
+from edgepose_train.selection.extract import candidates, choose, evenly_spaced, sample_video, shares
 
 COUNT = 120
 
@@ -189,24 +189,6 @@ def test_what_cannot_be_done_is_one_line(clip, tmp_path, monkeypatch, extract, a
     assert message in err
     assert len(err.splitlines()) == 1
     assert not Path("new").exists()
-
-
-def test_seeking_that_lands_elsewhere_is_noticed(clip):
-    """This happens in videos whose rate changes. The sampled frame is written, wherever it is found."""
-    found = sample_video(open_video(clip), lambda: None)
-    positions = [2, 110]
-    moved = [(index + 1, image) for index, image in read_frames(found.video, range(COUNT))]
-    calls = []
-
-    def shifted(video, indices):
-        calls.append(len(indices))
-        return [(i, image) for i, image in moved if i in indices] if len(calls) == 1 else read_frames(video, indices)
-
-    written = {}
-    found_at = write_frames(found, positions, lambda i, image: written.update({i: identity_of(image)}), shifted)
-    assert found_at == positions
-    assert written == {i: found.thumbnails[i].identity for i in positions}
-    assert calls == [2, COUNT]
 
 
 def test_known_frames_are_no_candidates(clip):

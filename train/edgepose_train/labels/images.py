@@ -13,6 +13,8 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import cv2
 import numpy as np
 
 from edgepose.errors import DatasetError
+from edgepose.system.wording import count, listing
 from edgepose.types import U8
 from edgepose.video.frames import FrameFinder
 from edgepose_train.labels.project_files import is_file
@@ -86,6 +89,29 @@ def stored_image(path: Path) -> bytes:
         raise DatasetError(f"{path}: cannot read ({exc.strerror})") from None
 
 
+def keep_frames(paths: Iterable[Path]) -> list[str]:
+    """Decodes the frames that lie in videos, each video once from its start, so that reading them is quick afterwards.
+
+    Returns:
+        One line for each video whose rate changes, because other programs may have shown other pictures there.
+    """
+    wanted: dict[Path, set[int]] = {}
+    for path in paths:
+        if (file := holder(path)) is not None and path.parents[1].name == _VIDEO:
+            wanted.setdefault(file, set()).add(int(path.parent.name))
+    problems = []
+    for file, indices in wanted.items():
+        for index in sorted(indices):
+            with suppress(DatasetError):
+                _kept_frame(file, index)
+        if uneven := sorted(_finder(file).uneven & indices):
+            problems.append(
+                f"{file.name}: its frame rate changes, so a program that seeks may have shown other pictures for "
+                f"{count(len(uneven), 'labelled frame')}; check the labels of {listing([str(i) for i in uneven])}"
+            )
+    return problems
+
+
 def image_file(path: Path) -> tuple[str, bytes]:
     """Returns file name and bytes for a copy of the frame. A frame that had no file of its own becomes a PNG."""
     data = stored_image(path)
@@ -116,7 +142,12 @@ def _embedded(file: Path, group: str, index: int) -> bytes:
 
 
 def _from_video(file: Path, index: int) -> bytes:
-    """Decodes each frame once and keeps it in a file, because seeking to a frame takes a good part of a second."""
+    pixels = np.frombuffer(_kept_frame(file, index).read_bytes(), np.uint8)
+    return _bitmap(np.asarray(cv2.imdecode(pixels, cv2.IMREAD_COLOR), np.uint8))
+
+
+def _kept_frame(file: Path, index: int) -> Path:
+    """Decodes each frame once and keeps it in a file, because finding a frame means decoding all before it."""
     kept = _scratch() / f"{hashlib.sha256(f'{file}:{index}'.encode()).hexdigest()}.png"
     if not kept.exists():
         fresh = kept.with_name(f"{kept.name}.{threading.get_ident()}")
@@ -124,7 +155,7 @@ def _from_video(file: Path, index: int) -> bytes:
             cv2.imencode(".png", _video_frame(file, index), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
         )
         fresh.replace(kept)
-    return _bitmap(np.asarray(cv2.imdecode(np.frombuffer(kept.read_bytes(), np.uint8), cv2.IMREAD_COLOR), np.uint8))
+    return kept
 
 
 @cache

@@ -20,7 +20,8 @@ from edgepose.system.wording import count, listing
 from edgepose_train.labels.coco import read_coco
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels, read_project
-from edgepose_train.labels.images import read_image
+from edgepose_train.labels.frame_identity import frame_identity
+from edgepose_train.labels.images import keep_frames
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES
 from edgepose_train.labels.project_files import CONFIG, is_file
 from edgepose_train.labels.sleap import read_slp
@@ -89,6 +90,7 @@ def _unique(images: Sequence[LabelledImage], problems: list[str]) -> list[Labell
 
 def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
     """Decodes every image once, because only decoding finds a truncated file, and training must not stop at one."""
+    problems += keep_frames(image.path for image in images)
     with ThreadPoolExecutor() as pool, progress_bar() as bar:
         fine = list(bar.track(pool.map(_can_read, images), len(images), description="reading images"))
     bad = [f"{image.video}/{image.path.name}" for image, ok in zip(images, fine, strict=True) if not ok]
@@ -99,7 +101,7 @@ def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[Labe
 
 def _can_read(image: LabelledImage) -> bool:
     try:
-        read_image(image.path)
+        frame_identity(image.path)
     except DatasetError:
         return False
     return True

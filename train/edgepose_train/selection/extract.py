@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,6 @@ MOST_SAMPLED = 2000  # frames of one video; of an hour at 30 frames a second, on
 _ATTEMPTS, _ITERATIONS = 1, 30
 
 Method = Literal["kmeans", "uniform"]
-ReadFrames = Callable[[Video, Sequence[int]], Iterator[tuple[int, U8]]]
 
 
 @dataclass(frozen=True)
@@ -121,28 +120,10 @@ def _kmeans(rows: F32, count: int, seed: int) -> NDArray[np.int64]:
     return np.sort(order[first])
 
 
-def write_frames(
-    sample: SampledVideo,
-    positions: Sequence[int],
-    write: Callable[[int, U8], None],
-    read: ReadFrames = read_frames,
-) -> list[int]:
-    """Calls write(frame number, image) for the frames at these positions of the sample.
-
-    In a video whose rate changes, seeking may lead to another frame than the sample has. Such a frame is looked for
-    once more, by reading the video as the sample was read.
-
-    Returns:
-        The frame numbers that were written.
-    """
-    wanted = {sample.indices[i]: sample.thumbnails[i].identity for i in positions}
+def write_frames(sample: SampledVideo, positions: Sequence[int], write: Callable[[int, U8], None]) -> list[int]:
+    """Calls write(frame number, image) for the frames at these positions of the sample; returns their numbers."""
     written = []
-    for indices in (sorted(wanted), sample.indices):
-        for index, image in read(sample.video, indices):
-            if index in wanted and make_thumbnail(image).identity == wanted[index]:
-                write(index, image)
-                written.append(index)
-                del wanted[index]
-            if not wanted:
-                return sorted(written)
-    return sorted(written)
+    for index, image in read_frames(sample.video, [sample.indices[i] for i in positions]):
+        write(index, image)
+        written.append(index)
+    return written
