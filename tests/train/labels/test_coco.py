@@ -113,7 +113,7 @@ def test_what_cannot_be_used_is_left_out_and_reported(folder):
     assert [image.path.name for image in dataset.images] == ["img0.png"]
     assert dataset.problems == (
         "1 annotation of images that the file does not list; left out",
-        "1 image file missing: lost.png",
+        "1 image file missing, or outside the folder: lost.png",
         "1 image without any label; left out",
     )
     dataset = read_dataset(write_coco(folder / "m.json", annotations=[*found[:1], annotation(2, 1), annotation(3, 2)]))

@@ -136,7 +136,7 @@ def test_missing_and_damaged_images_are_named_and_left_out(project):
     dataset = read_dataset(project)
     assert [image.path.name for image in dataset.images] == ["img001.png"]
     missing, damaged = dataset.problems
-    assert missing == "1 image file missing: labeled-data/cage1/img000.png"
+    assert missing == "1 image file missing, or outside the folder: labeled-data/cage1/img000.png"
     assert damaged == "2 image files damaged or not an image: cage1/img002.png, cage1/img003.png"
 
 
@@ -190,7 +190,7 @@ def test_a_project_that_may_not_be_searched_is_reported(project, part, lock):
 
 def test_a_row_too_long_for_a_file_name_is_a_missing_image(project):
     rewrite(project, "img000.png", "n" * 300)
-    assert read_dataset(project).problems[0].startswith("1 image file missing: labeled-data/cage1/nnn")
+    assert read_dataset(project).problems[0].startswith("1 image file missing, or outside the folder: labeled-d")
 
 
 def test_a_date_that_does_not_exist_is_accepted(tmp_path):

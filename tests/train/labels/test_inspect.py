@@ -87,7 +87,7 @@ def test_problems_are_shown_but_do_not_stop(tmp_path, inspect):
     (root / "labeled-data" / "cage1" / "img002.png").unlink()
     status, out, _ = inspect(root)
     assert status == 0
-    assert "problem: 1 image file missing: labeled-data/cage1/img002.png" in out
+    assert "problem: 1 image file missing, or outside the folder: labeled-data/cage1/img002.png" in out
     assert "with a warning" in out
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import unicodedata
 
 import cv2
 import h5py
 import numpy as np
 import pytest
 import sleap_io
-from clips import number_of, write_uneven
+from clips import number_of, write_clip, write_uneven
 from dlc_project import write_image
 from slp_file import NODES, PREDICTED, USER, embed, embedded, image_files, media, write_slp
 
 from edgepose.errors import DatasetError
 from edgepose_train.labels.frame_identity import frame_identity
-from edgepose_train.labels.images import read_image
+from edgepose_train.labels.images import holder, read_image
 from edgepose_train.labels.reading import read_dataset
 
 NONE = np.full((4, 2), np.nan)
@@ -194,6 +196,79 @@ def test_videos_of_one_name_stay_apart(tmp_path, video):
     videos = [media(str(tmp_path / folder / "session1.avi")) for folder in ("left", "right")]
     dataset = read_dataset(write_slp(tmp_path / "l.slp", videos, [(v, 5, [(USER, xy(v))]) for v in (0, 1)]))
     assert [image.video for image in dataset.images] == ["left-session1", "right-session1"]
+
+
+def two_sessions(tmp_path, video):
+    """Makes a file beside the first of two videos of one name; each session's folder has its own."""
+    home, nas = tmp_path / "home" / "project", tmp_path / "nas" / "recordings" / "monday"
+    for folder in (home, nas):
+        folder.mkdir(parents=True)
+        shutil.copy(video[0], folder)
+    videos = [media(str(folder / "session1.avi")) for folder in (home, nas)]
+    frames = [(v, 5 + v, [(USER, xy(v))]) for v in (0, 1)]
+    return write_slp(home / "labels.slp", videos, frames), home, nas
+
+
+def test_a_video_elsewhere_is_not_mistaken_for_one_beside_the_file(tmp_path, video):
+    slp, home, nas = two_sessions(tmp_path, video)
+    assert [holder(image.path) for image in read_dataset(slp).images] == [home / video[0].name, nas / video[0].name]
+    shutil.rmtree(nas)
+    dataset = read_dataset(slp)
+    assert [holder(image.path) for image in dataset.images] == [home / video[0].name]
+    assert dataset.problems[0].startswith("1 file missing, as the one of that name here belongs to another video")
+
+
+def test_of_two_videos_that_are_both_elsewhere_now_none_gets_the_labels_of_the_other(tmp_path, video):
+    videos = [media(f"/lost/{day}/session1.avi") for day in ("monday", "tuesday")]
+    slp = write_slp(tmp_path / "l.slp", videos, [(v, 5, [(USER, xy(v))]) for v in (0, 1)])
+    with pytest.raises(DatasetError, match="2 files missing, as the one of that name here belongs to another video"):
+        read_dataset(slp)
+
+
+def test_names_that_differ_by_ending_or_after_a_dot_are_two_videos(tmp_path, images):
+    """A folder has no ending, so nothing after its dot is one."""
+    folders = []
+    for day in ("day1", "day2"):
+        folders.append(tmp_path / f"mouse1.{day}" / "img0.png")
+        write_image(folders[-1])
+    for name in ("cage1.avi", "cage1.mp4"):
+        write_clip(tmp_path / "clip.avi", 3).rename(tmp_path / name)
+    videos = [image_files([str(path)]) for path in folders] + [
+        media(str(tmp_path / f"cage1.{e}")) for e in ("avi", "mp4")
+    ]
+    dataset = read_dataset(write_slp(tmp_path / "l.slp", videos, [(v, 0, [(USER, xy(v))]) for v in range(4)]))
+    assert [image.video for image in dataset.images] == ["mouse1.day1", "mouse1.day2", "cage1.avi", "cage1.mp4"]
+
+
+def test_a_name_in_another_unicode_form_is_found(tmp_path, video):
+    video[0].rename(tmp_path / unicodedata.normalize("NFD", "M\u00e4use.avi"))
+    written = unicodedata.normalize("NFC", "/lost/M\u00e4use.avi")
+    assert len(read_dataset(write_slp(tmp_path / "l.slp", [media(written)], [(0, 5, [(USER, xy(0))])])).images) == 1
+
+
+@pytest.mark.parametrize("scheme", ["http", "HTTP", "\\n http"])
+@pytest.mark.parametrize("where", ["video", "source of a package"])
+def test_a_video_at_an_address_is_not_fetched(tmp_path, scheme, where):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.1)
+        url = f"{scheme}://127.0.0.1:{server.getsockname()[1]}/session1.mp4"
+        videos = [media(url)] if where == "video" else [embedded(0)]
+        slp = write_slp(tmp_path / "l.slp", videos, [(0, 5, [(USER, xy(0))])])
+        if where == "video":
+            with pytest.raises(DatasetError, match="1 image or video file missing, looked for"):
+                read_dataset(slp)
+        else:
+            embed(slp, 0, [cv2.imencode(".png", np.zeros((48, 64, 3), np.uint8))[1].tobytes()], [5], media(url))
+            assert len(read_dataset(slp).images) == 1
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_links_inside_a_file_are_refused(slp, tmp_path):
+    with h5py.File(slp, "a") as file:
+        file["video0"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "/video0")
+    with pytest.raises(DatasetError, match="cannot read as a SLEAP file .video0 is a link"):
+        read_dataset(slp)
 
 
 # --- bad files ---------------------------------------------------------------------------------------------

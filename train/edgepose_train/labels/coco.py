@@ -23,7 +23,7 @@ from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
 from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled, make_skeleton
 from edgepose_train.labels.images import read_image
-from edgepose_train.labels.project_files import find_file, is_file
+from edgepose_train.labels.project_files import find_file, is_inside, one_name_each, spellings
 
 
 class _CocoImage(msgspec.Struct):
@@ -63,19 +63,22 @@ def read_coco(path: Path) -> Dataset:
     category = _only_category(path, file)
     names = category.keypoints or []
     by_image = _annotations(path, file, category, problems)
-    images, absent, several = [], [], []
+    images, several = [], []
+    looked_for = {entry.file_name: _find_image(path, entry.file_name) for entry in file.images}
+    files = one_name_each(looked_for, problems)
+    absent = [name for name, image in looked_for.items() if image is None]
     for entry in file.images:
         found = by_image.get(entry.id, [])
-        image = _find_image(path, entry.file_name)
+        image = files[entry.file_name]
         if image is None:
-            absent.append(entry.file_name)
-        elif len(found) > 1:
+            continue
+        if len(found) > 1:
             several.append(entry.file_name)
         else:
             xy_px, hidden_px = _points(found, len(names))
             images.append(LabelledImage(image, xy_px, image.parent.name, hidden_px))
     if absent:
-        problems.append(f"{count(len(absent), 'image file')} missing: {listing(absent)}")
+        problems.append(f"{count(len(absent), 'image file')} missing, or outside the folder: {listing(absent)}")
     if several:
         how_many = count(len(several), "image")
         problems.append(f"{how_many} with several labelled animals, edgepose follows one; left out: {listing(several)}")
@@ -153,11 +156,11 @@ def _pairs(path: Path, category: _CocoCategory) -> list[tuple[str, str]]:
 def _find_image(path: Path, written: str) -> Path | None:
     """Looks beside the file, and in the folders where COCO, CVAT and Label Studio put images."""
     subset = path.stem.rpartition("_")[2]  # train2017 of person_keypoints_train2017
-    tail = written.replace("\\", "/").lstrip("/")
+    tails = [spelling.replace("\\", "/").lstrip("/") for spelling in spellings(written)]
     for root in (path.parent, path.parent.parent):
         for folder in ("", "images", "imgs", "data", subset, f"images/{subset}"):
-            for name in (tail, tail.rpartition("/")[2]):
-                if is_file(file := root / folder / name):
+            for name in [*tails, *(tail.rpartition("/")[2] for tail in tails)]:
+                if is_inside(file := root / folder / name, root):
                     return file
     return find_file(written, path.parent)
 

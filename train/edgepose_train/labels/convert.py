@@ -15,13 +15,13 @@ import numpy as np
 
 from edgepose.errors import EdgeposeError, UsageError
 from edgepose.system.progress import progress_bar
-from edgepose.system.wording import count
+from edgepose.system.wording import count, listing
 from edgepose_train.labels.coco import write_coco
 from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled
 from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
 from edgepose_train.labels.flip_pairs import find_flip_pairs
 from edgepose_train.labels.images import holder, image_file, read_image
-from edgepose_train.labels.project_files import LABELS, staging
+from edgepose_train.labels.project_files import LABELS, folder_and_ancestors, is_inside, staging
 from edgepose_train.labels.reading import read_dataset
 from edgepose_train.labels.sleap import write_slp
 
@@ -53,11 +53,23 @@ def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
     dataset = read_dataset(source, keep_unlabelled=True)
     try:
         with staging(destination) as folder:
-            return dataset, write(dataset, destination, folder)
+            return dataset, write(dataset, destination, folder) + _from_elsewhere(source, dataset)
     except OSError as exc:
         by_hdf5 = re.search("error message = '(.+?)'", str(exc))  # the only useful part of a long text
         why = by_hdf5[1] if by_hdf5 else exc.strerror or exc
         raise EdgeposeError(f"{destination}: cannot write ({why})") from None
+
+
+def _from_elsewhere(source: Path, dataset: Dataset) -> list[str]:
+    """Says which files a SLEAP file has taken from anywhere on this computer, because it names them by whole paths."""
+    folder = folder_and_ancestors(source.absolute() if source.is_dir() else source.absolute().parent)[-1]
+    files = {holder(image.path) or image.path for image in dataset.images}
+    outside = sorted(str(file) for file in files if not is_inside(file, folder))
+    if not outside:
+        return []
+    return [
+        f"{count(len(outside), 'file')} from outside {folder}, check that they may be passed on: {listing(outside)}"
+    ]
 
 
 def _refuse_existing(path: Path) -> None:

@@ -18,7 +18,7 @@ from edgepose.system.wording import count, listing
 from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
 from edgepose_train.labels.machine_labels import split_unchecked, unchecked_problem
-from edgepose_train.labels.project_files import CONFIG, LABELS, find_file, folder_and_ancestors, is_file
+from edgepose_train.labels.project_files import CONFIG, LABELS, find_file, folder_and_ancestors, is_file, one_name_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +186,14 @@ def _images(tables: Sequence[LabelTable], names: Sequence[str], problems: list[s
             labels = count(int(half.sum()), "label with x or y only", "labels with x or y only")
             problems.append(f"{table.path.name}: {labels}; taken as not labelled")
             xy_px = np.where(half[..., None], np.nan, xy_px)
+        found = {row: find_file(row, table.path.parent) for row in table.images}
+        absent += [row for row, image in found.items() if image is None]
+        files = one_name_each(found, problems)
         for row, xy in zip(table.images, xy_px, strict=True):
-            image = find_file(row, table.path.parent)
-            if image is None:
-                absent.append(row)
-            else:
+            if (image := files[row]) is not None:
                 images.append(LabelledImage(image, xy, _video(row, table.path)))
     if absent:
-        problems.append(f"{count(len(absent), 'image file')} missing: {listing(absent)}")
+        problems.append(f"{count(len(absent), 'image file')} missing, or outside the folder: {listing(absent)}")
     return images
 
 

@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from edgepose.system.wording import count, listing
+
 CONFIG = "config.yaml"
 LABELS = "labeled-data"
 _ANCESTORS = 4  # the folder of the label file, labeled-data, the project, and one more
+_SURE = 3  # parts of a path that agree; a bare name agrees in one
 
 
 def folder_and_ancestors(folder: Path) -> list[Path]:
@@ -28,19 +32,67 @@ def find_file(written: str, folder: Path) -> Path | None:
 
     Args:
         written: the path as the label file has it. It may belong to the computer on which the labels were made, so its
-            last parts are tried as well.
+            last parts are tried as well. An address such as https://... is no file.
         folder: the folder of the label file.
     """
-    parts = [part for part in written.replace("\\", "/").split("/") if part]
-    if not parts:
+    if "://" in written:
         return None
-    for tail in (parts, parts[-3:], parts[-2:]):
-        for start in folder_and_ancestors(folder):
-            if is_file(file := start.joinpath(*tail)):
-                return file
-    beside = folder / parts[-1]
-    whole = Path(written)
-    return next((p for p in (beside, whole) if p.is_absolute() and is_file(p)), None)
+    for spelling in spellings(written):
+        parts = [part for part in spelling.replace("\\", "/").split("/") if part]
+        for tail in (parts, parts[-3:], parts[-2:]):
+            for start in folder_and_ancestors(folder):
+                if tail and is_inside(file := start.joinpath(*tail), start):
+                    return file
+        if parts and is_inside(beside := folder / parts[-1], folder):
+            return beside
+    return None
+
+
+def spellings(name: str) -> list[str]:
+    """Returns the name, and its other Unicode forms: macOS writes an umlaut as two characters."""
+    return list(dict.fromkeys([name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]))
+
+
+def is_inside(file: Path, folder: Path) -> bool:
+    """Returns True for a file that is really below the folder.
+
+    A label file of somebody else must not reach other files, by `..` or through a link.
+    """
+    return is_file(file) and file.resolve().is_relative_to(folder.resolve())
+
+
+def one_name_each(found: dict[str, Path | None], problems: list[str]) -> dict[str, Path | None]:
+    """Takes away files that two different names have led to, because only one of the two can be meant.
+
+    The name that agrees with the file in more of its last parts keeps it. Names that agree in three parts, as
+    `labeled-data/<video>/<image>` does, are the same place on two computers.
+
+    Args:
+        found: the file of each name in a label file.
+        problems: gets one line about the names that lose their file.
+    """
+    names: dict[Path, list[str]] = {}
+    for name, file in found.items():
+        if file is not None:
+            names.setdefault(file, []).append(name)
+    lost: list[str] = []
+    for file, several in names.items():
+        agree = {name: _agreeing_parts(name, file) for name in several}
+        most = max(agree.values())
+        best = [name for name in several if agree[name] == most]
+        lost += [name for name in several if name not in best or (len(best) > 1 and most < _SURE)]
+    if lost:
+        problems.append(
+            f"{count(len(lost), 'file')} missing, as the one of that name here belongs to another video or folder; "
+            f"left out: {listing(sorted(lost))}"
+        )
+    return {name: None if name in lost else file for name, file in found.items()}
+
+
+def _agreeing_parts(written: str, file: Path) -> int:
+    parts = unicodedata.normalize("NFC", written).replace("\\", "/").split("/")
+    own = [unicodedata.normalize("NFC", part) for part in file.parts]
+    return next((n for n, (a, b) in enumerate(zip(parts[::-1], own[::-1], strict=False)) if a != b), len(parts))
 
 
 def is_file(path: Path) -> bool:

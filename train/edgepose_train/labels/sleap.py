@@ -7,11 +7,15 @@ corner of the top-left pixel; sleap-io shifts their points by half a pixel, so t
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,7 +24,11 @@ from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
 from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
 from edgepose_train.labels.images import inside, read_image
-from edgepose_train.labels.project_files import find_file
+from edgepose_train.labels.project_files import find_file, is_file, one_name_each
+
+
+# A JSON text that begins like http:, with the white space that urllib overlooks. `C:` is a drive.
+_ADDRESS = re.compile(r'"(?:\\u00..|\\.|\s)*[A-Za-z](?:[\w+.-]|\\[nrt])+:')
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +36,16 @@ class _Source:
     """One frame as the label file describes it.
 
     Attributes:
-        path: the frame, or None where it was not found.
-        written: the image or video file as the label file names it.
+        written: the image, video or package file as the label file names it.
         origin: the folder or video file that the frame was taken from.
+        is_folder: whether `origin` is a folder.
+        place: where the frame is inside the file, as for `images.inside`; None for an image file.
     """
 
-    path: Path | None
     written: str
     origin: PurePosixPath
+    is_folder: bool
+    place: tuple[str, int, str] | None
 
 
 def read_slp(path: Path) -> Dataset:
@@ -47,15 +57,17 @@ def read_slp(path: Path) -> Dataset:
     skeleton = _only_skeleton(path, [i.skeleton for _, i in labelled if i is not None] or labels.skeletons)
     width = len(str(max((frame.frame_idx for frame, _ in labelled), default=0)))
     sources = [_source(path, frame.video, frame.frame_idx, width) for frame, _ in labelled]
-    absent = sorted({source.written for source in sources if source.path is None})
-    if absent:
+    found = {source.written: _find(source.written, path.parent) for source in sources}
+    files = one_name_each(found, problems)
+    if absent := sorted(written for written, file in found.items() if file is None):
         problems.append(f"{count(len(absent), 'image or video file')} missing, looked for {listing(absent)}")
-    videos = _video_names({source.origin for source in sources})
+    videos = _video_names({source.origin: source.is_folder for source in sources})
     images = []
     for source, (_, instance) in zip(sources, labelled, strict=True):
-        if source.path is not None:
+        if (file := files[source.written]) is not None:
             xy_px, hidden_px = _points(instance, len(skeleton.nodes))
-            images.append(LabelledImage(source.path, xy_px, videos[source.origin], hidden_px))
+            frame_path = file if source.place is None else inside(file, *source.place)
+            images.append(LabelledImage(frame_path, xy_px, videos[source.origin], hidden_px))
     known = make_skeleton(path, skeleton.node_names, skeleton.edge_names, skeleton.symmetry_names, problems)
     return Dataset(path.name.removesuffix(".slp").removesuffix(".pkg"), known, tuple(images), tuple(problems))
 
@@ -66,11 +78,40 @@ def _load(path: Path) -> Any:
     except ImportError:
         raise DatasetError(f"{path}: SLEAP files need sleap-io; pip install 'edgepose[train]'") from None
     try:
-        return sleap_io.load_slp(str(path))
+        # Frames inside the file are only found through opened videos, but sleap-io would fetch a video at an address.
+        return sleap_io.load_slp(str(path), open_videos=not _names_an_address(path))
     # At a damaged or foreign file, h5py and sleap-io raise a dozen kinds of errors (OSError, KeyError…).
     except Exception as exc:
         first = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
         raise DatasetError(f"{path}: cannot read as a SLEAP file ({first}); copy it again, or save it anew") from None
+
+
+def _names_an_address(path: Path) -> bool:
+    """Returns True when a video may be an address. Raises ValueError for a file with links, which lead to others."""
+    texts: list[bytes | str] = []
+
+    def collect(_: str, node: h5py.Group | h5py.Dataset) -> None:
+        texts.extend(value for value in node.attrs.values() if isinstance(value, bytes | str))
+        if isinstance(node, h5py.Dataset) and node.shape == () and h5py.check_string_dtype(node.dtype):
+            texts.append(node[()])
+
+    def refuse(name: str, link: object) -> None:
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{name} is a link")  # noqa: TRY004  h5py hands it on to `_load`
+
+    with h5py.File(path) as file:
+        file.visititems_links(refuse)
+        file.visititems(collect)
+        texts.extend(file["videos_json"][()].tolist())
+    return any(_ADDRESS.search(_plain_json(text)) for text in texts)
+
+
+def _plain_json(text: bytes | str) -> str:
+    """Returns JSON in which characters are not written as their numbers; other text as it is."""
+    try:
+        return json.dumps(json.loads(text), ensure_ascii=False)
+    except ValueError:
+        return text if isinstance(text, str) else text.decode(errors="replace")
 
 
 def _one_animal(frames: Sequence[Any], problems: list[str]) -> list[tuple[Any, Any | None]]:
@@ -120,25 +161,37 @@ def _source(path: Path, video: Any, index: int, width: int) -> _Source:
     else:
         written, name = str(files), f"img{index:0{width}}.png"
         origin = PurePosixPath(group if original is video and group else written)
-    if group:
-        written = str(video.filename)
-    file = find_file(written, path.parent)
-    if file is None or (isinstance(files, list) and not group):
-        return _Source(file, written, origin)
-    return _Source(inside(file, group, index, name), written, origin)
+    is_file_of_its_own = isinstance(files, list) and not group
+    place = None if is_file_of_its_own else (group, index, name)
+    return _Source(str(video.filename) if group else written, origin, isinstance(files, list), place)
 
 
-def _video_names(origins: set[PurePosixPath]) -> dict[PurePosixPath, str]:
-    """Names each origin by its last part, after as many folders as make the name different from the others."""
+def _find(written: str, folder: Path) -> Path | None:
+    """Finds a file. SLEAP writes absolute paths, and one that exists is the one that was labelled."""
+    recorded = Path(written)
+    return recorded if recorded.is_absolute() and is_file(recorded) else find_file(written, folder)
+
+
+def _video_names(origins: dict[PurePosixPath, bool]) -> dict[PurePosixPath, str]:
+    """Names each origin by its last part, after as many folders as make the name different from the others.
+
+    A video file loses its ending, unless only the ending makes it different. The values say which origins are folders.
+    """
+    parts = {origin: _parts(origin if is_folder else origin.with_suffix("")) for origin, is_folder in origins.items()}
+    times = Counter(parts.values())
+    parts = {origin: own if times[own] == 1 else _parts(origin) for origin, own in parts.items()}
     names = {}
-    for origin in origins:
-        parts = [part for part in origin.with_suffix("").parts if part != "/"] or ["video"]
-        others = [other.with_suffix("").parts for other in origins if other != origin]
+    for origin, own in parts.items():
+        others = [other for key, other in parts.items() if key != origin]
         n = 1
-        while n < len(parts) and any(list(other[-n:]) == parts[-n:] for other in others):
+        while n < len(own) and any(other[-n:] == own[-n:] for other in others):
             n += 1
-        names[origin] = "-".join(parts[-n:])
+        names[origin] = "-".join(own[-n:])
     return names
+
+
+def _parts(path: PurePosixPath) -> tuple[str, ...]:
+    return tuple(part for part in path.parts if part != "/") or ("video",)
 
 
 # --- writing -----------------------------------------------------------------------------------------------
