@@ -163,3 +163,42 @@ def test_a_bad_file_is_one_line(tmp_path, text, message):
 def test_contradictions_are_one_line(folder, annotations, category, message):
     with pytest.raises(DatasetError, match=message):
         read_dataset(write_coco(folder / "m.json", annotations=annotations, categories=[CATEGORY | category]))
+
+
+def sized(path, size_wh):
+    data = json.loads(path.read_text())
+    for entry in data["images"]:
+        entry["width"], entry["height"] = size_wh
+    path.write_text(json.dumps(data))
+    return path
+
+
+@pytest.mark.parametrize("size_wh", [(32, 24), (128, 96), (33, 24), (31, 24)])
+def test_labels_of_pictures_that_were_resized_are_scaled(tmp_path, size_wh):
+    """The sides of a resized picture are rounded to whole pixels."""
+    write_image(tmp_path / "img0.png")
+    dataset = read_dataset(sized(write_coco(tmp_path / "l.json", ["img0.png"]), size_wh))
+    scale = np.array([64, 48]) / size_wh
+    np.testing.assert_allclose(dataset.images[0].xy_px[0], (np.array(POINTS[:2]) + 0.5) * scale - 0.5)
+    np.testing.assert_allclose(dataset.images[0].hidden_px[1], (np.array(POINTS[3:5]) + 0.5) * scale - 0.5)
+    assert dataset.problems[0].startswith("1 image resized since the labels were made; labels scaled to the pixels")
+
+
+@pytest.mark.parametrize("size_wh", [(48, 64), (64, 64), (40, 48)])
+def test_a_picture_that_was_turned_or_cut_is_left_out(tmp_path, size_wh):
+    write_image(tmp_path / "img0.png")
+    with pytest.raises(DatasetError, match="1 image turned, cut or another than the label file says"):
+        read_dataset(sized(write_coco(tmp_path / "l.json", ["img0.png"]), size_wh))
+
+
+@pytest.mark.parametrize("size_wh", [(None, None), (0, 0), ("64", "48"), (-1, 48)])
+def test_a_size_that_is_none_is_not_compared(tmp_path, size_wh):
+    write_image(tmp_path / "img0.png")
+    assert read_dataset(sized(write_coco(tmp_path / "l.json", ["img0.png"]), size_wh)).problems == ()
+
+
+def test_pictures_of_one_name_in_two_folders_do_not_share_one_that_is_here(tmp_path):
+    write_image(tmp_path / "images" / "img0.png")
+    path = write_coco(tmp_path / "l.json", ["left/img0.png", "right/img0.png"])
+    with pytest.raises(DatasetError, match="2 files missing, as the one of that name here belongs to another"):
+        read_dataset(path)

@@ -13,6 +13,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,6 +30,12 @@ from edgepose_train.labels.project_files import find_file, is_inside, one_name_e
 class _CocoImage(msgspec.Struct):
     id: int | str
     file_name: str
+    width: Any = None
+    height: Any = None
+
+    def stated_wh(self) -> tuple[float, float] | None:
+        sides = (self.width, self.height)
+        return sides if all(isinstance(side, int | float) and 0.5 < side < 1e6 for side in sides) else None
 
 
 class _CocoAnnotation(msgspec.Struct):
@@ -76,7 +83,7 @@ def read_coco(path: Path) -> Dataset:
             several.append(entry.file_name)
         else:
             xy_px, hidden_px = _points(found, len(names))
-            images.append(LabelledImage(image, xy_px, image.parent.name, hidden_px))
+            images.append(LabelledImage(image, xy_px, image.parent.name, hidden_px, entry.stated_wh()))
     if absent:
         problems.append(f"{count(len(absent), 'image file')} missing, or outside the folder: {listing(absent)}")
     if several:

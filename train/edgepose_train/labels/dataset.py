@@ -27,12 +27,14 @@ class LabelledImage:
         video: name of the folder or video that the frame comes from.
         hidden_px: (K, 2), the positions of keypoints that the labeller marked as not visible, NaN elsewhere. Whether
             such a keypoint is also a label follows the programs of the format: in COCO it is, in SLEAP it is not.
+        stated_wh: width and height of the labelled picture as the label file has them, where it does.
     """
 
     path: Path
     xy_px: NDArray[np.float64]
     video: str
     hidden_px: NDArray[np.float64] | None = None
+    stated_wh: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from edgepose.errors import DatasetError
+from edgepose.geometry.letterbox import FrameMap
 from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count, listing
 from edgepose_train.labels.coco import read_coco
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels, read_project
-from edgepose_train.labels.frame_identity import frame_identity
-from edgepose_train.labels.images import keep_frames
+from edgepose_train.labels.images import keep_frames, read_image
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES
 from edgepose_train.labels.project_files import CONFIG, is_file
 from edgepose_train.labels.sleap import read_slp
@@ -92,16 +92,43 @@ def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[Labe
     """Decodes every image once, because only decoding finds a truncated file, and training must not stop at one."""
     problems += keep_frames(image.path for image in images)
     with ThreadPoolExecutor() as pool, progress_bar() as bar:
-        fine = list(bar.track(pool.map(_can_read, images), len(images), description="reading images"))
-    bad = [f"{image.video}/{image.path.name}" for image, ok in zip(images, fine, strict=True) if not ok]
+        sizes = list(bar.track(pool.map(_size_wh, images), len(images), description="reading images"))
+    bad = [f"{image.video}/{image.path.name}" for image, size_wh in zip(images, sizes, strict=True) if not size_wh]
     if bad:
         problems.append(f"{count(len(bad), 'image file')} damaged or not an image: {listing(bad)}")
-    return [image for image, ok in zip(images, fine, strict=True) if ok]
+    found = [(image, size_wh) for image, size_wh in zip(images, sizes, strict=True) if size_wh]
+    return _fitted([image for image, _ in found], [size_wh for _, size_wh in found], problems)
 
 
-def _can_read(image: LabelledImage) -> bool:
+def _size_wh(image: LabelledImage) -> tuple[int, int] | None:
     try:
-        frame_identity(image.path)
+        height, width = read_image(image.path).shape[:2]
     except DatasetError:
-        return False
-    return True
+        return None
+    return width, height
+
+
+def _fitted(
+    images: Sequence[LabelledImage], sizes: Sequence[tuple[int, int]], problems: list[str]
+) -> list[LabelledImage]:
+    """Scales the labels of pictures that were resized after labelling, and leaves out those of another shape."""
+    kept, scaled, other = [], [], []
+    for image, size_wh in zip(images, sizes, strict=True):
+        stated_wh = (round(image.stated_wh[0]), round(image.stated_wh[1])) if image.stated_wh else size_wh
+        name = f"{image.video}/{image.path.name} ({stated_wh[0]}x{stated_wh[1]}, now {size_wh[0]}x{size_wh[1]})"
+        resized = FrameMap.fit(stated_wh, size_wh, "stretch")
+        if stated_wh == size_wh:
+            kept.append(image)
+        elif np.ptp(resized.scale_xy) * min(stated_wh) <= max(1, *resized.scale_xy):  # sides are whole pixels
+            hidden_px = None if image.hidden_px is None else resized.to_model(image.hidden_px)
+            kept.append(replace(image, xy_px=resized.to_model(image.xy_px), hidden_px=hidden_px))
+            scaled.append(name)
+        else:
+            other.append(name)
+    if scaled:
+        what = count(len(scaled), "image")
+        problems.append(f"{what} resized since the labels were made; labels scaled to the pixels: {listing(scaled)}")
+    if other:
+        what = count(len(other), "image")
+        problems.append(f"{what} turned, cut or another than the label file says; left out: {listing(other)}")
+    return kept

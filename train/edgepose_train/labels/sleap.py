@@ -11,22 +11,24 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from edgepose.errors import DatasetError
+from edgepose.errors import CameraError, DatasetError
 from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
+from edgepose.video.frames import open_video
 from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
 from edgepose_train.labels.images import inside, read_image
 from edgepose_train.labels.project_files import find_file, is_file, one_name_each
 
-
+_COUNT_ERROR = 0.01  # a header is a few frames off
 # A JSON text that begins like http:, with the white space that urllib overlooks. `C:` is a drive.
 _ADDRESS = re.compile(r'"(?:\\u00..|\\.|\s)*[A-Za-z](?:[\w+.-]|\\[nrt])+:')
 
@@ -40,12 +42,16 @@ class _Source:
         origin: the folder or video file that the frame was taken from.
         is_folder: whether `origin` is a folder.
         place: where the frame is inside the file, as for `images.inside`; None for an image file.
+        stated_wh: the size of the video's frames when it was labelled, where the file has it.
+        stated_count: the number of its frames then, where the file has it.
     """
 
     written: str
     origin: PurePosixPath
     is_folder: bool
     place: tuple[str, int, str] | None
+    stated_wh: tuple[float, float] | None
+    stated_count: int | None
 
 
 def read_slp(path: Path) -> Dataset:
@@ -67,7 +73,8 @@ def read_slp(path: Path) -> Dataset:
         if (file := files[source.written]) is not None:
             xy_px, hidden_px = _points(instance, len(skeleton.nodes))
             frame_path = file if source.place is None else inside(file, *source.place)
-            images.append(LabelledImage(frame_path, xy_px, videos[source.origin], hidden_px))
+            images.append(LabelledImage(frame_path, xy_px, videos[source.origin], hidden_px, source.stated_wh))
+    problems += _other_videos(sources, files)
     known = make_skeleton(path, skeleton.node_names, skeleton.edge_names, skeleton.symmetry_names, problems)
     return Dataset(path.name.removesuffix(".slp").removesuffix(".pkg"), known, tuple(images), tuple(problems))
 
@@ -163,7 +170,31 @@ def _source(path: Path, video: Any, index: int, width: int) -> _Source:
         origin = PurePosixPath(group if original is video and group else written)
     is_file_of_its_own = isinstance(files, list) and not group
     place = None if is_file_of_its_own else (group, index, name)
-    return _Source(str(video.filename) if group else written, origin, isinstance(files, list), place)
+    is_video = not group and not isinstance(files, list)
+    shape = video.backend_metadata.get("shape") if is_video else None  # frames, height, width, channels
+    stated_wh, frames = ((shape[2], shape[1]), shape[0]) if _is_shape(shape) else (None, None)
+    return _Source(str(video.filename) if group else written, origin, isinstance(files, list), place, stated_wh, frames)
+
+
+def _is_shape(shape: object) -> TypeGuard[Sequence[int]]:
+    return isinstance(shape, list | tuple) and len(shape) == 4 and all(isinstance(n, int) and n > 0 for n in shape)
+
+
+def _other_videos(sources: Sequence[_Source], files: dict[str, Path | None]) -> list[str]:
+    """Returns a line for each video with another number of frames than the one that was labelled."""
+    problems = []
+    for written, stated in {source.written: source.stated_count for source in sources}.items():
+        file = files[written]
+        if not stated or file is None:
+            continue
+        with suppress(CameraError):  # its frames are reported when they are read
+            frames = open_video(file).count
+            if abs(frames - stated) > max(_COUNT_ERROR * stated, 2):
+                problems.append(
+                    f"{file.name}: has {frames} frames, where the labelled video had {stated}; frame numbers mean "
+                    "other pictures here, so give the video that was labelled"
+                )
+    return problems
 
 
 def _find(written: str, folder: Path) -> Path | None:
