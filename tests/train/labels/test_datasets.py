@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
+import zlib
 
 import cv2
 import numpy as np
 import pytest
-from dlc_project import write_image, xy_of
+from dlc_project import write_image, write_project, xy_of
 
 from edgepose_train.labels.flip_pairs import find_flip_pairs
-from edgepose_train.labels.images import read_image
+from edgepose_train.labels.images import read_deep_image, read_image
 from edgepose_train.labels.reading import read_dataset
 
 
@@ -27,6 +30,38 @@ def test_grey_alpha_and_16_bit_images_become_bgr(tmp_path):
     clear[..., 2] = 200
     (tmp_path / "alpha.png").write_bytes(cv2.imencode(".png", clear)[1].tobytes())
     assert read_image(tmp_path / "alpha.png")[0, 0].tolist() == [0, 0, 200]
+
+
+@pytest.mark.parametrize("ending", [".png", ".tiff"])
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_pictures_of_deep_cameras_are_as_bright_as_others(tmp_path, bits, ending):
+    """Their files have 16 bits, of which a camera uses the lower ones."""
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    deep = ramp.astype(np.uint16) << (bits - 8)
+    (tmp_path / f"deep{ending}").write_bytes(cv2.imencode(ending, deep)[1].tobytes())
+    image, found_bits = read_deep_image(tmp_path / f"deep{ending}")
+    np.testing.assert_array_equal(image, np.repeat(ramp[..., None], 3, axis=2))
+    assert found_bits == bits
+
+
+def test_deep_pictures_are_reported(tmp_path):
+    project = write_project(tmp_path)
+    for i in range(2):
+        picture = np.full((48, 64), 4000, np.uint16)
+        path = project / "labeled-data" / "cage1" / f"img{i:03}.png"
+        path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    assert read_dataset(project).problems == ("2 images with more than 8 bits a pixel, scaled to 8: 2 of 12 bits",)
+
+
+def test_a_small_file_of_a_huge_picture_is_refused(tmp_path):
+    """A process of its own, because OpenCV reads the limit once."""
+    rows = zlib.compress(bytes(20_001) * 20_000, 9)
+    parts = [(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)), (b"IDAT", rows), (b"IEND", b"")]
+    chunks = [struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in parts]
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    code = "from pathlib import Path; from edgepose_train.labels.images import read_image; read_image(Path('bomb.png'))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True)
+    assert "damaged, too large or not an image" in done.stderr.splitlines()[-1]
 
 
 def test_an_orientation_that_a_camera_noted_moves_no_pixel(tmp_path):

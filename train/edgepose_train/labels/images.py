@@ -28,6 +28,7 @@ from edgepose.video.frames import FrameFinder
 from edgepose_train.labels.project_files import is_file
 
 _VIDEO = "-"  # in the path of a frame in a video, where a package has the name of its data set
+_DEPTHS = (8, 10, 12, 14, 16)  # bits of a pixel
 _reading = threading.Lock()  # an open video has one position, which threads must not share
 
 # FFmpeg would add many lines to the one line that says what is wrong. It reads this level once, at its first use.
@@ -35,7 +36,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def read_image(path: Path) -> U8:
-    """Reads a frame as BGR, uint8 (H, W, 3). Grey pictures get three equal channels, 16 bits are scaled to 8.
+    """Reads a frame as BGR, uint8 (H, W, 3). Grey pictures get three equal channels.
 
     The pixels stay as they are stored, whatever orientation a camera has noted in the file, because labels are made
     on the stored pixels.
@@ -43,15 +44,28 @@ def read_image(path: Path) -> U8:
     Raises:
         DatasetError: the file is missing, damaged or not an image.
     """
+    return read_deep_image(path)[0]
+
+
+def read_deep_image(path: Path) -> tuple[U8, int]:
+    """Reads a frame as `read_image` does, and returns how many bits its pixels had, too.
+
+    Cameras of 10, 12 or 14 bits store them in files of 16 bits. The brightest pixel shows how many bits are used.
+    """
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    data = stored_image(path)  # cv2.imread cannot open every path on Windows
+    data = np.frombuffer(stored_image(path), np.uint8)  # cv2.imread cannot open every path on Windows
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+        image = cv2.imdecode(data, flags | cv2.IMREAD_ANYDEPTH) if len(data) else None
+        if image is not None and image.dtype == np.uint16:
+            bits = next(bits for bits in _DEPTHS if image.max() < 1 << bits)
+            return np.right_shift(image, bits - 8, dtype=np.uint16, casting="unsafe").astype(np.uint8), bits
+        if image is not None and image.dtype != np.uint8:  # OpenCV has its own rule for numbers of other kinds
+            image = cv2.imdecode(data, flags)
     except cv2.error:
         image = None
     if image is None:
-        raise DatasetError(f"{path}: damaged or not an image; extract or copy the frame again")
-    return np.asarray(image, np.uint8)
+        raise DatasetError(f"{path}: damaged, too large or not an image; extract or copy the frame again")
+    return np.asarray(image, np.uint8), 8
 
 
 def inside(file: Path, group: str, index: int, name: str) -> Path:

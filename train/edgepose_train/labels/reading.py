@@ -21,7 +21,7 @@ from edgepose.system.wording import count, listing
 from edgepose_train.labels.coco import read_coco
 from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels, read_project
-from edgepose_train.labels.images import keep_frames, read_image
+from edgepose_train.labels.images import keep_frames, read_deep_image
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES
 from edgepose_train.labels.project_files import CONFIG, is_file
 from edgepose_train.labels.sleap import read_slp
@@ -92,20 +92,23 @@ def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[Labe
     """Decodes every image once, because only decoding finds a truncated file, and training must not stop at one."""
     problems += keep_frames(image.path for image in images)
     with ThreadPoolExecutor() as pool, progress_bar() as bar:
-        sizes = list(bar.track(pool.map(_size_wh, images), len(images), description="reading images"))
-    bad = [f"{image.video}/{image.path.name}" for image, size_wh in zip(images, sizes, strict=True) if not size_wh]
-    if bad:
+        read = list(bar.track(pool.map(_size_and_bits, images), len(images), description="reading images"))
+    if bad := [f"{image.video}/{image.path.name}" for image, found in zip(images, read, strict=True) if not found]:
         problems.append(f"{count(len(bad), 'image file')} damaged or not an image: {listing(bad)}")
-    found = [(image, size_wh) for image, size_wh in zip(images, sizes, strict=True) if size_wh]
-    return _fitted([image for image, _ in found], [size_wh for _, size_wh in found], problems)
+    good = [(image, *found) for image, found in zip(images, read, strict=True) if found]
+    if deep := Counter(bits for _, _, bits in good if bits > 8):
+        depths = ", ".join(f"{n} of {bits} bits" for bits, n in sorted(deep.items()))
+        problems.append(f"{count(deep.total(), 'image')} with more than 8 bits a pixel, scaled to 8: {depths}")
+    return _fitted([image for image, _, _ in good], [size_wh for _, size_wh, _ in good], problems)
 
 
-def _size_wh(image: LabelledImage) -> tuple[int, int] | None:
+def _size_and_bits(image: LabelledImage) -> tuple[tuple[int, int], int] | None:
+    """Returns the size and the bits of a pixel; None where the image cannot be read."""
     try:
-        height, width = read_image(image.path).shape[:2]
+        pixels, bits = read_deep_image(image.path)
     except DatasetError:
         return None
-    return width, height
+    return (pixels.shape[1], pixels.shape[0]), bits
 
 
 def _fitted(
