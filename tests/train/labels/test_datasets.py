@@ -1,4 +1,4 @@
-"""Images become BGR, and left and right are found by their names."""
+"""Images of every kind become BGR of eight bits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from dlc_project import write_image, write_project, xy_of
 
-from edgepose_train.labels.flip_pairs import find_flip_pairs
 from edgepose_train.labels.images import read_deep_image, read_image
 from edgepose_train.labels.reading import read_dataset
 
@@ -72,33 +71,6 @@ def test_an_orientation_that_a_camera_noted_moves_no_pixel(tmp_path):
     (tmp_path / "a.jpg").write_bytes(jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:])
     assert cv2.imread(str(tmp_path / "a.jpg")).shape == (20, 10, 3)
     assert read_image(tmp_path / "a.jpg").shape == (10, 20, 3)
-
-
-@pytest.mark.parametrize(
-    "pair",
-    [
-        ("leftear", "rightear"),
-        ("LeftEar", "RightEar"),
-        ("paw1_left", "paw1_right"),
-        ("ear left tip", "ear right tip"),
-        ("earL", "earR"),
-        ("L_ear", "R_ear"),
-        ("l-ear", "r-ear"),
-        ("lpaw", "rpaw"),
-        ("ear_L_tip", "ear_R_tip"),
-        ("frontLPaw", "frontRPaw"),
-    ],
-    ids=lambda pair: pair[0],
-)
-def test_pairs_are_found_by_their_names(pair):
-    assert find_flip_pairs(("tail", pair[1], "snout", pair[0])) == (pair,)
-
-
-@pytest.mark.parametrize(
-    "names", [("leftear", "snout"), ("leftear", "Rightear"), ("Hand", "Tongue", "Joystick1"), ("ll", "lr", "rl", "rr")]
-)
-def test_what_has_no_clear_partner_is_no_pair(names):
-    assert find_flip_pairs(names) == ()
 
 
 @pytest.mark.parametrize(

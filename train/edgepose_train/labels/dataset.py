@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
+from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
-from edgepose_train.labels.flip_pairs import find_flip_pairs
+from edgepose_train.labels.flip_pairs import find_flip_pairs, without_partner
 
 FEWEST_IMAGES = 5  # different images; with fewer, training, validation and test cannot each have one
 
@@ -75,8 +76,8 @@ def make_skeleton(
         path: the label file, for messages.
         names: the keypoints.
         edges: pairs of names that a line joins. An edge that names no keypoint is left out and added to `problems`.
-        pairs: left/right pairs, in either order. Where the file has none, the names are used to find them.
-        problems: gets one line for each edge that was left out.
+        pairs: left/right pairs, in either order. The names are used to find those that the file lacks.
+        problems: gets one line for each edge that was left out, and one about keypoints of one side only.
 
     Raises:
         DatasetError: the names repeat, or there are none.
@@ -89,7 +90,15 @@ def make_skeleton(
         else:
             problems.append(f"{path.name}: skeleton edge {' - '.join(edge)} does not join two body parts; left out")
     given = [(a, b) if (b, a) not in by_name else (b, a) for a, b in pairs]
+    in_file = {name for pair in given for name in pair}
+    found = [pair for pair in by_name if not in_file.intersection(pair)]
     try:
-        return Skeleton(tuple(names), tuple(known), tuple(given) or by_name)
+        skeleton = Skeleton(tuple(names), tuple(known), (*given, *found))
     except ValueError as exc:
         raise DatasetError(f"{path}: {exc}") from None
+    if alone := without_partner(names, skeleton.flip_pairs):
+        problems.append(
+            f"{count(len(alone), 'keypoint')} of one side without a partner of the other side, so that views are not "
+            f"mirrored in training: {listing(alone)}"
+        )
+    return skeleton

@@ -22,11 +22,13 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import KeypointOutput, ModelCard, Training, sha256_of
 from edgepose.inference.model_file import NETWORK, read_card, write_model
 from edgepose.pose.animal_size import animal_side_px
+from edgepose.types import Skeleton
 from edgepose_train.evaluation.evaluate import measure, measure_followed
 from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
 from edgepose_train.evaluation.score_calibration import Reliability, fit_score_map, reliability
 from edgepose_train.export.quantize import make_card, to_int8
 from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.flip_pairs import without_partner
 from edgepose_train.labels.frame_identity import frame_identity
 from edgepose_train.network import network
 from edgepose_train.network.backbone import Head, parse_backbone
@@ -156,10 +158,17 @@ def _views(
     augmentation = Augmentation(
         crop_wh=(min(recipe.crop, input_wh[0]), min(recipe.crop, input_wh[1])),
         turn_deg=turn_range_deg(np.array([sample.frame_xy for sample in train])),
-        flip_order=dataset.skeleton.flip_order() if dataset.skeleton.flip_pairs else None,
+        flip_order=_flip_order(dataset.skeleton),
         zoom=zoom,
     )
     return TrainingViews(train, [*validation, *_followed(validation, zoom)], augmentation, pictures, pseudo_labelled)
+
+
+def _flip_order(skeleton: Skeleton) -> list[int] | None:
+    """Returns None where views must not be mirrored, because a keypoint of one side has no partner to become."""
+    if not skeleton.flip_pairs or without_partner(skeleton.keypoints, skeleton.flip_pairs):
+        return None
+    return skeleton.flip_order()
 
 
 def _install(
