@@ -102,12 +102,9 @@ def _names_an_address(path: Path) -> bool:
         if isinstance(node, h5py.Dataset) and node.shape == () and h5py.check_string_dtype(node.dtype):
             texts.append(node[()])
 
-    def refuse(name: str, link: object) -> None:
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{name} is a link")  # noqa: TRY004  h5py hands it on to `_load`
-
     with h5py.File(path) as file:
-        file.visititems_links(refuse)
+        if name := file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else name):
+            raise ValueError(f"{name} is a link")
         file.visititems(collect)
         texts.extend(file["videos_json"][()].tolist())
     return any(_ADDRESS.search(_plain_json(text)) for text in texts)
@@ -161,12 +158,13 @@ def _source(path: Path, video: Any, index: int, width: int) -> _Source:
         raise DatasetError(f"{path}: holds a cropped video, which edgepose cannot read; save it uncropped")
     group = str(video.backend_metadata.get("dataset") or "").removesuffix("/video")
     original = video.original_video if group and video.original_video is not None else video
-    files = original.filename
+    # sleap-io gives a video that it does not find the path of one of the same name beside the label file.
+    files = original.backend_metadata.get("filenames") or original.backend_metadata.get("filename")
     if isinstance(files, list):
-        written = str(files[index]) if index < len(files) else f"frame {index}"
+        written = _with_slashes(files[index]) if index < len(files) else f"frame {index}"
         name, origin = PurePosixPath(written).name, PurePosixPath(written).parent
     else:
-        written, name = str(files), f"img{index:0{width}}.png"
+        written, name = _with_slashes(files), f"img{index:0{width}}.png"
         origin = PurePosixPath(group if original is video and group else written)
     is_file_of_its_own = isinstance(files, list) and not group
     place = None if is_file_of_its_own else (group, index, name)
@@ -174,6 +172,10 @@ def _source(path: Path, video: Any, index: int, width: int) -> _Source:
     shape = video.backend_metadata.get("shape") if is_video else None  # frames, height, width, channels
     stated_wh, frames = ((shape[2], shape[1]), shape[0]) if _is_shape(shape) else (None, None)
     return _Source(str(video.filename) if group else written, origin, isinstance(files, list), place, stated_wh, frames)
+
+
+def _with_slashes(file: object) -> str:
+    return str(file).replace("\\", "/")
 
 
 def _is_shape(shape: object) -> TypeGuard[Sequence[int]]:
