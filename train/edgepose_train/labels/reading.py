@@ -23,6 +23,7 @@ from edgepose_train.labels.dataset import Dataset, LabelledImage
 from edgepose_train.labels.deeplabcut import has_labels, read_project
 from edgepose_train.labels.images import keep_frames, read_deep_image
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES
+from edgepose_train.labels.placeholders import without_placeholders
 from edgepose_train.labels.project_files import CONFIG, is_file
 from edgepose_train.labels.sleap import read_slp
 
@@ -70,7 +71,8 @@ def _reader(path: Path) -> tuple[Callable[[Path], Dataset], Path]:
 
 def _usable(path: Path, dataset: Dataset, keep_unlabelled: bool) -> Dataset:
     problems = list(dataset.problems)
-    images = _readable(_unique(dataset.images, problems), problems)
+    marked = without_placeholders(_unique(dataset.images, problems), dataset.skeleton.keypoints, problems)
+    images = _readable(marked, problems)
     labelled = [image for image in images if np.isfinite(image.xy_px).any()]
     if len(labelled) < len(images) and not keep_unlabelled:
         problems.append(f"{count(len(images) - len(labelled), 'image')} without any label; left out")

@@ -159,7 +159,7 @@ def _source(path: Path, video: Any, index: int, width: int) -> _Source:
     group = str(video.backend_metadata.get("dataset") or "").removesuffix("/video")
     original = video.original_video if group and video.original_video is not None else video
     # sleap-io gives a video that it does not find the path of one of the same name beside the label file.
-    files = original.backend_metadata.get("filenames") or original.backend_metadata.get("filename")
+    files = original.backend_metadata.get("filenames") or original.backend_metadata.get("filename", original.filename)
     if isinstance(files, list):
         written = _with_slashes(files[index]) if index < len(files) else f"frame {index}"
         name, origin = PurePosixPath(written).name, PurePosixPath(written).parent
