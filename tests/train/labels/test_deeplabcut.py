@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from dlc_project import LAYOUTS, NAMES, label_file, labels, rewrite, write_csv, write_image, write_project, xy_of
 
 from edgepose.errors import DatasetError
+from edgepose_train.labels.label_table import read_label_table, write_h5
 from edgepose_train.labels.reading import read_dataset
 
 
@@ -232,3 +234,45 @@ def test_a_faulty_config_is_reported(project, text, message):
         read_dataset(project)
     assert message in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+# --- what DeepLabCut itself does not train on ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/x/cage1.mp4", "C:\\\\x\\\\cage1.mp4"])
+def test_a_folder_with_painted_labels_is_left_out(tmp_path, path):
+    write_project(tmp_path, video="cage1_labeled")
+    project = write_project(tmp_path, config=f'video_sets:\n  "{path}": {{}}\n')
+    dataset = read_dataset(project)
+    assert {image.video for image in dataset.images} == {"cage1"}
+    assert dataset.problems == ("1 folder with labels painted into the pictures; left out: cage1_labeled",)
+
+
+def test_a_video_that_is_called_labeled_is_used(tmp_path):
+    write_project(tmp_path, video="cage1_labeled")
+    project = write_project(tmp_path, config="video_sets: {/x/cage1.mp4: {}, /x/cage1_labeled.mp4: {}}\n")
+    assert read_dataset(project).problems == ()
+    (project / "labeled-data" / "cage1").rename(project / "labeled-data" / "cage2")
+    assert {image.video for image in read_dataset(project).images} >= {"cage1_labeled"}
+
+
+def test_a_folder_that_video_sets_lacks_is_reported(tmp_path):
+    write_project(tmp_path, video="cage2")
+    dataset = read_dataset(write_project(tmp_path, config="video_sets: {/x/cage1.mp4: {}}\n"))
+    assert len(dataset.images) == 8
+    assert dataset.problems == ("1 folder that video_sets in config.yaml lacks; used: cage2",)
+
+
+def test_csv_and_h5_that_disagree_are_reported(project):
+    cells = read_label_table(label_file(project)).cells
+    write_h5(label_file(project).with_suffix(".h5"), cells)
+    assert read_dataset(project).problems == ()
+    rows = [[cells.rows[0][0], "", "", *cells.rows[0][3:]], [*cells.rows[1][:-1], "33"], *cells.rows[2:]]
+    write_h5(label_file(project).with_suffix(".h5"), replace(cells, rows=rows))
+    assert read_dataset(project).problems == (
+        "cage1: CollectedData_Ann.csv has 12 labels, CollectedData_Ann.h5 has 11, and 10 of them agree; "
+        "CollectedData_Ann.csv is taken, so move away the one that is out of date",
+    )
+    label_file(project).with_suffix(".h5").write_bytes(b"")
+    (problem,) = read_dataset(project).problems
+    assert "CollectedData_Ann.h5: cannot read as H5" in problem

@@ -6,11 +6,12 @@ import ast
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.strict import Loader, read_yaml
@@ -19,6 +20,9 @@ from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES, LabelTable, read_label_table
 from edgepose_train.labels.machine_labels import split_unchecked, unchecked_problem
 from edgepose_train.labels.project_files import CONFIG, LABELS, find_file, folder_and_ancestors, is_file, one_name_each
+
+_PAINTED = "_labeled"
+_EQUAL_PX = 0.01  # programs write different numbers of digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class _Config:
     scorer: str = ""
     bodyparts: tuple[str, ...] = ()
     edges: tuple[tuple[str, ...], ...] = ()
+    videos: frozenset[str] = frozenset()
     file: Path | None = None
 
 
@@ -37,7 +42,7 @@ def read_project(path: Path) -> Dataset:
     path = Path(os.path.abspath(path))  # noqa: PTH100  resolve() would follow links, away from the images
     config = _find_config(path)
     problems: list[str] = []
-    files = _label_files(path, config.scorer, problems)
+    files = _label_files(path, config, problems)
     tables = [read_label_table(file) for file in files]
     names = config.bodyparts or tables[0].names
     skeleton = make_skeleton(config.file or path, names, config.edges, (), problems)
@@ -111,8 +116,15 @@ def _config(file: Path, data: dict[str, Any]) -> _Config:
         str(data.get("scorer") or ""),
         tuple(str(name) for name in bodyparts),
         tuple(tuple(str(name) for name in edge) for edge in edges),
+        video_names(data),
         file,
     )
+
+
+def video_names(data: dict[str, Any]) -> frozenset[str]:
+    """Returns the folders in `labeled-data` that `video_sets` names; its paths may be of another system."""
+    videos = data.get("video_sets")
+    return frozenset(PureWindowsPath(str(path)).stem for path in videos) if isinstance(videos, dict) else frozenset()
 
 
 def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
@@ -133,7 +145,7 @@ def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
 # --- label files -------------------------------------------------------------------------------------------
 
 
-def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
+def _label_files(path: Path, config: _Config, problems: list[str]) -> list[Path]:
     """Returns every file to read. Only the files of the project's scorer count, as in DeepLabCut."""
     if is_file(path):
         return [path]
@@ -146,16 +158,65 @@ def _label_files(path: Path, scorer: str, problems: list[str]) -> list[Path]:
         raise DatasetError(
             f"{path}: no CollectedData CSV or H5 here or in {LABELS}; give a DeepLabCut project or a label file"
         )
-    own = [p for p in found if p.stem == f"CollectedData_{scorer}"]
+    found = _without_painted(found, config.videos, problems)
+    own = [p for p in found if p.stem == f"CollectedData_{config.scorer}"]
     if own and len(own) < len(found):
         others = [str(p.relative_to(path)) for p in found if p not in own]
         how_many = count(len(others), "label file")
-        problems.append(f"{how_many} of another scorer than {scorer}; left out: {listing(others)}")
+        problems.append(f"{how_many} of another scorer than {config.scorer}; left out: {listing(others)}")
         found = own
     # DeepLabCut writes CSV and H5. The CSV counts, because people edit it, and reading it needs no other package.
     # The newer file would be the better choice, but copying and cloning do not keep the times of files.
-    chosen = {p.with_suffix(""): p for p in sorted(found, key=lambda p: p.suffix.lower() in CSV_SUFFIXES)}
+    chosen: dict[Path, Path] = {}
+    for file in sorted(found, key=lambda p: p.suffix.lower() in CSV_SUFFIXES):
+        if (other := chosen.get(file.with_suffix(""))) is not None:
+            problems += _disagreement(file, other)
+        chosen[file.with_suffix("")] = file
     return sorted(chosen.values())
+
+
+def _without_painted(found: list[Path], videos: frozenset[str], problems: list[str]) -> list[Path]:
+    """Leaves out folders such as `cage1_labeled`, where DeepLabCut's check_labels paints the labels into the frames.
+
+    Other folders that `video_sets` lacks are used, because merged frames of other programs have no video there.
+    """
+    folders = {file.parent.name for file in found}
+    painted = {name for name in folders - videos if name.removesuffix(_PAINTED) in folders - {name}}
+    if painted:
+        named = listing(sorted(painted))
+        problems.append(f"{count(len(painted), 'folder')} with labels painted into the pictures; left out: {named}")
+    unnamed = folders - videos - painted
+    if folders & videos and unnamed:
+        named = listing(sorted(unnamed))
+        problems.append(f"{count(len(unnamed), 'folder')} that video_sets in config.yaml lacks; used: {named}")
+    return [file for file in found if file.parent.name not in painted]
+
+
+def _disagreement(taken: Path, other: Path) -> list[str]:
+    """Returns a line where two files of one name, such as CSV and H5, do not hold the same labels."""
+    try:
+        labels, others = _labels(read_label_table(taken)), _labels(read_label_table(other))
+    except DatasetError as exc:
+        return [f"{exc}; {taken.name} is taken"] if str(other) in str(exc) else []
+    agree = [
+        key for key in labels.keys() & others.keys() if np.allclose(labels[key], others[key], rtol=0, atol=_EQUAL_PX)
+    ]
+    if len(agree) == len(labels) == len(others):
+        return []
+    return [
+        f"{taken.parent.name}: {taken.name} has {count(len(labels), 'label')}, {other.name} has {len(others)}, and "
+        f"{len(agree)} of them agree; {taken.name} is taken, so move away the one that is out of date"
+    ]
+
+
+def _labels(table: LabelTable) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Returns (2,) by file name of the image and keypoint."""
+    return {
+        (PureWindowsPath(row).name, name): xy
+        for row, points in zip(table.images, table.xy_px, strict=True)
+        for name, xy in zip(table.names, points, strict=True)
+        if np.isfinite(xy).all()
+    }
 
 
 def _found_in(folder: Path) -> list[Path]:
