@@ -60,7 +60,7 @@ def test_a_small_file_of_a_huge_picture_is_refused(tmp_path):
     (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
     code = "from pathlib import Path; from edgepose_train.labels.images import read_image; read_image(Path('bomb.png'))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=False, capture_output=True, text=True)
-    assert "damaged, too large or not an image" in done.stderr.splitlines()[-1]
+    assert "damaged or not an image, or of over 67 million pixels" in done.stderr.splitlines()[-1]
 
 
 def test_an_orientation_that_a_camera_noted_moves_no_pixel(tmp_path):

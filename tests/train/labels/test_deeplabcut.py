@@ -89,7 +89,7 @@ def test_the_config_orders_the_keypoints(tmp_path):
     dataset = read_dataset(root)
     assert dataset.skeleton.keypoints == ("rightear", "snout")
     np.testing.assert_array_equal(xy_of(dataset), labels(4)[:, [2, 0]])
-    assert "leftear" in dataset.problems[0]  # it is labelled, but the config does not name it
+    assert "leftear" in dataset.problems[1]  # it is labelled, but the config does not name it
 
 
 def test_without_a_config_the_file_orders_them(project):
@@ -152,6 +152,19 @@ def test_an_image_labelled_twice_counts_once(project):
     assert "1 image labelled twice" in dataset.problems[0]
 
 
+def test_an_empty_row_takes_no_label_away(project):
+    """Programs that put files together leave such rows; others label one keypoint in each of two rows."""
+    lines = label_file(project).read_text("utf-8").splitlines()
+    index, *cells = lines[3].split(",")
+    lines[4] = ",".join([lines[4].split(",")[0], "", "", *lines[4].split(",")[3:]])
+    second = ",".join([lines[4].split(",")[0], "7", "8", "", "", "", ""])
+    label_file(project).write_text("\n".join([*lines, ",".join([index] + [""] * len(cells)), second]), "utf-8")
+    dataset = read_dataset(project)
+    np.testing.assert_array_equal(xy_of(dataset)[0], labels(4)[0])
+    np.testing.assert_array_equal(xy_of(dataset)[1], [[7, 8], *labels(4)[1, 1:]])
+    assert dataset.problems == ()
+
+
 def test_images_without_any_label_are_left_out(tmp_path):
     root = write_project(tmp_path)
     values = labels(4)
@@ -166,9 +179,16 @@ def test_paths_may_hold_any_letters(tmp_path):
     assert len(read_dataset(write_project(tmp_path / "Mäuse 1", video="käfig 鼠")).images) == 4
 
 
-def test_a_body_part_too_few_is_named(project):
+def test_a_body_part_that_was_added_later_is_not_labelled_in_older_files(project):
     write_csv(label_file(project), [["labeled-data/cage1/img000.png"]], labels(1, 2), names=NAMES[:2])
-    with pytest.raises(DatasetError, match=r"CollectedData_Ann.csv: has no body part 'rightear'.*snout, leftear"):
+    dataset = read_dataset(project)
+    np.testing.assert_array_equal(xy_of(dataset)[0], [*labels(1, 2)[0], [np.nan, np.nan]])
+    assert dataset.problems[0] == "cage1/CollectedData_Ann.csv: lacks 1 body part, not labelled there: rightear"
+
+
+def test_a_file_without_any_of_the_body_parts_is_refused(project):
+    write_csv(label_file(project), [["labeled-data/cage1/img000.png"]], labels(1, 2), names=["nose", "tail"])
+    with pytest.raises(DatasetError, match=r"CollectedData_Ann.csv: has no body part 'snout', which config.yaml names"):
         read_dataset(project)
 
 

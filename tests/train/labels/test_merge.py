@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd  # noqa: TID251  as DeepLabCut reads the files
 import pytest
 import yaml
-from dlc_project import LAYOUTS, NAMES, labels, write_csv, write_image
+from dlc_project import LAYOUTS, NAMES, labels, write_csv, write_image, write_project
 
 from edgepose.errors import DatasetError
 from edgepose.types import Skeleton
 from edgepose_train.cli import main
-from edgepose_train.labels.deeplabcut_writer import create_project, write_labels
+from edgepose_train.labels.deeplabcut_writer import create_project, read_config, write_labels
 from edgepose_train.labels.machine_labels import write_machine_labels
 from edgepose_train.labels.merge import merge
 from edgepose_train.labels.reading import read_dataset
@@ -254,3 +254,34 @@ def test_labels_of_several_people_are_not_mixed(project, corrected):
     with pytest.raises(DatasetError, match="labels of several people"):
         merge(read_dataset(corrected), project, overwrite=False)
     assert before.items() <= files(project / "labeled-data").items()
+
+
+@pytest.mark.parametrize(
+    ("entry", "crop"),
+    [
+        ("", "0, 64, 0, 48"),
+        ("{}", "0, 64, 0, 48"),
+        ("{crop: null}", "0, 64, 0, 48"),
+        ("{crop: [0, 50, 0, 40]}", "0, 50, 0, 40"),
+        ("{crop: '0,50,0,40'}", "0, 50, 0, 40"),
+    ],
+)
+def test_a_video_without_a_crop_gets_the_size_of_its_images(tmp_path, entry, crop):
+    root = write_project(tmp_path / "maze")
+    second = write_project(tmp_path / "second", video="cage2", config=f"video_sets:\n  /x/cage2.mp4: {entry}\n")
+    assert main(["merge", str(second), str(root)]) == 0
+    assert read_config(root)["video_sets"] == {"/x/cage2.mp4": {"crop": crop}}
+
+
+def test_a_body_part_that_the_older_file_lacks_gets_columns(tmp_path):
+    root = write_project(tmp_path / "maze")
+    rows = [[f"labeled-data/cage1/img{i:03}.png"] for i in range(4)]
+    write_csv(root / "labeled-data" / "cage1" / "CollectedData_Ann.csv", rows, labels(4)[:, :2], names=NAMES[:2])
+    second = write_project(tmp_path / "second")
+    write_image(second / "labeled-data" / "cage1" / "other.png")
+    csv = second / "labeled-data" / "cage1" / "CollectedData_Ann.csv"
+    write_csv(csv, [["labeled-data/cage1/other.png"]], labels(4)[3:])
+    assert main(["merge", str(second), str(root)]) == 0
+    by_name = {image.path.name: image.xy_px for image in read_dataset(root).images}
+    np.testing.assert_array_equal(by_name["other.png"], labels(4)[3])
+    np.testing.assert_array_equal(by_name["img000.png"][:2], labels(4)[0, :2])

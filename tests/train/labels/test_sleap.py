@@ -76,6 +76,35 @@ def test_frames_with_two_animals_are_left_out(tmp_path, images):
         read_dataset(write_slp(tmp_path / "two.slp", [video], [(0, 0, two)]))
 
 
+def test_an_instance_without_a_visible_point_is_none(tmp_path, images):
+    """Two such clicks by mistake must not make a frame one of several animals."""
+    video = image_files([str(image) for image in images])
+    frames = [(0, 0, [(USER, NONE), (USER, xy(0)), (USER, NONE)]), (0, 1, [(USER, xy(1))])]
+    dataset = read_dataset(write_slp(tmp_path / "l.slp", [video], frames))
+    np.testing.assert_array_equal([image.xy_px for image in dataset.images], [xy(0), xy(1)])
+    assert dataset.problems == ()
+
+
+def test_skeletons_that_differ_in_order_only_are_one(tmp_path, images):
+    skeletons = [sleap_io.Skeleton([sleap_io.Node(name) for name in order]) for order in (NODES, NODES[::-1])]
+    video = sleap_io.Video.from_filename([str(image) for image in images])
+    points = [dict(zip(NODES, xy(i), strict=True)) for i in range(2)]
+    frames = [
+        sleap_io.LabeledFrame(
+            video=video,
+            frame_idx=i,
+            instances=[sleap_io.Instance.from_numpy(np.array([points[i][n] for n in s.node_names]), s)],
+        )
+        for i, s in enumerate(skeletons)
+    ]
+    sleap_io.save_slp(sleap_io.Labels(frames), str(tmp_path / "l.slp"), embed=False, verbose=False)
+    dataset = read_dataset(tmp_path / "l.slp")
+    names = dataset.skeleton.keypoints
+    assert set(names) == set(NODES)
+    for i in range(2):
+        np.testing.assert_array_equal(dataset.images[i].xy_px, [points[i][name] for name in names])
+
+
 def test_what_is_marked_as_not_visible_is_no_label(tmp_path, images):
     """In SLEAP, such a point stays where the template has put it."""
     points = xy(0)

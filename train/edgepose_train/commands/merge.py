@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         task = progress.add_task("merging", total=len(source.images))
         merged = merge(source, args.project, overwrite=args.force, on_image=partial(progress.advance, task))
     if (args.corrected / CONFIG).is_file():
-        add_video_paths(args.corrected, args.project, sorted({image.video for image in source.images}))
+        add_video_paths(args.corrected, args.project, source.images)
     _report(args, merged)
     return 1 if merged.clashes or (merged.conflicts and not args.force) else 0
 

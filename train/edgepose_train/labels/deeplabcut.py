@@ -46,7 +46,7 @@ def read_project(path: Path) -> Dataset:
     tables = [read_label_table(file) for file in files]
     names = config.bodyparts or tables[0].names
     skeleton = make_skeleton(config.file or path, names, config.edges, (), problems)
-    images, unchecked = split_unchecked(_images(tables, names, problems), names)
+    images, unchecked = split_unchecked(_images(tables, names, bool(config.bodyparts), problems), names)
     if unchecked:
         problems.append(unchecked_problem(len(unchecked)))
     return Dataset(_name(path, config), skeleton, tuple(images), tuple(problems), tuple(unchecked))
@@ -227,21 +227,37 @@ def _found_in(folder: Path) -> list[Path]:
     return []
 
 
-def _images(tables: Sequence[LabelTable], names: Sequence[str], problems: list[str]) -> list[LabelledImage]:
-    """Returns one image for each row, keypoints as in `names`. Raises DatasetError where a body part is missing."""
+def _images(
+    tables: Sequence[LabelTable], names: Sequence[str], in_config: bool, problems: list[str]
+) -> list[LabelledImage]:
+    """Returns one image for each row, keypoints as in `names`.
+
+    A body part that `config.yaml` names and a file lacks, because it was added later, is not labelled there.
+
+    Raises:
+        DatasetError: a file has none of the keypoints, or no config says which of the files is right.
+    """
     images = []
     absent = []
     for table in tables:
-        for name in names:
-            if name not in table.names:
-                source = "config.yaml" if table is tables[0] else "config.yaml or the other label files"
-                raise DatasetError(
-                    f"{table.path}: has no body part {name!r}, which {source} names (it has: {', '.join(table.names)})"
-                )
+        where = f"{table.path.parent.name}/{table.path.name}"
+        missing = [name for name in names if name not in table.names]
+        if missing and (not in_config or len(missing) == len(names)):
+            source = "config.yaml names" if in_config else "the other label files have"
+            raise DatasetError(
+                f"{table.path}: has no body part {missing[0]!r}, which {source} (it has: {', '.join(table.names)})"
+            )
+        if missing:
+            problems.append(
+                f"{where}: lacks {count(len(missing), 'body part')}, not labelled there: {listing(missing)}"
+            )
         extra = [name for name in table.names if name not in names]
         if extra:
-            problems.append(f"{table.path.name}: body parts that config.yaml does not name; left out: {listing(extra)}")
-        xy_px = table.xy_px[:, [table.names.index(name) for name in names]]
+            problems.append(f"{where}: body parts that config.yaml does not name; left out: {listing(extra)}")
+        xy_px = np.full((len(table.images), len(names), 2), np.nan)
+        for k, name in enumerate(names):
+            if name in table.names:
+                xy_px[:, k] = table.xy_px[:, table.names.index(name)]
         half = np.isfinite(xy_px).sum(axis=2) == 1
         if half.any():
             labels = count(int(half.sum()), "label with x or y only", "labels with x or y only")

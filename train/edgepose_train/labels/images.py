@@ -64,7 +64,7 @@ def read_deep_image(path: Path) -> tuple[U8, int]:
     except cv2.error:
         image = None
     if image is None:
-        raise DatasetError(f"{path}: damaged, too large or not an image; extract or copy the frame again")
+        raise DatasetError(f"{path}: damaged or not an image, or of over 67 million pixels; extract or copy it again")
     return np.asarray(image, np.uint8), 8
 
 

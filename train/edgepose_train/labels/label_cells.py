@@ -66,14 +66,29 @@ class Cells:
     def with_rows(self, video: str, names: Sequence[str], labels: dict[str, NDArray[np.float64]]) -> Cells:
         """Returns a table in which the rows of `labels` replace those of the same images, or come last.
 
+        A keypoint that the table lacks gets columns.
+
         Args:
             video: the folder of the images in `labeled-data`.
             names: the K keypoints.
             labels: by file name of the image, (K, C) of x, y and, with C = 3, the likelihood.
         """
+        missing = [name for name in names if name not in {column.bodypart for column in self.columns()}]
+        if missing:
+            return self._with_columns(missing).with_rows(video, names, labels)
         fresh = {image: self._row(video, image, names, values) for image, values in sorted(labels.items())}
         rows = [fresh.pop(self.image_name(row), row) for row in self.rows]
         return replace(self, rows=rows + list(fresh.values()))
+
+    def _with_columns(self, names: Sequence[str]) -> Cells:
+        coords = list(dict.fromkeys(column.coord for column in self.columns()))
+        columns = [(name, coord) for name in names for coord in coords]
+        added = {"bodyparts": [name for name, _ in columns], "coords": [coord for _, coord in columns]}
+        header = [
+            row + added.get(row[0].strip(), row[self.index_width : self.index_width + 1] * len(columns))
+            for row in self.header
+        ]
+        return replace(self, header=header, rows=[row + [""] * len(columns) for row in self.rows])
 
     def without(self, images: set[str]) -> Cells:
         """Returns a table without the rows of these images, given by their file names."""

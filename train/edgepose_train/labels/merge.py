@@ -6,11 +6,12 @@ What the project has stays, every digit is kept, and a merge that is interrupted
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from edgepose.errors import DatasetError
 from edgepose.system.atomic_files import replace_files, write_durably
 from edgepose_train.labels.dataset import Dataset, LabelledImage
-from edgepose_train.labels.deeplabcut import has_labels
+from edgepose_train.labels.deeplabcut import has_labels, video_names
 from edgepose_train.labels.deeplabcut_writer import add_videos, read_config
 from edgepose_train.labels.frame_identity import frame_identity
-from edgepose_train.labels.images import image_file
+from edgepose_train.labels.images import image_file, read_image
 from edgepose_train.labels.label_cells import Cells, new_cells
 from edgepose_train.labels.label_table import read_label_table, table_writers
 from edgepose_train.labels.project_files import LABELS
@@ -160,12 +161,20 @@ def _layout(project: Path, scorer: str, names: Sequence[str]) -> tuple[str, Cell
     return own[0].stem, replace(read_label_table(own[0]).cells, rows=[])
 
 
-def add_video_paths(source: Path, project: Path, videos: Sequence[str]) -> None:
-    """Copies what the project's `video_sets` lacks of these videos from the source's `config.yaml`."""
-    have = {Path(name).stem for name in read_config(project).get("video_sets") or {}}
+def add_video_paths(source: Path, project: Path, images: Sequence[LabelledImage]) -> None:
+    """Copies what the project's `video_sets` lacks of the images' videos from the source's `config.yaml`."""
+    first = {image.video: image for image in reversed(images)}
+    lacking = first.keys() - video_names(read_config(project))
+    given = read_config(source).get("video_sets")
     found = {}
-    for name, entry in (read_config(source).get("video_sets") or {}).items():
-        if Path(name).stem in set(videos) - have:
-            _, right, _, bottom = (int(part) for part in str(entry["crop"]).split(","))
-            found[name] = (right, bottom)
+    for name, entry in (given if isinstance(given, dict) else {}).items():
+        if (video := PureWindowsPath(str(name)).stem) in lacking:
+            height, width = read_image(first[video].path).shape[:2]
+            found[str(name)] = _cropped_wh(entry) or (width, height)
     add_videos(project, found)
+
+
+def _cropped_wh(entry: object) -> tuple[int, int] | None:
+    """Returns the right and lower end of an entry's crop `left, right, top, bottom`; None where it has none."""
+    numbers = re.findall(r"-?\d+", str(entry.get("crop"))) if isinstance(entry, dict) else []
+    return (int(numbers[1]), int(numbers[3])) if len(numbers) == 4 else None

@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.geometry.letterbox import FrameMap
 from edgepose.system.progress import progress_bar
 from edgepose.system.wording import count, listing
 from edgepose_train.labels.coco import read_coco
-from edgepose_train.labels.dataset import Dataset, LabelledImage
+from edgepose_train.labels.dataset import Dataset, LabelledImage, is_labelled
 from edgepose_train.labels.deeplabcut import has_labels, read_project
 from edgepose_train.labels.images import keep_frames, read_deep_image
 from edgepose_train.labels.label_table import CSV_SUFFIXES, H5_SUFFIXES
@@ -83,11 +84,27 @@ def _usable(path: Path, dataset: Dataset, keep_unlabelled: bool) -> Dataset:
 
 
 def _unique(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:
-    times = Counter(image.path for image in images)
-    twice = [path.name for path, n in times.items() if n > 1]
+    """Puts the labels of images that are listed several times together; an empty row takes nothing away."""
+    found: dict[Path, LabelledImage] = {}
+    twice: dict[Path, str] = {}
+    for image in images:
+        earlier = found.get(image.path, image)
+        if (is_labelled(image.xy_px) & is_labelled(earlier.xy_px)).any() and earlier is not image:
+            twice[image.path] = image.path.name
+        found[image.path] = replace(
+            image,
+            xy_px=_later(earlier.xy_px, image.xy_px),
+            hidden_px=earlier.hidden_px if image.hidden_px is None else _later(earlier.hidden_px, image.hidden_px),
+        )
     if twice:
-        problems.append(f"{count(len(twice), 'image')} labelled twice; the last labels are taken: {listing(twice)}")
-    return list({image.path: image for image in images}.values())
+        named = listing(list(twice.values()))
+        problems.append(f"{count(len(twice), 'image')} labelled twice; the last labels are taken: {named}")
+    return list(found.values())
+
+
+def _later(earlier: NDArray[np.float64] | None, later: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns (K, 2): the later labels, and the earlier ones of keypoints that are not labelled later."""
+    return later if earlier is None else np.where(is_labelled(later)[:, None], later, earlier)
 
 
 def _readable(images: Sequence[LabelledImage], problems: list[str]) -> list[LabelledImage]:

@@ -71,7 +71,7 @@ def read_slp(path: Path) -> Dataset:
     images = []
     for source, (_, instance) in zip(sources, labelled, strict=True):
         if (file := files[source.written]) is not None:
-            xy_px, hidden_px = _points(instance, len(skeleton.nodes))
+            xy_px, hidden_px = _points(instance, skeleton.node_names)
             frame_path = file if source.place is None else inside(file, *source.place)
             images.append(LabelledImage(frame_path, xy_px, videos[source.origin], hidden_px, source.stated_wh))
     problems += _other_videos(sources, files)
@@ -119,33 +119,43 @@ def _plain_json(text: bytes | str) -> str:
 
 
 def _one_animal(frames: Sequence[Any], problems: list[str]) -> list[tuple[Any, Any | None]]:
-    """Returns the frames with the one instance that a person labelled, or None where a frame holds no instance."""
-    several = [frame for frame in frames if len(frame.user_instances) > 1]
+    """Returns the frames with the one instance that a person labelled, or None where a frame holds no instance.
+
+    An instance without any visible point was added by mistake, and is none.
+    """
+    one, several, predicted = [], [], 0
+    for frame in frames:
+        labelled = [instance for instance in frame.user_instances if instance.n_visible]
+        if len(labelled) > 1:
+            several.append(f"frame {frame.frame_idx}")
+        elif labelled or not frame.predicted_instances:
+            one.append((frame, (labelled or frame.user_instances or [None])[0]))
+        else:
+            predicted += 1
     if several:
-        named = listing([f"frame {frame.frame_idx}" for frame in several])
         problems.append(
-            f"{count(len(several), 'frame')} with several labelled animals, edgepose follows one; left out: {named}"
+            f"{count(len(several), 'frame')} with several labelled animals, edgepose follows one; left out: "
+            f"{listing(several)}"
         )
-    predicted = sum(bool(frame.predicted_instances) and not frame.user_instances for frame in frames)
     if predicted:
         problems.append(f"{count(predicted, 'frame')} with predictions only, which are no labels; left out")
-    one = [frame for frame in frames if len(frame.user_instances) == 1 or not frame.instances]
-    return [(frame, frame.user_instances[0] if frame.instances else None) for frame in one]
+    return one
 
 
 def _only_skeleton(path: Path, skeletons: Sequence[Any]) -> Any:
-    different = {tuple(skeleton.node_names): skeleton for skeleton in skeletons}
+    different = {frozenset(skeleton.node_names): skeleton for skeleton in reversed(skeletons)}  # the first one counts
     if len(different) != 1:
         raise DatasetError(f"{path}: labels with {len(different)} skeletons; edgepose follows one animal")
     return next(iter(different.values()))
 
 
-def _points(instance: Any | None, keypoints: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns xy_px and hidden_px, (K, 2) each."""
+def _points(instance: Any | None, names: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns xy_px and hidden_px, (K, 2) each, in the order of `names`, which that of the instance may differ from."""
     if instance is None:
-        return np.full((keypoints, 2), np.nan), np.full((keypoints, 2), np.nan)
-    xy = np.array(instance.points["xy"], np.float64)
-    visible = np.array(instance.points["visible"], bool)[:, None]
+        return np.full((len(names), 2), np.nan), np.full((len(names), 2), np.nan)
+    order = [instance.skeleton.node_names.index(name) for name in names]
+    xy = np.array(instance.points["xy"], np.float64)[order]
+    visible = np.array(instance.points["visible"], bool)[order, None]
     return np.where(visible, xy, np.nan), np.where(visible, np.nan, xy)
 
 
