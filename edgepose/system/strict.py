@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from edgepose.system.wording import did_you_mean
 
 T = TypeVar("T")
 
+_MOST_NODES = 100_000  # values of a YAML file, with every alias written out
 _AT = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$", re.DOTALL)
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # one step of a path such as mqtt.host, size_wh[0] or scores[...]
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
@@ -48,6 +50,27 @@ class Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
+    _composed = 0  # nodes of this document so far
+
+    def compose_document(self) -> yaml.Node | None:
+        """Refuses a document whose aliases repeat so much that a few lines stand for gigabytes."""
+        node: yaml.Node | None = super().compose_document()
+        if node is not None:
+            self._check_size(node, _expanded_size(node, {}))
+        return node
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._composed += 1
+        if node is not None:
+            self._check_size(node, self._composed)
+        return node
+
+    def _check_size(self, node: yaml.Node, size: float) -> None:
+        if size > _MOST_NODES:
+            problem = f"it has more than {_MOST_NODES} values, with every alias (*name) written out"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
@@ -57,6 +80,16 @@ class Loader(yaml.SafeLoader):
                     raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
                 seen.add((key.tag, key.value))
         return super().construct_mapping(node, deep)
+
+
+def _expanded_size(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """Returns how many values a node stands for when every alias is written out. `sizes` has those that are known."""
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf  # until it is known: a node inside itself has no end
+        parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        is_scalar = isinstance(node, yaml.ScalarNode)
+        sizes[id(node)] = 1 if is_scalar else 1 + sum(_expanded_size(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def read_text(path: Path, error: type[Exception], advice: str) -> str:

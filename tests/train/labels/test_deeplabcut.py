@@ -296,3 +296,46 @@ def test_csv_and_h5_that_disagree_are_reported(project):
     label_file(project).with_suffix(".h5").write_bytes(b"")
     (problem,) = read_dataset(project).problems
     assert "CollectedData_Ann.h5: cannot read as H5" in problem
+
+
+# --- files that are made to cost much --------------------------------------------------------------------------
+
+
+ALIASES = "a: &a [x, x]\n" + "".join(
+    f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (f"{ALIASES}bodyparts: *i\n", "more than 100000 values"),
+        ("bodyparts: &a [snout, *a]\n", "more than 100000 values"),
+        ("bodyparts: [snout]\nskeleton: '" + "[" * 100_000 + "'\n", "cannot read"),
+        ("bodyparts: [" + "x, " * 20_001 + "]\n", "bodyparts: lists 20001 things; edgepose reads up to 20000"),
+        pytest.param("bodyparts: [" + "x, " * 200_000 + "]\n", "more than 100000 values", marks=pytest.mark.slow),
+        (
+            "bodyparts: [" + ", ".join(f"x{i}" for i in range(201)) + "]\n",
+            "has 201 keypoints; edgepose reads up to 200",
+        ),
+        ("bodyparts: [snout, " + "n" * 201 + "]\n", "has more than 200 letters"),
+        ('bodyparts: ["sn\\e[31mout"]\n', "letters that cannot be printed"),
+    ],
+    ids=["aliases", "itself", "deep", "long list", "longer list", "keypoints", "name", "escape sequence"],
+)
+def test_a_config_that_costs_much_is_refused_soon(project, config, message):
+    (project / "config.yaml").write_text(config, "utf-8")
+    for csv in project.glob("labeled-data/*/*.csv"):
+        csv.write_text(csv.read_text("utf-8").replace("snout", "x0"), "utf-8")
+    with pytest.raises(DatasetError, match=message) as error:
+        read_dataset(project)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.slow
+def test_a_table_of_a_million_columns_is_refused(project):
+    n = 1_000_000
+    header = [level + cell * n for level, cell in (("scorer", ",Ann"), ("bodyparts", ",snout"), ("coords", ",x"))]
+    label_file(project).write_text("\n".join(header) + "\n", "utf-8")
+    with pytest.raises(DatasetError, match="has 1000000 columns; edgepose reads up to 20000"):
+        read_dataset(project)

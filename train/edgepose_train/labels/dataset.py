@@ -14,6 +14,7 @@ from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
 from edgepose_train.labels.flip_pairs import find_flip_pairs, without_partner
 
+MOST_KEYPOINTS, LONGEST_NAME = 200, 200  # in a skeleton; letters
 FEWEST_IMAGES = 5  # different images; with fewer, training, validation and test cannot each have one
 
 
@@ -80,8 +81,14 @@ def make_skeleton(
         problems: gets one line for each edge that was left out, and one about keypoints of one side only.
 
     Raises:
-        DatasetError: the names repeat, or there are none.
+        DatasetError: the names repeat, or there are none, too many or too long ones.
     """
+    if len(names) > MOST_KEYPOINTS:
+        raise DatasetError(f"{path}: has {len(names)} keypoints; edgepose reads up to {MOST_KEYPOINTS}")
+    if bad := next((name for name in names if len(name) > LONGEST_NAME or not name.isprintable()), None):
+        raise DatasetError(
+            f"{path}: the keypoint {bad[:20]!r} has more than {LONGEST_NAME} letters, or letters that cannot be printed"
+        )
     by_name = find_flip_pairs(names)
     known = []
     for edge in edges:

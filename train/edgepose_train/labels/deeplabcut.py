@@ -22,6 +22,7 @@ from edgepose_train.labels.machine_labels import split_unchecked, unchecked_prob
 from edgepose_train.labels.project_files import CONFIG, LABELS, find_file, folder_and_ancestors, is_file, one_name_each
 
 _PAINTED = "_labeled"
+_MOST_LISTED = 20_000  # the edges between 200 keypoints
 _EQUAL_PX = 0.01  # programs write different numbers of digits
 
 
@@ -133,12 +134,14 @@ def _listed(file: Path, data: dict[str, Any], key: str) -> list[Any]:
     if isinstance(value, str) and value.strip().startswith(("(", "[")):
         try:
             value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
             raise DatasetError(f"{file}: {key}: cannot read {value[:40]!r} as a list") from None
     if not value:
         return []
     if not isinstance(value, list | tuple):
         raise DatasetError(f"{file}: {key}: expected a list, got {str(value)[:40]!r}")
+    if len(value) > _MOST_LISTED:
+        raise DatasetError(f"{file}: {key}: lists {len(value)} things; edgepose reads up to {_MOST_LISTED}")
     return list(value)
 
 

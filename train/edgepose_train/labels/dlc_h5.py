@@ -7,6 +7,7 @@ can run code, so the few opcodes that lists of names need are interpreted here, 
 
 from __future__ import annotations
 
+import math
 import pickletools
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.tables.deeplabcut_h5 import H5_KEY, write_h5
+from edgepose_train.labels.h5_safety import check_h5
 from edgepose_train.labels.label_cells import Cells, cell_text
 
 Labels = list[tuple[str, ...]]  # of the columns, or of the rows: for each one the label in each level
@@ -36,6 +38,7 @@ def read_h5_cells(path: Path) -> Cells:
     """Reads labels. Raises DatasetError with one line."""
     try:
         with h5py.File(path, "r") as file:
+            check_h5(file)
             levels, columns, index, values = _read_frame(path, file)
     except DatasetError:
         raise
@@ -101,7 +104,10 @@ def _read_axis(group: h5py.Group, axis: str) -> tuple[list[str], Labels]:
 def _read_array(data: h5py.Dataset) -> NDArray[Any]:
     """Reads an array. One without elements is stored as one element and its true shape."""
     if "shape" in data.attrs:
-        return np.empty(_parse_names(data.attrs["shape"]), _text(data.attrs["value_type"]))
+        shape = _parse_names(data.attrs["shape"])
+        if math.prod(shape):
+            raise ValueError(f"an array of shape {shape} is not empty")
+        return np.empty(shape, _text(data.attrs["value_type"]))
     return np.asarray(data[()])
 
 

@@ -20,6 +20,7 @@ from edgepose_train.labels.label_cells import Cells, Column, cell_number
 CSV_SUFFIXES = {".csv"}
 H5_SUFFIXES = {".h5", ".hdf", ".hdf5"}
 _HEADER_ROWS = ("scorer", "individuals", "bodyparts", "coords")
+_MOST_COLUMNS = 20_000  # keypoints of several animals, with x, y and likelihood
 _OTHER_COORDS = {"likelihood", "visible"}  # DeepLabCut's refined machine labels and Lightning Pose keep these
 
 
@@ -50,6 +51,8 @@ def read_label_table(path: Path) -> LabelTable:
     else:
         cells, places = _read_csv(path)
     columns = cells.columns()
+    if len(columns) > _MOST_COLUMNS:
+        raise DatasetError(f"{path}: has {len(columns)} columns; edgepose reads up to {_MOST_COLUMNS}")
     values = _positions(path, cells, columns, places)
     names, x_columns, y_columns = _keypoint_columns(path, columns, np.asarray(np.isfinite(values).any(axis=0)))
     images = tuple(cells.image_path(row) for row in cells.rows)

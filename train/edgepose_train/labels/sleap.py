@@ -25,6 +25,7 @@ from edgepose.system.wording import count, listing
 from edgepose.types import Skeleton
 from edgepose.video.frames import open_video
 from edgepose_train.labels.dataset import Dataset, LabelledImage, make_skeleton
+from edgepose_train.labels.h5_safety import check_h5
 from edgepose_train.labels.images import inside, read_image
 from edgepose_train.labels.project_files import find_file, is_file, one_name_each
 
@@ -94,7 +95,7 @@ def _load(path: Path) -> Any:
 
 
 def _names_an_address(path: Path) -> bool:
-    """Returns True when a video may be an address. Raises ValueError for a file with links, which lead to others."""
+    """Returns True when a video may be an address. Raises ValueError for a file that must not be read."""
     texts: list[bytes | str] = []
 
     def collect(_: str, node: h5py.Group | h5py.Dataset) -> None:
@@ -103,8 +104,7 @@ def _names_an_address(path: Path) -> bool:
             texts.append(node[()])
 
     with h5py.File(path) as file:
-        if name := file.visititems_links(lambda name, link: None if isinstance(link, h5py.HardLink) else name):
-            raise ValueError(f"{name} is a link")
+        check_h5(file)
         file.visititems(collect)
         texts.extend(file["videos_json"][()].tolist())
     return any(_ADDRESS.search(_plain_json(text)) for text in texts)
