@@ -45,3 +45,16 @@ def write_uneven(path: Path, count: int = 200) -> Path:
 
 def number_of(image: U8) -> int:
     return sum(int(image[4:28, 16 * bit + 4 : 16 * bit + 12].mean() > 125) << bit for bit in range(10))
+
+
+def write_interlaced(path: Path, count: int = 8) -> Path:
+    """Writes grey frames, each woven of two half frames, as camcorders do."""
+    av = load_av()
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"flags": "+ilme+ildct", "x264-params": "tff=1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(count):
+            picture = np.full((48, 64, 3), 128, np.uint8)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p")))
+        file.mux(stream.encode(None))
+    return path

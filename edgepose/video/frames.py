@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edgepose.errors import CameraError, EdgeposeError
 from edgepose.types import U8
+from edgepose.video.h264 import load_av
 from edgepose.video.video_reader import VideoReader
 
 _MOST_FAILURES = 1000  # frames in a row that cannot be decoded; the file may still go on behind them
@@ -39,12 +42,32 @@ class Video:
 
 
 def open_video(path: Path) -> Video:
-    """Reads what a file says of itself. Raises CameraError when not a single frame can be read."""
+    """Reads what a file says of itself. Raises CameraError when no frame can be read, or all would be wrong."""
     file = VideoReader(path)
+    if is_interlaced(path):
+        file.close()
+        raise CameraError(
+            f"{path}: is interlaced, and OpenCV makes wrong pictures of it; convert it, for example with "
+            "ffmpeg -i FILE -vf yadif OUT.mp4"
+        )
     try:
         return Video(path, file.size_wh, file.fps, file.frame_count or sum(1 for _ in iter(file.read, None)))
     finally:
         file.close()
+
+
+@lru_cache(maxsize=64)
+def is_interlaced(path: Path) -> bool:
+    """Returns True for a video whose frames are woven of two; False also where PyAV is not installed or fails.
+
+    The FFmpeg in OpenCV 5 cannot convert such frames, and gives what was in the memory before as pictures.
+    """
+    try:
+        av = load_av()
+        with av.open(str(path)) as file:
+            return bool(next(file.decode(video=0)).interlaced_frame)
+    except (EdgeposeError, OSError, ValueError, IndexError, StopIteration):
+        return False
 
 
 class FrameFinder:

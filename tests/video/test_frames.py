@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from clips import number_of, write_clip, write_uneven
+from clips import number_of, write_clip, write_interlaced, write_uneven
 
 from edgepose.errors import CameraError
 from edgepose.video.frames import FrameFinder, open_video, read_frames
@@ -77,3 +77,9 @@ def test_a_video_of_one_rate_has_no_uneven_frames(clip):
     finder = FrameFinder(clip)
     assert all(finder.read(index) is not None for index in range(0, COUNT, 13))
     assert finder.uneven == set()
+
+
+def test_an_interlaced_video_is_refused(tmp_path):
+    """OpenCV gives what was in the memory before as its pictures, and no error."""
+    with pytest.raises(CameraError, match="is interlaced, and OpenCV makes wrong pictures of it"):
+        open_video(write_interlaced(tmp_path / "camcorder.mp4"))

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import sleap_io
-from clips import number_of, write_clip, write_uneven
+from clips import number_of, write_clip, write_interlaced, write_uneven
 from dlc_project import write_image
 from slp_file import NODES, PREDICTED, USER, embed, embedded, image_files, media, write_slp
 
@@ -239,6 +239,12 @@ def test_labels_of_a_video_that_was_resized_are_scaled(tmp_path, video):
 def test_a_video_of_another_frame_count_is_reported(tmp_path, video):
     slp = write_slp(tmp_path / "l.slp", [media(str(video[0]), 80)], [(0, 5, [(USER, xy(0))])])
     assert read_dataset(slp).problems[0].startswith("session1.avi: has 40 frames, where the labelled video had 80;")
+
+
+def test_labels_on_an_interlaced_video_are_left_out(tmp_path):
+    path = write_interlaced(tmp_path / "camcorder.mp4")
+    with pytest.raises(DatasetError, match="1 image file damaged or not an image"):
+        read_dataset(write_slp(tmp_path / "l.slp", [media(str(path))], [(0, 5, [(USER, xy(0))])]))
 
 
 def two_sessions(tmp_path, video):

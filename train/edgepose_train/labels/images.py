@@ -24,7 +24,7 @@ import numpy as np
 from edgepose.errors import DatasetError
 from edgepose.system.wording import count, listing
 from edgepose.types import U8
-from edgepose.video.frames import FrameFinder
+from edgepose.video.frames import FrameFinder, is_interlaced
 from edgepose_train.labels.project_files import is_file
 
 _VIDEO = "-"  # in the path of a frame in a video, where a package has the name of its data set
@@ -115,6 +115,11 @@ def keep_frames(paths: Iterable[Path]) -> list[str]:
             wanted.setdefault(file, set()).add(int(path.parent.name))
     problems = []
     for file, indices in wanted.items():
+        if is_interlaced(file):
+            problems.append(
+                f"{file.name}: is interlaced, and OpenCV makes wrong pictures of it; convert it, for example with "
+                "ffmpeg -i FILE -vf yadif OUT.mp4"
+            )
         for index in sorted(indices):
             with suppress(DatasetError):
                 _kept_frame(file, index)
@@ -182,7 +187,7 @@ def _scratch() -> Path:
 
 def _video_frame(file: Path, index: int) -> U8:
     with _reading:
-        image = _finder(file).read(index)
+        image = None if is_interlaced(file) else _finder(file).read(index)
     if image is None:
         raise DatasetError(f"{file}: cannot decode frame {index}; the video is damaged, cut off or another one")
     return image
