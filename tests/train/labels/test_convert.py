@@ -15,7 +15,7 @@ import pytest
 import sleap_io
 import yaml
 from dlc_project import write_csv, write_image
-from slp_file import USER, embed, embedded, media
+from slp_file import USER, embed, embedded, image_files, media
 from slp_file import write_slp as write_sleap_layout
 
 from edgepose_train.cli import main
@@ -277,3 +277,14 @@ def test_a_public_project_survives(reaching, tmp_path, convert):
         assert convert(source, tmp_path / destination)[0] == 0
         source = tmp_path / destination
     assert_same(read(reaching), read(source))
+
+
+def test_files_from_elsewhere_are_named(tmp_path, convert):
+    """A SLEAP file of somebody else can name any picture of this computer."""
+    image = write_image(tmp_path / "private.png")
+    folder = tmp_path / "a" / "b" / "c" / "d"
+    folder.mkdir(parents=True)
+    write_sleap_layout(folder / "l.slp", [image_files([str(image)])], [(0, 0, [(USER, np.ones((4, 2)))])])
+    status, out, err = convert(folder / "l.slp", tmp_path / "maze")
+    assert status == 0
+    assert f"1 file from outside {tmp_path / 'a'}; check that they may be passed on: {image}" in out + err

@@ -148,3 +148,12 @@ def test_folds_of_whole_videos(tmp_path):
 def test_more_folds_than_frames_are_refused(tmp_path, folds, by_video, message):
     with pytest.raises(UsageError, match=message):
         fold_splits(dataset_of(tmp_path, frames(9)), 0, folds, by_video)
+
+
+def test_frames_that_an_earlier_model_learnt_are_not_tested_in_another_file(tmp_path):
+    first = dataset_of(tmp_path, frames(40))
+    learnt = {frame_identity(image.path) for image in first.images[:30]}
+    for image in first.images:
+        image.path.write_bytes(cv2.imencode(".png", cv2.imread(str(image.path)), [cv2.IMWRITE_PNG_COMPRESSION, 0])[1])
+    split = split_images(first, 0, learnt=learnt)
+    assert not {frame_identity(image.path) for image in split.test} & learnt

@@ -68,7 +68,7 @@ def _from_elsewhere(source: Path, dataset: Dataset) -> list[str]:
     if not outside:
         return []
     return [
-        f"{count(len(outside), 'file')} from outside {folder}, check that they may be passed on: {listing(outside)}"
+        f"{count(len(outside), 'file')} from outside {folder}; check that they may be passed on: {listing(outside)}"
     ]
 
 
