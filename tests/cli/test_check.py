@@ -265,7 +265,7 @@ def test_whether_it_can_record(
             "geometry: {calibration: none.yaml, length: {between: [[0, 0], [9, 9]], mm: 9}}",
             "geometry",
             "FAIL",
-            "`edgepose calibrate` makes one",
+            "give a file that `edgepose calibrate` wrote",
         ),
     ],
 )

@@ -80,7 +80,7 @@ def test_a_keypoint_that_the_model_does_not_have_is_an_error() -> None:
         ("rules: {r: {when: {score: {keypoint: a, below: 0.5}}, pin: 28}}", "<= 27"),
         ("gpio: {inputs: {a: 5, b: 5}}", "rules and gpio: pin 5 is used twice"),
         ("gpio: {imputs: {a: 5}}", "did you mean 'inputs'"),
-        ("processor: {load: feeder}", "matching regex"),
+        ("processor: {load: feeder}", "fits the pattern"),
     ],
 )
 def test_mistakes_in_the_config_are_named(lines: str, text: str) -> None:

@@ -151,11 +151,11 @@ WRONG = {
     ),
     "long keypoint": (
         encoded(lambda card: card["skeleton"].update(keypoints=["k" * 201], edges=[], flip_pairs=[])),
-        "too long",
+        "expected text of length <= 200",
     ),
     "201 keypoints": (
         encoded(lambda card: card["skeleton"].update(keypoints=list(map(str, range(201))), edges=[], flip_pairs=[])),
-        "more than 200 keypoints",
+        "expected a list of length <= 200",
     ),
     "version 1 without files": (encoded(lambda card: (as_version_1(card), card.pop("files"))), "sha256: missing"),
     "version 1 without output": (encoded(lambda card: (as_version_1(card), card.pop("output"))), "outputs: missing"),

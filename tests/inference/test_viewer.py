@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import msgspec
 import numpy as np
@@ -23,7 +24,7 @@ class Finder:
     """An estimator that finds the painted keypoints in the frames it gets, and notes their sizes in `shown`."""
 
     def __init__(self) -> None:
-        self.card = CARD
+        self.card, self.model = CARD, SimpleNamespace(id="fake@000000")
         self.shown: list[tuple[int, int]] = []
 
     def estimate(self, frame: Frame) -> Pose:
@@ -190,9 +191,7 @@ def test_a_region_outside_the_frame_is_refused():
 
 
 def test_a_model_that_was_not_trained_for_it_does_not_follow():
-    with pytest.raises(
-        ConfigError, match=r"fake@000000 was trained on whole frames alone; train it with `edgepose-train"
-    ):
+    with pytest.raises(ConfigError, match=r"fake was trained on whole frames alone; train it with `edgepose-train"):
         zoom_of(ViewConfig(follow=True), card())
     assert zoom_of(ViewConfig(follow=True, zoom=1.5), card()) == 1.5
     assert zoom_of(ViewConfig(follow=True), CARD) == 2.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from importlib import resources
+from pathlib import Path
 
 import pytest
 
@@ -25,12 +26,14 @@ def test_prints_what_a_model_costs_and_which_operation_the_edge_tpu_refuses(caps
     ("arguments", "status", "words"),
     [
         (["none.tflite"], 78, "cannot read the model"),
-        ([__file__], 78, "not a TFLite model"),
+        (["junk.tflite"], 78, "junk.tflite: not a TFLite model"),
         ([DEMO, "--compile"], 1, "edgetpu_compiler is not installed"),
     ],
 )
 def test_what_cannot_be_done_is_one_line(capsys, monkeypatch, tmp_path, arguments, status, words):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Path("junk.tflite").write_text("no model", encoding="utf-8")
     assert main(["audit", *arguments]) == status
     err = [line for line in capsys.readouterr().err.splitlines() if "edgepose-train audit" in line]
     assert len(err) == 1
