@@ -28,11 +28,13 @@ class Frame:
         image: uint8, (H, W, 3); (H, W) when `order` is "gray"; (H * 3 / 2, W) when it is "i420", which is the planes Y,
             U and V one under the other, BT.601 limited range, H and W even.
         index: count of captured frames since the camera was opened; the first is 0.
-        captured_mono_ns: monotonic clock in the middle of the exposure, or at capture where that is not known.
+        captured_mono_ns: monotonic clock in the middle of the exposure, or at capture where that is not known. In a
+            video file it goes on from frame to frame as the video's own time does, however fast the file is read.
         captured_us: wall clock of the same moment, epoch microseconds.
         field_wh: the size of the frame whose pixels all coordinates are in, when `image` shows that frame smaller.
         full: that frame, (H, W, 3) BGR, where somebody wants it and `image` is smaller.
         exposure_us: the exposure time, where the camera reports it.
+        received_mono_ns: monotonic clock when the frame was read from a file; None for a camera.
     """
 
     image: U8
@@ -43,6 +45,12 @@ class Frame:
     field_wh: tuple[int, int] | None = None
     full: U8 | None = None
     exposure_us: int | None = None
+    received_mono_ns: int | None = None
+
+    @property
+    def latency_from_ns(self) -> int:
+        """Monotonic clock from which the latency of the frame's pose counts."""
+        return self.captured_mono_ns if self.received_mono_ns is None else self.received_mono_ns
 
     @property
     def size_wh(self) -> tuple[int, int]:

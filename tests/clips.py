@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,10 +44,6 @@ def write_uneven(path: Path, count: int = 200) -> Path:
     return path
 
 
-def number_of(image: U8) -> int:
-    return sum(int(image[4:28, 16 * bit + 4 : 16 * bit + 12].mean() > 125) << bit for bit in range(10))
-
-
 def write_interlaced(path: Path, count: int = 8) -> Path:
     """Writes grey frames, each woven of two half frames, as camcorders do."""
     av = load_av()
@@ -56,5 +53,60 @@ def write_interlaced(path: Path, count: int = 8) -> Path:
         for _ in range(count):
             picture = np.full((48, 64, 3), 128, np.uint8)
             file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24").reformat(format="yuv420p")))
+        file.mux(stream.encode(None))
+    return path
+
+
+def numbered(count: int, size_wh: tuple[int, int] = (160, 64)) -> list[U8]:
+    """Pictures that show their number, which `number_of` reads."""
+    images = []
+    for number in range(count):
+        bits = [230 if number >> bit & 1 else 20 for bit in range(10)]
+        row = np.repeat(np.array(bits, np.uint8), size_wh[0] // 10)
+        images.append(np.ascontiguousarray(np.broadcast_to(row[None, :, None], (size_wh[1], size_wh[0], 3))))
+    return images
+
+
+def number_of(image: U8) -> int:
+    width = image.shape[1] // 10
+    return sum(int(image[:, bit * width + 4 : (bit + 1) * width - 4].mean() > 125) << bit for bit in range(10))
+
+
+def encode(
+    path: Path,
+    times_s: Sequence[float],
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    *,
+    container: str | None = None,
+    images: Sequence[U8] = (),
+    options: dict[str, str] | None = None,
+    **settings: object,
+) -> Path:
+    """Writes a video whose frame i shows its number, or `images[i]`, at `times_s[i]`.
+
+    Args:
+        path: the file.
+        times_s: seconds of each frame, in steps of 1 / 9000, in an AVI of 1 / 30.
+        codec: the encoder's name in FFmpeg.
+        pix_fmt: the pixels' format in FFmpeg.
+        container: name of the container where the ending of `path` does not say it.
+        images: the pictures.
+        options: of the container.
+        settings: attributes of the encoder, such as `max_b_frames`.
+    """
+    av = load_av()
+    images = images or numbered(len(times_s))
+    with av.open(str(path), "w", format=container, options=options or {}) as file:
+        stream = file.add_stream(codec, rate=Fraction(30))
+        stream.height, stream.width = images[0].shape[:2]
+        ticks = Fraction(1, 30 if path.suffix == ".avi" else 9000)  # AVI has no times, only frames that it shows again
+        stream.pix_fmt, stream.codec_context.time_base = pix_fmt, ticks
+        for name, value in settings.items():
+            setattr(stream.codec_context, name, value)
+        for image, time_s in zip(images, times_s, strict=True):
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = round(time_s / ticks), ticks
+            file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     return path

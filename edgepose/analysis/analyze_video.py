@@ -64,9 +64,10 @@ def analyze_video(viewer: Viewer, path: Path, files: OutputFiles, options: Motio
 
 def _find_poses(viewer: Viewer, path: Path, options: MotionOptions) -> AnalyzedVideo:
     rows: list[F64] = []
+    times_s: list[float] = []
     frames: list[int] = []
     background = Background()
-    video = VideoFileSource(path)
+    video = VideoFileSource(path, rate_hz=options.rate_hz)
     try:
         ground = ground_of(options, video.size_wh)
         with progress_bar() as progress:
@@ -75,6 +76,7 @@ def _find_poses(viewer: Viewer, path: Path, options: MotionOptions) -> AnalyzedV
                 pose = viewer.estimate(frame)
                 background.add(len(rows), frame.image)
                 frames.append(frame.index)
+                times_s.append(video.time_s)
                 rows.append(np.column_stack([pose.xy_px, pose.score]))
                 progress.advance(task)
     finally:
@@ -87,7 +89,7 @@ def _find_poses(viewer: Viewer, path: Path, options: MotionOptions) -> AnalyzedV
         viewer.model_id,
         path.name,
         video.size_wh,
-        np.asarray(frames, np.float64) / video.fps,
+        np.array(times_s),
         ground.to_mm(values[..., :2]) if ground else None,
     )
-    return AnalyzedVideo(path, video.fps, background, poses, ground)
+    return AnalyzedVideo(path, background, poses, ground)

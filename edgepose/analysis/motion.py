@@ -17,7 +17,7 @@ from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import GeometryConfig
 from edgepose.geometry.ground import Ground
 from edgepose.pose.animal_size import animal_side_px
-from edgepose.pose.kinematics import centre, measures, speed, zone_times
+from edgepose.pose.kinematics import centre, durations, measures, speed, zone_times
 from edgepose.pose.smoothing import Method, smooth
 from edgepose.tables.layout import metadata
 from edgepose.tables.pose_table import PoseTable, frame_columns, write_columns, write_table
@@ -38,6 +38,7 @@ class MotionOptions:
         px_per_cm: scale of the picture; None where it is not known, or `geometry` says it.
         zones: corners (P, 2) by name, in pixels of the frame.
         geometry: the ground that the animal walks on.
+        rate_hz: frames a second; None takes the video's own times.
     """
 
     p_cutoff: float
@@ -47,6 +48,7 @@ class MotionOptions:
     px_per_cm: float | None
     zones: dict[str, F64]
     geometry: GeometryConfig | None
+    rate_hz: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,12 @@ class AnalyzedVideo:
 
     Attributes:
         path: the file.
-        fps: frames a second, as the file says.
         background: grey frames, of which the picture of the empty scene is made.
         poses: the poses of all frames, as the model gave them.
         ground: converts pixels to millimetres; None where the scale is not known.
     """
 
     path: Path
-    fps: float
     background: Background
     poses: PoseTable
     ground: Ground | None = None
@@ -110,8 +110,7 @@ def motion_writers(
         yield paths, partial(_write_plots, files.plots, video, motion, options)
     if (path := files.overlay) is not None:
         trails_px = None if options.trails_s is None else motion.xy_px
-        reach = round((options.trails_s or 0) * video.fps)
-        yield [path], partial(draw_overlay, video.path, path, poses, trails_px, reach)
+        yield [path], partial(draw_overlay, video.path, path, poses, trails_px, options.trails_s or 0.0)
 
 
 def _motion(video: AnalyzedVideo, options: MotionOptions) -> _Motion:
@@ -158,7 +157,7 @@ def _write_plots(
     with plot_style():
         figures = {
             "trajectory": plot_trajectory(context, centre_px, time_s),
-            "occupancy": plot_occupancy(context, centre_px, 1 / video.fps),
+            "occupancy": plot_occupancy(context, centre_px, durations(time_s)),
             "speed": plot_speed(context, time_s, speed(centre(xy), time_s), f"{unit}/s"),
         }
         for plot, figure in figures.items():

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edgepose.camera.video_file import VideoFileSource
 from edgepose.errors import CameraError, EdgeposeError
 from edgepose.pose.drawing import (
     bgr_colours,
@@ -22,11 +21,12 @@ from edgepose.system.progress import progress_bar
 from edgepose.tables.pose_table import PoseTable
 from edgepose.types import F64, U8, Pose, Skeleton
 from edgepose.video.h264 import FaststartMp4
+from edgepose.video.video_reader import VideoReader
 
 _MAX_LEGEND_SHARE = 0.5  # of the frame's height; names that need more are left out
 
 
-def draw_overlay(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None, reach: int) -> None:
+def draw_overlay(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None, trails_s: float) -> None:
     """Reads the video once more and draws what is known about each of its frames.
 
     Below the picture, where it covers nothing, is a strip with the number and time of the frame, the score, and the
@@ -37,39 +37,40 @@ def draw_overlay(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None
         out: the file to write, an .mp4.
         poses: of all N frames; a keypoint whose place is NaN is left out.
         trails_px: (N, K, 2) where the keypoints were; None draws no trails.
-        reach: the trails reach so many frames back and ahead.
+        trails_s: the trails reach so many seconds back and ahead.
 
     Raises:
         CameraError: the video has fewer than N frames now.
         EdgeposeError: the file cannot be written.
     """
     try:
-        replace_files({out: lambda temporary: _draw(video, temporary, poses, trails_px, reach)})
+        replace_files({out: lambda temporary: _draw(video, temporary, poses, trails_px, trails_s)})
     except OSError as exc:
         raise EdgeposeError(f"{out}: cannot write ({exc.strerror or exc}); make room, or choose another file") from None
 
 
-def _draw(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None, reach: int) -> None:
-    source, skeleton, values = VideoFileSource(video), poses.skeleton, poses.values.astype(np.float32)
+def _draw(video: Path, out: Path, poses: PoseTable, trails_px: F64 | None, trails_s: float) -> None:
+    source, skeleton, values = VideoReader(video), poses.skeleton, poses.values.astype(np.float32)
     colours = bgr_colours(len(skeleton.keypoints))
     strip = _Strip(skeleton, source.size_wh)
-    written, begin_us = None, 0
+    time_s, reach_s = poses.time_s, trails_s + 1e-6  # a frame that is just as far away is still shown
+    starts, ends = np.searchsorted(time_s, time_s - reach_s), np.searchsorted(time_s, time_s + reach_s)
+    written = None
     try:
         written = FaststartMp4(out, (source.size_wh[0], source.size_wh[1] + strip.height))
         with progress_bar() as progress:
             drawn = 0
-            for here, frame in progress.track(
+            for here, image in progress.track(
                 zip(values, source, strict=False), len(values), description=f"{video.name}: overlay"
             ):
-                begin_us = begin_us if drawn else frame.captured_us
                 pose = Pose(here[:, :2], here[:, 2])
                 if trails_px is not None:
-                    start = max(0, drawn - reach)
-                    draw_trails(frame.image, trails_px[start : drawn + reach + 1], drawn - start, colours)
-                draw_pose(frame.image, pose, skeleton)
-                draw_names(frame.image, pose, skeleton, strip.text_px)
-                time_us = frame.captured_us - begin_us
-                written.add(np.vstack([frame.image, strip.picture(poses.frames[drawn], time_us, pose)]), time_us)
+                    start = int(starts[drawn])
+                    draw_trails(image, trails_px[start : ends[drawn]], drawn - start, colours)
+                draw_pose(image, pose, skeleton)
+                draw_names(image, pose, skeleton, strip.text_px)
+                time_us = round((time_s[drawn] - time_s[0]) * 1e6)
+                written.add(np.vstack([image, strip.picture(poses.frames[drawn], time_us, pose)]), time_us)
                 drawn += 1
         if drawn < len(values):
             raise CameraError(f"{video}: changed while it was analyzed; analyze it again for its overlay")

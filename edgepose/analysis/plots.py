@@ -133,7 +133,7 @@ def plot_trajectory(context: PlotContext, centre_px: F64, time_s: F64) -> Figure
     return figure
 
 
-def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: float) -> Figure:
+def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: F64) -> Figure:
     """Seconds that the animal's centre spent near each point of the picture.
 
     Each frame counts with a Gaussian weight by its distance from the point, 1 at the point itself. So a point has at
@@ -142,7 +142,7 @@ def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: float) -> Figu
     Args:
         context: the video and its picture.
         centre_px: (N, 2), NaN where the animal was not seen.
-        frame_s: how long a frame lasts.
+        frame_s: (N,) how long each frame lasts.
     """
     from matplotlib.colors import LogNorm
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -150,7 +150,7 @@ def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: float) -> Figu
     sigma_px = max(context.size_wh) * _SIGMA_SHARE
     seconds = occupancy(centre_px, frame_s, context.size_wh, sigma_px)
     cell_px = sigma_px / _CELLS_PER_SIGMA  # the last cells reach beyond the frame
-    longest = float(seconds.max()) or frame_s
+    longest = float(seconds.max()) or float(frame_s.max()) or 1.0
     sigma_mm = f" = {sigma_px / context.px_per_mm:.2g} mm" if context.px_per_mm else ""
     smoothing = f"Gaussian, sigma {sigma_px:.3g} px{sigma_mm}"
     figure, axes = _picture_axes(context, f"occupancy of the animal's centre ({smoothing})")
@@ -175,17 +175,18 @@ def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: float) -> Figu
     return figure
 
 
-def occupancy(centre_px: F64, frame_s: float, size_wh: tuple[int, int], sigma_px: float) -> F64:
+def occupancy(centre_px: F64, frame_s: F64, size_wh: tuple[int, int], sigma_px: float) -> F64:
     """Seconds (rows, columns) near each cell of a grid, weighted as `plot_occupancy` says; cells of a third of sigma.
 
     A point outside the frame does not count.
     """
     cell_px = sigma_px / _CELLS_PER_SIGMA
-    known = centre_px[np.isfinite(centre_px).all(axis=1)]
+    seen = np.isfinite(centre_px).all(axis=1)
+    known = centre_px[seen]
     edges = [np.arange(np.ceil(size / cell_px) + 1) * cell_px - 0.5 for size in reversed(size_wh)]
-    count, *_ = np.histogram2d(known[:, 1], known[:, 0], bins=edges)
-    smooth = cv2.GaussianBlur(count, (0, 0), _CELLS_PER_SIGMA, borderType=cv2.BORDER_CONSTANT)
-    return np.asarray(smooth * (frame_s * 2 * np.pi * _CELLS_PER_SIGMA**2), np.float64)
+    seconds, *_ = np.histogram2d(known[:, 1], known[:, 0], bins=edges, weights=frame_s[seen])
+    smooth = cv2.GaussianBlur(seconds, (0, 0), _CELLS_PER_SIGMA, borderType=cv2.BORDER_CONSTANT)
+    return np.asarray(smooth * (2 * np.pi * _CELLS_PER_SIGMA**2), np.float64)
 
 
 def plot_speed(context: PlotContext, time_s: F64, speed: F64, unit: str) -> Figure:

@@ -54,7 +54,7 @@ def open_camera(
             password = find_password("camera", camera.username, camera.password_file)
             return RtspSource(camera.url, camera.username, password, camera.rate_hz, timing=stream_timing)
         case camera_config.VideoFileConfig():
-            return VideoFileSource(camera.path, realtime=camera.realtime, loop=camera.loop)
+            return VideoFileSource(camera.path, realtime=camera.realtime, loop=camera.loop, rate_hz=camera.rate_hz)
         case camera_config.ImageFolderConfig():
             return ImageFolderSource(camera.path, camera.rate_hz, loop=camera.loop)
         case camera_config.SyntheticCameraConfig():

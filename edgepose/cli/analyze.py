@@ -21,6 +21,7 @@ from edgepose.pose.smoothing import Method
 from edgepose.system.arguments import above_zero, add_output_argument, model_path, number_within
 from edgepose.system.wording import count, listing
 from edgepose.tables.pose_table import DEEPLABCUT_FORMATS, check_format, format_of
+from edgepose.video.frame_times import times_table
 from edgepose.video.h264 import load_av
 
 P_CUTOFF, MAX_GAP_S = 0.6, 0.5
@@ -57,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help="the daemon's configuration: use its view of the frame, and its geometry for millimetres",
+    )
+    parser.add_argument(
+        "--fps",
+        type=above_zero,
+        metavar="F",
+        help="the true frames a second of videos that have no times, such as .h264, or that play slower than they were "
+        "taken. Without it each frame has the time in the file, or in the table beside a recording of a device",
     )
     parser.add_argument(
         "--overlay", type=Path, metavar="OUT.mp4", help="also write the video with the poses drawn into it"
@@ -163,7 +171,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_files(args: argparse.Namespace, files: list[OutputFiles]) -> None:
-    also = [path for path in (args.zones, args.config) if path]
+    also = [path for path in (args.zones, args.config, *map(times_table, args.videos)) if path]
     inputs = [*args.videos, *also, args.model, args.model.with_suffix(".json")]
     check_output_files(files, inputs, force=args.force)
 
@@ -191,6 +199,7 @@ def _motion_options(args: argparse.Namespace, config: Config | None) -> MotionOp
         args.px_per_cm,
         read_zones(args.zones) if args.zones else {},
         geometry,
+        args.fps,
     )
 
 

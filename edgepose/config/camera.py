@@ -76,11 +76,14 @@ class VideoFileConfig(Section, frozen=True, kw_only=True, tag_field="source", ta
         realtime: true plays the video at its own rate and skips frames that come too late, as a camera would; false
             takes every frame, as fast as possible.
         loop: true starts again at the end.
+        rate_hz: Frames per second of a file that has no times, such as .h264, or that plays slower than it was taken;
+            null takes the file's own times.
     """
 
     path: Annotated[str, Meta(examples=["recording.mp4"])]
     realtime: bool = True
     loop: bool = False
+    rate_hz: _RateHz | None = None
 
 
 class ImageFolderConfig(Section, frozen=True, kw_only=True, tag_field="source", tag="images"):

@@ -61,6 +61,7 @@ class _PublishedPose:
     seq: int
     frame: int
     captured_mono_ns: int
+    latency_from_ns: int
     captured_us: int
     size_wh: tuple[int, int]
     model: str
@@ -234,7 +235,7 @@ class Pipeline:
         seq = self.first_seq + self.poses
         self.poses += 1
         self._posed_s.add(time.monotonic())
-        times, model = (frame.captured_mono_ns, frame.captured_us), self._model.model_id
+        times, model = (frame.captured_mono_ns, frame.latency_from_ns, frame.captured_us), self._model.model_id
         return self._accepted.put(_PublishedPose(seq, frame.index, *times, frame.size_wh, model, pose))
 
     def _next_pose(self) -> _PublishedPose | None:
@@ -257,7 +258,7 @@ class Pipeline:
             synced=synced,
             clock_error_us=clock_error_us,
             replay=False,
-            latency_ms=round((time.monotonic_ns() - item.captured_mono_ns) / 1e6, 2),
+            latency_ms=round((time.monotonic_ns() - item.latency_from_ns) / 1e6, 2),
             model=item.model,
             size_wh=item.size_wh,
             animals=animals_of(item.pose, keypoints, self._min_animal_score),

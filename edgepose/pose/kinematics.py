@@ -27,6 +27,11 @@ def centre(xy: F64) -> F64:
     return found
 
 
+def durations(time_s: F64) -> F64:
+    """Returns how long each frame lasts, (N,) seconds: until the next one; the last one as long as most do."""
+    return np.append(np.diff(time_s), np.median(np.diff(time_s)) if len(time_s) > 1 else 0.0)
+
+
 def speed(xy: F64, time_s: F64) -> F64:
     """Returns the speed of a point in each frame, (N,), in units of `xy` (N, 2) per second.
 
@@ -97,7 +102,7 @@ def zone_times(centre_xy: F64, time_s: F64, zones: dict[str, F64]) -> dict[str, 
         time_s: (N,), rising.
         zones: corners (P, 2) by name, in pixels of the frame.
     """
-    frame_s = np.append(np.diff(time_s), np.median(np.diff(time_s)) if len(time_s) > 1 else 0.0)
+    frame_s = durations(time_s)
     seen = np.isfinite(centre_xy).all(axis=1)
     there = [inside(centre_xy[seen], corners) for corners in zones.values()]
     seconds = np.array([frame_s[seen][here].sum() for here in there])

@@ -27,9 +27,10 @@ from edgepose.tables.csv_files import csv_cells
 from edgepose.tables.deeplabcut import column_levels, csv_header
 from edgepose.types import Frame, Pose, Skeleton
 from edgepose.video import h264
+from edgepose.video.frame_times import TIMES_HEADER
+from edgepose.video.mp4_rate import set_mean_rate
 
 PART = ".part"
-_TIMES_HEADER = ["video_frame", "frame", "t_us", "mono_ns", "synced"]
 _POSES_HEADER_ROWS = 3
 _KEPT_BYTES = 1_000_000  # a video that cannot be read is kept from this size on: somebody may want to examine it
 _OURS = re.compile(
@@ -95,6 +96,7 @@ class Segment:
         scorer: str,
     ) -> None:
         self.name, self.rows, self.posed, self.closed = name, 0, 0, False
+        self._first_ns = self._last_ns = 0
         self._paths = name.files(folder)
         self._lock = threading.Lock()  # so that no file is synced that has just been closed
         self._empty_pose = [""] * (3 * len(skeleton.keypoints))
@@ -104,7 +106,7 @@ class Segment:
         try:
             self._files = [path.open("w", newline="", encoding="utf-8", buffering=1) for path in (times, poses)]
             self._times, self._poses = (csv.writer(file, lineterminator="\n") for file in self._files)
-            self._times.writerow(_TIMES_HEADER)
+            self._times.writerow(TIMES_HEADER)
             self._poses.writerows(csv_header(column_levels(skeleton, scorer)))
             self.video = h264.FragmentedMp4(video, size_wh, rate_hz)
         except BaseException:
@@ -121,6 +123,7 @@ class Segment:
         """Returns the frame's number in the video."""
         self._times.writerow([self.rows, frame.index, frame.captured_us, frame.captured_mono_ns, int(synced)])
         self.video.add(frame)
+        self._first_ns, self._last_ns = self._first_ns if self.rows else frame.captured_mono_ns, frame.captured_mono_ns
         self.rows += 1
         return self.rows - 1
 
@@ -136,6 +139,8 @@ class Segment:
         with self._lock:
             self.closed = True
             self.video.close()
+            part = self._paths[2].with_name(self._paths[2].name + PART)
+            _correct_rate(part, self.rows, self._last_ns - self._first_ns)
 
     def abandon(self) -> None:
         """Closes the files as they are, to be repaired."""
@@ -190,7 +195,9 @@ def repair_segment(folder: Path, part: Path) -> int:
     times, poses = (path if path.exists() else path.with_name(path.name + PART) for path in paths[:2])
     count = h264.repair(part, max(0, len(_rows(times)) - 1))
     if count:
-        _rewrite(times, _rows(times)[: 1 + count])
+        _rewrite(times, kept := _rows(times)[: 1 + count])
+        first_ns, last_ns = (int(row.split(",")[3]) for row in (kept[1], kept[-1]))
+        _correct_rate(part, count, last_ns - first_ns)
         if len(rows := _rows(poses)) >= _POSES_HEADER_ROWS:
             empty = "," * (rows[-1].count(","))
             missing = [f"{i}{empty}" for i in range(len(rows) - _POSES_HEADER_ROWS, count)]
@@ -202,6 +209,13 @@ def repair_segment(folder: Path, part: Path) -> int:
         for path in (part, times, poses):
             path.unlink(missing_ok=True)
     return count
+
+
+def _correct_rate(video: Path, count: int, span_ns: int) -> None:
+    """Gives the video the mean rate of its frames, which is known when the last one has come. The table has the true
+    time of each. span_ns: from the first to the last frame."""
+    if count > 1 and span_ns > 0:
+        set_mean_rate(video, (count - 1) * 1e9 / span_ns)
 
 
 def _rows(path: Path) -> list[str]:

@@ -51,7 +51,7 @@ def open_video(path: Path) -> Video:
             "ffmpeg -i FILE -vf yadif OUT.mp4"
         )
     try:
-        return Video(path, file.size_wh, file.fps, file.frame_count or sum(1 for _ in iter(file.read, None)))
+        return Video(path, file.size_wh, file.fps, file.frame_count or sum(1 for _ in file))
     finally:
         file.close()
 

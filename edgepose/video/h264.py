@@ -72,8 +72,9 @@ class _File:
 class FragmentedMp4:
     """A video that is written while it happens: what a kill leaves of it can be repaired.
 
-    Frame i is shown at i / rate_hz, so that programs that count frames find each one. An odd last row or column is
-    left out. Raises EdgeposeError without PyAV, OSError, and the errors of PyAV, which are OSErrors or ValueErrors.
+    Frame i is shown at i / rate_hz, so that programs that count frames find each one; `mp4_rate` corrects the rate. An
+    odd last row or column is left out. Raises EdgeposeError without PyAV, OSError, and the errors of PyAV, which are
+    OSErrors or ValueErrors.
 
     Attributes:
         bytes: how large the file is.

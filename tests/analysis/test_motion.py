@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd  # noqa: TID251  as DeepLabCut reads the files
 import pytest
-from clips import write_clip
+from clips import encode, write_clip
 from pose_tables import pose_table, values_of_tidy
 
 from edgepose.analysis.overlay_video import draw_overlay
@@ -21,6 +21,7 @@ from edgepose.cli.main import main
 from edgepose.errors import CameraError
 from edgepose.pose.animal_size import animal_side_px
 from edgepose.pose.smoothing import smooth
+from edgepose.video.video_reader import VideoReader
 
 COUNT, SIZE_WH, FPS = 30, (320, 240), 25.0
 CUTOFF = 0.7  # some of the clip's keypoints are below it, most are not
@@ -145,6 +146,39 @@ def test_kinematics_are_tidy(done):
     assert [name for name in table.columns[5:] if not name.endswith(("_mm", "_mm_s", "_deg"))] == []
     assert table["frame"].tolist() == list(range(COUNT))
     np.testing.assert_allclose(table["t_s"], np.arange(COUNT) / FPS)
+
+
+def test_measures_and_zones_have_the_times_of_an_uneven_video(demo_model, tmp_path):
+    times_s = [i / 30 if i < 15 else 0.5 + (i - 15) / 10 for i in range(30)]
+    scene = Scene(0, SIZE_WH)
+    video = encode(tmp_path / "a.mp4", times_s, images=[scene.render(i).copy() for i in range(30)])
+    zones = tmp_path / "zones.yaml"
+    zones.write_text("all: [[-1, -1], [400, -1], [400, 400], [-1, 400]]\n")
+    out = [
+        "-o",
+        tmp_path / "o.csv",
+        "--kinematics",
+        "--p-cutoff",
+        "0",
+        "--zones",
+        zones,
+        "--overlay",
+        tmp_path / "o.mp4",
+    ]
+    assert analyze(demo_model, video, *out) == 0
+    assert pd.read_csv(tmp_path / "o_kinematics.csv")["t_s"].tolist() == pytest.approx(times_s, abs=1e-4)
+    assert pd.read_csv(tmp_path / "o_zones.csv")["time_s"].sum() == pytest.approx(1.9 + 1 / 30, abs=1e-3)
+    shown = VideoReader(tmp_path / "o.mp4")
+    assert [shown.time_s for _ in shown] == pytest.approx(times_s, abs=1e-4)
+    assert analyze(demo_model, video, *out, "--fps", "60", "--force") == 0
+    assert pd.read_csv(tmp_path / "o_kinematics.csv")["t_s"].tolist() == pytest.approx(np.arange(30) / 60)
+
+
+def test_the_table_beside_a_recording_is_never_overwritten(demo_model, tmp_path, capsys):
+    video = encode(tmp_path / "a.mp4", [0.0, 0.1])
+    (tmp_path / "a.csv").write_text("video_frame,frame,t_us,mono_ns,synced\n0,0,0,0,1\n1,1,9,500000000,1\n")
+    assert analyze(demo_model, video, "-o", tmp_path / "a.csv", "--force") == 2
+    assert "is both an input and an output" in capsys.readouterr().err
 
 
 def test_the_time_in_both_halves_is_that_of_the_video(done):

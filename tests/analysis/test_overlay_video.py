@@ -35,7 +35,13 @@ def frames_of(path: Path) -> tuple[list[float], list[np.ndarray]]:
 
 def overlay(tmp_path: Path, values: F64, size_wh: tuple[int, int], names: tuple[str, ...] = NAMES) -> Path:
     source = write_source(tmp_path / "source.mp4", size_wh, TIMES_US[: len(values)])
-    draw_overlay(source, tmp_path / "o.mp4", pose_table(values, *names), None, 0)
+    draw_overlay(
+        source,
+        tmp_path / "o.mp4",
+        pose_table(values, *names, time_s=np.array(TIMES_US[: len(values)]) / 1e6),
+        None,
+        0.0,
+    )
     return tmp_path / "o.mp4"
 
 

@@ -48,6 +48,11 @@ def straight(count=200) -> np.ndarray:
     return np.stack([np.linspace(100, 500, count), np.full(count, 240.0)], axis=1)
 
 
+def lasting(centre: np.ndarray) -> np.ndarray:
+    """How long each frame lasts, at 25 a second."""
+    return np.full(len(centre), 1 / 25)
+
+
 def test_the_trajectory_is_coloured_from_the_first_to_the_last_time():
     (lines,) = plot_trajectory(CONTEXT, straight(), np.arange(200) / 25).axes[0].collections[:1]
     points = np.concatenate(lines.get_segments())
@@ -69,6 +74,12 @@ def test_a_trajectory_has_a_gap_where_the_animal_was_not_seen_and_a_dot_where_it
     np.testing.assert_allclose(dots.get_offsets(), [[300, 10], [500, 240]])  # and where it ends
 
 
+def test_a_frame_that_lasts_longer_counts_for_more():
+    centre = np.array([(160.0, 240)] * 60 + [(480.0, 240)] * 60)
+    seconds = occupancy(centre, np.repeat([1 / 30, 1 / 10], 60), SIZE_WH, 12)
+    assert {x: seconds[240 // 4, x // 4] for x in (160, 480)} == pytest.approx({160: 2, 480: 6}, rel=0.03)
+
+
 def test_an_hour_of_trajectory_is_a_small_svg(tmp_path):
     path = np.cumsum(np.random.default_rng(0).normal(0, 1, (90_000, 2)), axis=0) % 400
     write_plot(tmp_path / "a.svg", plot_trajectory(CONTEXT, path, np.arange(90_000) / 25))
@@ -77,7 +88,7 @@ def test_an_hour_of_trajectory_is_a_small_svg(tmp_path):
 
 def test_occupancy_gives_the_seconds_that_the_animal_stayed():
     centre = np.array([(160.0, 240)] * 250 + [(480.0, 240)] * 25 + [(np.nan, np.nan)] * 99 + [(9999.0, 0)])
-    seconds = occupancy(centre, 1 / 25, SIZE_WH, 12)
+    seconds = occupancy(centre, lasting(centre), SIZE_WH, 12)
     at = {x: seconds[240 // 4, x // 4] for x in (160, 320, 480)}
     assert at == pytest.approx({160: 10, 320: 0, 480: 1}, rel=0.03, abs=1e-6)
     assert seconds.max() == pytest.approx(10, rel=0.03)
@@ -88,7 +99,7 @@ def test_occupancy_gives_the_seconds_that_the_animal_stayed():
 def test_the_occupancy_lies_on_the_picture(size_wh):
     w, h = size_wh
     context = dataclasses.replace(CONTEXT, size_wh=size_wh)
-    figure = plot_occupancy(context, np.array([(0.25 * w, 0.5 * h)] * 9), 1 / 25)
+    figure = plot_occupancy(context, np.array([(0.25 * w, 0.5 * h)] * 9), np.full(9, 1 / 25))
     picture, heat = figure.axes[0].images
     assert tuple(picture.get_extent()) == (-0.5, w - 0.5, h - 0.5, -0.5)
     row, column = np.unravel_index(heat.get_array().argmax(), heat.get_array().shape)
@@ -102,21 +113,25 @@ def test_titles_axes_and_scale_are_named():
     context = dataclasses.replace(CONTEXT, zones=ZONES, px_per_mm=1.0)
     for figure, label in (
         (plot_trajectory(context, straight(), np.arange(200) * 2.0), "time (min)"),
-        (plot_occupancy(context, straight(), 1 / 25), "time near the point (s)"),
+        (plot_occupancy(context, straight(), lasting(straight())), "time near the point (s)"),
     ):
         texts = texts_of(figure)
         title = next(text for text in texts if text.startswith("mouse.mp4: "))
         assert "model demo@123456" in title
         assert {"x (px)", "y (px)", label, "100 mm in the middle", "nest", "water & food"} <= set(texts)
     assert "(Gaussian, sigma 10.7 px = 11 mm)" in " ".join(title.split())
-    assert not [text for text in texts_of(plot_occupancy(CONTEXT, straight(), 1 / 25)) if " cm" in text or "mm" in text]
+    assert not [
+        text
+        for text in texts_of(plot_occupancy(CONTEXT, straight(), lasting(straight())))
+        if " cm" in text or "mm" in text
+    ]
 
 
 def test_axes_are_in_millimetres_where_the_scale_is_the_same_everywhere():
     context = dataclasses.replace(CONTEXT, px_per_mm=2.0, is_scale=True)
     for figure in (
         plot_trajectory(context, straight(), np.arange(200) / 25),
-        plot_occupancy(context, straight(), 0.04),
+        plot_occupancy(context, straight(), lasting(straight())),
     ):
         axes = figure.axes[0]
         texts = texts_of(figure)
@@ -173,7 +188,7 @@ def test_an_animal_that_was_never_seen_is_reported(count, tmp_path):
     nothing, time_s = np.full((count, 2), np.nan), np.arange(count) / 25
     for figure in (
         plot_trajectory(CONTEXT, nothing, time_s),
-        plot_occupancy(CONTEXT, nothing, 1 / 25),
+        plot_occupancy(CONTEXT, nothing, lasting(nothing)),
         speed := plot_speed(CONTEXT, time_s, nothing[:, 0], "px/s"),
     ):
         assert NEVER in texts_of(figure)
@@ -187,7 +202,7 @@ def test_an_animal_that_was_never_seen_is_reported(count, tmp_path):
 @pytest.mark.parametrize("path", [[(320, 240)], [(-1e9, 1e9), (320, 240)], [(320, 240)] * 40])
 def test_short_still_and_far_paths_are_drawn(path, tmp_path):
     centre, time_s = np.array(path, np.float64), np.arange(len(path)) / 25
-    for figure in (plot_trajectory(CONTEXT, centre, time_s), plot_occupancy(CONTEXT, centre, 1 / 25)):
+    for figure in (plot_trajectory(CONTEXT, centre, time_s), plot_occupancy(CONTEXT, centre, lasting(centre))):
         axes = figure.axes[0]
         assert axes.get_xlim() == (-0.5, 639.5)
         write_plot(tmp_path / "a.png", figure)
@@ -214,7 +229,7 @@ def test_the_same_plot_gives_the_same_files_whatever_the_users_settings(tmp_path
 @pytest.mark.parametrize("name", ["2026-05-14_cage07_females_" * 6, "<b>&$x$\x01\x1b[2J", "мышь 老鼠"])
 def test_any_name_fits_and_is_harmless(name, tmp_path):
     context = dataclasses.replace(CONTEXT, video=name, zones={name[:20]: ZONES["nest"]})
-    figure = plot_occupancy(context, straight(), 1 / 25)
+    figure = plot_occupancy(context, straight(), lasting(straight()))
     write_plot(tmp_path / "a.png", figure)
     image = cv2.imread(str(tmp_path / "a.png"))
     assert (image[:, -2:] == 255).all()  # nothing is cut off at the right

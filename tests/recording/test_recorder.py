@@ -25,6 +25,7 @@ from edgepose.recording.retention import RecordingTiming
 from edgepose.recording.segments import name_of
 from edgepose.system.reporter import Event, Reporter
 from edgepose.types import Frame, Pose
+from edgepose.video.video_reader import VideoReader
 
 NOON_US = 1_795_348_800_000_000  # 2026-11-22T12:00:00Z
 
@@ -180,6 +181,29 @@ def test_what_a_kill_leaves_is_completed_at_the_next_start(
     assert all(row[1] in {"", str(i + 0.25)} for i, row in enumerate(poses))
     text = f"{video.stem}: {len(images)} frames, cut off and repaired"
     assert (text, len(images)) in [(event.text, event.count) for event in events_of(reporter, "segment")]
+
+
+def test_a_segment_has_the_rate_of_all_its_frames_and_not_of_the_first_ones(tmp_path: Path, make: Make) -> None:
+    """A busy start gave a tenth of the frames, and then the camera slows down in the dark."""
+    steps_ns = [100_000_000] * 4 + [33_333_333] * 40 + [66_666_667] * 40
+    stamps = np.cumsum([0, *steps_ns])
+    made = make(segment_s=60)
+    for i, stamp in enumerate(stamps.tolist()):
+        shown = frame(i, captured_mono_ns=stamp)
+        made.captured(shown)
+        made.posed(shown, pose(i))
+    made.close()
+    (video,) = videos(tmp_path)
+    true_hz = len(steps_ns) * 1e9 / stamps[-1]
+    capture = cv2.VideoCapture(str(video))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(true_hz, rel=1e-3)
+    assert len(frames_of(video)) == len(stamps)
+    read = VideoReader(video)
+    assert [read.time_s for _ in read] == pytest.approx(((stamps - stamps[0]) / 1e9).tolist())
+    assert read.problems() == []
+    video.with_suffix(".csv").unlink()
+    read = VideoReader(video)
+    assert [read.time_s for _ in read][-1] == pytest.approx(stamps[-1] / 1e9, rel=1e-3)
 
 
 def test_of_a_video_without_a_beginning_nothing_stays(tmp_path: Path, make: Make) -> None:
