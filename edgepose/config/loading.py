@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,18 @@ def parse_config(text: str, where: str) -> Config:
         raise ConfigError(
             f"{where}: not a list of settings such as `model: demo`; `edgepose init` writes a configuration"
         )
+    if path := _not_finite(data):
+        raise ConfigError(f"{where}: {path[1:]}: neither .nan nor .inf is a setting; give a number")
     return convert(data, Config, where, ConfigError)
+
+
+def _not_finite(data: Any, path: str = "") -> str | None:
+    """Returns where a number is not finite; None where all are."""
+    if isinstance(data, float):
+        return None if math.isfinite(data) else path
+    inner = [(f".{key}", value) for key, value in data.items()] if isinstance(data, dict) else []
+    inner += [(f"[{i}]", value) for i, value in enumerate(data)] if isinstance(data, list) else []
+    return next((found for step, value in inner if (found := _not_finite(value, path + step))), None)
 
 
 def effective_yaml(config: Config) -> str:

@@ -184,11 +184,8 @@ class SpoolConfig(Section, frozen=True, kw_only=True):
     when_full: Literal["drop_oldest", "drop_newest"] = "drop_oldest"
 
 
-# YAML reads an unquoted 20:00 as a number of base 60, which is the minute of the day.
-TimeOfDay = (
-    Annotated[int, Meta(ge=0, lt=24 * 60)]
-    | Annotated[str, Meta(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="A local time, such as 20:00.")]
-)
+TimeOfDay = Annotated[str, Meta(pattern=r"^([01]?\d|2[0-3]):[0-5]\d$", description="A local time, such as 20:00.")]
+_Number = Annotated[int, Meta(description="Not allowed: it could be hours or minutes.")]
 
 
 class BetweenConfig(Section, frozen=True, kw_only=True):
@@ -198,7 +195,20 @@ class BetweenConfig(Section, frozen=True, kw_only=True):
         between: The local times of beginning and end. The end is on the next day where it is the earlier time.
     """
 
-    between: Annotated[tuple[TimeOfDay, TimeOfDay], Meta(examples=[["20:00", "08:00"]])]
+    between: Annotated[tuple[TimeOfDay | _Number, TimeOfDay | _Number], Meta(examples=[["20:00", "08:00"]])]
+
+    def __post_init__(self) -> None:
+        for time_of_day in self.between:
+            if isinstance(time_of_day, int):
+                raise ValueError(f'{time_of_day} is no time of day; write hours and minutes, such as "20:00"')  # noqa: TRY004  msgspec reports it
+        if minute_of(self.between[0]) == minute_of(self.between[1]):
+            raise ValueError("both times are the same, so nothing would be recorded; `when: always` records all day")
+
+
+def minute_of(time_of_day: str | int) -> int:
+    """Returns the minute of the day."""
+    hours, minutes = str(time_of_day).split(":")
+    return int(hours) * 60 + int(minutes)
 
 
 class RecordConfig(Section, frozen=True, kw_only=True):

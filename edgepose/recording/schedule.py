@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from edgepose.config.schema import BetweenConfig
+from edgepose.config.schema import BetweenConfig, minute_of
 
 
 class RecordingSchedule:
@@ -46,11 +46,3 @@ class RecordingSchedule:
                 self._marker.touch()
             else:
                 self._marker.unlink(missing_ok=True)
-
-
-def minute_of(text: int | str) -> int:
-    """Returns the minute of the day. YAML has already made a number of a time without quotes."""
-    if isinstance(text, int):
-        return text
-    hours, minutes = text.split(":")
-    return int(hours) * 60 + int(minutes)

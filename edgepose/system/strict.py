@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,20 +21,28 @@ _AT = re.compile(r"^(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>.*)`)?$
 _STEP = re.compile(r"[^.\[\]]+|\[[^\]]*\]")  # one step of a path such as mqtt.host, size_wh[0] or scores[...]
 _UNKNOWN = re.compile(r"unknown field `(?P<name>[^`]*)`")
 _MISSING = re.compile(r"missing required field `(?P<name>[^`]*)`")
-_TYPES = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "settings of its own",
-    "null": "nothing",
+_TYPES: dict[str, tuple[type[Any], str]] = {
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "str": (str, "text"),
+    "bool": (bool, "true or false"),
+    "array": (list, "a list"),
+    "object": (dict, "settings of its own"),
+    "null": (type(None), "nothing"),
 }
+"""By the names that msgspec gives them: the types that YAML makes, and what people call them."""
 _TYPE = "|".join(_TYPES)
 _EXPECTED = re.compile(rf"`((?:{_TYPE})(?: \| (?:{_TYPE}))*)`")
+_EXPECTED_AND_GOT = re.compile(rf"^Expected {_EXPECTED.pattern}, got `(?P<got>{_TYPE})`$")
 _YAML_PROBLEMS = {
     "found character '\\t' that cannot start any token": "there is a tab; indent with spaces",
     "mapping values are not allowed here": "a colon stands where none may be; check the indentation, or quote the text",
+}
+_NUMBERS = {
+    "tag:yaml.org,2002:int": re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F_]+)$"),
+    "tag:yaml.org,2002:float": re.compile(
+        r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$"
+    ),
 }
 _CHOICE = re.compile(r"Invalid (?:enum )?value '?(?P<name>[^']*)'?$")
 
@@ -43,10 +52,14 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Loader(yaml.SafeLoader):
-    """Reads YAML in which each key may occur once. Dates stay text: no setting is a date, and 2018-30-10 is not one."""
+    """Reads YAML in which each key may occur once.
+
+    What YAML 1.1 takes for another value than people mean stays text: dates, numbers of base 60 such as 20:00, and
+    octal numbers such as 01773.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012  PyYAML's own class attribute
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        first: [(tag, _NUMBERS.get(tag, pattern)) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -135,10 +148,38 @@ def _explain(message: str, kind: type[Any], data: Any) -> str:
         return f"{prefix}{missing['name']}: missing; add it"
     if choice := _CHOICE.search(what):
         return f"{path}: {choice['name']!r} is not known{did_you_mean(choice['name'], _choices(kind, data, path))}"
-    what = _EXPECTED.sub(lambda found: " or ".join(_TYPES[name] for name in found[1].split(" | ")), what)
+    if kinds_found := _EXPECTED_AND_GOT.match(what):
+        path = _with_names(path, data, _TYPES[kinds_found["got"]][0], keys=bool(match["key"]))
+        what += _remedy(kinds_found[1].split(" | "), kinds_found["got"])
+    what = _EXPECTED.sub(lambda found: " or ".join(_TYPES[name][1] for name in found[1].split(" | ")), what)
     what = what.replace("matching regex", "that fits the pattern")
-    place = f"{prefix}(a key): " if match["key"] else f"{path}: " if path else ""
+    place = f"{path} (a key): ".lstrip() if match["key"] else f"{path}: " if path else ""
     return f"{place}{what[:1].lower()}{what[1:]}"
+
+
+def _with_names(path: str, data: Any, got: type[Any], *, keys: bool) -> str:
+    """Returns the path with the name of a key in place of `[...]`: the first that has a value of that type. With `keys`
+    it ends with the first key that is itself of that type."""
+    steps = []
+    for step in _STEP.findall(path):
+        if step == "[...]" and isinstance(data, dict):
+            step = next((str(key) for key, value in data.items() if type(value) is got), step)  # noqa: PLW2901
+        steps.append(step)
+        data = data.get(step) if isinstance(data, dict) else None
+    if keys and isinstance(data, dict):
+        steps += [str(key).lower() for key in data if type(key) is got][:1]
+    return ".".join(steps).replace(".[", "[")
+
+
+def _remedy(wanted: Sequence[str], got: str) -> str:
+    """Returns what to do about a value that YAML takes for another one than was meant."""
+    if got == "null":
+        return "; give a value, or remove it"
+    if "str" in wanted and got in {"int", "float", "bool"}:
+        return "; write it in quotes"
+    if got == "str" and {"int", "float"} & {*wanted}:
+        return "; write it without quotes and zeros in front"
+    return ""
 
 
 def _keys(kind: type[Any], data: Any, path: str) -> set[str]:

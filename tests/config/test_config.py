@@ -107,9 +107,15 @@ def test_a_usb_camera_is_a_path_or_a_number(device: str) -> None:
         ),
         (MINIMAL + "mqtt: {protocol: '3.1'}", "f.yaml: mqtt.protocol: '3.1' is not known; did you mean '3.1.1'?"),
         (MINIMAL + "mqtt: {protocol: '4'}", "f.yaml: mqtt.protocol: '4' is not known; known: 3.1.1, 5"),
-        (MINIMAL + "mqtt: {port: x}", "f.yaml: mqtt.port: expected a whole number, got text"),
+        (
+            MINIMAL + "mqtt: {port: x}",
+            "f.yaml: mqtt.port: expected a whole number, got text; write it without quotes and zeros in front",
+        ),
         (MINIMAL + "mqtt: {port: 0}", "f.yaml: mqtt.port: expected a whole number >= 1"),
-        (MINIMAL + "mqtt: {protocol: 5}", "f.yaml: mqtt.protocol: expected text, got a whole number"),
+        (
+            MINIMAL + "mqtt: {protocol: 5}",
+            "f.yaml: mqtt.protocol: expected text, got a whole number; write it in quotes",
+        ),
         (MINIMAL + "device: a/b", "f.yaml: device: expected text that fits the pattern '^[A-Za-z0-9_.-]+$'"),
         (MINIMAL + "inference: {threads: -1}", "f.yaml: inference.threads: expected a whole number >= 0"),
         (
@@ -192,20 +198,75 @@ def test_a_mistake_is_reported_in_one_line(text: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("masks: {a: [[0, 0], [.nan, 4], [5, 5]]}", "masks.a[1][0]"),
+        ("record: {folder: r, segment_s: .inf}", "record.segment_s"),
+        ("geometry: {length: {between: [[0, 0], [-.inf, 9]], mm: 5}}", "geometry.length.between[1][0]"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_no_setting(line: str, where: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^f.yaml: {re.escape(where)}: neither .nan nor .inf is a setting"):
+        parse_config(MINIMAL + line, "f.yaml")
+
+
 def test_deep_nesting_is_reported() -> None:
     with pytest.raises(ConfigError, match=r"^f.yaml: cannot read as YAML \(maximum recursion depth exceeded"):
         parse_config("[" * 5000, "f.yaml")
 
 
-@pytest.mark.parametrize("name", ["2020-13-45", "2020-12-24"])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("tags: {cage: a, subject: 7}", "tags.subject: expected text, got a whole number; write it in quotes"),
+        ("tags: {subject: on}", "tags.subject: expected text, got true or false; write it in quotes"),
+        ("tags: {subject: 1.5}", "tags.subject: expected text, got a number; write it in quotes"),
+        ("tags: {subject: }", "tags.subject: expected text, got nothing; give a value, or remove it"),
+        ("tags: {on: x}", "tags.true (a key): expected text, got true or false; write it in quotes"),
+        (
+            "masks: {1: [[0, 0], [1, 4], [5, 5]]}",
+            "masks.1 (a key): expected text, got a whole number; write it in quotes",
+        ),
+        ("device: 12", "device: expected text or nothing, got a whole number; write it in quotes"),
+        ("device: on", "device: expected text or nothing, got true or false; write it in quotes"),
+        ("mqtt: {protocol: 5}", "mqtt.protocol: expected text, got a whole number; write it in quotes"),
+        ("mqtt:", "mqtt: expected settings of its own, got nothing; give a value, or remove it"),
+        ("commands:", "commands: expected a list, got nothing; give a value, or remove it"),
+        (
+            "mqtt: {port: 01773}",
+            "mqtt.port: expected a whole number, got text; write it without quotes and zeros in front",
+        ),
+        (
+            "inference: {threads: 1:30}",
+            "inference.threads: expected a whole number, got text; write it without quotes and zeros in front",
+        ),
+        ("view: {follow: 1}", "view.follow: expected true or false, got a whole number"),
+        (
+            "record: {folder: r, when: {between: [20, 8]}}",
+            'record.when: 20 is no time of day; write hours and minutes, such as "20:00"',
+        ),
+        (
+            "record: {folder: r, when: {between: [8:00, 08:00]}}",
+            "record.when: both times are the same, so nothing would be recorded; `when: always` records all day",
+        ),
+    ],
+)
+def test_what_yaml_takes_for_another_value_is_named_with_a_remedy(line: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(f"{MINIMAL}{line}\n", "f.yaml")
+    assert str(caught.value) == f"f.yaml: {message}"
+
+
+@pytest.mark.parametrize("name", ["2020-13-45", "2020-12-24", "007", "0o17"])
 def test_a_name_that_looks_like_a_date_is_a_name(name: str) -> None:
     assert parse_config(MINIMAL + f"device: {name}", "f.yaml").device_name() == name
 
 
 def test_times_of_day_may_stand_without_quotes() -> None:
-    """YAML reads 20:00 as a number, but 08:00 as text."""
+    """By YAML 1.1, 20:00 is a number of base 60, and 08:00 is text."""
     config = parse_config(MINIMAL + "record: {folder: r, when: {between: [20:00, 08:00]}}", "f.yaml")
-    assert config.record == RecordConfig(folder="r", when=BetweenConfig(between=(20 * 60, "08:00")))
+    assert config.record == RecordConfig(folder="r", when=BetweenConfig(between=("20:00", "08:00")))
     assert config.wants_full()
 
 

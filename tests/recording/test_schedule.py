@@ -11,7 +11,7 @@ NOON_US = 1_795_348_800_000_000  # 2026-11-22T12:00:00Z
 
 
 def test_the_schedule_is_local_time(in_berlin: None, tmp_path: Path) -> None:
-    night = RecordingSchedule(BetweenConfig(between=(20 * 60, "08:00")), tmp_path / "marked")
+    night = RecordingSchedule(BetweenConfig(between=("20:00", "08:00")), tmp_path / "marked")
     day = RecordingSchedule(BetweenConfig(between=("8:00", "20:00")), tmp_path / "marked")
     for utc_h, is_night in ((18.99, False), (19, True), (23.5, True), (6.9, True), (7, False), (12, False)):
         t_us = NOON_US + int((utc_h - 12) * 3.6e9)
