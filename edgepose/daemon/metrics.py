@@ -18,7 +18,13 @@ log = logging.getLogger(__name__)
 _QUANTILES = ("0.5", "0.95", "0.99")
 _GAUGES = ("uptime_s", "fps", "waiting", "spooled", "spool_mb", "rss_mb")
 _COUNTERS = ("captured", "poses", "delivered", "connects")
-_BY_REASON = ("skipped", "dropped", "rejected", "camera")
+_BY_REASON: dict[str, tuple[str, ...]] = {
+    "skipped": ("newer_frame", "rate"),
+    "dropped": ("delivery_full", "memory_full", "spool_full", "spool_old", "spool_damaged"),
+    "rejected": ("disabled", "failed", "malformed", "too_large", "unanswered", "unknown"),
+    "camera": (),
+}
+"""Counters by reason, with the reasons that are shown as 0 before they first happen, so that a rise is seen."""
 _BOARD = ("temperature_c", "memory_free_mb", "disk_free_mb", "load", "up_s")
 
 
@@ -66,9 +72,8 @@ def metrics(health: HealthMessage) -> str:
         _add(lines, f"edgepose_{name}", "gauge", [(device, getattr(health, name))])
     for name in _COUNTERS:
         _add(lines, f"edgepose_{name}_total", "counter", [(device, getattr(health, name))])
-    for name in _BY_REASON:
-        rows = [({**device, "reason": reason}, count) for reason, count in getattr(health, name).items()]
-        _add(lines, f"edgepose_{name}_total", "counter", rows)
+    for name, reasons in _BY_REASON.items():
+        _add_reasons(lines, name, device, {**dict.fromkeys(reasons, 0), **getattr(health, name)})
     stages = [
         ({**device, "stage": stage, "quantile": quantile}, value)
         for stage, values in health.stage_ms.items()
@@ -77,14 +82,28 @@ def metrics(health: HealthMessage) -> str:
     _add(lines, "edgepose_stage_ms", "gauge", stages)
     _add(lines, "edgepose_alert", "gauge", [({**device, "about": about}, 1) for about in health.alerts])
     _add(lines, "edgepose_delegate", "gauge", [({**device, "delegate": health.delegate}, 1)])
+    _add(lines, "edgepose_runtime", "gauge", [({**device, "runtime": health.runtime}, 1)])
+    if recorded := health.recorded:
+        _add(lines, "edgepose_recorded_on", "gauge", [(device, int(recorded.on))])
+        for name in ("segments", "mb"):
+            _add(lines, f"edgepose_recorded_{name}", "gauge", [(device, getattr(recorded, name))])
+        for name in ("frames", "uncertain"):
+            _add(lines, f"edgepose_recorded_{name}_total", "counter", [(device, getattr(recorded, name))])
+        _add_reasons(lines, "recorded_dropped", device, {"slow": 0, "disk": 0, **recorded.dropped})
     if board := health.board:
         for name in _BOARD:
             if (value := getattr(board, name)) is not None:
                 _add(lines, f"edgepose_board_{name}", "gauge", [(device, value)])
         _add(lines, "edgepose_board_clock_synced", "gauge", [(device, int(board.clock_synced))])
-        throttled = [({**device, "reason": reason}, int(now)) for reason, now in board.throttled.items()]
-        _add(lines, "edgepose_board_throttled", "gauge", throttled)
+        for name in ("throttled", "throttled_since_boot"):
+            rows = [({**device, "reason": reason}, int(is_so)) for reason, is_so in getattr(board, name).items()]
+            _add(lines, f"edgepose_board_{name}", "gauge", rows)
     return "\n".join(lines) + "\n"
+
+
+def _add_reasons(lines: list[str], name: str, device: Mapping[str, str], counts: Mapping[str, int]) -> None:
+    rows = [({**device, "reason": reason}, count) for reason, count in counts.items()]
+    _add(lines, f"edgepose_{name}_total", "counter", rows)
 
 
 def _add(lines: list[str], name: str, kind: str, rows: Sequence[tuple[Mapping[str, str], float]]) -> None:

@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from brokers import Mosquitto, Subscriber, free_port, wait_until
 from daemons import Daemon
@@ -17,6 +18,7 @@ from edgepose.daemon.board import BoardSensors, board_alerts
 from edgepose.daemon.metrics import MetricsServer, metrics
 from edgepose.errors import ConfigError
 from edgepose.protocol.examples import HEALTH
+from edgepose.protocol.messages import Recorded
 
 
 class Pi:
@@ -156,6 +158,25 @@ def test_every_line_of_the_metrics_is_as_the_format_says() -> None:
     names = [line.split("{")[0] for line in lines if not line.startswith("#")]
     assert names == sorted(names, key=names.index)  # samples of one name stand together
     assert 'edgepose_alert{device="cage-07",about="pose"} 1' in lines
+
+
+def test_the_metrics_have_all_numbers_of_health_and_counters_that_are_zero() -> None:
+    recorded = Recorded(on=True, segments=3, mb=12.5, frames=900, dropped={"slow": 2}, uncertain=4)
+    lines = metrics(msgspec.structs.replace(HEALTH, recorded=recorded, dropped={}, rejected={})).splitlines()
+    labels = '{device="cage-07"'
+    for line in (
+        f"edgepose_recorded_on{labels}}} 1",
+        f"edgepose_recorded_segments{labels}}} 3",
+        f"edgepose_recorded_mb{labels}}} 12.5",
+        f"edgepose_recorded_frames_total{labels}}} 900",
+        f"edgepose_recorded_uncertain_total{labels}}} 4",
+        f'edgepose_recorded_dropped_total{labels},reason="slow"}} 2',
+        f'edgepose_recorded_dropped_total{labels},reason="disk"}} 0',
+        f'edgepose_dropped_total{labels},reason="spool_full"}} 0',
+        f'edgepose_rejected_total{labels},reason="malformed"}} 0',
+        f'edgepose_skipped_total{labels},reason="rate"}} 0',
+    ):
+        assert line in lines
 
 
 def test_a_port_that_is_taken_is_a_wrong_config() -> None:
