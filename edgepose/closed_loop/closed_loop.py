@@ -9,6 +9,7 @@ from collections import Counter
 from edgepose.closed_loop.pins import Pins
 from edgepose.closed_loop.rules import Rules
 from edgepose.config.closed_loop import GpioConfig, RuleConfig
+from edgepose.geometry.zones import require_within
 from edgepose.system.reporter import Reporter
 from edgepose.system.rolling_stats import RollingStats
 from edgepose.types import Frame, Pose, Skeleton
@@ -33,6 +34,7 @@ class ClosedLoop:
         self._edges: Counter[str] = Counter()
         self._pulses = itertools.count(1)
         self._sync_due_s = 0.0
+        self._checked_wh: tuple[int, int] | None = None  # the zones lie within frames of this size
         outputs = [rule.pin for rule in rules.values() if rule.pin is not None]
         outputs += [gpio.sync.pin] if gpio.sync else []
         needed = outputs or gpio.inputs
@@ -43,6 +45,7 @@ class ClosedLoop:
 
     def posed(self, frame: Frame, pose: Pose) -> None:
         begin = time.perf_counter()
+        self.require_zones_within(frame.size_wh)
         for edge in self._rules.judge(pose, frame.captured_mono_ns / 1e9):
             rule = self._rule_configs[edge.name]
             if self._pins is not None and rule.pin is not None:
@@ -60,12 +63,19 @@ class ClosedLoop:
             self._reporter.event("ttl_out", text, number, mono_ns=mono_ns)
         self.latency.add((time.perf_counter() - begin) * 1e3)
 
+    def require_zones_within(self, size_wh: tuple[int, int]) -> None:
+        """Raises ConfigError where the zone of a rule was drawn for another size of frame."""
+        if size_wh != self._checked_wh:
+            zones = {name: rule.when.in_zone.zone for name, rule in self._rule_configs.items() if rule.when.in_zone}
+            require_within(zones, size_wh, "rules")
+            self._checked_wh = size_wh
+
     def close(self) -> None:
         if self._pins is not None:
             self._pins.close()
 
     def _report_edge(self, name: str, on: bool, frame: Frame, mono_ns: int) -> None:
-        rule, after_ms = self._rule_configs[name], (mono_ns - frame.captured_mono_ns) / 1e6
+        rule, after_ms = self._rule_configs[name], (mono_ns - frame.latency_from_ns) / 1e6
         switches = rule.pin is not None and (on or rule.pulse_ms is None)
         pin = f", pin {rule.pin} {'high' if on else 'low'}" if switches else ""
         text = f"{name}: frame {frame.index}{pin}, {after_ms:.2f} ms after the frame"

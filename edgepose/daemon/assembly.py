@@ -37,7 +37,8 @@ from edgepose.daemon.temperature_limit import STEP_S, TemperatureLimit
 from edgepose.daemon.watchdog import SystemdNotifier
 from edgepose.delivery.delivery import MqttDelivery
 from edgepose.delivery.spool_lock import SpoolLock, spool_disk_folder
-from edgepose.errors import EdgeposeError
+from edgepose.errors import CameraError, ConfigError, EdgeposeError
+from edgepose.geometry.coordinates import lies_within
 from edgepose.geometry.masks import Masks
 from edgepose.inference.estimator import PoseEstimator
 from edgepose.inference.runtime import Runtime
@@ -157,7 +158,7 @@ class Daemon:
                 open_camera, config.camera, card.input, wants_full=config.wants_full(), stream_timing=timing.stream
             ),
             reporter=reporter,
-            masks=Masks(config.masks.values()),
+            masks=Masks(config.masks),
             on_frame=observers.captured,
             timing=timing.supervisor,
         )
@@ -225,7 +226,7 @@ class Daemon:
         with self._parts:
             try:
                 self._start()
-                self._pipeline.run(self._stop, self._on_tick)
+                self._run_pipeline()
                 seconds = time.monotonic() - began_s
                 self._recording.close()  # before a wait for the broker that may take days
                 self._delivery.wait_delivered(self._on_wait)
@@ -238,6 +239,18 @@ class Daemon:
             start_anew()
         if self._handlers.restarting:
             raise EdgeposeError("stopped by the command `restart`, to be started again")
+
+    def _run_pipeline(self) -> None:
+        """Raises CameraError, after which systemd starts the daemon again, where frames have another size than those
+        that the config was right for: another opening of the camera may help."""
+        try:
+            self._pipeline.run(self._stop, self._on_tick)
+        except ConfigError as exc:
+            region, size_wh = self._config.view.region, getattr(self._config.camera, "size_wh", None)
+            meant = region is not None and size_wh is not None and lies_within(region, size_wh)
+            if self._pipeline.processed or meant:
+                raise CameraError(f"the camera gives frames of another size than before: {exc}") from None
+            raise
 
     def _start(self) -> None:
         self._delivery.start(self._health.message, self._dispatcher, self._pipeline.first_seq)

@@ -22,19 +22,22 @@ from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import Config, ViewConfig
 from edgepose.daemon.board import BoardSensors, board_alerts
 from edgepose.daemon.device_names import read_names
+from edgepose.daemon.metrics import MetricsServer
 from edgepose.daemon.model_runtime import running_model
 from edgepose.daemon.renamed_device import left_behind
 from edgepose.delivery.spool import set_aside_text
 from edgepose.delivery.spool_disk import spools_set_aside
-from edgepose.delivery.spool_lock import spool_disk_folder
+from edgepose.delivery.spool_lock import spool_disk_folder, spool_memory_folder
 from edgepose.errors import CameraError, ConfigError, EdgeposeError, ModelError
 from edgepose.geometry.letterbox import FrameMap, ModelInput
+from edgepose.geometry.zones import require_within
 from edgepose.inference.accelerated import open_estimator
 from edgepose.inference.model_file import read_card
 from edgepose.inference.viewer import field_of, window_size, zoom_of
 from edgepose.model_store.startup import selection_path
 from edgepose.model_store.store import Store
 from edgepose.mqtt.connection import probe_broker
+from edgepose.protocol.messages import HealthMessage
 from edgepose.recording.recorder import require_encoder
 from edgepose.recording.retention import usable_bytes
 from edgepose.system.arguments import INSTALLED_CONFIG
@@ -81,12 +84,15 @@ def check_all(config: Config, config_file: Path) -> Iterator[CheckResult]:
     parts: tuple[tuple[str, bool, Callable[[], Iterator[CheckResult]]], ...] = (
         ("model", True, checks.model),
         ("camera", True, checks.camera),
+        ("masks", bool(config.masks), checks.masks),
         ("view", config.view != ViewConfig(), checks.view),
         ("geometry", config.geometry is not None, checks.geometry),
         ("rules", bool(config.rules) or config.gpio != GpioConfig(), checks.rules),
         ("processor", config.processor is not None, checks.processor),
         ("broker", True, checks.broker),
         ("board", True, checks.board),
+        ("spool", True, checks.spool),
+        ("prometheus", config.prometheus is not None, checks.prometheus),
         ("record", config.record is not None, checks.record),
         ("hard_frames", config.hard_frames is not None, checks.hard_frames),
     )
@@ -160,6 +166,11 @@ class _Checks:
         name = f"{camera.name}, " if camera.name else ""
         yield CheckResult("camera", "ok", f"{name}{_sizes(frame)}, first frame after {seconds * 1e3:.0f} ms")
 
+    def masks(self) -> Iterator[CheckResult]:
+        if self._frame_wh is not None:
+            require_within(self._config.masks, self._frame_wh, "masks")
+            yield CheckResult("masks", "ok", ", ".join(self._config.masks))
+
     def view(self) -> Iterator[CheckResult]:
         if self._frame_wh is None:
             return
@@ -192,7 +203,10 @@ class _Checks:
 
     def rules(self) -> Iterator[CheckResult]:
         config, skeleton = self._config, read_card(self._model).skeleton
-        ClosedLoop(config.rules, config.gpio, skeleton, reporter=Reporter()).close()
+        loop = ClosedLoop(config.rules, config.gpio, skeleton, reporter=Reporter())
+        loop.close()
+        if self._frame_wh is not None:
+            loop.require_zones_within(self._frame_wh)
         pins = [f"pin {rule.pin}" for rule in config.rules.values() if rule.pin is not None]
         yield CheckResult("rules", "ok", ", ".join([*config.rules, *config.gpio.inputs, *pins]) or "sync pulses")
 
@@ -233,6 +247,26 @@ class _Checks:
         elif board.temperature_c is not None:
             yield CheckResult("board", "ok", f"{board.temperature_c:.0f} °C, not throttled")
 
+    def spool(self) -> Iterator[CheckResult]:
+        """Gives nothing where poses can be kept. Missing folders are made by `run`, so nothing is made here."""
+        for find in (spool_disk_folder, spool_memory_folder):
+            folder = find(self._config.spool, self._config.device_name())
+            try:
+                nearest = next(path for path in (folder, *folder.parents) if path.exists())
+                needed = (nearest, *(folder.glob("*") if nearest == folder else ()))
+            except OSError as exc:
+                raise EdgeposeError(f"{folder}: cannot be read ({exc.strerror}); correct its owner") from None
+            for path in needed:
+                if not nearest.is_dir() or not os.access(path, os.W_OK):
+                    raise EdgeposeError(f"{path}: poses cannot be kept there; correct the folder or its owner")
+        yield from ()
+
+    def prometheus(self) -> Iterator[CheckResult]:
+        config = self._config.prometheus
+        assert config is not None
+        MetricsServer(config, _no_health).close()
+        yield CheckResult("prometheus", "ok", f"http://{config.host}:{config.port}/metrics")
+
     def record(self) -> Iterator[CheckResult]:
         record = self._config.record
         assert record is not None
@@ -253,6 +287,10 @@ class _Checks:
             yield CheckResult("hard_frames", "ok", hard_frames.folder)
         else:
             yield CheckResult("hard_frames", "warn", f"{hard_frames.folder}: less than max_mb free")
+
+
+def _no_health() -> HealthMessage:
+    raise EdgeposeError("there is no daemon, only its check")
 
 
 def _sizes(frame: Frame) -> str:

@@ -66,7 +66,7 @@ def _settled_frame(config: Config, model: ModelInput) -> Frame:
     camera = CameraSupervisor(
         lambda: open_camera(config.camera, model, wants_full=True),
         reporter=Reporter(),
-        masks=Masks(config.masks.values()),
+        masks=Masks(config.masks),
     )
     try:
         frame, begin = camera.read(), time.monotonic()

@@ -3,13 +3,14 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from edgepose.geometry.pixels import i420_planes
+from edgepose.geometry.zones import require_within
 from edgepose.types import F64, U8, Frame, image_size_wh
 
 _FINE = 4  # a pixel's side is divided into so many fine pixels
@@ -19,13 +20,16 @@ _BLACK_Y, _NO_COLOUR = 16, 128  # values in I420 planes, BT.601 limited range
 class Masks:
     """Blackens what lies inside polygons, and one pixel around it."""
 
-    def __init__(self, polygons: Iterable[ArrayLike]) -> None:
-        """polygons: the corners (P, 2) of each, as (x, y) in pixels of the frame."""
-        self._polygons = [np.asarray(polygon, np.float64) for polygon in polygons]
+    def __init__(self, polygons: Mapping[str, ArrayLike]) -> None:
+        """polygons: the corners (P, 2) of each by its name, as (x, y) in pixels of the frame."""
+        self._polygons = {name: np.asarray(polygon, np.float64) for name, polygon in polygons.items()}
         self._covered: dict[tuple[tuple[int, int], tuple[int, int]], NDArray[np.bool_]] = {}
 
     def burn(self, frame: Frame) -> None:
-        """Blackens the masked parts of all pictures of the frame, in place. It costs about as much as copying them."""
+        """Blackens the masked parts of all pictures of the frame, in place. It costs about as much as copying them.
+
+        Raises ConfigError where a mask was drawn for another size of frame.
+        """
         if frame.order == "i420":
             _burn_planes(frame.image, self._cover(frame.size_wh, image_size_wh(frame.image, frame.order)))
         else:
@@ -40,7 +44,8 @@ class Masks:
         """Returns which pixels (H, W) are covered, in a picture of that size that shows the whole field."""
         key = field_wh, size_wh
         if key not in self._covered:
-            self._covered[key] = _draw(self._polygons, field_wh, size_wh)
+            require_within(self._polygons, field_wh, "masks")
+            self._covered[key] = _draw([*self._polygons.values()], field_wh, size_wh)
         return self._covered[key]
 
 

@@ -6,16 +6,18 @@ feeder: [[500, 400], [600, 400], [550, 470]]
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from edgepose.errors import UsageError
+from edgepose.errors import ConfigError, UsageError
 from edgepose.system.strict import convert, read_yaml
 from edgepose.types import F64
 
 _ON_BORDER_PX = 1e-6
+_BEYOND = 0.1  # of the frame's side: so far a polygon may reach beyond the frame, to cover its border
 
 
 def parse_zones(text: str, where: str) -> dict[str, F64]:
@@ -41,6 +43,18 @@ def _polygon(data: Any, where: str) -> F64:
     if not np.isfinite(corners).all():
         raise UsageError(f"{where}: a corner is not finite; give pixels of the frame")
     return corners
+
+
+def require_within(polygons: Mapping[str, ArrayLike], size_wh: tuple[int, int], section: str) -> None:
+    """Raises ConfigError where a polygon was drawn for a frame of another size: it reaches far beyond the frame.
+
+    polygons: corners (P, 2) by name. section: of the config.
+    """
+    for name, corners in polygons.items():
+        xy = np.asarray(corners, np.float64)
+        if not (np.maximum(-xy, xy - size_wh) <= _BEYOND * np.array(size_wh)).all():
+            w, h = size_wh
+            raise ConfigError(f"{section}.{name}: reaches beyond the frame, which is {w}x{h}; draw it for this size")
 
 
 def inside(xy: F64, corners: F64) -> NDArray[np.bool_]:

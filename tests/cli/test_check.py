@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -275,3 +276,31 @@ def test_view_and_geometry_are_held_against_a_frame(
     _, lines = check(write(tmp_path / "f.yaml", demo_model, 1, more=more), capsys)
     assert lines[name][0] == verdict
     assert text in lines[name][1]
+
+
+def test_a_mask_or_a_zone_for_another_size_of_frame_fails(
+    tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mosquitto.start()
+    outside = "[[1000, 100], [1200, 100], [1200, 300]]"
+    rule = f"{{gate: {{when: {{in_zone: {{keypoint: snout, zone: {outside}}}}}}}}}"
+    more = f"masks: {{door: {outside}}}\nrules: {rule}\n"
+    status, lines = check(write(tmp_path / "f.yaml", demo_model, mosquitto.port, more=more), capsys)
+    assert status == 78
+    for name, section in (("masks", "masks.door"), ("rules", "rules.gate")):
+        assert lines[name] == ("FAIL", f"{section}: reaches beyond the frame, which is 640x480; draw it for this size")
+
+
+def test_what_run_cannot_open_fails(
+    tmp_path: Path, demo_model: Path, mosquitto: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mosquitto.start()
+    (tmp_path / "file").touch()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        more = f"prometheus: {{port: {port}}}\nspool: {{folder: file}}\n"
+        status, lines = check(write(tmp_path / "f.yaml", demo_model, mosquitto.port, more=more), capsys)
+    assert status
+    assert lines["prometheus"][0] == lines["spool"][0] == "FAIL"
+    assert "Address already in use" in lines["prometheus"][1]
+    assert f"{tmp_path / 'file'}: poses cannot be kept there" in lines["spool"][1]

@@ -406,7 +406,7 @@ def test_masks_are_burned_in_before_anybody_has_the_frame() -> None:
     seen: list[int] = []
     camera = CameraSupervisor(
         lambda: White(3),
-        masks=Masks([[(10, 10), (30, 10), (30, 30), (10, 30)]]),
+        masks=Masks({"door": [(10, 10), (30, 10), (30, 30), (10, 30)]}),
         on_frame=lambda frame: seen.append(int(frame.image[20, 20].max())),
         reporter=Reporter(),
     )

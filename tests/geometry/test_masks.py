@@ -8,11 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from edgepose.errors import ConfigError
 from edgepose.geometry.masks import Masks
 from edgepose.geometry.zones import inside
 from edgepose.types import Frame, PixelOrder
 
-corner = st.tuples(st.integers(-80, 480), st.integers(-80, 400)).map(
+corner = st.tuples(st.integers(-36, 416), st.integers(-24, 280)).map(
     lambda quarters: (quarters[0] / 4, quarters[1] / 4)
 )
 polygons = st.lists(st.lists(corner, min_size=3, max_size=6), min_size=1, max_size=3)
@@ -39,7 +40,7 @@ def covered(polygon: list[tuple[float, float]], size_wh: tuple[int, int]) -> np.
 @given(polygons, st.sampled_from(["bgr", "rgb", "gray", "i420"]), st.sampled_from([FIELD_WH, (48, 32), (40, 20)]))
 def test_nothing_inside_a_mask_is_left_in_any_picture(polygons, order, size_wh):
     one = frame(order, size_wh, full=True)
-    Masks(polygons).burn(one)
+    Masks(dict(enumerate(polygons))).burn(one)
     w, h = size_wh
     for polygon in polygons:
         here = covered(polygon, size_wh)
@@ -54,7 +55,7 @@ def test_nothing_inside_a_mask_is_left_in_any_picture(polygons, order, size_wh):
 
 def test_what_is_not_masked_stays():
     one = frame("bgr", FIELD_WH, full=True)
-    Masks([[(10, 10), (30, 10), (30, 30), (10, 30)]]).burn(one)
+    Masks({"door": [(10, 10), (30, 10), (30, 30), (10, 30)]}).burn(one)
     assert (one.image[10:31, 10:31] == 0).all()
     one.image[9:32, 9:32] = SECRET
     assert (one.image == SECRET).all()
@@ -68,6 +69,12 @@ def test_a_smaller_picture_shows_nothing_of_the_masks_edge(order):
     small = cv2.resize(large, (41, 27), interpolation=cv2.INTER_CUBIC)[:26, :40].copy()
     image = cv2.cvtColor(small, cv2.COLOR_BGR2YUV_I420) if order == "i420" else small
     one = Frame(image, order, 0, 0, 0, field_wh=FIELD_WH)
-    Masks([[(31, 20), (49, 20), (49, 39), (31, 39)]]).burn(one)
+    Masks({"door": [(31, 20), (49, 20), (49, 39), (31, 39)]}).burn(one)
     shown = cv2.cvtColor(one.image, cv2.COLOR_YUV2BGR_I420) if order == "i420" else one.image
     assert shown.max() <= 40  # an edge filter's ringing, not what was masked
+
+
+@pytest.mark.parametrize("corner", [(200, 60), (60, 200), (-40, 10), (float("nan"), 10)])
+def test_a_mask_for_another_size_of_frame_is_refused(corner):
+    with pytest.raises(ConfigError, match=r"masks\.door: reaches beyond the frame, which is \d+x\d+"):
+        Masks({"door": [(0, 0), corner, (20, 20)]}).burn(frame("bgr", FIELD_WH))
