@@ -17,7 +17,7 @@ from edgepose.config.geometry_files import read_ground
 from edgepose.config.schema import GeometryConfig
 from edgepose.geometry.ground import Ground
 from edgepose.pose.animal_size import animal_side_px
-from edgepose.pose.kinematics import centre, durations, measures, speed, zone_times
+from edgepose.pose.kinematics import MIDDLE, centre, durations, measures, speed, zone_times
 from edgepose.pose.smoothing import Method, smooth
 from edgepose.tables.layout import metadata
 from edgepose.tables.pose_table import PoseTable, frame_columns, write_columns, write_table
@@ -38,6 +38,7 @@ class MotionOptions:
         px_per_cm: scale of the picture; None where it is not known, or `geometry` says it.
         zones: corners (P, 2) by name, in pixels of the frame.
         geometry: the ground that the animal walks on.
+        centre: the keypoint that stands for the animal; None takes its middle.
         rate_hz: frames a second; None takes the video's own times.
     """
 
@@ -49,6 +50,7 @@ class MotionOptions:
     zones: dict[str, F64]
     geometry: GeometryConfig | None
     rate_hz: float | None = None
+    centre: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +72,15 @@ class AnalyzedVideo:
 
 @dataclass(frozen=True, slots=True)
 class _Motion:
-    """xy_px: (N, K, 2), NaN where a keypoint was not seen. length_px: of the animal."""
+    """Attributes:
+    xy_px: (N, K, 2), NaN where a keypoint was not seen.
+    length_px: of the animal.
+    keypoint: index of the keypoint that stands for the animal; None takes its middle.
+    """
 
     xy_px: F64
     length_px: float
+    keypoint: int | None
 
 
 def ground_of(options: MotionOptions, size_wh: tuple[int, int]) -> Ground | None:
@@ -103,7 +110,8 @@ def motion_writers(
     if (path := files.kinematics) is not None:
         yield [path], partial(_write_kinematics, path, video, motion)
     if (path := files.zones) is not None:
-        times = zone_times(centre(motion.xy_px), poses.time_s, options.zones)
+        places_px = centre(motion.xy_px, motion.keypoint)
+        times = zone_times(places_px, poses.time_s, options.zones, options.centre or MIDDLE)
         yield [path], partial(write_columns, path, times, _about(video))
     if files.plots:
         paths = [path for plot in files.plots.values() for path in plot]
@@ -121,7 +129,8 @@ def _motion(video: AnalyzedVideo, options: MotionOptions) -> _Motion:
         length_px = _ANIMAL_SHARE * max(video.poses.size_wh)
     if options.method is not None:
         xy_px = smooth(xy_px, video.poses.time_s, options.method, options.max_gap_s, length_px)
-    return _Motion(xy_px, length_px)
+    keypoint = None if options.centre is None else video.poses.skeleton.keypoints.index(options.centre)
+    return _Motion(xy_px, length_px, keypoint)
 
 
 def _in_units(video: AnalyzedVideo, xy_px: F64) -> tuple[F64, str]:
@@ -134,7 +143,7 @@ def _about(video: AnalyzedVideo) -> dict[str, str]:
 
 
 def _write_kinematics(path: Path, video: AnalyzedVideo, motion: _Motion) -> None:
-    found = measures(*_in_units(video, motion.xy_px), video.poses.time_s, video.poses.skeleton)
+    found = measures(*_in_units(video, motion.xy_px), video.poses.time_s, video.poses.skeleton, motion.keypoint)
     write_columns(path, {**frame_columns(video.poses), **found}, _about(video))
 
 
@@ -151,14 +160,15 @@ def _write_plots(
         options.zones,
         _middle_px_per_mm(video.ground, size_wh) if video.ground else None,
         video.ground is not None and video.ground.is_scale,
+        options.centre or "the animal's centre, the middle of its outline",
     )
-    centre_px, time_s = centre(motion.xy_px), video.poses.time_s
+    centre_px, time_s = centre(motion.xy_px, motion.keypoint), video.poses.time_s
     next(iter(paths.values()))[0].parent.mkdir(exist_ok=True)
     with plot_style():
         figures = {
             "trajectory": plot_trajectory(context, centre_px, time_s),
             "occupancy": plot_occupancy(context, centre_px, durations(time_s)),
-            "speed": plot_speed(context, time_s, speed(centre(xy), time_s), f"{unit}/s"),
+            "speed": plot_speed(context, time_s, speed(centre(xy, motion.keypoint), time_s), f"{unit}/s"),
         }
         for plot, figure in figures.items():
             for path in paths[plot]:

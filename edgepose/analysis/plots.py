@@ -64,6 +64,7 @@ class PlotContext:
         zones: corners (P, 2) by name, in pixels of the frame.
         px_per_mm: scale in the middle of the picture; None where it is not known.
         is_scale: True where the scale is the same in the whole picture, so that its axes can be in mm.
+        point: what stands for the animal.
     """
 
     video: str
@@ -73,6 +74,7 @@ class PlotContext:
     zones: dict[str, F64]
     px_per_mm: float | None = None
     is_scale: bool = False
+    point: str = "the animal's centre"
 
 
 def need_matplotlib() -> None:
@@ -112,7 +114,7 @@ def plot_trajectory(context: PlotContext, centre_px: F64, time_s: F64) -> Figure
     """
     from matplotlib.collections import LineCollection
 
-    figure, axes = _picture_axes(context, "path of the animal's centre")
+    figure, axes = _picture_axes(context, f"path of {context.point}")
     divisor, unit = _time_unit(float(time_s[-1]))
     known = np.asarray(np.isfinite(centre_px).all(axis=1))
     # One line for each shade; it ends where the next one begins. NaN interrupts a line.
@@ -153,7 +155,7 @@ def plot_occupancy(context: PlotContext, centre_px: F64, frame_s: F64) -> Figure
     longest = float(seconds.max()) or float(frame_s.max()) or 1.0
     sigma_mm = f" = {sigma_px / context.px_per_mm:.2g} mm" if context.px_per_mm else ""
     smoothing = f"Gaussian, sigma {sigma_px:.3g} px{sigma_mm}"
-    figure, axes = _picture_axes(context, f"occupancy of the animal's centre ({smoothing})")
+    figure, axes = _picture_axes(context, f"occupancy of {context.point} ({smoothing})")
     shortest = longest / 10**_DECADES
     norm = LogNorm(shortest, longest)
     heat = axes.imshow(
@@ -207,7 +209,7 @@ def plot_speed(context: PlotContext, time_s: F64, speed: F64, unit: str) -> Figu
     mean, low, high = (np.full(len(padded), np.nan) for _ in range(3))
     mean[seen], low[seen], high[seen] = (of(padded[seen], axis=1) for of in (np.nanmean, np.nanmin, np.nanmax))
     middle = np.array([part.mean() for part in np.array_split(time_s, range(per_bin, len(speed), per_bin))]) / divisor
-    figure, axes = _new_figure(context, "speed of the animal's centre", 3.2)
+    figure, axes = _new_figure(context, f"speed of {context.point}", 3.2)
     bin_s = per_bin * float(time_s[-1] - time_s[0]) / max(1, len(time_s) - 1)
     if per_bin > 1:
         axes.fill_between(middle, low, high, color="#b7d3e6", linewidth=0, label="slowest to fastest frame")

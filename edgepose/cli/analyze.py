@@ -19,7 +19,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.viewer import Viewer
 from edgepose.pose.smoothing import Method
 from edgepose.system.arguments import above_zero, add_output_argument, model_path, number_within
-from edgepose.system.wording import count, listing
+from edgepose.system.wording import count, did_you_mean, listing
 from edgepose.tables.pose_table import DEEPLABCUT_FORMATS, check_format, format_of
 from edgepose.video.frame_times import times_table
 from edgepose.video.h264 import load_av
@@ -29,6 +29,7 @@ _NEEDS = {
     "p_cutoff": ("smooth", "trails", "kinematics", "zones", "plots"),
     "max_gap": ("smooth",),
     "trails": ("overlay",),
+    "centre": ("kinematics", "zones", "plots"),
     "px_per_cm": ("kinematics", "plots"),
 }
 
@@ -109,6 +110,11 @@ def _add_motion_arguments(parser: argparse.ArgumentParser) -> None:
         "--px-per-cm", type=above_zero, metavar="X", help="scale of the picture: tables and plots get millimetres then"
     )
     group.add_argument(
+        "--centre",
+        metavar="KEYPOINT",
+        help="the keypoint whose path, speed and zones are those of the animal (default: the middle of its outline)",
+    )
+    group.add_argument(
         "--zones",
         type=Path,
         metavar="FILE.yaml",
@@ -145,6 +151,8 @@ def run(args: argparse.Namespace) -> int:
     config = read_config(args.config) if args.config else None
     options = _motion_options(args, config)
     estimator, view = Estimator(args.model), config.view if config else ViewConfig()
+    if args.centre is not None and args.centre not in (known := estimator.card.skeleton.keypoints):
+        raise UsageError(f"--centre {args.centre}: the model has no such keypoint{did_you_mean(args.centre, known)}")
     status = 0
     for video, wanted in zip(args.videos, files, strict=True):
         try:
@@ -200,6 +208,7 @@ def _motion_options(args: argparse.Namespace, config: Config | None) -> MotionOp
         read_zones(args.zones) if args.zones else {},
         geometry,
         args.fps,
+        args.centre,
     )
 
 

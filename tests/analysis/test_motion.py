@@ -174,6 +174,18 @@ def test_measures_and_zones_have_the_times_of_an_uneven_video(demo_model, tmp_pa
     assert pd.read_csv(tmp_path / "o_kinematics.csv")["t_s"].tolist() == pytest.approx(np.arange(30) / 60)
 
 
+def test_a_keypoint_may_stand_for_the_animal(demo_model, clip, tmp_path, capsys):
+    out = ["-o", tmp_path / "o.csv", "--kinematics", "--plots", tmp_path / "plots", "--centre"]
+    assert analyze(demo_model, clip, *out, "tailbase") == 0
+    measured = pd.read_csv(tmp_path / "o_kinematics.csv")
+    assert {"tailbase_x_px", "tailbase_speed_px_s", "tailbase_distance_px"} <= {*measured.columns}
+    assert not [name for name in measured.columns if name.startswith("centre")]
+    for name in ("trajectory", "occupancy", "speed"):
+        assert " of tailbase" in (tmp_path / "plots" / f"o_{name}.svg").read_text(encoding="utf-8")
+    assert analyze(demo_model, clip, *out, "tailbse", "--force") == 2
+    assert "the model has no such keypoint; did you mean 'tailbase'?" in capsys.readouterr().err
+
+
 def test_the_table_beside_a_recording_is_never_overwritten(demo_model, tmp_path, capsys):
     video = encode(tmp_path / "a.mp4", [0.0, 0.1])
     (tmp_path / "a.csv").write_text("video_frame,frame,t_us,mono_ns,synced\n0,0,0,0,1\n1,1,9,500000000,1\n")

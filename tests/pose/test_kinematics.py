@@ -13,8 +13,8 @@ NAN = np.nan
 
 
 def rigid(centres) -> np.ndarray:
-    """A right-angled animal (N, 3, 2) whose keypoints have their median at `centres` (N, 2)."""
-    body = np.array([[30.0, 0], [0, 0], [0, 30]])
+    """A right-angled animal (N, 3, 2) whose middle is at `centres` (N, 2)."""
+    body = np.array([[20.0, -10], [-10, -10], [-10, 20]])
     return np.asarray(centres, np.float64).reshape(-1, 1, 2) + body
 
 
@@ -25,8 +25,8 @@ def test_a_straight_run():
     assert list(found) == [
         "centre_x_px",
         "centre_y_px",
-        "speed_px_s",
-        "distance_px",
+        "centre_speed_px_s",
+        "centre_distance_px",
         "snout_speed_px_s",
         "neck_speed_px_s",
         "tail_speed_px_s",
@@ -35,9 +35,9 @@ def test_a_straight_run():
         "angle_snout_neck_tail_deg",
     ]
     np.testing.assert_allclose(found["centre_x_px"], [0, 10, 20, 30, 40])
-    np.testing.assert_allclose(found["speed_px_s"], 20)
+    np.testing.assert_allclose(found["centre_speed_px_s"], 20)
     np.testing.assert_allclose(found["tail_speed_px_s"], 20)
-    np.testing.assert_allclose(found["distance_px"], [0, 10, 20, 30, 40])
+    np.testing.assert_allclose(found["centre_distance_px"], [0, 10, 20, 30, 40])
     np.testing.assert_allclose(found["length_snout_neck_px"], 30)
     np.testing.assert_allclose(found["angle_snout_neck_tail_deg"], 90)
 
@@ -66,8 +66,8 @@ def test_a_gap_adds_no_distance_and_no_speed():
     xy = rigid([[0.0, 0], [10, 0], [0, 0], [500, 0], [510, 0]])
     xy[2] = NAN
     found = measures(xy, "px", np.arange(5.0), SKELETON)
-    np.testing.assert_allclose(found["distance_px"], [0, 10, 10, 10, 20])
-    np.testing.assert_allclose(found["speed_px_s"], [10, 10, NAN, 10, 10])
+    np.testing.assert_allclose(found["centre_distance_px"], [0, 10, 10, 10, 20])
+    np.testing.assert_allclose(found["centre_speed_px_s"], [10, 10, NAN, 10, 10])
     np.testing.assert_allclose(found["length_neck_tail_px"], [30, 30, NAN, 30, 30])
 
 
@@ -79,20 +79,49 @@ def test_uneven_frames_have_the_right_speed():
 @pytest.mark.parametrize(("count", "expected"), [(0, []), (1, [NAN]), (2, [20, 20])])
 def test_very_short_videos(count, expected):
     found = measures(rigid([[10.0 * i, 0] for i in range(count)]), "px", np.arange(count) / 2, SKELETON)
-    np.testing.assert_allclose(found["speed_px_s"], expected)
+    np.testing.assert_allclose(found["centre_speed_px_s"], expected)
     assert {len(values) for values in found.values()} == {count}
 
 
 def test_the_centre_needs_half_of_the_keypoints():
     xy = np.array([[[0.0, 0], [10, 0], [20, 6]], [[NAN, NAN], [10, 0], [20, 6]], [[NAN, NAN], [NAN, NAN], [20, 6]]])
-    np.testing.assert_allclose(centre(xy), [[10, 0], [15, 3], [NAN, NAN]])
+    np.testing.assert_allclose(centre(xy), [[10, 2], [15, 3], [NAN, NAN]], atol=1e-5)
     np.testing.assert_allclose(centre(xy[:, :1]), [[0, 0], [NAN, NAN], [NAN, NAN]])
 
 
-def test_one_keypoint_that_is_lost_does_not_move_the_centre():
-    xy = rigid([[100.0, 100]] * 3)
-    xy[1, 0] = (600, 20)
-    np.testing.assert_allclose(centre(xy), [[100, 100]] * 3)
+def test_many_keypoints_on_the_head_do_not_draw_the_centre_there():
+    head = [[0.0, 0], [10, 8], [10, -8], [12, 0], [8, 2]]
+    found = centre(np.array([[*head, [100, 15], [100, -15]]]))
+    assert found[0, 0] == pytest.approx(59, abs=2)
+    assert found[0, 1] == pytest.approx(0, abs=0.5)
+
+
+def test_the_centre_of_a_line_is_its_middle():
+    xy = np.array([[[0.0, 0], [1, 1], [2, 2], [100, 100]], [[5, 5], [5, 5], [5, 5], [5, 5]]])
+    np.testing.assert_allclose(centre(xy), [[50, 50], [5, 5]], atol=1e-4)
+
+
+def test_one_keypoint_in_a_wrong_place_does_not_move_the_centre():
+    square = np.array([[-10.0, -10], [10, -10], [10, 10], [-10, 10], [0, 0]]) + 100
+    xy = np.stack([square] * 3)
+    xy[1, 4] = (600, 20)
+    np.testing.assert_allclose(centre(xy), [[100, 100]] * 3, atol=1e-4)
+
+
+def test_a_keypoint_may_stand_for_the_animal_and_the_columns_say_so():
+    xy = rigid([[10.0 * i, 0] for i in range(5)])
+    np.testing.assert_allclose(centre(xy, 2), xy[:, 2])
+    found = measures(xy, "px", np.arange(5.0), SKELETON, 2)
+    assert list(found)[:6] == [
+        "tail_x_px",
+        "tail_y_px",
+        "tail_speed_px_s",
+        "tail_distance_px",
+        "snout_speed_px_s",
+        "neck_speed_px_s",
+    ]
+    np.testing.assert_allclose(found["tail_x_px"], xy[:, 2, 0])
+    assert zone_times(centre(xy, 2), np.arange(5.0), {"nest": xy[0]}, "tail")["point"] == ["tail"]
 
 
 def test_an_angle_for_each_pair_of_edges_that_meet():
