@@ -90,7 +90,7 @@ class Archive:
             self._journal.add_unknown(hours_in(folder))
         if not shared:
             self._load_known()
-        self._reported: set[tuple[str, int]] = set()  # devices and versions that we cannot read
+        self._reported: set[str] = set()  # devices whose version we cannot read
         self._dropping: set[str] = set()  # devices of which the journal has dropped messages of newer versions
         self._read_newer()
 
@@ -139,7 +139,7 @@ class Archive:
     def _read_newer(self) -> None:
         """Reads the messages that an earlier version of edgepose has kept for this one."""
         last = total = 0
-        while rows := self._journal.newer_messages(last):
+        while rows := self._journal.newer_messages(last, VERSION):  # the others need not be read
             last = rows[-1][0]
             arrivals: list[Arrival] = []
             events: list[EventMessage] = []
@@ -175,14 +175,14 @@ class Archive:
         return True
 
     def _report_newer(self) -> None:
-        """Reports each device and each version once."""
-        for device, version in self._journal.newer.kept.keys() - self._reported:
-            self._reported.add((device, version))
+        """Reports each device once: a device may send ever other versions."""
+        for device in self._journal.newer.kept.keys() - self._reported:
+            self._reported.add(device)
             log.warning(
                 "%s sends messages of version %d, and this edgepose reads messages up to version %d: they are kept in "
                 "%s for an edgepose that can read them, at most %d MB; upgrade edgepose here",
                 device,
-                version,
+                self._journal.newer.versions[device],
                 VERSION,
                 self._folder / "journal.db",
                 self._timing.newer_bytes / 1e6,

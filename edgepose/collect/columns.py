@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 from msgspec import UNSET
 
 from edgepose.protocol.messages import AnimalMessage, EventMessage, InfoMessage, PoseMessage
+from edgepose.system.wording import printable
 from edgepose.tables.layout import (
     MILLIMETRES,
     NO_ANIMAL,
@@ -28,16 +28,29 @@ log = logging.getLogger(__name__)
 
 COLUMNS = tuple(name for name in TYPES if name not in {"video", "t_s"})
 NULLABLE = ("animal", "mono_us", "clock_error_us", "id_score", "score")
-_POSES_AT_ONCE = 10_000
-_MOST_KEYPOINTS = 1_000
+_CELLS_AT_ONCE = 500_000  # as Python's own values, rows times keypoints
+_MOST_KEYPOINTS = 400  # in an hour; a model has 200 at most
+_MOST_TAGS = 300  # in an hour; a start has 100 at most
 
 
 def tables_of(poses: Iterable[PoseMessage]) -> Iterator[ArrowTable]:
     """Yields tables with one row for each animal of each pose. A keypoint that an animal does not have is null."""
     rest = iter(poses)
-    # In parts, because an hour of Python objects would fill the memory.
-    while chunk := list(islice(rest, _POSES_AT_ONCE)):
-        yield _table(chunk)
+    while part := _next_part(rest):
+        yield _table(part)
+
+
+def _next_part(rest: Iterator[PoseMessage]) -> list[PoseMessage]:
+    """Returns the next poses, few enough that their table as Python objects does not fill the memory."""
+    part: list[PoseMessage] = []
+    rows, names = 0, set[str]()
+    for pose in rest:
+        part.append(pose)
+        rows += max(1, len(pose.animals))
+        names.update(*(animal.keypoints for animal in pose.animals))
+        if rows * (len(COLUMNS) + len(names)) > _CELLS_AT_ONCE:
+            break
+    return part
 
 
 def _table(poses: Sequence[PoseMessage]) -> ArrowTable:
@@ -64,7 +77,8 @@ def _table(poses: Sequence[PoseMessage]) -> ArrowTable:
         "id_score": [animal and animal.id_score for animal in animals],
         "score": [animal and animal.score for animal in animals],
     }
-    for name in _bounded(name for animal in animals if animal for name in animal.keypoints):
+    found = (name for animal in animals if animal for name in animal.keypoints)
+    for name in _bounded(found, _MOST_KEYPOINTS, "keypoints"):
         columns |= _keypoint_columns(name, animals)
     return arrow_table(columns)
 
@@ -80,17 +94,15 @@ def _keypoint_columns(name: str, animals: Sequence[AnimalMessage | None]) -> dic
     return {keypoint_column(name, part): values for part, values in columns.items()}
 
 
-def _bounded(names: Iterable[str]) -> list[str]:
-    """Returns each name once, and no more than a bound.
+def _bounded(names: Iterable[str], most: int, what: str) -> list[str]:
+    """Returns each name once, and no more than `most`. what: the things that have these names, in words.
 
     A program that invents ever new names must not stop the files of other devices.
     """
     found = list(dict.fromkeys(names))
-    if len(found) > _MOST_KEYPOINTS:
-        log.warning(
-            "more than %d keypoints in an hour: %s and others are left out", _MOST_KEYPOINTS, found[_MOST_KEYPOINTS]
-        )
-    return found[:_MOST_KEYPOINTS]
+    if len(found) > most:
+        log.warning("more than %d %s in an hour: %s and others are left out", most, what, printable(found[most]))
+    return found[:most]
 
 
 def skeleton_of(info: InfoMessage | None, models: Iterable[str]) -> Skeleton | None:
@@ -107,7 +119,7 @@ def ordered(table: ArrowTable, skeleton: Skeleton | None) -> ArrowTable:
 
     first = skeleton.keypoints if skeleton else ()
     known = keypoints_in(table.column_names)
-    surplus = {*known}.difference(_bounded([*first, *known]))
+    surplus = {*known}.difference(_bounded([*first, *known], _MOST_KEYPOINTS, "keypoints"))
     unwanted = [name for keypoint in surplus for name in _columns_of(keypoint, table)]
     table = table.drop_columns(unwanted) if unwanted else table
     found = dict(zip(table.column_names, table.columns, strict=True))
@@ -131,7 +143,8 @@ def with_tags(table: ArrowTable, starts: Iterable[EventMessage]) -> ArrowTable:
     known = sorted(starts, key=lambda start: start.seq)
     at = _latest(table, known)
     tags = [{tag_column(name): value for name, value in start.tags.items()} for start in known]
-    for column in sorted({*filter(is_tag, table.column_names)}.union(*tags)):
+    names = [*filter(is_tag, table.column_names), *(name for one in tags for name in one)]
+    for column in sorted(_bounded(names, _MOST_TAGS, "tags")):
         values = pa.array([*(one.get(column) for one in tags), None], pa.string()).take(pa.array(at))
         if column in table.column_names:
             values = pc.if_else(pa.array(at < len(known)), values, table[column].combine_chunks())

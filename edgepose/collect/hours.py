@@ -20,6 +20,7 @@ from edgepose.tables.parquet import ArrowTable, arrow_type, layout_of, read_parq
 
 RUN_COLUMNS = ("boot", "seq", "frame", "slot")
 _NAME = "%Y-%m-%dT%HZ"
+_MOST_MODELS = 100  # that the metadata names: a reader refuses a file whose metadata are too large
 
 
 def hour_path(folder: Path, device: str, hour: int) -> Path:
@@ -65,7 +66,9 @@ def write_hour(
     table = _once(pa.concat_tables(parts, promote_options="default"))
     models = table["model"].unique().to_pylist()
     skeleton = skeleton_of(info, models) or (skeleton_in(before.schema) if before is not None else None)
-    table = ordered(with_tags(table, starts), skeleton).replace_schema_metadata(metadata(models, skeleton))
+    table = ordered(with_tags(table, starts), skeleton).replace_schema_metadata(
+        metadata(models[:_MOST_MODELS], skeleton)
+    )
     if before is None or not table.equals(before, check_metadata=True):
         write_whole(path, lambda temporary: write_parquet(temporary, table))
         sync_folder(path.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
+import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -154,10 +155,10 @@ class Journal:
             database.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?)", rows)
             self.newer.add(newer)
 
-    def newer_messages(self, behind: int = 0) -> list[tuple[int, NewerMessage]]:
-        """Returns the next messages of newer versions behind a row, each with its row."""
+    def newer_messages(self, behind: int = 0, version: int = sys.maxsize) -> list[tuple[int, NewerMessage]]:
+        """Returns the next messages that were kept, up to a version, behind a row, each with its row."""
         with self._transaction():
-            return self.newer.behind(behind)
+            return self.newer.behind(behind, version)
 
     def remove_newer(self, rows: Iterable[int]) -> None:
         """Removes messages that can be read now and lie elsewhere."""

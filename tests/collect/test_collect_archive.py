@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
 import sqlite3
 from pathlib import Path
@@ -15,12 +16,14 @@ from hypothesis import strategies as st
 from mouse_messages import INFO
 
 from edgepose.collect.archive import Archive, ArchiveTiming
+from edgepose.collect.columns import tables_of
 from edgepose.collect.hours import hour_path, read_hour
 from edgepose.collect.reports import read_events, write_events
 from edgepose.collect.streams import Stream
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.codec import encode
-from edgepose.protocol.messages import EventMessage, Keypoint, Message, PoseMessage
+from edgepose.protocol.messages import AnimalMessage, EventMessage, Keypoint, Message, PoseMessage
+from edgepose.tables.layout import METADATA_KEY
 from edgepose.types import Skeleton
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -94,8 +97,33 @@ def test_ever_new_keypoints_do_not_fill_the_memory(tmp_path: Path, caplog: pytes
     names = iter(range(5_000))
     poses = [pose(n, {f"k{next(names)}": Keypoint(0.25, 2.0, 0.5) for _ in range(200)}) for n in range(6)]
     collect(tmp_path, *poses)
-    assert [sum(value == 0.25 for value in row.values()) for row in rows_in(tmp_path)] == [*[200] * 5, 0]
-    assert "more than 1000 keypoints" in caplog.text
+    assert [sum(value == 0.25 for value in row.values()) for row in rows_in(tmp_path)] == [200, 200, 0, 0, 0, 0]
+    assert "more than 400 keypoints in an hour: k400 and others are left out" in caplog.text
+
+
+def test_ever_new_tags_do_not_fill_the_memory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    starts = [started(seq, **{f"t{seq}-{n}": "x" for n in range(100)}) for seq in range(10)]
+    collect(tmp_path, *seqs(*range(10)), *starts)
+    assert [sum(value == "x" for value in row.values()) for row in rows_in(tmp_path)] == [*[100] * 3, *[0] * 7]
+    assert "more than 300 tags in an hour" in caplog.text
+
+
+def test_many_empty_animals_and_keypoints_do_not_fill_the_memory(tmp_path: Path) -> None:
+    """Each row has a cell for every keypoint of the hour: so 2 MB of messages could make a table of 100 million."""
+    nobody = [AnimalMessage(id="", id_score=0.0, score=0.0, keypoints={})] * 64
+    poses = [msgspec.structs.replace(pose(seq), animals=nobody) for seq in range(200)]
+    names = {f"k{n}": Keypoint(0.25, 2.0, 0.5) for n in range(200)}
+    tables = list(tables_of([pose(200, names), *poses]))
+    assert max(len(table) * len(table.column_names) for table in tables) < 2_000_000
+    assert sum(map(len, tables)) == 1 + 200 * 64
+
+
+def test_ever_new_models_leave_the_file_readable(tmp_path: Path) -> None:
+    """The metadata name the models of the hour, and there is a bound above which no reader takes them."""
+    collect(tmp_path, *(pose(seq, model=f"m@{seq}") for seq in range(300)))
+    assert len(rows_in(tmp_path)) == 300
+    about = pyarrow.parquet.read_schema(hour_path(tmp_path, "cage-07", 0)).metadata[METADATA_KEY.encode()]
+    assert json.loads(about)["models"] == [f"m@{seq}" for seq in range(100)]
 
 
 @pytest.mark.parametrize("t_us", [0, 2**32 * 10**6, 2**53 - 1])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -169,7 +171,7 @@ def test_of_newer_versions_the_oldest_are_dropped_beyond_the_bound(
     assert left == list(range(50 - len(left), 50))
     assert 3 < len(left) < 20
     assert ("cage-08", 7) in kept(journal)
-    assert journal.newer.kept == {("cage-07", 3): len(left), ("cage-08", 3): 1}
+    assert journal.newer.kept == {"cage-07": len(left), "cage-08": 1}
     assert f"{50 - len(left)} messages of a newer version dropped" in archive.summary()
     assert caplog.text.count("cage-07: there is no more room for its messages, so the oldest are dropped") == 1
     journal.close()
@@ -241,3 +243,34 @@ def test_a_journal_of_a_newer_format_stays_and_is_reported_at_each_start(
         Archive(tmp_path).finish()
     assert (tmp_path / "journal.db.v5").read_bytes() == b"whatever it is"
     assert caplog.text.count("journal.db.v5: only a newer edgepose can read") == 2
+
+
+def test_ever_other_versions_are_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    archive = Archive(tmp_path)
+    for version in range(3, 100):
+        archive.write([], [], [NewerMessage("cage-07", version, "pose", of_version(version, pose(version)))])
+    archive.finish()
+    assert caplog.text.count("cage-07 sends messages of version") == 1
+    assert "97 messages of a newer version kept" in archive.summary()
+
+
+def test_small_messages_of_a_newer_version_do_not_fill_the_disk(tmp_path: Path) -> None:
+    """Each takes more room in the file than its payload."""
+    archive = Archive(tmp_path, timing=ArchiveTiming(newer_bytes=200_000))
+    archive.write([], [], [NewerMessage("cage-07", 3, "pose", b'{"v":3}')] * 10_000)
+    archive.finish()
+    assert (tmp_path / "journal.db").stat().st_size < 1_000_000
+
+
+def test_a_damaged_message_that_was_kept_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One of a version that can be read now is lost; one of a version that cannot be read yet is not even opened."""
+    archive = Archive(tmp_path)
+    archive.write([], [], [*newer(1), NewerMessage("cage-08", 2, "pose", b"")])
+    archive.finish()
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("UPDATE newer SET payload = x'0011'")
+    archive = Archive(tmp_path)
+    archive.finish()
+    assert caplog.text.count("a message of cage-08 that was kept cannot be read and is lost") == 1
+    assert "a message of cage-07" not in caplog.text
+    assert "1 message of a newer version kept" in archive.summary()
