@@ -140,9 +140,18 @@ def test_imagenet_without_a_network_names_the_other_choices(tmp_path, monkeypatc
 
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     monkeypatch.setattr(keras_config, "_KERAS_DIR", str(tmp_path))  # a file that was downloaded earlier is not used
-    line = refused(SMALL, "imagenet")
-    assert line.startswith("cannot download the ImageNet weights of mobilenet_v1_0.25 (URL fetch failure on https://")
-    assert line.endswith("give --weights FILE or FOLDER with weights you have, or --weights none to train from scratch")
+    assert refused(Backbone(1, 0.25, 7), "imagenet") == (
+        "cannot download the ImageNet weights of mobilenet_v1_0.25 "
+        "([Errno -3] Temporary failure in name resolution); download "
+        "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet/mobilenet_2_5_224_tf_no_top.h5 "
+        "on another computer and give it with --weights FILE, or give --weights none to train from scratch"
+    )
+    assert capsys.readouterr() == ("", "")
+
+
+def test_imagenet_weights_that_do_not_exist(tmp_path, monkeypatch):
+    line = refused(Backbone(1, 0.3, 11), "imagenet")
+    assert "mobilenet_v1_0.3 (If imagenet weights are being loaded" in line
 
 
 # --- what is trained ---------------------------------------------------------------------------------------

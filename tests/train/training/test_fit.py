@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -154,6 +157,18 @@ def test_other_settings_are_refused_in_the_same_folder(finished_run, capsys):
     before = finished_run.model.read_bytes()
     assert "give another folder with -o" in error_line(capsys, finished_run.arguments(seed=1), 2)
     assert finished_run.model.read_bytes() == before
+
+
+def test_a_terminal_shows_what_it_waits_for(finished_run, tmp_path):
+    mine, terminal = pty.openpty()
+    command = [sys.executable, "-m", "edgepose_train.cli"]
+    command += finished_run.arguments(output=tmp_path / "run", weights="nowhere.h5")
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=terminal)
+    os.close(terminal)
+    shown = os.read(mine, 10_000).decode()
+    os.close(mine)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "starting TensorFlow ...\r\n" in shown
 
 
 def test_a_model_that_is_not_of_this_run_is_only_replaced_with_force(finished_run, tmp_path, capsys):

@@ -147,6 +147,8 @@ def _prepare_folder(run: Path, force: bool) -> None:
 
 
 def _start_tensorflow() -> None:
+    if sys.stderr.isatty():  # it takes many seconds in which nothing else is shown
+        print("starting TensorFlow ...", file=sys.stderr, flush=True)
     # TensorFlow searches for GPUs, and prints many lines when there are none.
     with extra("train", "training"), quiet():
         import tensorflow as tf

@@ -26,7 +26,17 @@ class Backbone(NamedTuple):
 
     def __str__(self) -> str:
         shorter = f":{self.blocks}" if self.blocks != _BLOCKS[self.version].stop - 1 else ""
-        return f"mobilenet_v{self.version}_{self.alpha:g}{shorter}"
+        return f"{self.trunk}{shorter}"
+
+    @property
+    def trunk(self) -> str:
+        """Returns the name of the whole MobileNet, which decides the weights that fit."""
+        return f"mobilenet_v{self.version}_{self.alpha:g}"
+
+    def describe(self) -> str:
+        """Returns the name in words, for a report."""
+        shorter = f", without the blocks after {self.blocks}" if ":" in str(self) else ""
+        return f"MobileNetV{self.version} with {100 * self.alpha:g} % of the channels{shorter}"
 
     def taps(self) -> dict[int, str]:
         """Returns the name of the layer that the head takes at each stride."""

@@ -17,6 +17,7 @@ import keras
 from keras import layers
 
 from edgepose.errors import EdgeposeError, UsageError
+from edgepose.system.progress import progress_bar
 from edgepose_train.network.backbone import Backbone, Head
 from edgepose_train.network.upsampling import upsample_2x
 
@@ -97,24 +98,36 @@ def _trunk(backbone: Backbone, size_wh: tuple[int, int], weights: str) -> keras.
     if weights in {"none", "given"}:
         return make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights=None)
     if weights == "imagenet":
-        try:
-            with warnings.catch_warnings():  # Keras warns that the weights come from another size; they fit every size
-                warnings.simplefilter("ignore")
-                return make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights="imagenet")
-        # Keras raises a bare Exception where urllib fails, and ValueError where such weights do not exist.
-        except Exception as exc:
-            reason = (str(exc).splitlines() or [repr(exc)])[0]
-            raise EdgeposeError(
-                f"cannot download the ImageNet weights of {backbone} ({reason}); give "
-                "--weights FILE or FOLDER with weights you have, or --weights none to train from scratch"
-            ) from None
+        return _imagenet(make, backbone, shape)
     path = _weights_file(Path(weights), backbone)
     model = make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights=None)
     try:
         model.load_weights(path)
     except Exception as exc:
-        raise EdgeposeError(f"{path}: not weights of {backbone} without top ({str(exc).splitlines()[0]})") from None
+        raise EdgeposeError(
+            f"{path}: not weights of {backbone.trunk} without top ({str(exc).splitlines()[0]})"
+        ) from None
     return model
+
+
+def _imagenet(make: Any, backbone: Backbone, shape: tuple[int, int, int]) -> keras.Model:
+    """Keras downloads the weights when it needs them for the first time."""
+    keras.config.disable_interactive_logging()  # it would print the URL and a bar of its own
+    try:
+        with warnings.catch_warnings(), progress_bar() as bar:
+            warnings.simplefilter("ignore")  # Keras warns that the weights come from another size; they fit every size
+            bar.add_task("loading the ImageNet weights", total=None)
+            return make(input_shape=shape, alpha=backbone.alpha, include_top=False, weights="imagenet")
+    # Keras raises a bare Exception where urllib fails, and ValueError where such weights do not exist.
+    except Exception as exc:
+        text = str(exc)
+        url = re.search(r"https://\S+\.h5", text)
+        why = str(getattr(exc.__context__, "reason", "")) or (text.splitlines() or [repr(exc)])[0]
+        copy = f"{url[0]} on another computer and give it with --weights FILE" if url else "them"
+        raise EdgeposeError(
+            f"cannot download the ImageNet weights of {backbone.trunk} ({why}); download {copy}, "
+            "or give --weights none to train from scratch"
+        ) from None
 
 
 # Our own form (version, alpha, and the size that it was trained at), then the two forms of the files that Keras
@@ -148,7 +161,8 @@ def _weights_file(path: Path, backbone: Backbone) -> Path:
         if _version_and_alpha(file.name) == backbone[:2]:
             return file
     raise UsageError(
-        f"--weights {path}: no weights of {backbone} there (found: {', '.join(f.name for f in files) or 'no .h5 file'})"
+        f"--weights {path}: no weights of {backbone.trunk} there "
+        f"(found: {', '.join(f.name for f in files) or 'no .h5 file'})"
     )
 
 
