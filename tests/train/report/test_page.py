@@ -151,6 +151,19 @@ def test_the_table_has_each_keypoints_errors(tmp_path):
     assert "95 % interval" in text
 
 
+def test_a_share_is_one_number_wherever_it_is_shown(tmp_path):
+    """79 of 200 errors are just within a tenth of the length, which is 39.5 %; the length is no round number."""
+    case = Case(tmp_path, frames=50)
+    case.labels = case.labels / 7
+    case.xy_px = case.labels + np.array([100.0, 0])
+    case.xy_px.reshape(-1, 2)[:79] = np.add(case.labels.reshape(-1, 2)[:79], [(1 - 1e-9) * 4.8 / 7, 0])
+    text = page(tmp_path, *case.made())
+    assert "40 % within 10 %" in Document(text).words
+    *rows, total = re.findall(r"<tr[^>]*><th scope=\"row\">(?:snout|leftear|rightear|tailbase|all).*?</tr>", text)[:5]
+    within = [re.findall(r"<td>(.*?)</td>", row)[-2] for row in (*rows, total)]
+    assert within == ["40", "40", "40", "38", "40"]
+
+
 def test_cross_validation_is_shown_beside(tmp_path):
     card, data = Case(tmp_path).made()
     card.scores["folds"] = msgspec.structs.replace(card.scores["int8"], n_frames=30, mean_px=1.23)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+import msgspec
 from report_case import Case
 
 from edgepose_train.report.provenance import data_hash, git_commit, provenance
@@ -15,10 +16,21 @@ def test_provenance_says_what_made_the_model(tmp_path):
     assert facts["command"] == "edgepose-train fit 'my project' -o RUN"
     assert facts["sha256 of the model"] == data.sha256
     assert facts["frames"] == "3 train, 2 validation, 12 test"
+    assert facts["network"] == "MobileNetV1 with 25 % of the channels; first weights: backbones"
+    assert facts["settings"].startswith("an animal of 60 px in the input; an input of 76800 pixels; training views of")
     assert facts["seed"] == str(card.training.seed)
     assert f"tensorflow {card.training.versions['tensorflow']}" in facts["software"]
     assert facts["sha256 of frames and labels"] == data_hash(card, data.split)
     assert "git commit of the labels" not in facts
+
+
+def test_a_shorter_network_and_a_range_are_described_in_words(tmp_path):
+    card, data = Case(tmp_path).made()
+    settings = {"recipe": {"pixels": (180_000, 310_000), "edge_tpu": True}, "teacher": "large@3fa2c1"}
+    training = msgspec.structs.replace(card.training, backbone="mobilenet_v1_0.5:7", settings=settings)
+    facts = dict(provenance(msgspec.structs.replace(card, training=training), data))
+    assert facts["network"].startswith("MobileNetV1 with 50 % of the channels, without the blocks after 7; ")
+    assert facts["settings"] == "an input of 180000 to 310000 pixels; for the Edge TPU: yes; teacher large@3fa2c1"
 
 
 def test_the_hash_of_the_data_is_that_of_frames_and_labels_alone(tmp_path):

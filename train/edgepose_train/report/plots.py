@@ -52,10 +52,16 @@ def cdf_svg(error_px: F64, names: Sequence[str]) -> str:
         others = f"the other {len(names) - len(coloured)}" if len(names) > len(coloured) else ""
         if others:
             lines.append(axes.plot([], [], color="#bbbbbb")[0])
-        axes.legend(lines, [*(_entry(names[k]) for k in coloured), *([others] if others else [])], loc="lower right")
+        entries = [*(_entry(names[k]) for k in coloured), *([others] if others else [])]
+        _legend(axes, lines, entries, ncols=2)
         axes.set(xlim=(0, limit), ylim=(0, 101), xlabel="px from the label", ylabel="% of the labels")
 
     return _svg(draw)
+
+
+def _legend(axes: Any, *entries: Any, ncols: int = 1) -> None:
+    """Puts the legend above the plot, because no corner of it is always free."""
+    axes.legend(*entries, loc="lower left", bbox_to_anchor=(0, 1), ncols=ncols)
 
 
 def _step(axes: Any, errors: F64, **style: Any) -> Any:
@@ -101,7 +107,7 @@ def reliability_svg(before: Sequence[ReliabilityBin], after: Sequence[Reliabilit
         # Most scores are near 1, so only the part of the square that has points is drawn.
         low = np.floor(10 * min([0.9, *(value for b in (*before, *after) for value in (b.score, b.right))]) - 0.5) / 10
         limits = (max(low, 0.0), 1 + 0.03 * (1 - max(low, 0.0)))
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above the plot, because no corner is always free
+        _legend(axes)
         axes.set(xlim=limits, ylim=limits, xlabel="score", ylabel=f"share within {right_px:.3g} px")
 
     return _svg(draw)

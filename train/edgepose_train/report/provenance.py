@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from edgepose.inference.model_card import ModelCard, sha256_of
+from edgepose_train.network.backbone import parse_backbone
 from edgepose_train.report.report_data import ReportData
 from edgepose_train.training.splits import Split
 
+_SAID_ELSEWHERE = {"backbone", "stride"}
+_IN_WORDS = {
+    "animal_px": "an animal of {} px in the input",
+    "pixels": "an input of {} pixels",
+    "crop": "training views of {} px",
+    "width": "{} channels in the head",
+    "steps": "{} training steps",
+    "learning_rate": "learning rate {}",
+    "batch": "{} views in a batch",
+    "min_epochs": "at least {} epochs",
+    "edge_tpu": "for the Edge TPU: {}",
+    "turn_deg": "views turned by up to {} degrees",
+    "mirrored": "views mirrored: {}",
+}
 _GIT_S = 10.0  # seconds that git may take for a large folder
 
 
@@ -27,10 +44,10 @@ def provenance(card: ModelCard, data: ReportData) -> list[tuple[str, str]]:
         ("git commit of the labels", git_commit(data.project) if data.project else ""),
         ("seed", str(training.seed)),
         ("recipe", training.recipe),
-        ("network", f"{training.backbone}, weights {training.weights}"),
+        ("network", f"{parse_backbone(training.backbone).describe()}; first weights: {training.weights}"),
         ("input", f"{w}x{h}, {card.input.resize}, stride {card.keypoint_output.stride}"),
         ("epochs", str(training.epochs)),
-        ("settings", _plain(training.settings)),
+        ("settings", "; ".join(_settings(training.settings))),
         ("software", ", ".join(f"{name} {version}" for name, version in training.versions.items())),
         ("git commit of edgepose", git_commit(Path(__file__))),
         ("machine", platform.platform()),
@@ -48,9 +65,19 @@ def data_hash(card: ModelCard, split: Split) -> str:
     return sha256_of(b"".join(sorted(used)))
 
 
+def _settings(settings: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in settings.items():
+        if name == "recipe":
+            yield from _settings(value)
+        elif name not in _SAID_ELSEWHERE:
+            yield _IN_WORDS.get(name, f"{name.replace('_', ' ')} {{}}").format(_plain(value))
+
+
 def _plain(value: object) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return " to ".join(dict.fromkeys(map(_plain, value)))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 
 from edgepose.inference.model_card import ModelCard, Score
+from edgepose.pose.animal_size import animal_side_px
 from edgepose.system.wording import count
 from edgepose.types import F64
 from edgepose_train.evaluation.metrics import FOLDS
@@ -31,12 +32,12 @@ def keypoint_table(card: ModelCard, data: ReportData) -> str:
     """Returns a table with a row per keypoint: labels, errors before and after quantization, shares found well."""
     names, errors, learnt = card.skeleton.keypoints, data.in_int8.errors_px, labels_learnt(data.split)
     worse, tested = much_worse(errors, names), np.isfinite(errors).sum(axis=0)
-    rows = []
+    rows, length_px = [], animal_side_px(data.in_int8.labels)  # the card has it rounded
     for k, name in enumerate(names):
         note = " (much worse)" if name in worse else ""
         cells = [str(learnt[k]), str(tested[k]), *_errors(data.in_float.errors_px[:, k], errors[:, k])]
-        rows.append(_row(name + note, [*cells, *_shares(card, errors[:, k])], marked=bool(note)))
-    total = ["", str(tested.sum()), *_errors(data.in_float.errors_px, errors), *_shares(card, errors)]
+        rows.append(_row(name + note, [*cells, *_shares(card, errors[:, k], length_px)], marked=bool(note)))
+    total = ["", str(tested.sum()), *_errors(data.in_float.errors_px, errors), *_all_shares(card)]
     return (
         f'<div class="wide" tabindex="0"><table>{_keypoint_head(card)}<tbody>{"".join(rows)}</tbody>'
         f"<tfoot>{_row('all', total)}</tfoot></table></div>"
@@ -64,12 +65,14 @@ def _errors(in_float: F64, in_int8: F64) -> list[str]:
     return [*numbers, f"{rounded.mean() - exact.mean():+.2f}"]
 
 
-def _shares(card: ModelCard, errors: F64) -> list[str]:
-    score, known = card.scores["int8"], errors[np.isfinite(errors)]
-    if not score.length_px:
-        return []
-    limits = [float(share) * score.length_px for share in score.pck]
+def _shares(card: ModelCard, errors: F64, length_px: float) -> list[str]:
+    known, limits = errors[np.isfinite(errors)], [float(share) * length_px for share in card.scores["int8"].pck]
     return [f"{100 * (known <= limit).mean():.0f}" if known.size else "-" for limit in limits]
+
+
+def _all_shares(card: ModelCard) -> list[str]:
+    """Returns the card's PCK, which is rounded, so that it is the same number here and in `measures`."""
+    return [f"{100 * found:.0f}" for found in card.scores["int8"].pck.values()]
 
 
 def _percent(share: str) -> str:
