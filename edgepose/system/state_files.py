@@ -44,7 +44,7 @@ def read_state(path: Path, kind: type[T], forgotten: str) -> T | None:
     """
     if newer_state(path) is not None:
         own = _own_file(path)
-        if not own.exists() or own.stat().st_mtime_ns < path.stat().st_mtime_ns:
+        if _stamp(own)[0] < _stamp(path)[0]:
             with contextlib.suppress(OSError, ValueError, RecursionError):
                 return msgspec.json.decode(_content(path), type=kind)
         path = own
@@ -119,11 +119,12 @@ def _own_file(path: Path) -> Path:
 
 
 def _stamp(path: Path) -> tuple[int, int]:
+    """Returns when the file was written, in nanoseconds since 1970, and its inode; (0, 0) where there is no file."""
     try:
         status = path.stat()
     except OSError:
         return 0, 0
-    return status.st_ino, status.st_mtime_ns
+    return status.st_mtime_ns, status.st_ino
 
 
 def _content(path: Path) -> bytes:
