@@ -79,8 +79,8 @@ def left_behind(config: Config) -> dict[str, int]:
     in the same folder. Nothing is changed."""
     known = {*read_names().known(), config.device_name()}
     folder = spool_disk_folder(config.spool, config.device_name()).parent
-    found = {path.parent.name: count_poses(path) for path in sorted(folder.glob("*/spool.db"))}
-    return {device: poses for device, poses in found.items() if poses and device not in known}
+    spools = {path.parent.name: path for path in sorted(folder.glob("*/spool.db"))}
+    return {device: poses for device, path in spools.items() if device not in known and (poses := count_poses(path))}
 
 
 def _hand_over_spool(spool: SpoolLock, path: Path, target: Path) -> int:

@@ -74,7 +74,7 @@ def count_poses(path: Path) -> int:
     """Returns the number of poses in a spool that nobody has open; 0 where it cannot be read. Nothing is changed."""
     how = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"  # which would not read the log
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True)) as database:
+        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", timeout=0.2, uri=True)) as database:
             return int(database.execute("SELECT COALESCE(SUM(poses), 0) FROM batch").fetchone()[0])
     except (sqlite3.Error, UnicodeDecodeError):
         return 0
