@@ -12,6 +12,7 @@ import msgspec
 from edgepose.protocol.codec import decode, encode
 from edgepose.protocol.messages import BatchMessage, Message, PoseMessage
 from edgepose.protocol.topics import TOPICS
+from edgepose.protocol.versions import UnreadableMessageError, read_message
 from edgepose.system.clock import boot_id
 
 BATCH_POSES, BATCH_BYTES = 60, 40_000  # in one message of the spool at most
@@ -86,12 +87,13 @@ def pack(items: Sequence[Item]) -> list[tuple[Batch, list[Item]]]:
 
 
 def _together(items: list[Item]) -> list[tuple[Batch, list[Item]]]:
-    """Returns one batch. A pose that a newer version has left in memory is a batch of its own, as it is."""
+    """Returns one batch, with poses of older versions converted. What cannot be read is a batch of its own, as it is:
+    a newer version has left it in memory, or it is damaged."""
     packed, poses = [], {}
     for item in items:
         try:
-            poses[item] = decode(item.payload, PoseMessage)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            poses[item] = read_message(item.payload, PoseMessage)
+        except UnreadableMessageError:
             packed.append((_alone(item), [item]))
     if poses:
         packed.append((Batch("poses", len(poses), encode_batch([*poses.values()], replay=True)), [*poses]))
@@ -100,8 +102,8 @@ def _together(items: list[Item]) -> list[tuple[Batch, list[Item]]]:
 
 def _alone(item: Item) -> Batch:
     payload = item.payload
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError, KeyError):
-        message = decode(payload, TOPICS[item.leaf].payload)
+    with contextlib.suppress(UnreadableMessageError, KeyError):
+        message = read_message(payload, TOPICS[item.leaf].payload)
         payload = encode(msgspec.structs.replace(message, replay=True))
     return Batch(item.leaf, 1, payload)
 

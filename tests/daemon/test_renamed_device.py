@@ -31,6 +31,7 @@ from edgepose.system.reporter import Reporter
 from edgepose.system.state_dir import state_dir
 
 SET = Settings(rate_hz=5.0)
+VERSION_1 = Path(__file__).parents[1] / "version_1"
 Configure = Callable[..., tuple[Config, Path]]
 
 
@@ -120,6 +121,21 @@ def test_what_lies_under_the_former_name_is_taken_over(tmp_path: Path, configure
 
     take_over_former_names(*configure("cage-08"), reporter)
     assert events_of(reporter) == {}
+
+
+def test_poses_of_version_1_in_memory_go_out_as_replay_of_ours(configure: Configure) -> None:
+    take_over_former_names(*configure(DEVICE), Reporter())
+    memory = SpoolMemory(spool_memory_folder(SpoolConfig(), DEVICE), Reporter())
+    memory.add(1, "pose", (VERSION_1 / "pose.json").read_bytes())
+    memory.add(2, "event", (VERSION_1 / "event.json").read_bytes())
+    memory.close()
+    take_over_former_names(*configure("cage-08"), Reporter())
+    disk = open_disk("cage-08")
+    batches = [batch for row in disk.rows(0) if (batch := disk.read(row))]
+    disk.close()
+    found = {batch.leaf: json.loads(batch.payload) for batch in batches}
+    assert {leaf: (one["v"], one["replay"]) for leaf, one in found.items()} == {"poses": (2, True), "event": (2, True)}
+    assert found["poses"]["poses"][0]["replay"] is True
 
 
 def test_the_poses_of_both_names_are_kept_and_nothing_is_replaced(configure: Configure) -> None:
