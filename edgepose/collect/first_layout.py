@@ -27,7 +27,7 @@ def to_today(table: ArrowTable, device: str) -> ArrowTable:
 
     single, rows = pa.float32(), len(table)
     found = dict(zip(table.column_names, table.columns, strict=True))
-    floats = {name for name, column in found.items() if column.type == single}
+    floats = {name for name, column in found.items() if pa.types.is_floating(column.type)}
     points = [name.removesuffix("_score") for name in found if name.endswith("_score") and name in floats]
     scores = [found[f"{point}_score"].to_numpy() for point in points]
     columns: dict[str, Any] = {name: found[name] for name in _FIXED}

@@ -80,6 +80,8 @@ def read_hour(path: Path, columns: Sequence[str] = ()) -> ArrowTable:
 
     Raises EdgeposeError for a file that is not one of ours, or of a newer version.
     """
+    import pyarrow as pa
+
     earlier = has_first_layout(path)
     table = read_parquet(path, () if earlier else columns)
     if earlier:
@@ -87,6 +89,9 @@ def read_hour(path: Path, columns: Sequence[str] = ()) -> ArrowTable:
             table = to_today(table, path.parent.name)
         except KeyError as exc:
             raise EdgeposeError(f"{path}: has no column {exc}, so edgepose has not written it; move it away") from None
+        except pa.ArrowException as exc:
+            why = " ".join(str(exc).split())
+            raise EdgeposeError(f"{path}: cannot be converted from the earlier columns ({why}); move it away") from None
     table = _typed(path, table, columns or COLUMNS)
     return table.select(columns) if columns else table
 

@@ -98,6 +98,28 @@ def test_an_earlier_pose_without_keypoints_is_an_animal_with_score_0(tmp_path: P
     assert (row["slot"], row["animal"], row["score"]) == (0, "1", 0.0)
 
 
+def test_an_earlier_file_in_double_precision_keeps_its_keypoints(tmp_path: Path) -> None:
+    """Another program has written it again; R, for example, has no other numbers."""
+    path = write_first_layout(tmp_path, 1, 2)
+    table = pq.read_table(path, partitioning=None)
+    double = [field.with_type(pa.float64()) if field.type == pa.float32() else field for field in table.schema]
+    pq.write_table(table.cast(pa.schema(double)), path)
+    merge([tmp_path])
+    first, _ = rows_in(tmp_path)
+    assert (first["snout_x"], first["snout_y"], first["tag_x"]) == (1.0, 2.0, 3.0)
+    assert first["score"] == pytest.approx(0.7)
+
+
+def test_an_earlier_file_that_cannot_be_converted_does_not_stop_the_collector(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_first_layout(tmp_path, 1, 2)
+    pq.write_table(pq.read_table(path, partitioning=None).append_column("tag_x1", pa.array([[1, 2], []])), path)
+    collect(tmp_path, pose(3))
+    assert poses_in(tmp_path) == all_of(3)
+    assert "cannot be converted from the earlier columns" in caplog.text
+
+
 def test_a_file_of_a_newer_edgepose_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     collect(tmp_path, pose(1))
     path = hour_path(tmp_path, "cage-07", 0)
