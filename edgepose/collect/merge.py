@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 def merge(folders: list[Path], also: Collection[str] = ()) -> str:
     """Adds the contents of the other folders, their journals included, to the first one, which may be new.
 
-    The other folders stay as they are. Without other folders, files of an earlier edgepose are rewritten.
+    The other folders keep everything; only their journals are brought to the format of this version. Without other
+    folders, files of an earlier edgepose are rewritten.
 
     Args:
         folders: the target, and the other folders.
