@@ -84,7 +84,7 @@ def _print_next_steps(output: Path, text: str, config: Config) -> None:
     if config.model == str(DEMO_MODEL) and camera != "synthetic":
         print("The model `demo` knows the rendered mouse only; write your own model into the file.")
     elif not Path(config.model).is_file():
-        print(f"The model is still missing: copy it, and its card, to {config.model}")
+        print(f"The model is still missing: copy it to {config.model}")
     for path in ready.companions(text):
         print(f"Read this file too; its first line says where its settings belong: {path}")
     option = "" if output == LOCAL_CONFIG else f" -c {output}"

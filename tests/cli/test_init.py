@@ -31,7 +31,7 @@ def test_options_make_a_configuration(folder: Path, capsys: pytest.CaptureFixtur
     assert (config.device, config.model) == ("cage-07", str(folder / "m.tflite"))
     told = capsys.readouterr().out
     assert "edgepose.yaml: device cage-07, camera usb, broker broker.lab:8883" in told
-    assert f"copy it, and its card, to {folder / 'm.tflite'}" in told
+    assert f"copy it to {folder / 'm.tflite'}" in told
     assert "edgepose check\n" in told
 
 

@@ -105,7 +105,7 @@ class TfliteGraph:
 
 
 def read_bytes(model: Path) -> bytes:
-    """Reads a model file, with or without a card beside it; raises ModelError where that is impossible."""
+    """Reads a model file, with or without a card; raises ModelError where that is impossible."""
     try:
         return model.read_bytes()
     except (OSError, ValueError) as exc:  # ValueError: a path that cannot be one
