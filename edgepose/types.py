@@ -19,6 +19,9 @@ F64: TypeAlias = NDArray[np.float64]
 Column: TypeAlias = NDArray[Any] | Sequence[Any]  # the values of a table's column
 PixelOrder: TypeAlias = Literal["bgr", "rgb", "gray", "i420"]
 
+MOST_KEYPOINTS = 200  # of one animal
+MOST_NAME_CHARS = 200  # in a name from outside: of a keypoint, a model, a device, a tag
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -76,8 +79,8 @@ class Skeleton(msgspec.Struct, frozen=True):
     """The names of K keypoints in order, the `edges` to draw, and the `flip_pairs` that a mirror image exchanges."""
 
     keypoints: Annotated[
-        tuple[Annotated[str, Meta(max_length=200)], ...],
-        Meta(description="Names of the keypoints, in their order.", max_length=200),
+        tuple[Annotated[str, Meta(max_length=MOST_NAME_CHARS)], ...],
+        Meta(description="Names of the keypoints, in their order.", max_length=MOST_KEYPOINTS),
     ]
     edges: Annotated[tuple[tuple[str, str], ...], Meta(description="Pairs of keypoints to join when drawing.")] = ()
     flip_pairs: Annotated[

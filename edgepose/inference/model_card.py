@@ -26,14 +26,12 @@ from numpy.typing import NDArray
 from edgepose.errors import ModelError
 from edgepose.geometry.letterbox import ModelInput
 from edgepose.system.strict import convert
-from edgepose.types import U8, Skeleton
+from edgepose.types import MOST_NAME_CHARS, U8, Skeleton
 
 CARD_VERSION = 2
 EDGETPU_MEMBER = "model_edgetpu.tflite"  # the name that edgetpu_compiler gives to its result for model.tflite
 GOLDEN_REPEAT = 4  # the golden picture is stored so many times smaller; repeating pixels enlarges it exactly
-MOST_KEYPOINTS, MOST_NAME_CHARS = 200, 200
 _PNG = b"\x89PNG\r\n\x1a\n"
-
 
 _Positive = Annotated[int, Meta(ge=1)]
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -162,7 +160,7 @@ class Training(msgspec.Struct, frozen=True):
     weights: _Text
     seed: int
     epochs: int
-    splits: dict[str, tuple[str, ...]]
+    splits: dict[_Text, tuple[str, ...]]
     versions: dict[str, str]
     settings: dict[str, Any] = {}
 
@@ -196,17 +194,15 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     golden: Golden
     training: Training
     members: dict[str, _Sha256] = {}
-    scores: dict[str, Score] = {}
+    scores: dict[_Text, Score] = {}
     score_map: ScoreMap | None = None
     unchanged_since_v1: str | None = None
     v: int = CARD_VERSION
 
     def __post_init__(self) -> None:
-        if len(self.skeleton.keypoints) > MOST_KEYPOINTS:
-            raise ValueError(f"the skeleton has more than {MOST_KEYPOINTS} keypoints")
         for name in self.skeleton.keypoints:
-            if not 0 < len(name) <= MOST_NAME_CHARS or _CONTROL.search(name):
-                raise ValueError(f"the keypoint name {name[:40]!r} is empty, too long, or has control characters")
+            if not name or _CONTROL.search(name):
+                raise ValueError(f"the keypoint name {name[:40]!r} is empty or has control characters")
         # Otherwise the padding of the convolutions would shift the centres of the cells.
         if any(side % self.keypoint_output.stride for side in self.input.size_wh):
             raise ValueError("input.size_wh is not a multiple of outputs[0].stride")

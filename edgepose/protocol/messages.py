@@ -12,13 +12,13 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from edgepose.types import Skeleton
+from edgepose.types import MOST_KEYPOINTS, MOST_NAME_CHARS, Skeleton
 
 VERSION: Final = 2  # of the messages
 Count = Annotated[int, Meta(ge=0, le=2**53 - 1)]  # exact in JavaScript too; as microseconds it ends in the year 2255
 BootId = Annotated[str, Meta(max_length=64)]
 Pixels = Annotated[int, Meta(ge=1, le=65_535)]
-Name = Annotated[str, Meta(max_length=200)]
+Name = Annotated[str, Meta(max_length=MOST_NAME_CHARS)]
 Tags = Annotated[dict[Name, Name], Meta(max_length=100)]
 Rate = Annotated[float, Meta(ge=0.001, le=1000)]
 Score = Annotated[float, Meta(ge=0, le=1)]
@@ -74,7 +74,7 @@ class AnimalMessage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: Name
     id_score: Score
     score: Score
-    keypoints: Annotated[dict[Name, Keypoint], Meta(max_length=200)]
+    keypoints: Annotated[dict[Name, Keypoint], Meta(max_length=MOST_KEYPOINTS)]
 
 
 class PoseMessage(Message, frozen=True, kw_only=True):

@@ -144,6 +144,8 @@ WRONG = {
     ),
     "long name": (encoded(lambda card: card.update(name="n" * 201)), "name"),
     "name with an escape": (encoded(lambda card: card.update(name="a\x1b[2J")), "name"),
+    "split with an escape": (encoded(lambda card: card["training"]["splits"].update({"a\x1b[2J": []})), "splits"),
+    "score with a line": (encoded(lambda card: card["scores"].update({"a\nb": {}})), "scores"),
     "name with a line": (encoded(lambda card: card.update(name="a\n")), "name"),
     "keypoint with a line": (
         encoded(lambda card: card["skeleton"].update(keypoints=["a\nb"], edges=[], flip_pairs=[])),

@@ -23,6 +23,7 @@ from edgepose.inference.model_card import (
     Training,
     sha256_of,
 )
+from edgepose.system.wording import printable
 from edgepose.types import U8
 from edgepose_train.labels.dataset import Dataset
 from edgepose_train.network.network import to_input
@@ -75,7 +76,7 @@ def make_card(dataset: Dataset, model: bytes, picture: U8, output: KeypointOutpu
     h, w = picture.shape[:2]
     unchecked = Golden(png=_golden_png(picture), heatmap_sha256="", offset_sha256="", keypoints=())
     card = ModelCard(
-        name=dataset.name,
+        name=printable(dataset.name),
         created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         skeleton=dataset.skeleton,
         input=ModelInput(size_wh=(w, h), channels=3, resize=RESIZE),

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from edgepose.errors import DatasetError
 from edgepose.system.wording import count, listing
-from edgepose.types import Skeleton
+from edgepose.types import MOST_KEYPOINTS, MOST_NAME_CHARS, Skeleton
 from edgepose_train.labels.flip_pairs import find_flip_pairs, without_partner
 
-MOST_KEYPOINTS, LONGEST_NAME = 200, 200  # in a skeleton; letters
 FEWEST_IMAGES = 5  # different images; with fewer, training, validation and test cannot each have one
 
 
@@ -85,10 +84,9 @@ def make_skeleton(
     """
     if len(names) > MOST_KEYPOINTS:
         raise DatasetError(f"{path}: has {len(names)} keypoints; edgepose reads up to {MOST_KEYPOINTS}")
-    if bad := next((name for name in names if len(name) > LONGEST_NAME or not name.isprintable()), None):
-        raise DatasetError(
-            f"{path}: the keypoint {bad[:20]!r} has more than {LONGEST_NAME} letters, or letters that cannot be printed"
-        )
+    if bad := next((name for name in names if len(name) > MOST_NAME_CHARS or not name.isprintable()), None):
+        why = f"has more than {MOST_NAME_CHARS} letters, or letters that cannot be printed"
+        raise DatasetError(f"{path}: the keypoint {bad[:20]!r} {why}")
     by_name = find_flip_pairs(names)
     known = []
     for edge in edges:

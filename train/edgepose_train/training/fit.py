@@ -22,6 +22,7 @@ from edgepose.inference.estimator import Estimator
 from edgepose.inference.model_card import KeypointOutput, ModelCard, Training, sha256_of
 from edgepose.inference.model_file import NETWORK, read_card, write_model
 from edgepose.pose.animal_size import animal_side_px
+from edgepose.system.wording import printable
 from edgepose.types import Skeleton
 from edgepose_train.evaluation.evaluate import measure, measure_followed
 from edgepose_train.evaluation.metrics import FOLLOWED, Predictions, summarize
@@ -256,10 +257,10 @@ def _provenance(
     dataset: Dataset, options: FitOptions, split: Split, steps: int, data_settings: dict[str, Any]
 ) -> Training:
     return Training(
-        dataset=dataset.name,
+        dataset=printable(dataset.name),
         recipe=options.recipe_name,
         backbone=str(parse_backbone(options.recipe.backbone)),
-        weights=options.weights if options.weights in {"imagenet", "none"} else Path(options.weights).name,
+        weights=options.weights if options.weights in {"imagenet", "none"} else printable(Path(options.weights).name),
         seed=options.seed,
         epochs=steps * options.recipe.batch // len(split.train),
         splits=_frames(split),
