@@ -61,11 +61,13 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name:<14} {ready.purpose(path)}")
         return 0
     output = args.output or LOCAL_CONFIG
-    check_output(output, force=args.force)
     folder = output.absolute().parent
     if args.ready:
         text, source = _from_ready(args, folder)
+        check_output(output, force=args.force)
     else:
+        _check_options(args)
+        check_output(output, force=args.force)
         text, source = starter_file(_chosen(args, folder)), folder
     config = config_at(text, str(output), source)
     if output == STDOUT:
@@ -111,6 +113,19 @@ def _copy_processor(load: str, source: Path, folder: Path, *, force: bool) -> No
         check_output(folder / name, force=force)
         (folder / name).write_bytes((source / name).read_bytes())
         print(f"{folder / name}: the Python code that it runs; change it for your experiment")
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Raises UsageError for a wrong option, before it is noticed that the file exists, and before any question."""
+    parsers: dict[str, Callable[[str], Any]] = {
+        "board": init_answers.board_settings,
+        "camera": init_answers.camera_settings,
+        "broker": _broker,
+        "device": init_answers.device_settings,
+    }
+    for name, parse in parsers.items():
+        if (given := getattr(args, name)) is not None:
+            parse(given)
 
 
 def _chosen(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from edgepose.config.loading import read_config
 from edgepose.errors import UsageError
 from edgepose.service.install import install
 from edgepose.service.steps import Steps, need_root
@@ -33,6 +34,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--root {args.root}: no such folder; give the folder that the card is mounted at")
     if not args.dry_run and os.access(args.root / "etc", os.W_OK) is False:
         need_root("edgepose install")
+    if args.config:
+        read_config(args.config)  # a mistake in it is reported before the first step
     print("would do:" if args.dry_run else "doing:")
     install(Steps(args.root.resolve(), dry=args.dry_run), args.config, args.instance, start=not args.no_start)
     return 0

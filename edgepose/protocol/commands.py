@@ -126,8 +126,9 @@ def read_command(name: str, payload: bytes, enabled: Collection[str]) -> Command
         raise CommandRejectedError("too_large", f"longer than {LONGEST_COMMAND} bytes")
     try:
         fields = decode(payload or b"{}", dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise CommandRejectedError("malformed", f"not JSON ({exc})") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        text = 'not a JSON object such as {"rate_hz": 5}; for a command without fields, send {} or nothing'
+        raise CommandRejectedError("malformed", text) from None
     number = fields.get("id")
     number = number if isinstance(number, str) and len(number) <= LONGEST_ID else None
     if name not in COMMANDS:

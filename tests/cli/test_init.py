@@ -68,6 +68,9 @@ def test_a_wrong_answer_is_one_line(words: str, message: str, folder: Path, caps
     assert len(error.splitlines()) == 1
     assert "word@" not in error
     assert not (folder / "edgepose.yaml").exists()
+    (folder / "edgepose.yaml").write_text("mine", encoding="utf-8")
+    assert main(["init", *words.split()]) in {2, 78}
+    assert message in capsys.readouterr().err  # which a file that exists does not hide
 
 
 def test_ready_configurations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

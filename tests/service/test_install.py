@@ -119,6 +119,16 @@ def test_uninstalling_leaves_the_data_unless_purge_is_given(config: Path, card: 
     assert not [path for path in card.rglob("*") if path.is_file()]
 
 
+def test_a_wrong_configuration_is_reported_instead_of_steps(
+    tmp_path: Path, card: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wrong.yaml").write_text("model: 5", encoding="utf-8")
+    assert main(["install", "--dry-run", "--root", str(card), "--config", str(tmp_path / "wrong.yaml")]) == 78
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert len(err.splitlines()) == 1
+
+
 def test_the_commands_want_root_and_good_words(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,6 +228,14 @@ def test_nothing_is_written_over(project, tmp_path, convert, name):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 
+@pytest.mark.parametrize("name", ["out.csv", "out.h5", "out.xyz", "out.jsn"])
+def test_an_ending_that_is_no_format_is_refused(project, tmp_path, convert, name):
+    status, _, err = convert(project, tmp_path / name)
+    assert status == 2
+    assert "give a .slp, .pkg.slp or .json file, or a folder for a DeepLabCut project" in err
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_neither_is_a_folder_of_images(project, tmp_path, convert):
     (tmp_path / "out-images").mkdir()
     (tmp_path / "out-images" / "mine.png").write_bytes(b"mine")

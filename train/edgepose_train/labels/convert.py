@@ -47,7 +47,8 @@ def convert(source: Path, destination: Path) -> tuple[Dataset, list[str]]:
     """
     write = {".json": _to_coco, ".slp": _to_sleap}.get(destination.suffix.lower(), _to_deeplabcut)
     destination = destination.absolute()
-    if destination.suffix.lower() in {".csv", ".h5", ".yaml", ".yml", ".zip"}:
+    # The name of a project may contain a dot, but not what looks like the ending of a file.
+    if write is _to_deeplabcut and re.fullmatch(r"\.[a-z][a-z0-9]{0,4}", destination.suffix.lower()):
         raise UsageError(f"{destination}: give a .slp, .pkg.slp or .json file, or a folder for a DeepLabCut project")
     _refuse_existing(destination)
     dataset = read_dataset(source, keep_unlabelled=True)
