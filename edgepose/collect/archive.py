@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepose.collect.columns import tables_of
-from edgepose.collect.hours import RUN_COLUMNS, has_first_layout, hour_path, hours_in, read_hour, runs_in, write_hour
+from edgepose.collect.hours import (
+    RUN_COLUMNS,
+    has_first_layout,
+    hour_path,
+    hours_in,
+    is_folder_name,
+    read_hour,
+    runs_in,
+    write_hour,
+)
 from edgepose.collect.journal import FREE_PAGES, Arrival, Hour, Journal, hour_of
 from edgepose.collect.newer_messages import NEWER_BYTES, NewerMessage
 from edgepose.collect.other_formats import write_beside
@@ -168,6 +177,8 @@ class Archive:
             return False
         except (UnreadableMessageError, KeyError) as exc:
             log.warning("%s: a message of %s that was kept cannot be read and is lost (%s)", self._folder, device, exc)
+            return True
+        if not is_folder_name(device):
             return True
         if isinstance(found, EventMessage) and found.device == device:
             events.append(found)

@@ -28,6 +28,11 @@ def hour_path(folder: Path, device: str, hour: int) -> Path:
     return folder / device / f"{datetime.fromtimestamp(hour * 3600, UTC):{_NAME}}.parquet"
 
 
+def is_folder_name(device: str) -> bool:
+    """Returns True where a device can have a folder. A journal that somebody else has made may name any device."""
+    return device not in {"", ".", ".."} and not {"/", "\0"}.intersection(device)
+
+
 def hours_in(folder: Path) -> dict[tuple[str, int], Path]:
     """Returns the files in a collector's folder, by device and hour."""
     found = {}

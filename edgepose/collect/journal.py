@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgepose.collect.hours import is_folder_name
 from edgepose.collect.newer_messages import NEWER_BYTES, NEWER_SCHEMA, NewerMessage, NewerMessages
 from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
@@ -169,7 +170,8 @@ class Journal:
 
     def hours(self) -> list[Hour]:
         """Returns the hours that wait for their file, or are to be written again."""
-        return [(d, h) for d, h in self._read("SELECT device, hour FROM message UNION SELECT device, hour FROM stale")]
+        query = "SELECT device, hour FROM message UNION SELECT device, hour FROM stale"
+        return [(device, hour) for device, hour in self._read(query) if is_folder_name(device)]
 
     def poses(self, device: str, hour: int) -> Iterator[PoseMessage]:
         """Yields the poses that wait, in the order in which they came; one that came twice is there twice."""
@@ -195,7 +197,7 @@ class Journal:
 
     def devices_with_events(self) -> list[str]:
         """Returns the devices that have events which wait for their file."""
-        return [device for (device,) in self._read("SELECT DISTINCT device FROM event")]
+        return [device for (device,) in self._read("SELECT DISTINCT device FROM event") if is_folder_name(device)]
 
     def events(self, device: str) -> list[EventMessage]:
         """Returns the events that wait for the device's file."""
@@ -203,7 +205,8 @@ class Journal:
         query = "SELECT rowid, payload FROM event WHERE device = ? ORDER BY boot, event"
         for row, payload in self._read(query, (device,)):
             try:
-                found.append(read_message(payload, EventMessage))
+                event = read_message(payload, EventMessage)
+                found += [event] if event.device == device else []
             except NewerVersionError as exc:
                 with self._transaction() as database:
                     database.execute("DELETE FROM event WHERE rowid = ?", (row,))

@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import msgspec
+
 from edgepose.collect.archive import Archive
 from edgepose.collect.columns import tables_of
 from edgepose.collect.hours import has_first_layout, hours_in, read_hour
@@ -83,8 +85,8 @@ def _add_devices(archive: Archive, folders: Sequence[Path]) -> None:
     """Adds the newest info of each device, and the events that the first folder does not have yet."""
     infos = [path for folder in folders for path in folder.glob("*/info.json")]
     for path in sorted(infos, key=lambda path: path.stat().st_mtime):
-        if info := read_info(path):
-            archive.keep_info(info)
+        if info := read_info(path):  # somebody may have renamed the folder
+            archive.keep_info(msgspec.structs.replace(info, device=path.parent.name))
     for folder in folders[1:]:
         for path in sorted(folder.glob("*/events.csv")):
             archive.write([], read_events(path))

@@ -14,9 +14,12 @@ from test_collect_archive import collect, seqs, tags, take
 
 from edgepose.collect.archive import Archive
 from edgepose.collect.hours import hour_path
+from edgepose.collect.journal import Arrival, Journal, hour_of
 from edgepose.collect.merge import merge
+from edgepose.collect.newer_messages import NewerMessage
 from edgepose.collect.reports import read_events, read_info
 from edgepose.errors import EdgeposeError, UsageError
+from edgepose.protocol.codec import encode
 
 pytest.importorskip("pyarrow")
 
@@ -47,6 +50,39 @@ def test_merging_again_changes_nothing_and_more_can_be_added(tmp_path: Path) -> 
     collect(b, *seqs(5), started(4, subject="b"), shared=True)
     assert "3 poses of 1 device, 2 missing" in merge([target, b])
     assert tags(target) == "aab"
+
+
+def test_a_folder_that_was_renamed_is_a_device_of_that_name(tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "a")
+    archive.keep_info(INFO)
+    take(archive, *seqs(1, 2))
+    archive.finish()
+    (tmp_path / "a" / "cage-07").rename(tmp_path / "a" / "left cage")
+    merge([tmp_path / "all", tmp_path / "a"])
+    assert sorted(path.name for path in (tmp_path / "all").iterdir() if path.is_dir()) == ["left cage"]
+    info = read_info(tmp_path / "all" / "left cage" / "info.json")
+    assert info == msgspec.structs.replace(INFO, device="left cage")
+
+
+@pytest.mark.parametrize("device", ["../outside", "/tmp/outside-of-edgepose", "..", ""])
+def test_nothing_is_written_outside_of_the_folder(device: str, tmp_path: Path) -> None:
+    """Somebody else may have made the recordings that are merged."""
+    others, strange = tmp_path / "in" / "others", pose(2, device=device)
+    archive = Archive(others)
+    archive.keep_info(INFO)
+    take(archive, pose(1))
+    archive.finish()
+    (others / "cage-07" / "info.json").write_bytes(encode(msgspec.structs.replace(INFO, device=device)))
+    journal = Journal(others / "journal.db")
+    arrivals = [Arrival(device, hour_of(strange), "pose", encode(strange))]
+    events = [msgspec.structs.replace(started(1), device=device)]
+    journal.write(arrivals, events, [NewerMessage(device, 2, "pose", encode(strange))])
+    journal.close()
+    merge([tmp_path / "in" / "all", others])
+    assert poses_in(tmp_path / "in" / "all") == all_of(1)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert sorted(path.name for path in (tmp_path / "in").iterdir()) == ["all", "others"]
+    assert not Path("/tmp/outside-of-edgepose").exists()
 
 
 def test_a_late_start_corrects_files_that_only_the_target_has(tmp_path: Path) -> None:
