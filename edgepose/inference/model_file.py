@@ -29,6 +29,7 @@ import msgspec
 from edgepose.errors import ModelError
 from edgepose.inference.model_card import (
     EDGETPU_MEMBER,
+    MOST_NAME_CHARS,
     ModelCard,
     card_document,
     encode_document,
@@ -97,8 +98,11 @@ class ModelFile:
 
 
 def model_id(card: ModelCard, digest: str) -> str:
-    """Returns the id of a model whose file, or key in a store, begins with these hexadecimal digits."""
-    return f"{card.name}@{digest[:_ID_DIGITS]}"
+    """Returns the id of a model whose file, or key in a store, begins with these hexadecimal digits.
+
+    A name that is too long is cut, because readers refuse messages with a longer id.
+    """
+    return f"{card.name[: MOST_NAME_CHARS - 1 - _ID_DIGITS]}@{digest[:_ID_DIGITS]}"
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -116,7 +120,7 @@ def read_model(path: Path) -> ModelFile:
 
 def read_card(path: Path) -> ModelCard:
     """Reads the card of a model alone, which does not take the time to check the network. Raises ModelError."""
-    with _reading(path), path.open("rb") as file:
+    with _reading(path), _open(path) as file:
         entries = _directory(file, str(path))
         if entries is not None:
             card = next((entry for entry in entries if entry.name == CARD), None)
@@ -168,12 +172,17 @@ def _damaged(where: str, why: str) -> ModelError:
 
 def _content(path: Path, most_bytes: int) -> bytes:
     """Reads a file within a bound. A device, which has no size, counts as empty. Raises OSError and ModelError."""
-    with path.open("rb") as file:
+    with _open(path) as file:
         size = file.seek(0, os.SEEK_END)
         if size > most_bytes:
             raise ModelError(f"{path}: has more than the {most_bytes / 1e6:.0f} MB that are allowed")
         file.seek(0)
         return file.read(size)
+
+
+def _open(path: Path) -> BinaryIO:
+    """Opens a file for reading. A named pipe, which is no file, must not wait for somebody who writes."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 @contextlib.contextmanager
@@ -195,7 +204,7 @@ def _read_two_files(path: Path, network: bytes) -> ModelFile:
     raw, members = msgspec.json.decode(text), {}
     match raw:
         case {"files": {"edgetpu": {"name": str(name), "sha256": str(sha256)}}}:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):  # ValueError: a name that cannot be one
                 compiled = _content(path.parent / Path(name).name, MOST_BYTES)
                 if sha256_of(compiled) == sha256:
                     members[EDGETPU_MEMBER] = compiled
@@ -229,13 +238,17 @@ def _card_beside(path: Path) -> bytes:
 
 
 def write_model(path: Path, network: bytes, card: ModelCard, members: dict[str, bytes] | None = None) -> ModelFile:
-    """Writes a model as one file, with the hashes of network and members in its card. Raises OSError."""
+    """Writes a model as one file, with the hashes of network and members in its card.
+
+    Raises OSError, and ModelError where it is too large.
+    """
     members = members or {}
     hashes = {name: sha256_of(data) for name, data in sorted(members.items())}
     card = msgspec.structs.replace(card, sha256=sha256_of(network), members=hashes)
     data = _pack(network, msgspec.json.format(msgspec.json.encode(card), indent=1), members)
+    model = parse_model(data, str(path))
     write_durably(path, data)
-    return parse_model(data, str(path))
+    return model
 
 
 def unpack(model: ModelFile, folder: Path) -> list[Path]:
@@ -261,6 +274,7 @@ def read_unpacked(folder: Path) -> ModelFile:
     where = str(folder / CARD)
     with _reading(folder / CARD):
         text = _content(folder / CARD, MOST_CARD_BYTES)
+    parse_card(text, where)
     document = card_document(text, where)
     named = {*document.get("members", {}), *(path.name for path in folder.glob("[!.]*.tflite"))} - {NETWORK}
     members = {}
@@ -287,6 +301,9 @@ def _pack(network: bytes, card_json: bytes, members: dict[str, bytes]) -> bytes:
             entry = zipfile.ZipInfo(name, _DATE)
             entry.create_system, entry.external_attr = _UNIX, _MODE << 16
             archive.writestr(entry, data)
+    if file.tell() > MOST_BYTES:
+        size, most = file.tell() / 1e6, MOST_BYTES / 1e6
+        raise ModelError(f"the model has {size:.0f} MB, and {most:.0f} MB are allowed in one file; leave a member out")
     return file.getvalue()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
+import os
 import random
 import shutil
 import struct
@@ -18,7 +20,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from model_files import rewrite, two_files
+from model_files import rewrite, two_files, variant
 
 from edgepose.errors import ModelError
 from edgepose.inference.estimator import Estimator
@@ -34,6 +36,10 @@ from edgepose.inference.model_file import (
     unpack,
     write_model,
 )
+from edgepose.protocol.codec import encode
+from edgepose.protocol.examples import POSE
+from edgepose.protocol.messages import PoseMessage
+from edgepose.protocol.versions import read_message
 
 COMPILED = "model_edgetpu.tflite"
 
@@ -242,6 +248,43 @@ def test_a_file_without_end_is_not_read_to_its_end() -> None:
     refused(Path("/dev/zero"))
 
 
+def test_a_named_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.tflite")
+    for read in (read_model, read_card):
+        assert "cannot read the model" in refused(tmp_path / "model.tflite", read)
+
+
+def test_a_model_that_would_be_too_large_is_not_written(model: Path, tmp_path: Path) -> None:
+    """Nothing could read it then. An earlier one that is to be replaced stays."""
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    unpack(read_model(model), parts)
+    with (parts / "more.tflite").open("wb") as file:
+        file.truncate(63_999_000)
+    before = model.read_bytes()
+    with pytest.raises(ModelError, match="64 MB, and 64 MB are allowed in one file; leave a member out"):
+        read_unpacked(parts)
+    with pytest.raises(ModelError, match="leave a member out"):
+        write_model(model, bytes(1000), read_model(model).card, {"more.tflite": bytes(63_999_000)})
+    assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize("members", [None, 7, [1], "abc", {"more.tflite": 1}])
+def test_wrong_members_in_the_card_of_a_folder_are_reported(members: object, model: Path, tmp_path: Path) -> None:
+    unpack(read_model(model), tmp_path)
+    card = json.loads((tmp_path / CARD).read_bytes())
+    (tmp_path / CARD).write_text(json.dumps(card | {"members": members}))
+    with pytest.raises(ModelError, match="members"):
+        read_unpacked(tmp_path)
+
+
+def test_the_id_of_a_model_with_the_longest_name_fits_into_messages(demo_model: Path, tmp_path: Path) -> None:
+    content = read_model(variant(demo_model, tmp_path, "n" * 200))
+    assert content.id.endswith(f"n@{content.sha256[:6]}")
+    sent = msgspec.structs.replace(POSE, model=content.id)
+    assert read_message(encode(sent), PoseMessage) == sent
+
+
 # --- hostile files -------------------------------------------------------------------------------------------
 
 
@@ -368,7 +411,7 @@ def test_the_third_file_of_an_old_model_becomes_a_member(demo_model: Path, tmp_p
     assert read_model(old).members == {}
 
 
-@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "..", ""])
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "..", "", "a\0b"])
 def test_the_third_file_of_an_old_model_lies_beside_it(name: str, demo_model: Path, tmp_path: Path) -> None:
     old = two_files(demo_model, tmp_path / "old", compiled=b"compiled", compiled_name=name)
     (tmp_path / "outside").write_bytes(b"compiled")
