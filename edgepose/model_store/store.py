@@ -23,6 +23,7 @@ from edgepose.inference.model_card import ModelCard
 from edgepose.inference.model_file import NETWORK, ModelFile, model_id, read_card, read_model
 from edgepose.model_store.verification import verify_once
 from edgepose.system.atomic_files import sync_file, sync_folder
+from edgepose.system.state_files import locked
 
 MOST_VERSIONS = 8
 
@@ -125,7 +126,9 @@ class Store:
         """Copies a model that runs already into the store. Raises ModelError and EdgeposeError."""
         content = read_model(model)
         try:
-            content = self._put(content)
+            self._make_folder()
+            with locked(self.folder / ".store"):  # another process may install a model too
+                content = self._put(content)
         except OSError as exc:
             why = exc.strerror or exc
             hint = "; use sudo" if isinstance(exc, PermissionError) else "; make room" if exc.errno == 28 else ""
@@ -140,7 +143,6 @@ class Store:
 
     def _put(self, model: ModelFile) -> ModelFile:
         """Writes a version, and returns it with the id and the key that it has in the store."""
-        self._make_folder()
         for left in self.folder.glob(".new-*"):
             shutil.rmtree(left, ignore_errors=True)
         folder = self.folder / model.key

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,20 @@ def test_a_damaged_copy_is_replaced_and_what_was_left_half_is_removed(
     version.path.write_bytes(b"damaged")
     (store.folder / ".new-left").mkdir()
     assert store.install(demo_model).path.read_bytes() == demo_model.read_bytes()
-    assert {path.name for path in store.folder.iterdir()} == {version.key, "passed.json", "passed.lock"}
+    assert {path.name for path in store.folder.iterdir()} == {version.key, "passed.json", "passed.lock", ".store.lock"}
+
+
+def test_two_processes_install_at_once(store: Store, demo_model: Path, tmp_path: Path) -> None:
+    """Neither takes what the other has half written for what a kill has left."""
+    code = (
+        "import shutil, sys, pathlib; from edgepose.model_store.store import Store\n"
+        "store = Store(pathlib.Path(sys.argv[1]))\n"
+        "for _ in range(30): shutil.rmtree(store.keep(pathlib.Path(sys.argv[2])).path.parent)"
+    )
+    models = [variant(demo_model, tmp_path, name) for name in ("first", "second")]
+    commands = [[sys.executable, "-c", code, str(store.folder), str(model)] for model in models]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for command in commands]
+    assert [process.communicate(timeout=60)[1] for process in processes] == ["", ""]
 
 
 def test_a_copy_that_was_exchanged_by_hand_is_replaced(store: Store, demo_model: Path, tmp_path: Path) -> None:
