@@ -94,9 +94,12 @@ def timesyncd_bound_us(answer: bytes, now_us: int) -> float | None:
         Microseconds, infinite where the clock is not synchronised, or None where the answer is of another form.
     """
     try:
-        ntp = msgspec.json.decode(answer, type=_Reply).data[0].data
-    except msgspec.MsgspecError:
+        return _bound_us(msgspec.json.decode(answer, type=_Reply).data[0].data, now_us)
+    except (ValueError, ArithmeticError, RecursionError):  # msgspec's errors are ValueErrors
         return None
+
+
+def _bound_us(ntp: _NtpMessage, now_us: int) -> float:
     offset_us = ((ntp.receive_us - ntp.origin_us) + (ntp.transmit_us - ntp.destination_us)) / 2
     delay_us = (ntp.destination_us - ntp.origin_us) - (ntp.transmit_us - ntp.receive_us)
     age_us: float = now_us - ntp.destination_us

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STATE_VERSION = 1
-_MOST_BYTES = 65_536
+_MOST_BYTES = 1_000_000  # more than a hundred configuration files with the longest paths take
 
 
 class _Version(msgspec.Struct):

@@ -179,10 +179,13 @@ def test_a_chrony_without_a_source_gives_no_bound(answer: bytes) -> None:
         b'{"type":"v","data":[{"type":"(uuuuitt)","data":[0,4,4,3,-25,0,0]}]}',
         b"a,b,c,d,e,f,g,h,i,j,k,l,m,Normal\n",
         SYNCHRONISED[:90],
+        printed(MESSAGE | {"root_delay_us": 10**400}),
+        printed(MESSAGE | {"precision": -(10**400)}),
+        b'{"more":' + b"[" * 10_000 + b"]" * 10_000 + b',"data":[]}',
     ],
 )
 def test_a_foreign_answer_is_no_answer(answer: bytes) -> None:
-    assert timesyncd_bound_us(answer, 0) is None
+    assert timesyncd_bound_us(answer, MESSAGE["destination_us"]) is None
     assert chrony_bound_us(answer) in {None, math.inf}
 
 

@@ -118,3 +118,10 @@ def test_others_can_take_the_lock_that_an_administrator_made(tmp_path: Path) -> 
     finally:
         os.umask(before)
     assert (tmp_path / "choice.lock").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_large_file_of_state_is_read(tmp_path: Path) -> None:
+    """A hundred configuration files with long paths take more than a reader that stops early would see."""
+    path = tmp_path / "lamp.json"
+    write_state(path, Lamp(colour="red" * 200_000))
+    assert read(path) == Lamp(colour="red" * 200_000)
