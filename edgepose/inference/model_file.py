@@ -29,7 +29,6 @@ import msgspec
 from edgepose.errors import ModelError
 from edgepose.inference.model_card import (
     EDGETPU_MEMBER,
-    MOST_NAME_CHARS,
     ModelCard,
     card_document,
     encode_document,
@@ -38,6 +37,7 @@ from edgepose.inference.model_card import (
     sha256_of,
 )
 from edgepose.system.atomic_files import replace_files, write_durably
+from edgepose.types import MOST_NAME_CHARS
 
 NETWORK, CARD = "model.tflite", "card.json"
 MOST_BYTES = 64_000_000
