@@ -1,4 +1,4 @@
-"""The files that the analysis of a video writes: their names, and whether they can be written."""
+"""Names the files that the analysis of a video writes, and checks that they can be written."""
 
 from __future__ import annotations
 

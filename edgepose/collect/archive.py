@@ -1,4 +1,7 @@
-"""A folder of hours with its journal: what comes is on the disk at once, and in a file when its hour has settled."""
+"""Keeps a folder of hours with its journal.
+
+What comes is on the disk at once, and in the file of its hour when that hour has settled.
+"""
 
 from __future__ import annotations
 

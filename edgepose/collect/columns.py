@@ -1,4 +1,4 @@
-"""Poses as rows of our tables: what every pose has, the tags of the daemon's start, and each animal's keypoints."""
+"""Turns poses into rows of our tables: what every pose has, the tags of the daemon's start, each animal's keypoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a subscriber knows about one device: its last messages, and statistics of what has come lately."""
+"""Keeps what a subscriber knows about one device: its last messages, and statistics of what has come lately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of collectors before animals had rows of their own (layout 1), in the layout of today.
+"""Converts files that collectors wrote before animals had rows of their own (layout 1) to the layout of today.
 
 A row was a pose, without `device` and `slot`. Tags had the columns `tag_<name>`, as dictionaries, and keypoints
 `<name>_x`, `<name>_y` and `<name>_score` in single precision.

@@ -1,4 +1,7 @@
-"""One Parquet file per device and hour. It is complete or absent, and written again when more of its hour comes."""
+"""Reads and writes one Parquet file per device and hour.
+
+It is complete or absent, and written again when more of its hour comes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has come and is not in a file yet. It is on the disk before the broker gets our acknowledgement."""
+"""Keeps what has come and is not in a file yet. It is on the disk before the broker gets our acknowledgement."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages that only a newer version of edgepose can read. The collector's journal keeps them as they came, and a later
+"""Keeps messages that only a newer version of edgepose can read in the collector's journal, as they came. A later
 version reads them from there."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The poses of an hour in files beside the Parquet file: in our layout as CSV, in DeepLabCut's as CSV and H5.
+"""Writes the poses of an hour beside its Parquet file: in our layout as CSV, in DeepLabCut's as CSV and H5.
 
 In DeepLabCut's layout a row is a frame, with its number within one start of the daemon. So each start has a file of its
 own: the first `<hour>.csv`, the next `<hour>_2.csv`. Frames without a pose have no row. A keypoint that is not known

@@ -1,4 +1,4 @@
-"""Files beside the poses: what is missing, what happened, and the info of a device."""
+"""Writes and reads the files beside the poses: what is missing, what happened, and the info of a device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which poses of one boot of one device have come, and which are missing."""
+"""Keeps track of which poses of one boot of one device have come, and which are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device each configuration file has described, in `devices.json` of the state folder.
+"""Remembers which device each configuration file has described, in `devices.json` of the state folder.
 
 A device is renamed when the same file names another device than before, or when the host's name has changed, which is
 the default. Only then what lies under the former name is ours. Two cameras of one computer have two files, so neither

@@ -1,4 +1,4 @@
-"""Messages as they are kept, and how many poses become one MQTT message."""
+"""Defines how messages are kept, and how many poses become one MQTT message."""
 
 from __future__ import annotations
 

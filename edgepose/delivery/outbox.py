@@ -1,4 +1,4 @@
-"""Every message from `accept` to the broker's acknowledgement.
+"""Holds every message from `accept` to the broker's acknowledgement.
 
 A fresh message is live: it is in memory, and in the spool in memory in case the daemon is killed. What has no
 acknowledgement after a while goes to the spool on the disk, which sends it as replay, after what is live. What was

@@ -1,4 +1,4 @@
-"""What the broker did not acknowledge in time: written to the disk by a thread of its own, and read back when it may
+"""Writes what the broker did not acknowledge in time to the disk, in a thread of its own, and reads it back when it may
 be sent.
 
 A message that is in flight while it is written is *covered*: its batch is not sent unless the connection ends before

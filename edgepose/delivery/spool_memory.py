@@ -1,5 +1,5 @@
-"""What is on its way to the broker, in files in memory: they outlive the daemon, cost the SD card nothing, and end with
-the boot. Acknowledged messages stay a while, because a broker that is killed forgets what it acknowledged.
+"""Keeps what is on its way to the broker in files in memory: they outlive the daemon, cost the SD card nothing, and end
+with the boot. Acknowledged messages stay a while, because a broker that is killed forgets what it acknowledged.
 
 The files are the parts of a log. Each message is one record, and what became of messages is more records. A part whose
 messages are all removed is deleted. A kill leaves at most one record half written, at the end, because memory has no

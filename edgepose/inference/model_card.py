@@ -1,4 +1,4 @@
-"""The model card: the JSON document in every model that says what the model expects, and how good it is.
+"""Defines the model card: the JSON document in every model that says what the model expects, and how good it is.
 
 Nothing is guessed from the network: names, sizes, stride and resize mode are in the card, and loading checks the
 network against them. `edgepose.inference.model_file` reads and writes the file that holds both.

@@ -1,4 +1,4 @@
-"""The model's file: the network's flatbuffer, followed by a ZIP with the card and whatever else belongs to the model.
+"""Reads and writes the model's file: a flatbuffer, followed by a ZIP with the card and whatever else belongs to it.
 
 Every runtime loads such a file, because it ignores what follows the flatbuffer; TFLite's own metadata lie there too.
 The ZIP (APPNOTE 6.3) has one form only: nothing is compressed, `card.json` comes first and the other members in the

@@ -1,5 +1,5 @@
-"""The model that makes the poses. It may be exchanged between two frames; while the new one is on trial, the one before
-is kept open."""
+"""Exchanges the model that makes the poses between two frames. While the new one is on trial, the one before is kept
+open."""
 
 from __future__ import annotations
 

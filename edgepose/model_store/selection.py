@@ -1,4 +1,4 @@
-"""Which model is to run: the state, its transitions, and the file that keeps it.
+"""Decides which model is to run: the state, its transitions, and the file that keeps it.
 
 The daemon and the shell both change the file. Each change reads it, applies one transition and writes it, under a lock,
 so that neither undoes what the other has done. The transitions are pure functions of the state.
@@ -60,27 +60,30 @@ Transition = Callable[[ModelSelection], ModelSelection]
 
 
 def activated(selection: ModelSelection, key: str, configured: str) -> ModelSelection:
-    """Somebody wants this model."""
+    """Returns the state in which somebody has activated this model."""
     bad = {name: why for name, why in selection.bad.items() if name != key}
     return msgspec.structs.replace(selection, wanted=key, bad=bad, configured=configured, trial=Trial(key))
 
 
 def reconfigured(selection: ModelSelection, configured: str) -> ModelSelection:
-    """The config names this model now. Another one than before is the newer choice; an unreadable one ("") is not."""
+    """Returns the state in which the config names this model.
+
+    Another one than before is the newer choice; one that cannot be read ("") is not.
+    """
     if not selection.wanted or configured in {"", selection.configured}:
         return selection
     return msgspec.structs.replace(selection, wanted=None, trial=None)
 
 
 def tried(selection: ModelSelection, key: str, boot: str) -> ModelSelection:
-    """The daemon begins to run this model. Nothing changes where it is not on trial (any more)."""
+    """Returns the state in which the daemon begins to run this model; only a model on trial changes it."""
     if selection.trial is None or selection.trial.key != key:
         return selection
     return msgspec.structs.replace(selection, trial=Trial(key, selection.trial.tries + 1, boot))
 
 
 def untried(selection: ModelSelection) -> ModelSelection:
-    """The last try ended for a reason that is not the model's, so it does not count."""
+    """Returns the state without the last try, which ended for a reason that is not the model's."""
     trial = selection.trial
     if trial is None or not trial.tries:
         return selection
@@ -88,18 +91,18 @@ def untried(selection: ModelSelection) -> ModelSelection:
 
 
 def accepted(selection: ModelSelection, key: str) -> ModelSelection:
-    """This model needs no trial (any more)."""
+    """Returns the state in which this model needs no trial any more."""
     return msgspec.structs.replace(selection, trial=None) if selection.on_trial(key) else selection
 
 
 def proved(selection: ModelSelection, key: str) -> ModelSelection:
-    """This model has run well."""
+    """Returns the state in which this model has run well."""
     good = (key, *(one for one in selection.good if one != key))[:MOST_GOOD]
     return msgspec.structs.replace(accepted(selection, key), good=good)
 
 
 def failed(selection: ModelSelection, key: str, why: str) -> ModelSelection:
-    """This model does not run, and is not taken again until somebody activates it."""
+    """Returns the state in which this model does not run. It is not taken again until somebody activates it."""
     bad = dict(list({**selection.bad, key: why[:500]}.items())[-MOST_BAD:])
     good = tuple(one for one in selection.good if one != key)
     wanted = selection.wanted

@@ -1,4 +1,4 @@
-"""The store: versions of models side by side on the device.
+"""Keeps versions of models side by side on the device, in the store.
 
 Each version is a folder, `<state>/models/<key>/` with `model.tflite`; its key is the first digits of the SHA-256 of
 that file. It is complete or absent, whatever happens while it is written, and nothing in it ever changes.

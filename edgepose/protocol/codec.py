@@ -1,4 +1,4 @@
-"""From messages to the bytes that are sent, and back; from a pose to the animals of its message."""
+"""Encodes and decodes messages, and makes the animals of a message from a pose."""
 
 from __future__ import annotations
 

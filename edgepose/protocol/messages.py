@@ -1,4 +1,4 @@
-"""The payloads that a device sends by itself. The `Attributes:` of each struct describe its fields in our schemas.
+"""Defines the messages that a device sends by itself. The schemas show the `Attributes:` of each struct.
 
 Whoever reads ignores fields that it does not know, so that a newer device and an older reader understand each other. To
 add a field, add it here with a description, and to `examples`. A change that an older reader would misunderstand needs

@@ -1,4 +1,4 @@
-"""JSON Schemas of everything on the topics, made from the structs that are read and written."""
+"""Makes the JSON Schemas of everything on the topics from the structs that are read and written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: after a power cut the old content is there, or the new, and never a part of it.
+"""Replaces files as a whole: after a power cut the old content is there, or the new, and never a part of it.
 
 `write_durably` is for bytes, `write_whole` for one file that a user asked for, and `replace_files` for files that a
 library writes, and for several files that belong together. When one of them returns, the content is on the disk.

@@ -1,4 +1,4 @@
-"""How far the wall clock may be off, as the time service of this computer says: `clock_error_us` of a pose.
+"""Reads how far the wall clock may be off, as the time service of this computer says: `clock_error_us` of a pose.
 
 The bound is the root synchronization distance of RFC 5905 (appendix A.5.5.2), which is the largest error from all
 causes, with the offset that is still to be corrected:

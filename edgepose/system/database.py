@@ -1,4 +1,4 @@
-"""SQLite files that never stop the daemon, whatever is found in their place.
+"""Opens SQLite files so that none of them stops the daemon, whatever is found in its place.
 
 A file of an older version is brought to this one. One of a newer version is set aside as `NAME.v2`, for that version to
 find it again. A damaged or foreign file is set aside as `NAME.damaged.1`. Then a new one is made.

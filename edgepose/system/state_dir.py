@@ -1,4 +1,4 @@
-"""The state folder, for what must survive a restart.
+"""Finds the state folder, for what must survive a restart.
 
 Which folder it is depends on who asks and on whether the service is installed, and never on which folders exist: a
 folder that somebody makes must not change which model is activated. The first of these that holds is taken:

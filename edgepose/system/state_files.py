@@ -1,4 +1,4 @@
-"""Small JSON files of state, which several processes and several versions of edgepose read and change.
+"""Reads and writes small files of state (JSON), which several processes and versions of edgepose read and change.
 
 A version of edgepose may add fields: another one ignores those that it does not know, and keeps them when it writes
 the file again. The `v` of a file grows only when an earlier version would misunderstand its fields. A file without `v`

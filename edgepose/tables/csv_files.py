@@ -1,4 +1,4 @@
-"""CSV files: how numbers, texts and what is not known become cells.
+"""Writes CSV files, and defines how numbers, texts and what is not known become cells.
 
 A spreadsheet takes a cell that begins with =, +, - or @, or with the full-width form of one, for a formula and computes
 it, whoever wrote it. Such a text gets an apostrophe before it, as OWASP advises ("CSV Injection"); a number does not.

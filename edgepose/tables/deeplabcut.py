@@ -1,4 +1,4 @@
-"""DeepLabCut's layout as CSV and H5, so that its tools and its users' scripts read our poses.
+"""Writes DeepLabCut's layout as CSV and H5, so that its tools and its users' scripts read our poses.
 
 A row is a frame, under its number. The header has the levels scorer, bodyparts and coords (x, y, likelihood). Numbers
 are not rounded. What is not known is NaN; in CSV that is nothing between two commas, as pandas writes it.

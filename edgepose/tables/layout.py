@@ -1,4 +1,4 @@
-"""The layout of our tables: names, order, types and units of the columns. Parquet and CSV share it.
+"""Defines the layout of our tables: names, order, types and units of the columns. Parquet and CSV share it.
 
 A row is an animal in a frame. A frame in which no animal was found has one row, with slot -1 and nothing about an
 animal. The rows of one pose lie one after the other, slot 0 first. The key of collected poses is (device, boot, seq,

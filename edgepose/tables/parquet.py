@@ -1,4 +1,4 @@
-"""Parquet files in our layout, with pyarrow (extra `collect`), which is imported only where it is needed."""
+"""Reads and writes Parquet files in our layout, with pyarrow (extra `collect`), which only these functions import."""
 
 from __future__ import annotations
 

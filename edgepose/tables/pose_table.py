@@ -1,4 +1,4 @@
-"""The poses of a video as a table. The ending of the file's name chooses the format.
+"""Writes the poses of a video as a table. The ending of the file's name chooses the format.
 
 poses.csv        DeepLabCut's layout
 poses.h5         the same (extra `h5`)
