@@ -232,6 +232,14 @@ def test_what_the_parser_refuses(finished_run, capsys, options):
     assert f"argument {options[0]}" in err.splitlines()[-1]
 
 
+def test_the_recipe_of_the_packages_own_model_is_not_suggested(finished_run, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main([*finished_run.arguments(), "--recipe", "quick"])
+    err = capsys.readouterr().err
+    assert "balanced" in err
+    assert "demo" not in err
+
+
 @pytest.mark.parametrize(
     ("option", "given", "meant"),
     [("--target", "pi4", "pi-4"), ("--recipe", "balance", "balanced"), ("--split", "videos", "video")],

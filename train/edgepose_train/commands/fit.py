@@ -17,6 +17,7 @@ from edgepose.inference.model_card import ModelCard
 from edgepose.inference.model_file import NETWORK, read_card
 from edgepose.system.arguments import above_zero, add_output_argument, check_output, model_path
 from edgepose.system.extras import extra
+from edgepose.system.wording import did_you_mean
 from edgepose_train.commands.labelling_project import positive
 from edgepose_train.commands.score_table import print_scores
 from edgepose_train.export.edgetpu import audit_graph
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, help=DATASET_HELP)
     add_output_argument(parser, "RUN", "the folder for the result")
     add = parser.add_argument
-    add("--recipe", choices=list(RECIPES), metavar="NAME", help="fast, balanced (the default) or accurate")
+    add("--recipe", type=_recipe, metavar="NAME", help="fast, balanced (the default) or accurate")
     boards = f"choose network and input for this board, instead of --recipe: {', '.join(TARGET_BOARDS)}"
     add("--target", choices=list(TARGET_BOARDS), metavar="BOARD", help=boards)
     add("--fps", type=above_zero, metavar="F", help="the frame rate to reach on --target")
@@ -83,6 +84,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--teacher", type=model_path, metavar="MODEL", help="a larger model, which labels frames of --unlabelled")
     add("--unlabelled", type=Path, nargs="+", metavar="VIDEO", help="videos to train on with the labels of --teacher")
     add("--max-int8-loss", type=above_zero, metavar="PX", help=_INT8_LOSS_HELP)
+
+
+def _recipe(text: str) -> str:
+    """Accepts `demo` too, but does not suggest it: it is the recipe of the model inside the package."""
+    if text not in RECIPES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not known{did_you_mean(text, RECIPES.keys() - {'demo'})}")
+    return text
 
 
 def _seed(text: str) -> int:
