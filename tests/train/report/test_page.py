@@ -127,6 +127,7 @@ def test_it_holds_what_was_measured(real):
     assert f"{score.mean_px:.2f} px" in words
     assert "4 test frames cannot tell how good it is" in words
     assert f"this machine {data.speed.here_ms:.1f}" in words
+    assert "board ms a frame frame rate how this is known" in " ".join(words.split())
     assert all(board.basis in words for board in data.speed.boards)
     assert sum(words.count(f"~{board.ms:.1f}") for board in data.speed.boards if board.ms) >= len(TARGET_BOARDS) - 1
     assert "edgepose-train fit rendered -o RUN" in words

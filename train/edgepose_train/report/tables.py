@@ -106,7 +106,7 @@ def measures(scores: Mapping[str, Score]) -> list[str]:
 def speed_table(speed: ModelSpeed) -> str:
     """Returns a table with a row per board: a frame's time in the network and the frame rate."""
     rows = [_row(_BOARDS.get(board, board), cells, words=1) for board, *cells in speed_rows(speed)]
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("where", "ms a frame", "good for"))
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("board", "ms a frame", "frame rate"))
     return (
         f'<div class="wide" tabindex="0"><table><thead><tr>{head}<th scope="col" class="words">how this is known</th>'
         f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
