@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgepose.protocol.codec import ONLY_ANIMAL
-from edgepose.tables.layout import POSITION, TYPES, keypoint_column, tag_column
+from edgepose.tables.layout import POSITION, TYPES, free_name, keypoint_column, tag_column
 from edgepose.tables.parquet import ArrowTable, arrow_type
 
 _TAG = "tag_"
@@ -28,7 +28,8 @@ def to_today(table: ArrowTable, device: str) -> ArrowTable:
     single, rows = pa.float32(), len(table)
     found = dict(zip(table.column_names, table.columns, strict=True))
     floats = {name for name, column in found.items() if pa.types.is_floating(column.type)}
-    points = [name.removesuffix("_score") for name in found if name.endswith("_score") and name in floats]
+    stems = [name.removesuffix("_score") for name in found if name.endswith("_score")]
+    points = [stem for stem in stems if floats.issuperset(f"{stem}_{part}" for part in POSITION)]
     scores = [found[f"{point}_score"].to_numpy() for point in points]
     columns: dict[str, Any] = {name: found[name] for name in _FIXED}
     columns |= {
@@ -43,7 +44,10 @@ def to_today(table: ArrowTable, device: str) -> ArrowTable:
         if name.startswith(_TAG) and name not in floats:
             columns[tag_column(name.removeprefix(_TAG))] = column.cast(pa.string())
     for point in points:
-        columns |= {keypoint_column(point, part): found[f"{point}_{part}"] for part in POSITION}
+        columns |= {keypoint_column(point, part): found.pop(f"{point}_{part}") for part in POSITION}
+    for name, column in found.items():  # somebody has added them
+        if name not in _FIXED and (name in floats or not name.startswith(_TAG)):
+            columns[free_name(name, columns)] = column
     return pa.table(columns)
 
 

@@ -18,7 +18,7 @@ from edgepose.collect.streams import SeqRun
 from edgepose.errors import EdgeposeError
 from edgepose.protocol.messages import EventMessage, InfoMessage
 from edgepose.system.atomic_files import sync_folder, write_whole
-from edgepose.tables.layout import column_type, metadata
+from edgepose.tables.layout import PARTS, column_type, free_name, keypoint_column, keypoints_in, metadata
 from edgepose.tables.parquet import ArrowTable, arrow_type, layout_of, read_parquet, skeleton_in, write_parquet
 
 RUN_COLUMNS = ("boot", "seq", "frame", "slot")
@@ -107,16 +107,22 @@ def read_hour(path: Path, columns: Sequence[str] = ()) -> ArrowTable:
 def _typed(path: Path, table: ArrowTable, needed: Sequence[str]) -> ArrowTable:
     """Returns the table with the types of the layout: a program that added a column may have changed them.
 
+    A column that somebody has added, and whose name a keypoint could have, gets another name where it has no numbers.
     Raises EdgeposeError where that cannot be done, or where a needed column is missing or has gaps.
     """
     import pyarrow as pa
 
+    points = {keypoint_column(point, part) for point in keypoints_in(table.column_names) for part in PARTS}
     for name in dict.fromkeys([*needed, *table.column_names]):
         kind, column = column_type(name), table[name] if name in table.column_names else None
         try:
             if kind and column is not None and column.type != arrow_type(kind):
                 table = table.set_column(table.column_names.index(name), name, column.cast(arrow_type(kind)))
         except pa.ArrowException:
+            if name not in {*needed, *points}:
+                other = free_name(name, table.column_names)
+                table = table.rename_columns([other if one == name else one for one in table.column_names])
+                continue
             column = None
         if column is None or (column.null_count and name in COLUMNS and name not in NULLABLE):
             raise EdgeposeError(f"{path}: its {name} is not as edgepose writes it; move it away")

@@ -107,6 +107,13 @@ def in_order(columns: Collection[str], keypoints: Iterable[str] = ()) -> list[st
     return [*dict.fromkeys([*ordered, *columns])]
 
 
+def free_name(name: str, columns: Collection[str]) -> str:
+    """Returns the name for a column that somebody else has added, where `columns` may have it already."""
+    while name in columns:
+        name += "_"
+    return name
+
+
 def column_text(text: str) -> str:
     """Returns foreign text as it may be part of a column's name: bounded, and free of control characters.
 

@@ -13,6 +13,7 @@ from test_collect_layout import FIXED, read
 
 from edgepose.collect.hours import hour_path
 from edgepose.collect.merge import merge
+from edgepose.protocol.messages import Keypoint
 from edgepose.tables.layout import METADATA_KEY
 
 pa = pytest.importorskip("pyarrow")
@@ -118,6 +119,31 @@ def test_an_earlier_file_that_cannot_be_converted_does_not_stop_the_collector(
     collect(tmp_path, pose(3))
     assert poses_in(tmp_path) == all_of(3)
     assert "cannot be converted from the earlier columns" in caplog.text
+
+
+def test_columns_of_others_stay_when_an_earlier_file_is_converted(tmp_path: Path) -> None:
+    path = write_first_layout(tmp_path, 1, 2)
+    table = pq.read_table(path, partitioning=None)
+    for name, values in {"animal": ["m3", "m4"], "groom_score": [0.5, 1.0], "note": ["", "x"]}.items():
+        table = table.append_column(name, pa.array(values))
+    pq.write_table(table, path)
+    merge([tmp_path])
+    first, second = rows_in(tmp_path)
+    assert [(row["animal"], row["animal_"], row["groom_score"], row["note"]) for row in (first, second)] == [
+        ("1", "m3", 0.5, ""),
+        ("1", "m4", 1.0, "x"),
+    ]
+
+
+def test_texts_in_a_column_that_a_keypoint_could_have_stay(tmp_path: Path) -> None:
+    """They get another name, because such a keypoint may come one day."""
+    collect(tmp_path, pose(1))
+    path = hour_path(tmp_path, "cage-07", 0)
+    pd.read_parquet(path).assign(groom_score=["often"]).to_parquet(path)
+    collect(tmp_path, pose(2, keypoints={"groom": Keypoint(1.0, 2.0, 0.5)}))
+    first, second = rows_in(tmp_path)
+    assert (first["groom_score_"], first["groom_score"]) == ("often", None)
+    assert (second["groom_score_"], second["groom_score"]) == (None, 0.5)
 
 
 def test_a_file_of_a_newer_edgepose_is_kept_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
