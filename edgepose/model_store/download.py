@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from edgepose.errors import EdgeposeError, ModelError
 from edgepose.inference.model_file import MOST_BYTES, NETWORK
 from edgepose.model_store.store import Store, Version
+from edgepose.system.state_files import locked
 
 _BLOCK = 65_536
 _PARTIAL, _ALL, _RANGE_NOT_SATISFIABLE, _TOO_MANY, _SERVER_ERROR = 206, 200, 416, 429, 500
@@ -102,17 +103,23 @@ def install_from(
 ) -> Version:
     """Downloads a model, verifies it and copies it into the store.
 
-    Raises as `download_model` and `Store.install` do.
+    Raises as `download_model` and `Store.install` do. It waits until another process has ended its download.
     """
     folder = store.folder / f".download-{sha256[:12].lower()}"
-    for left in store.folder.glob(".download-*"):
-        if left != folder:  # a download of the same model is continued
-            shutil.rmtree(left, ignore_errors=True)
-    model = download_model(url, sha256, folder, stopped, bounds)
     try:
-        return store.install(model)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        store.make_folder()
+        with locked(store.folder / ".download"):
+            for left in store.folder.glob(".download-*"):
+                if left != folder:  # a download of the same model is continued
+                    shutil.rmtree(left, ignore_errors=True)
+            model = download_model(url, sha256, folder, stopped, bounds)
+            try:
+                return store.install(model)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+    except OSError as exc:
+        hint = "use sudo" if isinstance(exc, PermissionError) else "make room"
+        raise EdgeposeError(f"{store.folder}: cannot keep the model ({exc.strerror or exc}); {hint}") from None
 
 
 def _fetch(url: str, path: Path, stopped: Callable[[], bool], bounds: DownloadBounds) -> None:

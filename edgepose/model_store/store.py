@@ -111,7 +111,7 @@ class Store:
         Raises ModelError and VerificationError, see `verification`.
         """
         with contextlib.suppress(OSError):  # then nothing is remembered
-            self._make_folder()
+            self.make_folder()
         verify_once(model, self.folder / "passed.json")
 
     def install(self, model: Path) -> Version:
@@ -126,7 +126,7 @@ class Store:
         """Copies a model that runs already into the store. Raises ModelError and EdgeposeError."""
         content = read_model(model)
         try:
-            self._make_folder()
+            self.make_folder()
             with locked(self.folder / ".store"):  # another process may install a model too
                 content = self._put(content)
         except OSError as exc:
@@ -165,7 +165,8 @@ class Store:
         sync_folder(self.folder)
         return model
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Makes the folder of the store, which belongs to the owner of the state folder. Raises OSError."""
         if not self.folder.exists():
             self.folder.mkdir(parents=True)
             _give_to_owner_of(self.folder.parent, self.folder)
