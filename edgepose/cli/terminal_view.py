@@ -19,7 +19,7 @@ from edgepose.mqtt.broker import where
 from edgepose.mqtt.subscriber import Subscriber
 from edgepose.pose.colours import keypoint_hex, keypoint_shapes
 from edgepose.protocol.messages import Keypoint
-from edgepose.system.wording import count, listing
+from edgepose.system.wording import count, listing, printable
 from edgepose.types import F64
 
 _SIGNS = {"circle": "●", "square": "■", "diamond": "◆", "triangle": "▲"}
@@ -97,19 +97,19 @@ def compose(view: TerminalView, now_s: float, width: int, height: int) -> Render
 
 def _newer_lines(subscriber: Subscriber) -> list[str]:
     return [
-        f"{device} sends messages of version {version}; upgrade edgepose here to read them"
+        f"{printable(device)} sends messages of version {version}; upgrade edgepose here to read them"
         for device, version in subscriber.newer.items()
     ]
 
 
 def plain_line(state: DeviceState, now_s: float) -> str:
     """Returns the state of a device in one line, for logs and pipes."""
-    parts = [f"{state.device} {_state_name(state)}"]
+    parts = [f"{printable(state.device)} {_state_name(state)}"]
     if state.pose is None:
         return f"{parts[0]}, no keypoints yet"
     if now_s - state.last_s > _SILENT_S:
         return f"{parts[0]}, no keypoints for {now_s - state.last_s:.0f} s"
-    points = " ".join(f"{name} {p.x:.1f},{p.y:.1f} ({p.score:.2f})" for name, _, p in _points(state))
+    points = " ".join(f"{shown} {p.x:.1f},{p.y:.1f} ({p.score:.2f})" for shown, _, p in _points(state))
     parts += [f"{state.fps(now_s):.1f} fps", f"latency {state.latency()[0]:.1f} ms"]
     if (error := state.mean_error_px()) is not None:
         parts.append(f"error {error:.2f} px")
@@ -121,7 +121,11 @@ def _connection(view: TerminalView) -> str:
     broker = where(subscriber.mqtt)
     if subscriber.connected:
         wanted = "a device" if subscriber.device == "+" else subscriber.device
-        others = f"; online here: {listing(sorted(subscriber.others))}" if subscriber.others else ""
+        others = (
+            f"; online here: {listing([printable(name) for name in sorted(subscriber.others)])}"
+            if subscriber.others
+            else ""
+        )
         return f"{broker}: connected, waiting for {wanted}{others}"
     return f"{broker}: {subscriber.trouble}; trying again" if subscriber.trouble else f"{broker}: connecting"
 
@@ -140,7 +144,7 @@ def _device(state: DeviceState, now_s: float, width: int, height: int) -> Panel:
         picture = _arena(state, columns, max(4, height - 2))
         grid.add_row(Panel(picture, padding=0, border_style="dim", expand=False), side)
     name = _state_name(state)
-    title = Text.assemble("edgepose · ", (state.device, "bold"), " · ", (name, _STATES[name]))
+    title = Text.assemble("edgepose · ", (printable(state.device), "bold"), " · ", (name, _STATES[name]))
     return Panel(grid, title=title, title_align="left", border_style="cyan", padding=0, expand=False)
 
 
@@ -163,7 +167,9 @@ def _keypoints(state: DeviceState) -> RenderableType:
             f"{point.y:.1f}",
             score_bar(point.score),
         ]
-        table.add_row(*row, *([f"{error[name]:.1f} px"] if error else []))
+        if error:
+            row.append(f"{error[name]:.1f} px" if name in error else "")
+        table.add_row(*row)
     return table
 
 
@@ -188,9 +194,9 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
         if now_s - state.last_s > _SILENT_S:
             lines.append(Text(f"no keypoints for {now_s - state.last_s:.0f} s", "yellow"))
         w, h = state.pose.size_wh
-        lines.append(Text(f"{state.pose.model} · {w}x{h}", "dim"))
+        lines.append(Text(f"{printable(state.pose.model)} · {w}x{h}", "dim"))
     if state.health is not None:
-        lines.append(Text(state.health.runtime, "dim"))
+        lines.append(Text(printable(state.health.runtime), "dim"))
         left = state.health.waiting + state.health.spooled
         waiting = f" · {left} waiting" if left else ""
         lines.append(Text(f"{state.health.rss_mb:.0f} MB{waiting}", "dim"))
@@ -206,7 +212,7 @@ def _fleet(states: list[DeviceState], now_s: float) -> Table:
         scores = [point.score for _, _, point in _points(state)]
         score = sum(scores) / len(scores) if scores else 0.0
         figures = (f"{state.fps(now_s):.1f}", f"{state.latency()[0]:.1f} ms", f"{state.poses}", f"{state.skipped()}")
-        table.add_row(state.device, Text(name, _STATES[name]), *figures, f"{score:.2f}")
+        table.add_row(Text(printable(state.device)), Text(name, _STATES[name]), *figures, f"{score:.2f}")
     return table
 
 
@@ -276,7 +282,7 @@ def _points(state: DeviceState) -> list[tuple[str, str, Keypoint]]:
     """
     animals = state.pose.animals if state.pose else []
     return [
-        (name if len(animals) == 1 else f"{animal.id} {name}", name, point)
+        (printable(name if len(animals) == 1 else f"{animal.id} {name}"), name, point)
         for animal in animals
         for name, point in animal.keypoints.items()
     ]

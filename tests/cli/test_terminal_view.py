@@ -90,6 +90,25 @@ def test_a_device_of_a_newer_version_is_reported(view):
     assert "cage-09 sends messages of version 3; upgrade edgepose here" in screen(view)
 
 
+def test_foreign_text_cannot_steer_the_terminal(view):
+    """Anybody who may publish chooses these texts; [/] is markup of rich, and the others are control characters."""
+    bad = "a\x1b[2J\x9b[/]"
+    message = msgspec.structs.replace(pose(1, device=bad), model=bad)
+    (animal,) = message.animals
+    other = msgspec.structs.replace(animal, id=bad, keypoints={bad: animal.keypoints["snout"]})
+    state = feed(view, msgspec.structs.replace(message, animals=[animal, other]))
+    feed(view, msgspec.structs.replace(HEALTH, device=bad, runtime=bad))
+    view.subscriber.newer[bad] = 3
+    view.subscriber.others.add(bad)
+    shown = [screen(view), plain_line(state, 1.1)]
+    feed(view, status())
+    shown.append(screen(view))
+    view.devices.clear()
+    shown.append(screen(view))
+    assert all("a [2J [/]" in text for text in shown)
+    assert not any(ord(letter) < 32 or 127 <= ord(letter) < 160 for text in shown for letter in text if letter != "\n")
+
+
 def test_several_devices_are_a_table(view):
     feed(view, status(), pose(0))
     feed(view, status(device="cage-08", state="stopped"))
