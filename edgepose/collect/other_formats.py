@@ -18,6 +18,7 @@ from edgepose.collect.columns import skeleton_of
 from edgepose.collect.hours import boot_changes
 from edgepose.protocol.messages import InfoMessage
 from edgepose.system.atomic_files import write_whole
+from edgepose.system.wording import printable
 from edgepose.tables.csv_files import write_csv
 from edgepose.tables.deeplabcut import column_levels, write_deeplabcut
 from edgepose.tables.layout import POSITION, keypoint_column, keypoints_in
@@ -86,7 +87,9 @@ def _frames(part: ArrowTable, keypoints: tuple[str, ...]) -> tuple[list[int], F6
     first = pc.less_equal(part["slot"], 0)  # the first row of each frame
     most = max(1, _MOST_CELLS // (len(part) * len(keypoints) * len(POSITION)))
     if len(names) > most:
-        log.warning("more animals than a DeepLabCut file can hold: %s and others have no columns", names[most])
+        log.warning(
+            "more animals than a DeepLabCut file can hold: %s and others have no columns", printable(names[most])
+        )
         names = names[:most]
     at = np.cumsum(first.to_numpy()) - 1
     values = np.full((int(at[-1]) + 1, len(names), len(keypoints), len(POSITION)), np.nan)

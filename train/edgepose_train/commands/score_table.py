@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from edgepose.inference.model_card import Score
@@ -20,7 +21,7 @@ def print_scores(scores: dict[str, Score], which: str) -> None:
     for name in scores:
         table.add_column(name, justify="right")
     for keypoint in first.per_keypoint:
-        table.add_row(keypoint, *(_px(score.per_keypoint[keypoint]) for score in scores.values()))
+        table.add_row(escape(keypoint), *(_px(score.per_keypoint[keypoint]) for score in scores.values()))
     table.add_section()
     for label in ("mean", "median", "p95"):
         table.add_row(label, *(_px(getattr(score, f"{label}_px")) for score in scores.values()))
