@@ -109,8 +109,8 @@ def plain_line(state: DeviceState, now_s: float) -> str:
         return f"{parts[0]}, no keypoints yet"
     if now_s - state.last_s > _SILENT_S:
         return f"{parts[0]}, no keypoints for {now_s - state.last_s:.0f} s"
-    points = " ".join(f"{shown} {p.x:.1f},{p.y:.1f} ({p.score:.2f})" for shown, _, p in _points(state))
-    parts += [f"{state.fps(now_s):.1f} fps", f"latency {state.latency()[0]:.1f} ms"]
+    points = " ".join(f"{name} {_number(p.x)},{_number(p.y)} ({p.score:.2f})" for name, _, p in _points(state))
+    parts += [f"{state.fps(now_s):.1f} fps", f"latency {_number(state.latency()[0])} ms"]
     if (error := state.mean_error_px()) is not None:
         parts.append(f"error {error:.2f} px")
     return ", ".join([*parts, points or "no keypoint above min_score"])
@@ -121,11 +121,7 @@ def _connection(view: TerminalView) -> str:
     broker = where(subscriber.mqtt)
     if subscriber.connected:
         wanted = "a device" if subscriber.device == "+" else subscriber.device
-        others = (
-            f"; online here: {listing([printable(name) for name in sorted(subscriber.others)])}"
-            if subscriber.others
-            else ""
-        )
+        others = f"; online here: {listing([*map(printable, sorted(subscriber.others))])}" if subscriber.others else ""
         return f"{broker}: connected, waiting for {wanted}{others}"
     return f"{broker}: {subscriber.trouble}; trying again" if subscriber.trouble else f"{broker}: connecting"
 
@@ -163,14 +159,19 @@ def _keypoints(state: DeviceState) -> RenderableType:
         sign, colour = _sign(state, name)
         row: list[RenderableType] = [
             Text(f"{sign} {shown}", colour),
-            f"{point.x:.1f}",
-            f"{point.y:.1f}",
+            _number(point.x),
+            _number(point.y),
             score_bar(point.score),
         ]
         if error:
             row.append(f"{error[name]:.1f} px" if name in error else "")
         table.add_row(*row)
     return table
+
+
+def _number(value: float) -> str:
+    """Returns a number of a message, which may be as large as a float can be."""
+    return f"{value:.1f}" if abs(value) < 1e6 else f"{value:.1g}"
 
 
 def score_bar(score: float) -> Text:
@@ -186,7 +187,7 @@ def _figures(state: DeviceState, now_s: float) -> list[Text]:
     lines = []
     if state.pose is not None:
         p50, p95 = state.latency()
-        lines.append(Text(f"{state.fps(now_s):.1f} fps · latency {p50:.1f} ms, p95 {p95:.1f} ms"))
+        lines.append(Text(f"{state.fps(now_s):.1f} fps · latency {_number(p50)} ms, p95 {_number(p95)} ms"))
         if (error := state.mean_error_px()) is not None:
             lines.append(Text(f"mean error {error:.2f} px", "bold"))
         lost = f" · {state.lost} lost" if state.lost else ""
@@ -211,7 +212,12 @@ def _fleet(states: list[DeviceState], now_s: float) -> Table:
         name = _state_name(state)
         scores = [point.score for _, _, point in _points(state)]
         score = sum(scores) / len(scores) if scores else 0.0
-        figures = (f"{state.fps(now_s):.1f}", f"{state.latency()[0]:.1f} ms", f"{state.poses}", f"{state.skipped()}")
+        figures = (
+            f"{state.fps(now_s):.1f}",
+            f"{_number(state.latency()[0])} ms",
+            f"{state.poses}",
+            f"{state.skipped()}",
+        )
         table.add_row(Text(printable(state.device)), Text(name, _STATES[name]), *figures, f"{score:.2f}")
     return table
 

@@ -13,7 +13,7 @@ from edgepose.cli import terminal_view
 from edgepose.cli.terminal_view import Canvas, TerminalView, compose, plain_line, score_bar
 from edgepose.collect.device_state import DeviceState
 from edgepose.mqtt.subscriber import Subscriber
-from edgepose.protocol.messages import Message
+from edgepose.protocol.messages import AnimalMessage, Keypoint, Message
 from edgepose.types import Skeleton
 
 
@@ -50,6 +50,29 @@ def test_one_device_in_full(view):
         "a note",
     ):
         assert part in text
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_what_a_stranger_sends_cannot_control_the_terminal(several):
+    """It may send any text and any number, which is shown in few characters without control characters."""
+    subscriber = Subscriber("mqtt://somewhere:1884")
+    subscriber.connected = True
+    view, name = TerminalView(subscriber), "[red]\x1b[2J\r\n\x9b"
+    animal = AnimalMessage(id=name, id_score=1.0, score=1.0, keypoints={name: Keypoint(1e308, -1e308, 1.0)})
+    strange = {"device": name, "model": name, "latency_ms": -1e308, "animals": [animal] * (1 + several)}
+    for message in (pose(1), HEALTH) if several else ():
+        state = view.devices.setdefault(message.device, DeviceState(message.device))
+        state.update(message, 1.0)
+    state = view.devices[name] = DeviceState(name)
+    for i in range(2):
+        state.update(msgspec.structs.replace(pose(i), **strange), 1.0)
+    state.update(msgspec.structs.replace(HEALTH, device=name, runtime=name), 1.0)
+    subscriber.newer[name] = 3
+    for text in (screen(view), plain_line(state, 1.1)):
+        assert "[red] [2J" in text
+        assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert len(plain_line(state, 1.1).splitlines()) == 1
+    assert len(plain_line(state, 1.1)) < 200
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (100, 30), (60, 16), (200, 60)])
