@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from edgepose.errors import EdgeposeError
 from edgepose.system.state_dir import SERVICE_STATE, state_dir
 
 SERVICE_UID = 987
@@ -55,6 +56,19 @@ def test_where_the_service_is_installed_root_and_its_user_have_its_folder(
 
 def test_everybody_else_has_a_folder_of_his_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert asks(monkeypatch, 1000, installed=True) == tmp_path / ".local" / "state" / "edgepose"
+
+
+def test_a_state_home_that_is_no_absolute_path_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It would be another folder in each folder that somebody works in."""
+    monkeypatch.setenv("XDG_STATE_HOME", "state")
+    assert asks(monkeypatch, 1000, installed=True) == tmp_path / ".local" / "state" / "edgepose"
+
+
+def test_a_user_without_a_home_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a user is usual in a container."""
+    monkeypatch.delenv("HOME")
+    with pytest.raises(EdgeposeError, match=r"this user has no home folder .*; set XDG_STATE_HOME"):
+        asks(monkeypatch, 54321, installed=False)
 
 
 def test_root_without_the_service_has_a_folder_of_his_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
