@@ -70,7 +70,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _journals_beside(path: Path) -> dict[Path, int]:
     """Returns the journals that another version of edgepose has set aside, each with its version.
 
-    Up to commit 38e3777 a version called every other one damaged.
+    Edgepose 0.1.0 called every other version damaged.
     """
     damaged = {file: sound_version(file) for file in sorted(path.parent.glob(f"{path.name}.damaged.*"))}
     return set_aside_versions(path) | {file: version for file, version in damaged.items() if version is not None}

@@ -1,6 +1,6 @@
 """Keeps the settings that commands have changed, over restarts, in a small file.
 
-The file has no `v`, as that of the first version: commit 38e3777 refuses every field that it does not know, and would
+The file has no `v`, as that of the first version: edgepose 0.1.0 refuses every field that it does not know, and would
 forget the settings after a rollback.
 """
 
