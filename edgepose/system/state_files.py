@@ -28,7 +28,7 @@ STATE_VERSION = 1
 _MOST_BYTES = 1_000_000  # more than a hundred configuration files with the longest paths take
 
 
-class _Version(msgspec.Struct):
+class _StateVersion(msgspec.Struct):
     v: int = 1
 
 
@@ -80,7 +80,7 @@ def write_state(path: Path, content: msgspec.Struct) -> None:
 def newer_state(path: Path) -> str | None:
     """Returns what to report where the file is of a newer version of edgepose, otherwise None."""
     try:
-        found = msgspec.json.decode(_content(path), type=_Version).v
+        found = msgspec.json.decode(_content(path), type=_StateVersion).v
     except (OSError, ValueError, RecursionError):
         return None
     if found <= STATE_VERSION:
