@@ -88,7 +88,7 @@ def interpreter(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> N
     site = folder / "site-interpreter"
     site.mkdir()
     text = [
-        "import edgepose.inference.runtime as runtime, os, signal, time",
+        "import edgepose.inference.runtime as runtime, os, signal, sys, time",
         "real = runtime.open_runtime",
         "def open_runtime(model, *rest):",
         *(f"    {line}" for line in lines),

@@ -287,7 +287,8 @@ def test_the_daemon_closes_the_loop_and_lives_on_when_own_code_fails(
     assert ((steps_s > 0.4) & (steps_s < 1)).all()
     count = len(seqs)
     wait_until(lambda: len(subscriber.of("pose")) > count + 20, "poses")
-    daemon.stop()
+    daemon.process.terminate()  # not `stop`: the log has the traceback of the own code
+    assert daemon.process.wait(60) == 0
     health = subscriber.of("health")[-1]
     assert health["stage_ms"]["rules"][0] > 0
     assert "out of pellets" in health["alerts"]["processor"]

@@ -122,7 +122,7 @@ def test_a_layer_whose_range_explodes_is_the_cause(trained, finished_run, datase
     bias[0] *= 200
     layer.set_weights([kernel, bias])
     data = to_int8(trained, [rgb(image) for image in dataset.images])
-    attribution = attribute_layers(trained, data, card, labelled_by(trained, dataset.images, card.output))
+    attribution = attribute_layers(trained, data, card, labelled_by(trained, dataset.images, card.keypoint_output))
     print(attribution)
     assert attribution.float_px < 0.1
     assert attribution.cause.layer == "heatmap output"

@@ -35,7 +35,7 @@ def test_the_table_fits_a_terminal_and_marks_estimates(demo):
     with console.capture() as captured:
         console.print(speed_table(demo))
     lines = captured.get().splitlines()
-    assert len(lines) == 1 + 1 + len(TARGET_BOARDS) + 2  # heading, this machine, boards, two lines of caption
+    assert len(lines) == 1 + 1 + len(TARGET_BOARDS) + 3  # heading, this machine, boards, three lines of caption
     assert [line.split()[1].startswith("~") for line in lines[2 : 2 + len(TARGET_BOARDS)]].count(
         False
     ) == 1  # the coral
