@@ -147,5 +147,6 @@ def test_an_hour_with_the_most_keypoints_and_the_longest_names_is_written(tmp_pa
         points = {f"{part * 200 + k:04}" + "\u8001" * 196: Keypoint(1.0, 2.0, 0.5) for k in range(200)}
         collect(tmp_path, pose(part, points), also=("csv", "h5"))
     found = pandas.read_hdf(tmp_path / "cage-07" / "1970-01-01T00Z.h5")
-    assert found.shape == (5, 3000)
-    assert found.notna().to_numpy().sum() == 5 * 600
+    # Two models with 200 keypoints each may have run within the hour; what comes beyond them is left out.
+    assert found.shape == (5, 400 * 3)
+    assert found.notna().to_numpy().sum() == 2 * 200 * 3
