@@ -102,6 +102,7 @@ def frames_of(url: str, count: int, username: str | None = None, password: str |
 # --- RTSP --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_rtsp_gives_frames_at_the_cameras_pace_stamped_at_arrival(rtsp_camera: RtspServer) -> None:
     rtsp_camera.start()
     before = wall_us()

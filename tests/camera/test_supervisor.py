@@ -210,6 +210,7 @@ def test_a_camera_that_stays_away_is_given_up(watch: Watch) -> None:
     assert reporter.alerts == {"camera": "the camera is not there"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["flush", "restart", "open", "close"])
 def test_a_step_that_hangs_is_left_behind(method: str, watch: Watch) -> None:
     device = Device()

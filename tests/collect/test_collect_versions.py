@@ -119,6 +119,7 @@ def test_a_device_with_more_fields_is_collected(tmp_path: Path, mosquitto: Mosqu
 # --- newer versions ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_only_a_later_version_can_read_is_kept_for_it(
     tmp_path: Path, mosquitto: Mosquitto, collect: Collect
 ) -> None:

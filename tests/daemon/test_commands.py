@@ -298,6 +298,7 @@ def test_a_retained_command_is_never_carried_out(asker: Asker, new_device: Calla
     assert asker.ask("ping")["ok"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_what_was_sent_while_the_device_was_away_is_late(
     protocol: str, mosquitto: Mosquitto, new_device: Callable[..., Device]

@@ -48,6 +48,7 @@ def test_poses_arrive_once_in_order_and_the_rest_is_retained(
     assert (delivery.delivered, delivery.waiting) == (500, 0)
 
 
+@pytest.mark.slow
 def test_a_broker_that_dies_and_returns_loses_nothing(
     mosquitto: Mosquitto, subscribe: Callable[[int], Subscriber], deliver_to: Callable[..., MqttDelivery]
 ) -> None:

@@ -45,6 +45,7 @@ def test_corners_are_found_to_a_tenth_of_a_pixel(boards):
         assert 1 < board.edge_px < 4
 
 
+@pytest.mark.slow
 def test_no_board_and_half_a_board_are_none():
     assert find_board(np.full((480, 640), 120, np.uint8), BOARD_WH) is None
     half = rendered(12)[0].copy()

@@ -41,6 +41,7 @@ def device(mosquitto: Mosquitto) -> Iterator[Callable[..., MqttDelivery]]:
         yield make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "restart"),
     [("message_size_limit", False), ("message_size_limit", True), ("max_packet_size", True)],  # the third, only so
@@ -79,6 +80,7 @@ def test_poses_that_are_too_large_are_counted_and_arrive_when_the_limit_is_raise
     assert late.of("info")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["message_size_limit", "max_packet_size"])
 def test_a_backlog_that_is_too_large_goes_out_pose_by_pose(
     option: str,

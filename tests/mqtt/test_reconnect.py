@@ -52,6 +52,7 @@ def logged(lines: list[str], text: str) -> int:
     return sum(text in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_copied_card_is_named_and_forgotten_when_it_is_gone(
     mosquitto: Mosquitto,
     device: Callable[..., MqttDelivery],

@@ -237,6 +237,7 @@ def test_an_error_of_more_than_16_s_is_not_a_bound(
     assert ask_clock_error_us() is None
 
 
+@pytest.mark.slow
 def test_the_bound_grows_until_it_is_stale(program: Callable[[str, str], Path], tmp_path: Path) -> None:
     chronyc = program("chronyc", saying(SYNCHRONISED, tmp_path))
     reader = ClockErrorReader(ClockErrorTiming(ask_s=0.05, stale_s=2.5))

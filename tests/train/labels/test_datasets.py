@@ -52,6 +52,7 @@ def test_deep_pictures_are_reported(tmp_path):
     assert read_dataset(project).problems == ("2 images with more than 8 bits a pixel, scaled to 8: 2 of 12 bits",)
 
 
+@pytest.mark.slow
 def test_a_small_file_of_a_huge_picture_is_refused(tmp_path):
     """A process of its own, because OpenCV reads the limit once."""
     rows = zlib.compress(bytes(20_001) * 20_000, 9)

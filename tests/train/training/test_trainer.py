@@ -96,6 +96,7 @@ def test_the_average_follows_the_weights_and_keeps_the_statistics(views):
 # --- real labels -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_image_sizes_and_missing_labels_train_and_are_scored(reaching):
     dataset = read_dataset(reaching)
     assert np.isnan(np.stack([image.xy_px for image in dataset.images])).any()

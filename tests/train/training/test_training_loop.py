@@ -50,6 +50,7 @@ class PredictorWithErrors(Predictor):
         return Predictions(labels, np.add(labels, [next(self._errors_px), 0.0]), np.ones((len(samples), 1)))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path, capsys):
     """They are the same bit for bit, so Ctrl-C only costs the time to start again."""
     views = tiny.views(tmp_path)
