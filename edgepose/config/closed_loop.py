@@ -102,7 +102,7 @@ class ConditionsConfig(Section, frozen=True, kw_only=True):
 
 
 class RuleConfig(Section, frozen=True, kw_only=True):
-    """What happens when poses meet conditions: an event, and a pulse or a level on a pin.
+    """A rule: when poses meet its conditions, there is an event, and a pulse or a level on a pin.
 
     Attributes:
         when: The conditions: in_zone, distance, speed, score; all that are given must hold.

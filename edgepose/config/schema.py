@@ -165,7 +165,7 @@ class MqttConfig(Section, frozen=True, kw_only=True):
 
 
 class SpoolConfig(Section, frozen=True, kw_only=True):
-    """Where poses wait while the broker cannot be reached.
+    """The spool, in which poses wait while the broker cannot be reached.
 
     Attributes:
         folder: The folder on the disk, for poses that wait long; null takes systemd's StateDirectory, or

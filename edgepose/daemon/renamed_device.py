@@ -1,4 +1,4 @@
-"""What a renamed device has left under its former name is taken over at the next start.
+"""A renamed device takes over, at its next start, what lies under its former name.
 
 Poses that are not delivered yet are sent under the name that they were made with, since (device, boot, seq) must never
 repeat. The activated model and the settings are taken over. Recordings are moved, so that they count in the quota.

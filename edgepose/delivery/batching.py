@@ -57,7 +57,7 @@ class Item:
 
 
 class MessageSource(Protocol):
-    """Who has the messages that are not on the disk yet."""
+    """The spool takes from it the messages that are not on the disk yet."""
 
     def overdue(self, *, all_of_it: bool) -> tuple[list[Item], list[Item]]:
         """Returns what has waited too long: what was not sent, which leaves the source, and what is in flight."""

@@ -17,7 +17,7 @@ _LONGEST_TOPIC, _MOST_LEVELS = 200, 100  # brokers throw out a client that answe
 
 
 class CommandReceiver(Protocol):
-    """What carries commands out."""
+    """It takes the commands of the inbox and carries them out."""
 
     @property
     def rejected(self) -> dict[str, int]:

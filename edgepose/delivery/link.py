@@ -57,7 +57,7 @@ class Notice:
 
 
 class LinkOwner(Protocol):
-    """Who gives the device's own messages, and takes commands. Called by the link's thread."""
+    """It gives the device's own messages and takes commands. The link's thread calls it."""
 
     def on_connected(self) -> None:
         """Notifies what every broker must know."""

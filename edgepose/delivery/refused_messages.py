@@ -1,4 +1,4 @@
-"""What the broker has refused is kept on the disk, counted by reason, and tried again now and then.
+"""Messages that the broker has refused are kept on the disk, counted by reason, and sent again now and then.
 
 One of the messages is tried first, and the rest when that one is taken. A batch that may have been too large is taken
 apart.

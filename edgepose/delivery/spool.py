@@ -42,7 +42,7 @@ def set_aside_text(files: Mapping[Path, int]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class SpoolRules:
-    """What the config says.
+    """The settings of the config that the spool follows.
 
     Attributes:
         group: number of live poses in a message.
@@ -161,7 +161,7 @@ class Spool:
             self._cursor = 0
 
     def forget_acknowledged(self, from_s: float, before_s: float) -> int:
-        """What was acknowledged between these (boot clock) is sent again. Returns how many poses that are."""
+        """Sends again what was acknowledged between these times of the boot clock. Returns the number of poses."""
         lost = [one for one in self._acked.ranges if one.last_s >= from_s and one.first_s < before_s]
         self._acked.remove(lost)
         if lost or self._covering:  # some of what is covered may have been acknowledged
@@ -174,7 +174,7 @@ class Spool:
         return bool(self._acked.ranges)
 
     def let_go(self, before_s: float) -> None:
-        """What was acknowledged before this (boot clock) need not be kept."""
+        """Allows the spool to remove what was acknowledged before this time of the boot clock."""
         self._safe_s = before_s
 
     # --- the disk's thread -----------------------------------------------------------------------------------

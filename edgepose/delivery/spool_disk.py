@@ -268,7 +268,7 @@ class SpoolDisk:
             self._fail(exc)
 
     def _count_damaged(self, path: Path) -> None:
-        """As far as a damaged file still says how much was in it."""
+        """Counts the poses of a damaged file, as far as it still says how many there were."""
         self.damaged += count_poses(path)
 
     def _fail(self, exc: Exception) -> NoReturn:

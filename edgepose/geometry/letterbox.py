@@ -19,7 +19,7 @@ PAD_VALUE = 128  # grey, which is zero for the network, like the padding of its 
 
 
 class ModelInput(msgspec.Struct, frozen=True):
-    """What a model takes.
+    """The picture that a model takes.
 
     Attributes:
         size_wh: pixels.
